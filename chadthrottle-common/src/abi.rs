@@ -1,0 +1,186 @@
+//! The maps' keys and values: the contract between the kernel programs and user space.
+//!
+//! Everything is `repr(C)`. What both sides write while the other reads is atomic; the arrays are
+//! mapped into user space (`BPF_F_MMAPABLE`), which reads and writes them without a system call.
+
+use crate::{policer::Bucket, sys::Shared};
+
+/// How many processes with sockets can be told apart at once.
+pub const MAX_PROCESSES: u32 = 65_536;
+/// How many limits can be set at once, counting rule 0, which is "no limit".
+pub const MAX_RULES: u32 = 4_096;
+
+/// The unit of start times, in nanoseconds: field 22 of /proc/PID/stat counts `start_boottime`
+/// in 1/100 s (`USER_HZ`).
+pub const TICK_NS: u64 = 10_000_000;
+
+/// Names of programs and maps, as the kernel shows them (at most 15 characters).
+pub mod names {
+    /// What the name of every program of ours starts with.
+    pub const PREFIX: &str = "chadthrottle_";
+    /// `cgroup_skb/ingress`: counts and polices what arrives.
+    pub const INGRESS: &str = "chadthrottle_in";
+    /// `cgroup_skb/egress`: counts and polices what is sent.
+    pub const EGRESS: &str = "chadthrottle_eg";
+    /// `cgroup/sock_create`: notes who made a socket.
+    pub const SOCK_CREATE: &str = "chadthrottle_sc";
+    /// `raw_tracepoint/sched_process_fork`: hands a rule down to children.
+    pub const FORK: &str = "chadthrottle_fk";
+
+    /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Owner`].
+    pub const OWNERS: &str = "chad_owners";
+    /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
+    pub const PROCESSES: &str = "chad_processes";
+    /// Free slots, stack of `u32`.
+    pub const FREE_SLOTS: &str = "chad_free";
+    /// One [`super::ProcessSlot`] a process, mapped array.
+    pub const SLOTS: &str = "chad_slots";
+    /// One [`super::Rule`] a limit, mapped array.
+    pub const RULES: &str = "chad_rules";
+    /// One [`super::Totals`] a CPU.
+    pub const TOTALS: &str = "chad_totals";
+
+    /// [`super::TaskOffsets`], filled in before loading.
+    pub const TASK_OFFSETS: &str = "TASK_OFFSETS";
+}
+
+/// Who owns a socket: a slot, and the generation the slot had when that was noted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Index into the slots.
+    pub slot: u32,
+    /// Must equal the slot's generation, else the owner has ended.
+    pub generation: u32,
+}
+
+/// Counters of one process in one direction, with its rule. One cache line.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Goes up when the slot is freed, which makes every [`Owner`] that points here stale.
+    pub generation: Shared,
+    /// Index of the rule that limits the process in this direction; 0: none.
+    pub rule: Shared,
+    /// IP bytes that passed, loopback aside.
+    pub bytes: Shared,
+    /// Packets (or aggregates) that passed, loopback aside.
+    pub packets: Shared,
+    /// IP bytes refused.
+    pub dropped_bytes: Shared,
+    /// Packets (or aggregates) refused.
+    pub dropped_packets: Shared,
+    /// IP bytes that passed over loopback.
+    pub loopback_bytes: Shared,
+    /// Packets that passed over loopback.
+    pub loopback_packets: Shared,
+}
+
+/// Who a slot belongs to.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// Thread-group id in the initial PID namespace; 0: the slot is free.
+    pub tgid: Shared,
+    /// 1: children get a slot with the same rules at fork.
+    pub inherit: Shared,
+    /// When the process started, in [`TICK_NS`] since boot; 0: this kernel does not tell.
+    pub start_ticks: Shared,
+    /// `comm` of the process when it took the slot, in memory order, for processes that end
+    /// before anybody can read /proc; 0: this kernel does not tell.
+    pub name: [Shared; 2],
+}
+
+/// All that is known of one process with sockets.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct ProcessSlot {
+    /// Who it is.
+    pub identity: Identity,
+    /// Download.
+    pub ingress: Meter,
+    /// Upload.
+    pub egress: Meter,
+}
+
+/// One limit. Several processes may point to the same rule; they then share it.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Rule {
+    /// Download.
+    pub ingress: Bucket,
+    /// Upload.
+    pub egress: Bucket,
+}
+
+/// What belongs to no process. Per CPU, so plain counters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Arrived for no known process.
+    pub ingress: Unattributed,
+    /// Sent by no known process.
+    pub egress: Unattributed,
+    /// Sockets whose process found no free slot.
+    pub slots_exhausted: u64,
+}
+
+/// Traffic of sockets without a living owner, or of no socket at all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unattributed {
+    /// IP bytes, loopback aside.
+    pub bytes: u64,
+    /// Packets, loopback aside.
+    pub packets: u64,
+    /// IP bytes over loopback.
+    pub loopback_bytes: u64,
+    /// Packets over loopback.
+    pub loopback_packets: u64,
+}
+
+/// Where the running kernel keeps what we read of `struct task_struct`, in bytes from its start,
+/// taken from its BTF. All zero: the kernel has no BTF, and start times are not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `task_struct.tgid`
+    pub tgid: u32,
+    /// `task_struct.group_leader`
+    pub group_leader: u32,
+    /// `task_struct.start_boottime` (`real_start_time` before 5.5)
+    pub start_boottime: u32,
+    /// `task_struct.comm`
+    pub comm: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Owner>() == 8);
+    assert!(size_of::<Meter>() == 64);
+    assert!(size_of::<ProcessSlot>() == 192);
+    assert!(size_of::<Rule>() == 128);
+    assert!(size_of::<Totals>() == 72);
+    assert!(size_of::<TaskOffsets>() == 16);
+};
+
+impl Totals {
+    /// The same, from its words in the order of the fields.
+    pub const fn from_words(words: [u64; 9]) -> Self {
+        let [a, b, c, d, e, f, g, h, slots_exhausted] = words;
+        Self {
+            ingress: Unattributed {
+                bytes: a,
+                packets: b,
+                loopback_bytes: c,
+                loopback_packets: d,
+            },
+            egress: Unattributed {
+                bytes: e,
+                packets: f,
+                loopback_bytes: g,
+                loopback_packets: h,
+            },
+            slots_exhausted,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
+//! arithmetic of the policer ([`policer`]) and the classes of remote addresses ([`scope`]).
+//!
+//! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod abi;
+pub mod policer;
+pub mod scope;
+pub mod sys;

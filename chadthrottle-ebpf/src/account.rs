@@ -1,0 +1,197 @@
+//! What happens to every packet of the machine: find the owner, count, police.
+
+use aya_ebpf::bindings::__sk_buff;
+use chadthrottle_common::{
+    abi::{Meter, ProcessSlot, Rule, Totals, Unattributed},
+    policer::{Bucket, Verdict},
+    scope::{self, Scope},
+};
+
+use crate::{
+    maps::{RULES, SLOTS},
+    sys,
+};
+
+/// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX` in
+/// include/net/net_namespace.h).
+const LOOPBACK_IFINDEX: u32 = 1;
+
+/// Packets of at most this many bytes are charged but never refused at egress: acknowledgements,
+/// handshakes and DNS queries, whose loss costs far more than they do.
+const SMALL_PACKET: u64 = 128;
+
+/// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
+const ETH_P_IP: u32 = 0x0800u16.to_be() as u32;
+const ETH_P_IPV6: u32 = 0x86ddu16.to_be() as u32;
+
+/// What differs between the two directions.
+trait Direction {
+    /// Offset of the remote address in the IPv4 header, in bytes.
+    const REMOTE_V4: u32;
+    /// Offset of the remote address in the IPv6 header, in bytes.
+    const REMOTE_V6: u32;
+    fn meter(slot: &ProcessSlot) -> &Meter;
+    fn bucket(rule: &Rule) -> &Bucket;
+    fn unattributed(totals: &mut Totals) -> &mut Unattributed;
+    /// Whether a packet over the limit passes all the same.
+    fn spared(skb: *mut __sk_buff, len: u64) -> bool;
+}
+
+struct Ingress;
+
+impl Direction for Ingress {
+    const REMOTE_V4: u32 = 12;
+    const REMOTE_V6: u32 = 8;
+
+    #[inline(always)]
+    fn meter(slot: &ProcessSlot) -> &Meter {
+        &slot.ingress
+    }
+
+    #[inline(always)]
+    fn bucket(rule: &Rule) -> &Bucket {
+        &rule.ingress
+    }
+
+    #[inline(always)]
+    fn unattributed(totals: &mut Totals) -> &mut Unattributed {
+        &mut totals.ingress
+    }
+
+    #[inline(always)]
+    fn spared(_skb: *mut __sk_buff, len: u64) -> bool {
+        len <= SMALL_PACKET
+    }
+}
+
+struct Egress;
+
+impl Direction for Egress {
+    const REMOTE_V4: u32 = 16;
+    const REMOTE_V6: u32 = 24;
+
+    #[inline(always)]
+    fn meter(slot: &ProcessSlot) -> &Meter {
+        &slot.egress
+    }
+
+    #[inline(always)]
+    fn bucket(rule: &Rule) -> &Bucket {
+        &rule.egress
+    }
+
+    #[inline(always)]
+    fn unattributed(totals: &mut Totals) -> &mut Unattributed {
+        &mut totals.egress
+    }
+
+    #[inline(always)]
+    fn spared(_skb: *mut __sk_buff, len: u64) -> bool {
+        len <= SMALL_PACKET
+    }
+}
+
+/// Accounts for an arriving packet.
+#[inline(always)]
+pub fn ingress(skb: *mut __sk_buff) -> Verdict {
+    account::<Ingress>(skb)
+}
+
+/// Accounts for a packet being sent.
+#[inline(always)]
+pub fn egress(skb: *mut __sk_buff) -> Verdict {
+    account::<Egress>(skb)
+}
+
+#[inline(always)]
+fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
+    let len = sys::packet_len(skb);
+    let loopback = sys::packet_ifindex(skb) == LOOPBACK_IFINDEX;
+
+    let Some((owner, slot)) =
+        sys::owner_of_packet(skb).and_then(|owner| Some((owner, SLOTS.get(owner.slot)?)))
+    else {
+        return pass_unattributed::<D>(len, loopback);
+    };
+    let meter = D::meter(slot);
+    if meter.generation.get() != u64::from(owner.generation) {
+        return pass_unattributed::<D>(len, loopback);
+    }
+
+    let rule = meter.rule.get();
+    if rule != 0
+        && let Some(rule) = RULES.get(rule as u32)
+        && police::<D>(D::bucket(rule), skb, len, loopback) == Verdict::Drop
+    {
+        meter.dropped_bytes.add(len);
+        meter.dropped_packets.add(1);
+        return Verdict::Drop;
+    }
+    if loopback {
+        meter.loopback_bytes.add(len);
+        meter.loopback_packets.add(1);
+    } else {
+        meter.bytes.add(len);
+        meter.packets.add(1);
+    }
+    Verdict::Pass
+}
+
+#[inline(always)]
+fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback: bool) -> Verdict {
+    if bucket.ns_per_byte.get() == 0 {
+        return Verdict::Pass;
+    }
+    let scope = Scope(bucket.scope.get() as u32);
+    if !scope.contains(class::<D>(skb, scope, loopback)) {
+        return Verdict::Pass;
+    }
+    let now = sys::now_ns();
+    if bucket.verdict(now) == Verdict::Drop && !D::spared(skb, len) {
+        return Verdict::Drop;
+    }
+    bucket.charge(now, len);
+    Verdict::Pass
+}
+
+/// The packet's class of remote address, read from the header only where `scope` needs it.
+#[inline(always)]
+fn class<D: Direction>(skb: *mut __sk_buff, scope: Scope, loopback: bool) -> Scope {
+    if loopback {
+        return Scope::LOOPBACK;
+    }
+    if scope.contains(Scope::DEFAULT) {
+        return Scope::INTERNET;
+    }
+    match sys::packet_protocol(skb) {
+        ETH_P_IP => sys::packet_bytes::<4>(skb, D::REMOTE_V4).map(scope::classify_v4),
+        ETH_P_IPV6 => remote_v6::<D>(skb).map(scope::classify_v6),
+        _ => None,
+    }
+    .unwrap_or(Scope::INTERNET)
+}
+
+#[inline(always)]
+fn remote_v6<D: Direction>(skb: *mut __sk_buff) -> Option<[[u8; 4]; 4]> {
+    Some([
+        sys::packet_bytes(skb, D::REMOTE_V6)?,
+        sys::packet_bytes(skb, D::REMOTE_V6 + 4)?,
+        sys::packet_bytes(skb, D::REMOTE_V6 + 8)?,
+        sys::packet_bytes(skb, D::REMOTE_V6 + 12)?,
+    ])
+}
+
+#[inline(always)]
+fn pass_unattributed<D: Direction>(len: u64, loopback: bool) -> Verdict {
+    if let Some(totals) = sys::totals() {
+        let unattributed = D::unattributed(totals);
+        if loopback {
+            unattributed.loopback_bytes += len;
+            unattributed.loopback_packets += 1;
+        } else {
+            unattributed.bytes += len;
+            unattributed.packets += 1;
+        }
+    }
+    Verdict::Pass
+}

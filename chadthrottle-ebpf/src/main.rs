@@ -1,0 +1,65 @@
+//! The kernel programs of ChadThrottle: sections and maps, thin over `chadthrottle-common`.
+//!
+//! Names are part of the contract: every program starts with `chadthrottle_` and has at most 15
+//! characters, since the kernel cuts longer ones and the name is how anybody recognises ours.
+#![no_std]
+#![no_main]
+#![expect(
+    missing_docs,
+    reason = "the attribute macros generate entry points without any"
+)]
+
+mod account;
+mod attribution;
+mod maps;
+mod sys;
+
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, raw_tracepoint},
+    programs::{RawTracePointContext, SkBuffContext, SockContext},
+};
+use chadthrottle_common::policer::Verdict;
+
+/// Arriving packets. Ingress knows only 0 (drop) and 1 (pass).
+#[cgroup_skb(ingress)]
+pub fn chadthrottle_in(ctx: SkBuffContext) -> i32 {
+    match account::ingress(ctx.skb.skb) {
+        Verdict::Pass => 1,
+        Verdict::Drop => 0,
+    }
+}
+
+/// Packets being sent. Never 0: that gives the sender EPERM. 2 is NET_XMIT_DROP, silent for UDP
+/// and backpressure for TCP (kernel 5.3, `BPF_CGROUP_RUN_PROG_INET_EGRESS_RUN_ARRAY`).
+#[cgroup_skb(egress)]
+pub fn chadthrottle_eg(ctx: SkBuffContext) -> i32 {
+    match account::egress(ctx.skb.skb) {
+        Verdict::Pass => 1,
+        Verdict::Drop => 2,
+    }
+}
+
+/// A process makes a socket. 1: allowed, always.
+#[cgroup_sock(sock_create)]
+pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
+    attribution::socket_created(ctx.sock);
+    1
+}
+
+/// A process forks: its child takes over the rules that are inherited.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn chadthrottle_fk(ctx: RawTracePointContext) -> i32 {
+    attribution::process_forked(&ctx);
+    0
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Some helpers are only for programs that say they are GPL-compatible.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

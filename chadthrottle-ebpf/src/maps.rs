@@ -1,0 +1,75 @@
+//! The maps. Their layout is `chadthrottle_common::abi`, their names `abi::names`.
+
+use core::ptr;
+
+use aya_ebpf::{
+    Global,
+    bindings::{
+        BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
+    },
+    btf_maps::{Array, HashMap, PerCpuArray, Stack},
+    macros::btf_map,
+};
+use chadthrottle_common::abi::{
+    MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, TaskOffsets, Totals,
+};
+
+const SLOTS_LEN: usize = MAX_PROCESSES as usize;
+const RULES_LEN: usize = MAX_RULES as usize;
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// Where `task_struct` keeps what we read of it; filled in before loading.
+#[unsafe(no_mangle)]
+pub static TASK_OFFSETS: Global<TaskOffsets> = Global::new(TaskOffsets {
+    tgid: 0,
+    group_leader: 0,
+    start_boottime: 0,
+    comm: 0,
+});
+
+#[btf_map(name = "chad_processes")]
+pub static PROCESSES: HashMap<u32, Owner, SLOTS_LEN> = HashMap::new();
+
+#[btf_map(name = "chad_free")]
+pub static FREE_SLOTS: Stack<u32, SLOTS_LEN> = Stack::new();
+
+#[btf_map(name = "chad_slots")]
+pub static SLOTS: Array<ProcessSlot, SLOTS_LEN, MMAPABLE> = Array::new();
+
+#[btf_map(name = "chad_rules")]
+pub static RULES: Array<Rule, RULES_LEN, MMAPABLE> = Array::new();
+
+#[btf_map(name = "chad_totals")]
+pub static TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
+
+#[btf_map(name = "chad_owners")]
+pub static OWNERS: OwnerStorage = OwnerStorage::new();
+
+/// `BPF_MAP_TYPE_SK_STORAGE` of [`Owner`] with `BPF_F_CLONE`, so that an accepted socket inherits
+/// from its listener. By hand, because aya-ebpf's own type fixes the flags without CLONE.
+///
+/// The field order type, key, value, max_entries, map_flags is what loaders read from the BTF;
+/// the pointers' pointee types carry the numbers.
+#[repr(C)]
+pub struct OwnerStorage {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const Owner,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+}
+
+// SAFETY: the fields are placeholders that the loader reads from the BTF; no code follows them.
+unsafe impl Sync for OwnerStorage {}
+
+impl OwnerStorage {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}

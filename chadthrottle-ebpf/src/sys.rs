@@ -1,0 +1,133 @@
+//! The helpers that aya-ebpf has no safe face for, and reads of context fields.
+
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_sk_storage_get, bpf_skb_load_bytes,
+    },
+    programs::RawTracePointContext,
+};
+use chadthrottle_common::abi::{Owner, Totals};
+
+use crate::maps::{OWNERS, PROCESSES, TOTALS};
+
+/// Nanoseconds of the monotonic clock.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Thread-group id of the running task.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Address of the running task's `task_struct`.
+#[inline(always)]
+pub fn current_task() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_task() }
+}
+
+/// Argument `n` of a raw tracepoint, a kernel address.
+#[inline(always)]
+pub fn tracepoint_argument(ctx: &RawTracePointContext, n: usize) -> u64 {
+    // SAFETY: the context is an array of u64; the verifier checks the bound of its prototype.
+    unsafe { *ctx.as_ptr().cast::<u64>().add(n) }
+}
+
+/// Reads a `T` from kernel memory; 0 where that address cannot be read.
+#[inline(always)]
+pub fn read_kernel<T: Copy + Default>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    let size = size_of::<T>() as u32;
+    // SAFETY: the helper writes all of the destination when it succeeds, and checks the source.
+    unsafe {
+        match bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, address as *const c_void) {
+            0 => value.assume_init(),
+            _ => T::default(),
+        }
+    }
+}
+
+/// The owner noted on the packet's socket.
+#[inline(always)]
+pub fn owner_of_packet(skb: *mut __sk_buff) -> Option<Owner> {
+    // SAFETY: reading a context field; the verifier knows it as a socket or null.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
+    // SAFETY: without the create flag the value may be null; the result is a valid value or null.
+    unsafe {
+        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0)
+            .cast::<Owner>()
+            .as_ref()
+            .copied()
+    }
+}
+
+/// Notes the owner on a socket that is being created.
+#[inline(always)]
+pub fn set_owner(sock: *mut bpf_sock, mut owner: Owner) {
+    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
+    let value = ptr::from_mut(&mut owner).cast();
+    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
+    // SAFETY: the value lives on the stack for the call, which copies it.
+    unsafe { bpf_sk_storage_get(map, sock.cast(), value, create) };
+}
+
+/// IP bytes of the packet, headers included.
+#[inline(always)]
+pub fn packet_len(skb: *mut __sk_buff) -> u64 {
+    // SAFETY: reading a context field.
+    u64::from(unsafe { (*skb).len })
+}
+
+/// Index of the packet's interface in its network namespace.
+#[inline(always)]
+pub fn packet_ifindex(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: reading a context field.
+    unsafe { (*skb).ifindex }
+}
+
+/// Ethernet protocol number of the packet, in network order.
+#[inline(always)]
+pub fn packet_protocol(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: reading a context field.
+    unsafe { (*skb).protocol }
+}
+
+/// `N` bytes at `offset` from the IP header; `None` where the packet is shorter.
+#[inline(always)]
+pub fn packet_bytes<const N: usize>(skb: *mut __sk_buff, offset: u32) -> Option<[u8; N]> {
+    let mut bytes = [0u8; N];
+    // SAFETY: the destination has N bytes; the helper checks the source.
+    let error =
+        unsafe { bpf_skb_load_bytes(skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32) };
+    (error == 0).then_some(bytes)
+}
+
+/// The slot noted for a thread-group id.
+#[inline(always)]
+pub fn process(tgid: u32) -> Option<Owner> {
+    // SAFETY: copied at once. An entry that is replaced meanwhile gives an owner whose generation
+    // or start time does not fit, which callers check.
+    unsafe { PROCESSES.get(tgid).copied() }
+}
+
+/// This CPU's totals.
+#[inline(always)]
+pub fn totals() -> Option<&'static mut Totals> {
+    // SAFETY: per CPU, and a BPF program does not migrate while it runs. A program that
+    // interrupts another one here can lose one count; these are counters of the exceptional.
+    unsafe { TOTALS.get_ptr_mut(0)?.as_mut() }
+}

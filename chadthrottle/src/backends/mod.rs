@@ -1,0 +1,3 @@
+//! What acts on the kernel.
+
+pub mod throttle;

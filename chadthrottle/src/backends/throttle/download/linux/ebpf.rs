@@ -1,0 +1,46 @@
+//! Downloads: the `cgroup_skb/ingress` program.
+
+use aya::Ebpf;
+use chadthrottle_common::abi::{Meter, ProcessSlot, names};
+
+use crate::{
+    backends::throttle::{
+        AttachMode, ThrottleBackend, ThrottleError,
+        linux_ebpf_utils::{self, AttachPoint, Attachment},
+    },
+    sys::bpf::AttachType,
+};
+
+/// The ingress program, attached.
+#[derive(Debug)]
+pub struct EbpfDownload {
+    attachment: Attachment,
+}
+
+impl EbpfDownload {
+    /// Loads the program and attaches it.
+    pub fn attach(
+        object: &mut Ebpf,
+        point: &AttachPoint,
+        mode: AttachMode,
+    ) -> Result<Self, ThrottleError> {
+        let program = linux_ebpf_utils::load_cgroup_skb(object, names::INGRESS)?;
+        let attachment =
+            linux_ebpf_utils::attach(program, names::INGRESS, point, AttachType::Ingress, mode)?;
+        Ok(Self { attachment })
+    }
+}
+
+impl ThrottleBackend for EbpfDownload {
+    fn meter(slot: &ProcessSlot) -> &Meter {
+        &slot.ingress
+    }
+
+    fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    fn attachment_mut(&mut self) -> &mut Attachment {
+        &mut self.attachment
+    }
+}

@@ -1,0 +1,3 @@
+//! Downloads on Linux.
+
+pub mod ebpf;

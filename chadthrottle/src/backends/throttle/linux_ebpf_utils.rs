@@ -1,0 +1,268 @@
+//! Loading, attaching and detaching programs: what both directions share.
+//!
+//! Links first, since a link goes with its descriptor; on any failure of the link call the legacy
+//! way, of which every attachment is recorded with what `BPF_PROG_DETACH` needs. aya loads; it
+//! does not attach, because it chooses by kernel version and has no fall-back.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::{
+    Ebpf,
+    programs::{CgroupSkb, CgroupSock, Program, ProgramError, ProgramFd, RawTracePoint},
+};
+
+pub use super::cgroup::AttachPoint;
+use super::{AttachMode, ThrottleError};
+use crate::sys::{
+    SyscallError,
+    bpf::{self, AttachType, ProgramInfo},
+};
+
+/// A program of ours on a cgroup. Detached when dropped, at the latest.
+#[derive(Debug)]
+pub struct Attachment {
+    point: AttachPoint,
+    place: AttachType,
+    program: ProgramInfo,
+    held: Option<Held>,
+}
+
+/// What keeps the program attached, and what detaching it needs.
+#[derive(Debug)]
+enum Held {
+    /// Closing it detaches.
+    Link(OwnedFd),
+    /// Stays without us: detaching needs the program's descriptor.
+    Legacy(OwnedFd),
+}
+
+impl Attachment {
+    /// `link` or `legacy`; `none` once detached.
+    pub fn method(&self) -> &'static str {
+        match self.held {
+            Some(Held::Link(_)) => "link",
+            Some(Held::Legacy(_)) => "legacy",
+            None => "none",
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &ProgramInfo {
+        &self.program
+    }
+
+    /// Detaches, and looks whether it is gone. Once; later calls do nothing.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or still lists the program. A legacy attachment is kept then, so
+    /// that the next call tries again.
+    pub fn detach(&mut self) -> Result<(), ThrottleError> {
+        match self.held.take() {
+            None => Ok(()),
+            Some(Held::Link(link)) => {
+                drop(link);
+                Ok(())
+            }
+            Some(Held::Legacy(program)) => {
+                let result = detach_legacy(&program, &self.program, &self.point, self.place);
+                if result.is_err() {
+                    self.held = Some(Held::Legacy(program));
+                }
+                result
+            }
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if let Err(error) = self.detach() {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// Detaches one legacy attachment and confirms with `BPF_PROG_QUERY` that it is gone.
+///
+/// A program that is not attached any more, and a cgroup that is gone, are as good.
+///
+/// # Errors
+/// [`ThrottleError::Detach`] and [`ThrottleError::StillAttached`].
+pub fn detach_legacy(
+    program: impl AsFd,
+    info: &ProgramInfo,
+    point: &AttachPoint,
+    place: AttachType,
+) -> Result<(), ThrottleError> {
+    let failed = |source: SyscallError| ThrottleError::Detach {
+        id: info.id,
+        cgroup: point.path().to_owned(),
+        place,
+        source,
+    };
+    match bpf::prog_detach(program.as_fd(), point.as_fd(), place) {
+        Ok(()) => {}
+        Err(_) if point.is_removed() => return Ok(()),
+        // Not attached any more, or attached by a link: the query tells which.
+        Err(error) if error.errno() == libc::ENOENT => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let attached = match bpf::prog_query(point.as_fd(), place) {
+        Ok(attached) => attached,
+        Err(_) if point.is_removed() => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if attached.programs.contains(&info.id) {
+        return Err(ThrottleError::StillAttached {
+            id: info.id,
+            cgroup: point.path().to_owned(),
+            place,
+        });
+    }
+    Ok(())
+}
+
+/// Attaches a loaded program in the way that `mode` says.
+///
+/// # Errors
+/// [`ThrottleError::Attach`] with what each way said, or [`ThrottleError::Exclusive`] where
+/// somebody else holds the place for himself. Nothing is attached then.
+pub fn attach(
+    program: &ProgramFd,
+    name: &'static str,
+    point: &AttachPoint,
+    place: AttachType,
+    mode: AttachMode,
+) -> Result<Attachment, ThrottleError> {
+    let failed = |causes: Vec<String>| ThrottleError::Attach {
+        program: name,
+        cgroup: point.path().to_owned(),
+        place,
+        causes,
+    };
+    let info = bpf::prog_info(program.as_fd()).map_err(|error| failed(vec![error.to_string()]))?;
+    let attached = |held| Attachment {
+        point: point.clone(),
+        place,
+        program: info,
+        held: Some(held),
+    };
+
+    let mut causes = Vec::new();
+    if mode != AttachMode::Legacy {
+        match bpf::link_create(program.as_fd(), point.as_fd(), place) {
+            Ok(link) => return Ok(attached(Held::Link(link))),
+            Err(error) => {
+                if let Some(exclusive) = exclusive(&error, name, point, place) {
+                    return Err(exclusive);
+                }
+                log::info!("{name}: {error}");
+                causes.push(error.to_string());
+            }
+        }
+    }
+    if mode != AttachMode::Link {
+        // Before the call, so that nothing can fail between attaching and recording.
+        let record = program
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| failed(vec![error.to_string()]))?;
+        match bpf::prog_attach(program.as_fd(), point.as_fd(), place) {
+            Ok(()) => return Ok(attached(Held::Legacy(record))),
+            Err(error) => {
+                if let Some(exclusive) = exclusive(&error, name, point, place) {
+                    return Err(exclusive);
+                }
+                causes.push(error.to_string());
+            }
+        }
+    }
+    Err(failed(causes))
+}
+
+/// Whether the place is held without MULTI, which is what EPERM means at attach
+/// (`hierarchy_allows_attach` and `__cgroup_bpf_attach`), and by whom: here, or above.
+fn exclusive(
+    error: &SyscallError,
+    program: &'static str,
+    point: &AttachPoint,
+    place: AttachType,
+) -> Option<ThrottleError> {
+    if error.errno() != libc::EPERM {
+        return None;
+    }
+    point.path().ancestors().find_map(|path| {
+        let holder = AttachPoint::open(path).ok()?;
+        let attached = bpf::prog_query(holder.as_fd(), place).ok()?;
+        let id = *attached.programs.first()?;
+        (attached.flags & bpf::F_ALLOW_MULTI == 0).then(|| ThrottleError::Exclusive {
+            program,
+            cgroup: path.to_owned(),
+            place,
+            id,
+            name: program_name(id),
+        })
+    })
+}
+
+/// The name of somebody's program, safe to print.
+fn program_name(id: u32) -> String {
+    let name = bpf::prog_by_id(id)
+        .and_then(|program| bpf::prog_info(program.as_fd()))
+        .map(|info| info.name)
+        .unwrap_or_default();
+    crate::text::escape(&name).into_owned()
+}
+
+/// Hands a `cgroup_skb` program to the kernel.
+pub fn load_cgroup_skb<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a ProgramFd, ThrottleError> {
+    let program: &mut CgroupSkb = find(object, name)?;
+    program.load().map_err(|error| refused(name, error))?;
+    program.fd().map_err(|error| refused(name, error))
+}
+
+/// Hands a `cgroup/sock_create` program to the kernel.
+pub fn load_cgroup_sock<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a ProgramFd, ThrottleError> {
+    let program: &mut CgroupSock = find(object, name)?;
+    program.load().map_err(|error| refused(name, error))?;
+    program.fd().map_err(|error| refused(name, error))
+}
+
+/// Loads and attaches a raw tracepoint program. Its attachment is a descriptor that `object`
+/// holds, so it goes with us however we end.
+pub fn attach_raw_tracepoint(
+    object: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+) -> Result<(), ThrottleError> {
+    let program: &mut RawTracePoint = find(object, name)?;
+    program.load().map_err(|error| refused(name, error))?;
+    program
+        .attach(tracepoint)
+        .map_err(|error| refused(name, error))?;
+    Ok(())
+}
+
+fn find<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ThrottleError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    object
+        .program_mut(name)
+        .ok_or(ThrottleError::Missing(name))?
+        .try_into()
+        .map_err(|error| refused(name, error))
+}
+
+fn refused(program: &'static str, error: ProgramError) -> ThrottleError {
+    ThrottleError::Load {
+        program,
+        source: Box::new(error),
+    }
+}

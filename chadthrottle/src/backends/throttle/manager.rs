@@ -1,0 +1,146 @@
+//! The manager: all programs and maps of one engine, attached together and detached together.
+
+use std::path::Path;
+
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use chadthrottle_common::abi::{MAX_PROCESSES, TaskOffsets, names};
+
+use super::{
+    AttachMode, ThrottleBackend, ThrottleError,
+    download::linux::ebpf::EbpfDownload,
+    linux_ebpf_utils::{self, AttachPoint, Attachment},
+    maps::Maps,
+    task_offsets,
+    upload::linux::ebpf::EbpfUpload,
+};
+use crate::sys::bpf::AttachType;
+
+/// The object that `cargo xtask build-ebpf` built, embedded.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/ebpf/chadthrottle.bpf.o"
+));
+
+/// Where to attach, and how.
+#[derive(Clone, Debug)]
+pub struct ThrottleConfig {
+    /// The cgroup.
+    pub point: AttachPoint,
+    /// Link or legacy.
+    pub mode: AttachMode,
+}
+
+/// Programs attached, maps at hand. Dropping it detaches everything.
+pub struct ThrottleManager {
+    /// The maps.
+    pub maps: Maps,
+    /// Whether start times are known and children inherit in the kernel.
+    pub task_offsets: TaskOffsets,
+    sockets: Attachment,
+    download: EbpfDownload,
+    upload: EbpfUpload,
+    /// Holds the programs, and the link of the fork tracepoint.
+    _object: Ebpf,
+}
+
+impl ThrottleManager {
+    /// Loads the object and attaches its programs: all of them, or none and an error.
+    pub fn start(config: &ThrottleConfig) -> Result<Self, ThrottleError> {
+        let task_offsets = task_offsets::read(Path::new(task_offsets::VMLINUX));
+        let mut object = load(&task_offsets)?;
+        let mut maps = Maps::take(&mut object)?;
+        fill_slots(&mut maps)?;
+
+        let ThrottleConfig { point, mode } = config;
+        if task_offsets.tgid != 0 {
+            let tracepoint = "sched_process_fork";
+            linux_ebpf_utils::attach_raw_tracepoint(&mut object, names::FORK, tracepoint)?;
+        }
+        // First who makes sockets, then what passes through them: the other way round, a socket
+        // made in between would be found by nobody.
+        let program = linux_ebpf_utils::load_cgroup_sock(&mut object, names::SOCK_CREATE)?;
+        let place = AttachType::SockCreate;
+        let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, point, place, *mode)?;
+        let download = EbpfDownload::attach(&mut object, point, *mode)?;
+        let upload = EbpfUpload::attach(&mut object, point, *mode)?;
+        Ok(Self {
+            maps,
+            task_offsets,
+            sockets,
+            download,
+            upload,
+            _object: object,
+        })
+    }
+
+    /// `link`, `legacy`, or `mixed` where one program had to take the other way.
+    pub fn method(&self) -> &'static str {
+        let methods = self.attachments().map(Attachment::method);
+        match methods {
+            [first, ..] if methods.iter().all(|method| *method == first) => first,
+            _ => "mixed",
+        }
+    }
+
+    fn attachments(&self) -> [&Attachment; 3] {
+        [
+            &self.sockets,
+            self.download.attachment(),
+            self.upload.attachment(),
+        ]
+    }
+
+    /// Detaches everything, and says of each attachment that could not be detached why.
+    pub fn stop(&mut self) -> Vec<ThrottleError> {
+        [
+            self.download.attachment_mut().detach(),
+            self.upload.attachment_mut().detach(),
+            self.sockets.detach(),
+        ]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
+    }
+}
+
+fn load(offsets: &TaskOffsets) -> Result<Ebpf, ThrottleError> {
+    let TaskOffsets {
+        tgid,
+        group_leader,
+        start_boottime,
+        comm,
+    } = *offsets;
+    let words = [tgid, group_leader, start_boottime, comm];
+    EbpfLoader::new()
+        // We have no CO-RE relocations, and parsing the kernel's BTF takes longer than all else.
+        .btf(None)
+        .override_global(names::TASK_OFFSETS, &words, true)
+        .load(&object_bytes()?)
+        .map_err(|error| ThrottleError::Object(Box::new(error)))
+}
+
+/// The embedded object, or in its place the one that a test has just built from source.
+fn object_bytes() -> Result<std::borrow::Cow<'static, [u8]>, ThrottleError> {
+    match std::env::var_os("CHADTHROTTLE_EBPF_OBJECT") {
+        None => Ok(OBJECT.into()),
+        Some(path) => std::fs::read(&path).map(Into::into).map_err(|error| {
+            ThrottleError::Object(Box::new(EbpfError::FileError {
+                path: path.into(),
+                error,
+            }))
+        }),
+    }
+}
+
+/// Makes every slot free. The lowest comes off the stack first, so that a scan stays short.
+fn fill_slots(maps: &mut Maps) -> Result<(), ThrottleError> {
+    for slot in (0..MAX_PROCESSES).rev() {
+        maps.free
+            .push(slot, 0)
+            .map_err(|source| ThrottleError::Map {
+                map: names::FREE_SLOTS,
+                source,
+            })?;
+    }
+    Ok(())
+}

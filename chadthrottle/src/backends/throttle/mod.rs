@@ -1,0 +1,181 @@
+//! Throttle backends: one a direction, over programs attached to a cgroup.
+//!
+//! Architecture invariant: the direction-specific files say only which program, which place and
+//! which counters; loading, attaching and detaching is `linux_ebpf_utils` for both.
+
+pub mod cgroup;
+pub mod download;
+pub mod linux_ebpf_utils;
+pub mod manager;
+pub mod maps;
+pub mod task_offsets;
+pub mod upload;
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use chadthrottle_common::abi::{Meter, ProcessSlot};
+use clap::ValueEnum;
+use linux_ebpf_utils::Attachment;
+
+use crate::sys::{SyscallError, bpf::AttachType};
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachMode {
+    /// A link, and legacy where that fails.
+    #[default]
+    Auto,
+    /// A link or nothing.
+    Link,
+    /// BPF_PROG_ATTACH, as on kernels before 5.7.
+    Legacy,
+}
+
+/// One direction: a program that counts and polices.
+pub trait ThrottleBackend {
+    /// The direction's counters and rule of a process.
+    fn meter(slot: &ProcessSlot) -> &Meter;
+    /// How the program is attached.
+    fn attachment(&self) -> &Attachment;
+    /// The same, to detach it.
+    fn attachment_mut(&mut self) -> &mut Attachment;
+}
+
+/// What can go wrong between us and the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum ThrottleError {
+    /// Nowhere to attach.
+    #[error(
+        "no cgroup2 file system is mounted, and the programs attach to its root: \
+         mount one with 'mount -t cgroup2 none /sys/fs/cgroup/unified'"
+    )]
+    NoCgroup2,
+    /// The mount table cannot be read.
+    #[error("reading /proc/self/mountinfo: {0}")]
+    MountInfo(#[source] procfs::ProcError),
+    /// `--cgroup` names something else.
+    #[error("{path} is not a directory of the cgroup2 file system: {reason}")]
+    NotACgroup {
+        /// What was named.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// Capabilities are missing.
+    #[error(
+        "not enough privilege: {} missing. Run it with sudo, as root",
+        .0.join(", ")
+    )]
+    Privilege(Vec<&'static str>),
+    /// The object was refused: no BPF, no memory, a map type this kernel does not know.
+    #[error("this kernel does not take the BPF maps: {0}")]
+    Object(#[source] Box<EbpfError>),
+    /// A program was refused.
+    #[error("this kernel does not take the BPF program {program}: {source}")]
+    Load {
+        /// Its name.
+        program: &'static str,
+        /// What the verifier or the kernel said.
+        source: Box<ProgramError>,
+    },
+    /// The object lacks something, which a test of ours should have seen.
+    #[error("the embedded BPF object has no {0}")]
+    Missing(&'static str),
+    /// A map was refused an operation.
+    #[error("BPF map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// A map could not be mapped.
+    #[error("BPF map {map}: {source}")]
+    Mapping {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: SyscallError,
+    },
+    /// Neither way of attaching worked.
+    #[error("{program} could not be attached to {cgroup} ({place}): {}", causes.join("; "))]
+    Attach {
+        /// The program's name.
+        program: &'static str,
+        /// The cgroup's path.
+        cgroup: PathBuf,
+        /// Where in the cgroup.
+        place: AttachType,
+        /// What each way said.
+        causes: Vec<String>,
+    },
+    /// Another program holds the place for itself.
+    #[error(
+        "{program} could not be attached to {cgroup} ({place}): program {id} ('{name}') holds it \
+         exclusively, without BPF_F_ALLOW_MULTI. It has been left alone; stop the tool that it \
+         belongs to, or attach below it with --cgroup"
+    )]
+    Exclusive {
+        /// Our program's name.
+        program: &'static str,
+        /// The cgroup's path.
+        cgroup: PathBuf,
+        /// Where in the cgroup.
+        place: AttachType,
+        /// The other program's id.
+        id: u32,
+        /// The other program's name.
+        name: String,
+    },
+    /// A program could not be detached.
+    #[error("program {id} could not be detached from {cgroup} ({place}): {source}")]
+    Detach {
+        /// Its id.
+        id: u32,
+        /// The cgroup's path.
+        cgroup: PathBuf,
+        /// Where in the cgroup.
+        place: AttachType,
+        /// What the kernel said.
+        source: SyscallError,
+    },
+    /// There is no legacy attachment of the program, and the kernel still lists it.
+    #[error("program {id} is still attached to {cgroup} ({place}): a link holds it")]
+    StillAttached {
+        /// Its id.
+        id: u32,
+        /// The cgroup's path.
+        cgroup: PathBuf,
+        /// Where in the cgroup.
+        place: AttachType,
+    },
+}
+
+impl ThrottleError {
+    /// The exit code of the contract.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotACgroup { .. } => 2,
+            Self::Privilege(_) => 3,
+            Self::Detach { .. } | Self::StillAttached { .. } => 1,
+            Self::NoCgroup2
+            | Self::MountInfo(_)
+            | Self::Object(_)
+            | Self::Load { .. }
+            | Self::Missing(_)
+            | Self::Map { .. }
+            | Self::Mapping { .. }
+            | Self::Attach { .. }
+            | Self::Exclusive { .. } => 4,
+        }
+    }
+
+    /// Why `path` is no cgroup: an input or output error.
+    fn not_a_cgroup(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        Self::NotACgroup {
+            path: path.into(),
+            reason: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Uploads on Linux.
+
+pub mod ebpf;

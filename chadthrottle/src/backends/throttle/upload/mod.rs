@@ -1,0 +1,3 @@
+//! The backends that limit uploads, one folder a system.
+
+pub mod linux;

@@ -1,0 +1,318 @@
+//! The command line. It is a contract: names, units and exit codes stay.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use chadthrottle_common::scope::Scope;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::{
+    backends::throttle::AttachMode,
+    engine::Limit,
+    lifecycle::Settings,
+    process::Target,
+    units::{Rate, Style, parse_duration},
+};
+
+/// Hold a process, and only it, to a download and an upload limit.
+///
+/// Without a command it opens a screen that lists all processes with their live rates.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of every command
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// How to attach: a link, the legacy way, or the first that works
+    #[arg(
+        long,
+        global = true,
+        value_name = "METHOD",
+        value_enum,
+        default_value_t
+    )]
+    pub attach: AttachMode,
+    /// Attach to this cgroup instead of the root of cgroup2; only processes below it are seen
+    #[arg(long, global = true, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Where the lock and the journal are
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/run/chadthrottle"
+    )]
+    pub state_dir: PathBuf,
+    /// Show rates in bits a second
+    #[arg(long, global = true, conflicts_with = "bytes")]
+    pub bits: bool,
+    /// Show rates in bytes a second (the default)
+    #[arg(long, global = true)]
+    pub bytes: bool,
+    /// No colours (as with NO_COLOR in the environment)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Write the log to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl Global {
+    /// How rates are shown.
+    pub fn style(&self) -> Style {
+        if self.bits { Style::Bits } else { Style::Bytes }
+    }
+
+    /// Whether to leave colours out.
+    pub fn monochrome(&self) -> bool {
+        self.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    }
+
+    /// What the engine needs to know.
+    pub fn settings(&self, interval: Duration) -> Settings {
+        Settings {
+            attach: self.attach,
+            cgroup: self.cgroup.clone(),
+            state_dir: self.state_dir.clone(),
+            interval,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a program under a limit, with all that it starts, and exit with its status
+    Run(Run),
+    /// Limit running processes until Ctrl-C
+    Limit(LimitArgs),
+    /// List processes with their rates, a sample a second
+    List(List),
+    /// Detach what earlier runs left
+    Cleanup(Cleanup),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// LIMITS of the contract.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Limits {
+    /// Download limit, such as 1.5MB/s or 8Mbit
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    pub down: Option<Rate>,
+    /// Upload limit, such as 500KB/s or 300kbit
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    pub up: Option<Rate>,
+    /// Which remote addresses the limit covers; everything but loopback unless given
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+}
+
+impl Limits {
+    /// The limit meant.
+    pub fn limit(self) -> Limit {
+        let scope = self.scope.map_or(Scope::DEFAULT, ScopeArg::scope);
+        Limit {
+            down: self.down,
+            up: self.up,
+            scope,
+        }
+    }
+
+    /// Whether there is any.
+    pub fn is_some(self) -> bool {
+        self.down.is_some() || self.up.is_some()
+    }
+}
+
+/// Values of `--scope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArg {
+    /// Only addresses out in the world
+    Internet,
+    /// Only addresses of the own network
+    Local,
+    /// Everything, loopback too
+    All,
+}
+
+impl ScopeArg {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Internet => Scope::INTERNET,
+            Self::Local => Scope::LOCAL,
+            Self::All => Scope::ALL,
+        }
+    }
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How much
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Run it as root, not as the user who called sudo
+    #[arg(long)]
+    pub root: bool,
+    /// The program and its arguments
+    #[arg(
+        value_name = "CMD",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub command: Vec<OsString>,
+}
+
+/// `limit`
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// PID, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH; several share the limit
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<Target>,
+    /// How much
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Limit the processes that they started, and will start, too
+    #[arg(long)]
+    pub children: bool,
+    /// How long: 500ms, 30s, 5m, 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+}
+
+/// `list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// One JSON object a sample, a line each
+    #[arg(long)]
+    pub json: bool,
+    /// Time between samples
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
+    pub interval: Duration,
+    /// End after that many samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Order of the processes
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Processes without sockets and traffic too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Values of `--sort`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Download rate, the highest first
+    Down,
+    /// Upload rate, the highest first
+    Up,
+    /// Both rates together, the highest first
+    #[default]
+    Total,
+    /// Process id
+    Pid,
+    /// Name
+    Name,
+}
+
+/// `cleanup`
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// Only say what would be detached
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, error::ErrorKind};
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_the_program_belongs_to_it() {
+        let cli = parse("chadthrottle run --down 1MB/s wget -q --down x").unwrap();
+        let Some(Command::Run(run)) = cli.command else {
+            panic!()
+        };
+        assert_eq!(run.command, ["wget", "-q", "--down", "x"]);
+        let cli = parse("chadthrottle run --up 8Mbit -- -odd").unwrap();
+        let Some(Command::Run(run)) = cli.command else {
+            panic!()
+        };
+        assert_eq!(run.command, ["-odd"]);
+        assert_eq!(
+            run.limits.limit().up.map(Rate::bytes_per_second),
+            Some(1_000_000)
+        );
+    }
+
+    #[test]
+    fn global_options_stand_before_or_behind_the_command() {
+        for line in [
+            "chadthrottle --attach legacy --state-dir /x limit 7 --down 1MB",
+            "chadthrottle limit 7 --down 1MB --attach legacy --state-dir /x",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.global.attach, AttachMode::Legacy, "{line}");
+            assert_eq!(cli.global.state_dir, PathBuf::from("/x"), "{line}");
+        }
+    }
+
+    #[test]
+    fn rates_that_are_refused_end_with_the_accepted_forms() {
+        for rate in ["0", "-1", "12", "5kbps", "1e400MB", "١MB"] {
+            let error = parse(&format!("chadthrottle run --down {rate} -- true")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ValueValidation, "{rate}");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("1.5MB/s"), "{error}");
+        }
+    }
+
+    #[test]
+    fn scopes_and_their_default() {
+        let scope = |line: &str| match parse(line).unwrap().command {
+            Some(Command::Limit(limit)) => limit.limits.limit().scope,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(scope("chadthrottle limit 7 --down 1MB"), Scope::DEFAULT);
+        assert_eq!(
+            scope("chadthrottle limit 7 --down 1MB --scope internet"),
+            Scope::INTERNET
+        );
+        assert_eq!(
+            scope("chadthrottle limit 7 --down 1MB --scope all"),
+            Scope::ALL
+        );
+    }
+}

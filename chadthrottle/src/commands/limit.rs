@@ -1,0 +1,157 @@
+//! `limit`: running processes under a limit, until Ctrl-C or for a while.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    time::Duration,
+};
+
+use super::output::describe;
+use crate::{
+    cli::{Global, LimitArgs},
+    engine::{LimitId, Snapshot, Targets},
+    error::Error,
+    lifecycle::{
+        Session,
+        signals::{Ending, Signals},
+    },
+    process::{Target, key_of},
+    units::format_rate,
+};
+
+/// Why the waiting ended.
+enum End {
+    TimeIsUp,
+    TargetsAreGone,
+    EngineStopped,
+    Signal(Ending),
+}
+
+/// Holds the limit and gives the exit code.
+pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
+    if !args.limits.is_some() {
+        return Err(Error::Usage(
+            "nothing to limit: give --down RATE, --up RATE or both".to_owned(),
+        ));
+    }
+    let targets = targets(&args)?;
+    let waits_for_others = !targets.selectors.is_empty();
+    let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let limit = args.limits.limit();
+    let id = session.engine.set_limit(targets, limit).await?;
+    let until = match args.duration {
+        Some(duration) => format!("for {duration:?}"),
+        None => "until Ctrl-C".to_owned(),
+    };
+    eprintln!("chadthrottle: {}, {until}", describe(limit));
+
+    let over = async {
+        match args.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let mut status = Status::new(global);
+    let end = loop {
+        tokio::select! {
+            () = &mut over => break End::TimeIsUp,
+            ending = signals.next() => break End::Signal(ending),
+            snapshot = session.engine.next_snapshot() => match snapshot {
+                None => break End::EngineStopped,
+                Some(snapshot) => {
+                    let members = status.show(&snapshot, id);
+                    // The first sample may have been taken before the limit was set.
+                    if members == 0 && !waits_for_others && snapshot.sequence > 1 {
+                        break End::TargetsAreGone;
+                    }
+                }
+            },
+        }
+    };
+    status.finish();
+    let clean = session.stop();
+    let code = match end {
+        End::TimeIsUp => 0,
+        End::TargetsAreGone => {
+            eprintln!("chadthrottle: the limited processes have ended");
+            0
+        }
+        End::EngineStopped => return Err(Error::EngineStopped),
+        // Without a duration, Ctrl-C is how it is meant to end.
+        End::Signal(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => 0,
+        End::Signal(ending) => ending.exit_code(),
+    };
+    Ok(if clean { code } else { code.max(1) })
+}
+
+/// Resolves the targets: processes that are named by id must be there.
+fn targets(args: &LimitArgs) -> Result<Targets, Error> {
+    let mut targets = Targets {
+        children: args.children,
+        ..Targets::default()
+    };
+    for target in &args.targets {
+        match target {
+            Target::Selector(selector) => targets.selectors.push(selector.clone()),
+            Target::Pid(pid) => targets.processes.push(
+                key_of(Path::new("/proc"), *pid)
+                    .ok_or_else(|| Error::NoTarget(format!("there is no process {pid}")))?,
+            ),
+        }
+    }
+    Ok(targets)
+}
+
+/// The line on a terminal that is rewritten every second.
+struct Status<'a> {
+    global: &'a Global,
+    on_terminal: bool,
+    shown: bool,
+}
+
+impl<'a> Status<'a> {
+    fn new(global: &'a Global) -> Self {
+        Self {
+            global,
+            on_terminal: std::io::stderr().is_terminal(),
+            shown: false,
+        }
+    }
+
+    /// Shows the sums of the limit's members, and gives how many there are.
+    fn show(&mut self, snapshot: &Snapshot, id: LimitId) -> usize {
+        let members: Vec<_> = snapshot
+            .processes
+            .iter()
+            .filter(|process| !process.ended && process.limit.is_some_and(|(of, _)| of == id))
+            .collect();
+        if self.on_terminal && !members.is_empty() {
+            let style = self.global.style();
+            let down: f64 = members.iter().map(|process| process.down.bytes_per_s).sum();
+            let up: f64 = members.iter().map(|process| process.up.bytes_per_s).sum();
+            let plural = if members.len() == 1 {
+                "process"
+            } else {
+                "processes"
+            };
+            eprint!(
+                "\r\u{1b}[K{} {plural}  ↓ {}  ↑ {}",
+                members.len(),
+                format_rate(down, style),
+                format_rate(up, style),
+            );
+            // Standard error that cannot be written to is no reason to let the limit go.
+            let _ = std::io::stderr().flush();
+            self.shown = true;
+        }
+        members.len()
+    }
+
+    fn finish(&self) {
+        if self.shown {
+            eprintln!();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `list`: processes with their rates, for scripts and for a quick look.
+
+use std::{
+    io::{self, Write},
+    time::SystemTime,
+};
+
+use serde::Serialize;
+
+use super::output::scope_name;
+use crate::{
+    cli::{Global, List, Sort},
+    engine::{BothWays, Limit, ProcessSample, Snapshot},
+    error::Error,
+    lifecycle::{
+        Session,
+        signals::{Ending, Signals},
+    },
+    units::{Rate, format_bytes, format_rate},
+};
+
+/// Prints samples and gives the exit code.
+pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
+    let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let mut session = Session::start(global.settings(args.interval)).await?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let code = loop {
+        tokio::select! {
+            ending = signals.next() => match ending {
+                Ending::Interrupt | Ending::Terminate if args.count.is_none() => break 0,
+                ending => break ending.exit_code(),
+            },
+            snapshot = session.engine.next_snapshot() => {
+                let snapshot = snapshot.ok_or(Error::EngineStopped)?;
+                // The first sample has no interval behind it, so no rates.
+                if snapshot.sequence == 1 {
+                    continue;
+                }
+                match print(&snapshot, global, &args) {
+                    Ok(()) => {}
+                    // Whoever read has seen enough, as with head(1).
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break 0,
+                    Err(error) => return Err(Error::io("writing to standard output", error)),
+                }
+                left -= 1;
+                if left == 0 {
+                    break 0;
+                }
+            }
+        }
+    };
+    let clean = session.stop();
+    Ok(if clean { code } else { code.max(1) })
+}
+
+fn print(snapshot: &Snapshot, global: &Global, args: &List) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let processes = chosen(snapshot, args);
+    if args.json {
+        serde_json::to_writer(&mut out, &Sample::new(snapshot, &processes))?;
+        writeln!(out)?;
+    } else {
+        for warning in &snapshot.warnings {
+            eprintln!("chadthrottle: {warning}");
+        }
+        table(&mut out, &processes, global)?;
+    }
+    out.flush()
+}
+
+/// The processes to show, in order.
+fn chosen<'a>(snapshot: &'a Snapshot, args: &List) -> Vec<&'a ProcessSample> {
+    let talks = |process: &ProcessSample| {
+        process.sockets > 0 || process.limit.is_some() || process.down.bytes + process.up.bytes > 0
+    };
+    let mut processes: Vec<_> = snapshot
+        .processes
+        .iter()
+        .filter(|process| args.all || talks(process))
+        .collect();
+    let highest_first = |rate: fn(&ProcessSample) -> f64| {
+        move |a: &&ProcessSample, b: &&ProcessSample| rate(b).total_cmp(&rate(a))
+    };
+    match args.sort {
+        Sort::Down => processes.sort_by(highest_first(|process| process.down.bytes_per_s)),
+        Sort::Up => processes.sort_by(highest_first(|process| process.up.bytes_per_s)),
+        Sort::Total => processes.sort_by(highest_first(|process| {
+            process.down.bytes_per_s + process.up.bytes_per_s
+        })),
+        Sort::Pid => processes.sort_by_key(|process| process.key),
+        Sort::Name => processes.sort_by(|a, b| a.name.cmp(&b.name)),
+    }
+    processes
+}
+
+fn table(out: &mut impl Write, processes: &[&ProcessSample], global: &Global) -> io::Result<()> {
+    let style = global.style();
+    let limit = |process: &ProcessSample, rate: fn(Limit) -> Option<Rate>| {
+        process
+            .limit
+            .and_then(|(_, limit)| rate(limit))
+            .map_or("-".to_owned(), |rate| {
+                format_rate(rate.bytes_per_second() as f64, style)
+            })
+    };
+    writeln!(
+        out,
+        "{:>7} {:<16} {:<10} {:>11} {:>11} {:>9} {:>9} {:>11} {:>11}",
+        "PID", "NAME", "USER", "DOWN", "UP", "DOWN", "UP", "DOWN LIMIT", "UP LIMIT"
+    )?;
+    for process in processes {
+        writeln!(
+            out,
+            "{:>7} {:<16} {:<10} {:>11} {:>11} {:>9} {:>9} {:>11} {:>11}",
+            process.key.pid,
+            crate::text::escape(&process.name),
+            crate::text::escape(&process.user),
+            format_rate(process.down.bytes_per_s, style),
+            format_rate(process.up.bytes_per_s, style),
+            format_bytes(process.down.bytes),
+            format_bytes(process.up.bytes),
+            limit(process, |limit| limit.down),
+            limit(process, |limit| limit.up),
+        )?;
+    }
+    writeln!(out)
+}
+
+/// One line of `list --json`; the schema is a contract.
+#[derive(Serialize)]
+struct Sample<'a> {
+    schema: u32,
+    time: String,
+    interval_s: f64,
+    processes: Vec<Process<'a>>,
+    unattributed: Bytes,
+    loopback: Bytes,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    name: &'a str,
+    exe: &'a str,
+    user: &'a str,
+    cgroup: &'a str,
+    sockets: u32,
+    down_bytes_per_s: f64,
+    up_bytes_per_s: f64,
+    down_bytes: u64,
+    up_bytes: u64,
+    dropped_down_bytes: u64,
+    dropped_up_bytes: u64,
+    limit: Option<JsonLimit>,
+}
+
+#[derive(Serialize)]
+struct JsonLimit {
+    down_bytes_per_s: Option<Rate>,
+    up_bytes_per_s: Option<Rate>,
+    scope: &'static str,
+}
+
+#[derive(Serialize)]
+struct Bytes {
+    down_bytes: u64,
+    up_bytes: u64,
+}
+
+impl From<BothWays> for Bytes {
+    fn from(bytes: BothWays) -> Self {
+        let BothWays {
+            down_bytes,
+            up_bytes,
+        } = bytes;
+        Self {
+            down_bytes,
+            up_bytes,
+        }
+    }
+}
+
+impl<'a> Sample<'a> {
+    fn new(snapshot: &Snapshot, processes: &[&'a ProcessSample]) -> Self {
+        Self {
+            schema: 1,
+            time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            interval_s: snapshot.interval.as_secs_f64(),
+            processes: processes
+                .iter()
+                .map(|process| Process::new(process))
+                .collect(),
+            unattributed: snapshot.unattributed.into(),
+            loopback: snapshot.loopback.into(),
+        }
+    }
+}
+
+impl<'a> Process<'a> {
+    fn new(process: &'a ProcessSample) -> Self {
+        Self {
+            pid: process.key.pid,
+            name: &process.name,
+            exe: &process.exe,
+            user: &process.user,
+            cgroup: &process.cgroup,
+            sockets: process.sockets,
+            down_bytes_per_s: process.down.bytes_per_s,
+            up_bytes_per_s: process.up.bytes_per_s,
+            down_bytes: process.down.bytes,
+            up_bytes: process.up.bytes,
+            dropped_down_bytes: process.down.dropped_bytes,
+            dropped_up_bytes: process.up.dropped_bytes,
+            limit: process.limit.map(|(_, limit)| JsonLimit {
+                down_bytes_per_s: limit.down,
+                up_bytes_per_s: limit.up,
+                scope: scope_name(limit.scope),
+            }),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The commands, one file each.
+
+pub mod cleanup;
+pub mod completions;
+pub mod limit;
+pub mod list;
+mod output;
+pub mod run;
+pub mod tui;

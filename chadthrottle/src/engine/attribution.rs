@@ -1,0 +1,174 @@
+//! Sockets whose owner the kernel programs could not see: those that were open before the start,
+//! and those that changed hands.
+//!
+//! The kernel notes an owner when a socket is made. For the rest, user space walks the
+//! descriptors of a process, takes a short-lived duplicate of each socket and notes the owner
+//! through it.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use chadthrottle_common::abi::{Owner, names};
+
+use super::{Engine, slots::owner_of};
+use crate::{
+    error::Error,
+    process::{ProcessKey, SocketFd, sockets_of},
+    sys::socket,
+};
+
+/// How many sockets the regular look may touch in one sample, which keeps it under a millisecond.
+const BUDGET: usize = 256;
+
+/// How long to wait before all processes are searched again for sockets without an owner.
+const RESCAN_FIRST: Duration = Duration::from_secs(1);
+const RESCAN_LAST: Duration = Duration::from_secs(64);
+
+const BPF_ANY: u64 = 0;
+
+/// What is known of processes' sockets.
+#[derive(Debug, Default)]
+pub struct Attribution {
+    /// Internet sockets by process, as of the last look at it.
+    sockets: HashMap<ProcessKey, u32>,
+    /// Processes to look at: new ones twice, since a child has its parent's sockets only until it
+    /// has closed them.
+    queue: VecDeque<ProcessKey>,
+    /// Unattributed bytes when all processes were last searched.
+    searched: u64,
+    next_search: Option<Instant>,
+    search_interval: Duration,
+}
+
+impl Attribution {
+    /// Puts new processes on the list.
+    pub fn started(&mut self, processes: &[ProcessKey]) {
+        self.queue.extend(processes);
+    }
+
+    /// How many Internet sockets the process had when it was last looked at.
+    pub fn sockets(&self, key: ProcessKey) -> u32 {
+        self.sockets.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Forgets a process.
+    pub fn forget(&mut self, key: ProcessKey) {
+        self.sockets.remove(&key);
+    }
+}
+
+impl Engine {
+    /// Notes the owners of all sockets that have none. Where several processes hold a socket, it
+    /// is the youngest one's: a worker's rather than its master's, a service's rather than that
+    /// of whoever opened the socket for it.
+    pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), Error> {
+        let mut holders: HashMap<u64, (ProcessKey, SocketFd)> = HashMap::new();
+        let mut by_age = processes.to_vec();
+        by_age.sort_by_key(|key| (key.start_ticks, key.pid));
+        for key in by_age {
+            for socket in sockets_of(self.table.root(), key.pid) {
+                holders.insert(socket.inode, (key, socket));
+            }
+        }
+        let mut by_process: HashMap<ProcessKey, Vec<SocketFd>> = HashMap::new();
+        for (key, socket) in holders.into_values() {
+            by_process.entry(key).or_default().push(socket);
+        }
+        for (key, sockets) in by_process {
+            self.note_sockets(key, &sockets)?;
+        }
+        Ok(())
+    }
+
+    /// The regular look: new processes first, then the others in turn, within the budget; and all
+    /// of them when traffic without an owner has grown.
+    pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), Error> {
+        if self.search_is_due(unattributed) {
+            let processes: Vec<ProcessKey> = self.table.iter().map(|info| info.key).collect();
+            self.note_all_sockets(&processes)?;
+        }
+        if self.attribution.queue.is_empty() {
+            self.attribution
+                .queue
+                .extend(self.slots.iter().map(|(key, _)| key));
+        }
+        let mut touched = 0;
+        while touched < BUDGET
+            && let Some(key) = self.attribution.queue.pop_front()
+        {
+            touched += 1;
+            if self.table.contains(key) {
+                let sockets = sockets_of(self.table.root(), key.pid);
+                touched += sockets.len();
+                self.note_sockets(key, &sockets)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn search_is_due(&mut self, unattributed: u64) -> bool {
+        let now = Instant::now();
+        let attribution = &mut self.attribution;
+        if attribution.next_search.is_some_and(|next| now < next) {
+            return false;
+        }
+        let grown = unattributed > attribution.searched;
+        // Traffic that no process owns (ICMP, the kernel's own sockets) must not keep us
+        // searching: each search that is due again waits twice as long.
+        attribution.search_interval = if grown {
+            (attribution.search_interval * 2).clamp(RESCAN_FIRST, RESCAN_LAST)
+        } else {
+            RESCAN_FIRST
+        };
+        attribution.searched = unattributed;
+        attribution.next_search = Some(now + attribution.search_interval);
+        grown
+    }
+
+    /// Notes the process as the owner of those of its sockets that have no living owner.
+    fn note_sockets(&mut self, key: ProcessKey, sockets: &[SocketFd]) -> Result<(), Error> {
+        if sockets.is_empty() {
+            self.attribution.forget(key);
+            return Ok(());
+        }
+        // A process that has gone, or that we may not look into, is left as it is.
+        let Ok(process) = socket::pidfd_open(key.pid) else {
+            return Ok(());
+        };
+        let mut seen = HashSet::new();
+        let mut internet = 0;
+        for socket in sockets.iter().filter(|socket| seen.insert(socket.inode)) {
+            // Dropped at the end of each round: a duplicate that is held would keep a connection
+            // open that its program has closed.
+            let Ok(duplicate) = socket::pidfd_getfd(process.as_fd(), socket.fd) else {
+                continue;
+            };
+            if !socket::is_internet(&duplicate) {
+                continue;
+            }
+            internet += 1;
+            if self.living_owner(&duplicate).is_none() {
+                let Owner { slot, generation } = self.slots.ensure(&mut self.throttle.maps, key)?;
+                self.throttle
+                    .maps
+                    .owners
+                    .insert(&duplicate, [slot, generation], BPF_ANY)
+                    .map_err(|source| Error::Map {
+                        map: names::OWNERS,
+                        source,
+                    })?;
+            }
+        }
+        self.attribution.sockets.insert(key, internet);
+        Ok(())
+    }
+
+    fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
+        let [slot, generation] = self.throttle.maps.owners.get(socket, 0).ok()?;
+        let owner = Owner { slot, generation };
+        (owner_of(&self.throttle.maps, slot) == owner).then_some(owner)
+    }
+}

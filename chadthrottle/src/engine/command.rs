@@ -1,0 +1,50 @@
+//! What the outside tells the engine.
+
+use tokio::sync::oneshot;
+
+use super::snapshot::{Limit, LimitId};
+use crate::{
+    error::Error,
+    process::{ProcessKey, Selector},
+};
+
+/// Which processes a limit is for. They share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// These processes.
+    pub processes: Vec<ProcessKey>,
+    /// And all that match any of these, now and later.
+    pub selectors: Vec<Selector>,
+    /// And the descendants of all of them, now and later.
+    pub children: bool,
+}
+
+/// A command, with the channel for its answer.
+#[derive(Debug)]
+pub enum Command {
+    /// Sets a limit. A process that is a member of another limit leaves that one.
+    SetLimit {
+        /// For whom.
+        targets: Targets,
+        /// How much.
+        limit: Limit,
+        /// The limit's name.
+        answer: oneshot::Sender<Result<LimitId, Error>>,
+    },
+    /// Changes rates and scope of a limit, for all its members at once.
+    ChangeLimit {
+        /// Which.
+        id: LimitId,
+        /// How much from now on.
+        limit: Limit,
+        /// Whether it was there.
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Removes a limit from all its members.
+    RemoveLimit {
+        /// Which.
+        id: LimitId,
+        /// Whether it was there.
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+}

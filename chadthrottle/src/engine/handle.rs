@@ -1,0 +1,175 @@
+//! The engine on a thread of its own, and the handle that the rest of the program holds.
+
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{Command, Config, Engine, EngineInfo, Limit, LimitId, Snapshot, Targets};
+use crate::{backends::throttle::ThrottleError, error::Error};
+
+/// How often limits look for new processes that match, between samples.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A running engine. Dropping the handle stops it, which detaches everything.
+#[derive(Debug)]
+pub struct Handle {
+    info: EngineInfo,
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    snapshots: mpsc::UnboundedReceiver<Arc<Snapshot>>,
+    thread: Option<JoinHandle<Vec<ThrottleError>>>,
+}
+
+impl Handle {
+    /// Starts an engine and waits until its programs are attached.
+    ///
+    /// # Errors
+    /// What [`Engine::start`] says.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let (ready, started) = oneshot::channel();
+        let (commands, command_receiver) = mpsc::unbounded_channel();
+        let (snapshot_sender, snapshots) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || run(&config, ready, command_receiver, &snapshot_sender))
+            .map_err(|error| Error::io("starting the engine's thread", error))?;
+        let info = started.await.map_err(|_| Error::EngineStopped)??;
+        Ok(Self {
+            info,
+            commands: Some(commands),
+            snapshots,
+            thread: Some(thread),
+        })
+    }
+
+    /// What the engine found out about the machine.
+    pub fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// The next sample; `None` when the engine has ended. Cancel safe.
+    pub async fn next_snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        self.snapshots.recv().await
+    }
+
+    /// Sets a limit for the targets, which share it.
+    ///
+    /// # Errors
+    /// Where there is no room for it.
+    pub async fn set_limit(&self, targets: Targets, limit: Limit) -> Result<LimitId, Error> {
+        self.ask(|answer| Command::SetLimit {
+            targets,
+            limit,
+            answer,
+        })
+        .await
+    }
+
+    /// Changes a limit for all its members.
+    ///
+    /// # Errors
+    /// [`Error::NoLimit`] where it is not set any more.
+    pub async fn change_limit(&self, id: LimitId, limit: Limit) -> Result<(), Error> {
+        self.ask(|answer| Command::ChangeLimit { id, limit, answer })
+            .await
+    }
+
+    /// Removes a limit.
+    ///
+    /// # Errors
+    /// [`Error::NoLimit`] where it is not set any more.
+    pub async fn remove_limit(&self, id: LimitId) -> Result<(), Error> {
+        self.ask(|answer| Command::RemoveLimit { id, answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let (answer, receiver) = oneshot::channel();
+        let commands = self.commands.as_ref().ok_or(Error::EngineStopped)?;
+        commands
+            .send(command(answer))
+            .map_err(|_| Error::EngineStopped)?;
+        receiver.await.map_err(|_| Error::EngineStopped)?
+    }
+
+    /// Stops the engine and waits until everything is detached.
+    ///
+    /// Gives what could not be detached.
+    pub fn stop(mut self) -> Vec<ThrottleError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Vec<ThrottleError> {
+        // The engine's loop ends when nobody can command it any more.
+        self.commands = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(errors)) => errors,
+            // It panicked, and said so; unwinding has detached everything.
+            Some(Err(_)) | None => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        for error in self.join() {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// The engine's thread.
+fn run(
+    config: &Config,
+    ready: oneshot::Sender<Result<EngineInfo, Error>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    snapshots: &mpsc::UnboundedSender<Arc<Snapshot>>,
+) -> Vec<ThrottleError> {
+    let started = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| Error::io("starting the engine's timers", error))
+        .and_then(|runtime| Ok((runtime, Engine::start(config)?)));
+    let (runtime, mut engine) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return Vec::new();
+        }
+    };
+    // Nobody waits any more: stop at once.
+    if ready.send(Ok(engine.info(config))).is_ok() {
+        runtime.block_on(serve(&mut engine, config.interval, commands, snapshots));
+    }
+    engine.stop()
+}
+
+async fn serve(
+    engine: &mut Engine,
+    interval: Duration,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    snapshots: &mpsc::UnboundedSender<Arc<Snapshot>>,
+) {
+    // The first sample at once, so that a screen has something to show; it has no rates yet.
+    let mut samples = interval_at(Instant::now(), interval);
+    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watch = interval_at(Instant::now() + WATCH_INTERVAL, WATCH_INTERVAL);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => engine.handle(command),
+                None => return,
+            },
+            _ = samples.tick() => {
+                // Nobody listening is no reason to stop: limits hold until the handle goes.
+                let _ = snapshots.send(Arc::new(engine.sample()));
+            }
+            _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Limits: which rules are in use, and which processes belong to them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chadthrottle_common::abi::{MAX_RULES, Rule};
+
+use super::{Engine, Limit, LimitId, Targets};
+use crate::{
+    error::Error,
+    process::{ProcessKey, key_of},
+    units::Rate,
+};
+
+/// How much time's worth of traffic may pass at once after a rest, in nanoseconds.
+///
+/// More than the smallest retransmission timeout of TCP (200 ms): with less, a sender on a fast
+/// network that has lost a window waits longer than the bucket takes to fill, and gets a third of
+/// its limit.
+const BURST_NS: u64 = 250_000_000;
+
+/// The limits that are set.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// By rule index.
+    active: BTreeMap<u32, Active>,
+    /// Counts the limits ever set.
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Active {
+    limit: Limit,
+    targets: Targets,
+    /// Where two limits claim a process, the later one has it.
+    serial: u64,
+}
+
+impl Limits {
+    /// Whether a limit takes in processes that only a look at /proc can find.
+    pub fn any_open_ended(&self, children_inherit_in_kernel: bool) -> bool {
+        self.active.values().any(|active| {
+            !active.targets.selectors.is_empty()
+                || (active.targets.children && !children_inherit_in_kernel)
+        })
+    }
+
+    /// The limit behind a rule index.
+    pub fn get(&self, rule: u32) -> Option<(LimitId, Limit)> {
+        let active = self.active.get(&rule)?;
+        Some((LimitId(rule), active.limit))
+    }
+
+    /// A rule index that is free, and has been for as long as possible.
+    fn free_rule(&self) -> Result<u32, Error> {
+        let in_turn = 1 + (self.serial % u64::from(MAX_RULES - 1)) as u32;
+        (in_turn..MAX_RULES)
+            .chain(1..in_turn)
+            .find(|rule| !self.active.contains_key(rule))
+            .ok_or(Error::TooManyLimits(MAX_RULES - 1))
+    }
+
+    /// Whether the limit with `serial` takes a process over from the rule that it has.
+    fn takes_over(&self, serial: u64, rule: u32) -> bool {
+        self.active
+            .get(&rule)
+            .is_none_or(|active| active.serial < serial)
+    }
+}
+
+impl Engine {
+    /// Sets a limit for the targets.
+    pub(super) fn set_limit(&mut self, targets: Targets, limit: Limit) -> Result<LimitId, Error> {
+        if let Some(gone) = targets.processes.iter().find(|key| !self.is_alive(**key)) {
+            return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
+        }
+        let rule = self.limits.free_rule()?;
+        self.configure(rule, limit);
+        self.limits.serial += 1;
+        let serial = self.limits.serial;
+        self.limits.active.insert(
+            rule,
+            Active {
+                limit,
+                targets,
+                serial,
+            },
+        );
+        if let Err(error) = self.enroll(rule) {
+            self.drop_limit(rule);
+            return Err(error);
+        }
+        Ok(LimitId(rule))
+    }
+
+    /// Changes a limit for all its members.
+    pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
+        let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
+        active.limit = limit;
+        self.configure(id.0, limit);
+        Ok(())
+    }
+
+    /// Removes a limit.
+    pub(super) fn remove_limit(&mut self, id: LimitId) -> Result<(), Error> {
+        if !self.limits.active.contains_key(&id.0) {
+            return Err(Error::NoLimit);
+        }
+        self.drop_limit(id.0);
+        Ok(())
+    }
+
+    /// Takes in processes that match a limit since the last look.
+    pub fn watch(&mut self) {
+        if let Err(error) = self.refresh_processes() {
+            log::warn!("{error}");
+        }
+        let rules: Vec<u32> = self.limits.active.keys().copied().collect();
+        for rule in rules {
+            if let Err(error) = self.enroll(rule) {
+                log::warn!("{error}");
+            }
+        }
+    }
+
+    /// Removes limits whose processes have all ended, and rules that a fork has handed down in
+    /// the very moment in which they were removed.
+    pub(super) fn collect_garbage(&mut self) {
+        let mut living = HashSet::new();
+        for (key, slot) in self.slots.iter() {
+            let rule = self.rule_of(slot);
+            if rule == 0 {
+                continue;
+            }
+            if !self.limits.active.contains_key(&rule) {
+                self.assign(slot, 0, false);
+            } else if self.table.contains(key) {
+                living.insert(rule);
+            }
+        }
+        let over: Vec<u32> = self
+            .limits
+            .active
+            .iter()
+            .filter(|(rule, active)| active.targets.selectors.is_empty() && !living.contains(*rule))
+            .map(|(rule, _)| *rule)
+            .collect();
+        for rule in over {
+            self.drop_limit(rule);
+        }
+    }
+
+    fn drop_limit(&mut self, rule: u32) {
+        self.limits.active.remove(&rule);
+        if let Some(rule) = self.rule(rule) {
+            rule.ingress.configure(None, 0, Limit::NONE.scope);
+            rule.egress.configure(None, 0, Limit::NONE.scope);
+        }
+        for (_, slot) in self.slots.iter() {
+            if self.rule_of(slot) == rule {
+                self.assign(slot, 0, false);
+            }
+        }
+    }
+
+    fn configure(&self, rule: u32, limit: Limit) {
+        if let Some(rule) = self.rule(rule) {
+            let Limit { down, up, scope } = limit;
+            rule.ingress
+                .configure(down.map(Rate::bytes_per_second), BURST_NS, scope);
+            rule.egress
+                .configure(up.map(Rate::bytes_per_second), BURST_NS, scope);
+        }
+    }
+
+    /// Gives every process that belongs to the limit its rule.
+    fn enroll(&mut self, rule: u32) -> Result<(), Error> {
+        let Some(active) = self.limits.active.get(&rule) else {
+            return Ok(());
+        };
+        let (serial, children) = (active.serial, active.targets.children);
+        let mut members: Vec<ProcessKey> = self.members(&active.targets);
+        // Children that are forked while we enroll: of a member that inherits in the kernel, the
+        // kernel takes care; of one that was not yet, the next round finds them.
+        let mut known = HashSet::new();
+        loop {
+            members.retain(|key| known.insert(*key));
+            if members.is_empty() {
+                return Ok(());
+            }
+            for key in &members {
+                let owner = self.slots.ensure(&mut self.throttle.maps, *key)?;
+                let present = self.rule_of(owner.slot);
+                if present == 0 || self.limits.takes_over(serial, present) {
+                    self.assign(owner.slot, rule, children);
+                }
+            }
+            if !children {
+                return Ok(());
+            }
+            self.refresh_processes()?;
+            members = self.children_of(&known);
+        }
+    }
+
+    fn members(&self, targets: &Targets) -> Vec<ProcessKey> {
+        let named = targets
+            .processes
+            .iter()
+            .copied()
+            .filter(|key| self.is_alive(*key));
+        let selected = self
+            .table
+            .iter()
+            .filter(|info| {
+                targets
+                    .selectors
+                    .iter()
+                    .any(|selector| selector.matches(info))
+            })
+            .map(|info| info.key);
+        named.chain(selected).collect()
+    }
+
+    fn children_of(&self, parents: &HashSet<ProcessKey>) -> Vec<ProcessKey> {
+        let parents: HashSet<u32> = parents.iter().map(|key| key.pid).collect();
+        self.table
+            .iter()
+            .filter(|info| parents.contains(&info.parent))
+            .map(|info| info.key)
+            .collect()
+    }
+
+    fn is_alive(&self, key: ProcessKey) -> bool {
+        self.table.contains(key) || key_of(self.table.root(), key.pid) == Some(key)
+    }
+
+    fn rule(&self, rule: u32) -> Option<&Rule> {
+        self.throttle.maps.rules.get(rule as usize)
+    }
+
+    /// Index of the rule that a slot has; 0: none.
+    pub(super) fn rule_of(&self, slot: u32) -> u32 {
+        let slot = self.throttle.maps.slots.get(slot as usize);
+        slot.map_or(0, |slot| slot.ingress.rule.get() as u32)
+    }
+
+    fn assign(&self, slot: u32, rule: u32, inherit: bool) {
+        if let Some(slot) = self.throttle.maps.slots.get(slot as usize) {
+            slot.ingress.rule.set(u64::from(rule));
+            slot.egress.rule.set(u64::from(rule));
+            slot.identity.inherit.set(u64::from(inherit));
+        }
+    }
+}

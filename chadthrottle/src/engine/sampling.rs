@@ -1,0 +1,228 @@
+//! One sample: counters of all slots, put together with the names of all processes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use chadthrottle_common::abi::{Meter, ProcessSlot, Totals};
+
+use super::{BothWays, Engine, ProcessSample, Snapshot, Traffic};
+use crate::{
+    backends::throttle::{
+        ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
+    },
+    process::{ProcessInfo, ProcessKey},
+};
+
+/// How long an ended process is still shown, and how long its sockets must have been silent
+/// before its slot is given to somebody else: connections outlive their process for a moment.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What is kept from one sample to the next.
+#[derive(Debug, Default)]
+pub struct Sampling {
+    sequence: u64,
+    previous: Option<Instant>,
+    /// Bytes down and up at the last sample.
+    last: HashMap<ProcessKey, BothWays>,
+    ended: BTreeMap<ProcessKey, Ended>,
+    /// Loopback bytes of slots that have been given back.
+    released_loopback: BothWays,
+    slots_exhausted: u64,
+}
+
+/// A process with sockets that has ended.
+#[derive(Debug)]
+struct Ended {
+    info: ProcessInfo,
+    /// When it ended, or when its sockets last carried something.
+    quiet_since: Instant,
+}
+
+impl Sampling {
+    /// Keeps processes that have just ended.
+    pub fn ended(&mut self, processes: Vec<ProcessInfo>) {
+        let quiet_since = Instant::now();
+        let ended = processes
+            .into_iter()
+            .map(|info| (info.key, Ended { info, quiet_since }));
+        self.ended.extend(ended);
+    }
+}
+
+impl Engine {
+    /// Takes a sample. What could not be read is in its warnings.
+    pub fn sample(&mut self) -> Snapshot {
+        let mut warnings = Vec::new();
+        let now = Instant::now();
+        let interval = self
+            .sampling
+            .previous
+            .map_or(Duration::ZERO, |previous| now - previous);
+        self.sampling.previous = Some(now);
+        self.sampling.sequence += 1;
+
+        // The slots first: a process that is in a slot and then not in the table has ended.
+        let table = &self.table;
+        self.slots.scan(&self.throttle.maps, |pid| {
+            Some(table.get(pid)?.key.start_ticks)
+        });
+        let totals = self.throttle.maps.totals().unwrap_or_else(|error| {
+            warnings.push(format!("reading the totals: {error}"));
+            Totals::default()
+        });
+        let unattributed = totals.ingress.bytes + totals.egress.bytes;
+        for result in [self.refresh_processes(), self.reconcile(unattributed)] {
+            if let Err(error) = result {
+                warnings.push(error.to_string());
+            }
+        }
+        if self.watches_for_processes() {
+            self.watch();
+        }
+        self.collect_garbage();
+        if totals.slots_exhausted > self.sampling.slots_exhausted {
+            warnings.push(format!(
+                "{} sockets belong to processes that could not be noted: all slots are in use",
+                totals.slots_exhausted
+            ));
+        }
+        self.sampling.slots_exhausted = totals.slots_exhausted;
+
+        let loopback = self.loopback(&totals);
+        let processes = self.sample_processes(now, interval);
+        Snapshot {
+            sequence: self.sampling.sequence,
+            interval,
+            processes,
+            unattributed: BothWays {
+                down_bytes: totals.ingress.bytes,
+                up_bytes: totals.egress.bytes,
+            },
+            loopback,
+            warnings,
+        }
+    }
+
+    fn sample_processes(&mut self, now: Instant, interval: Duration) -> Vec<ProcessSample> {
+        let mut samples: BTreeMap<ProcessKey, ProcessSample> = self
+            .table
+            .iter()
+            .map(|info| (info.key, blank(info, false)))
+            .collect();
+        let mut released = Vec::new();
+        for (key, index) in self.slots.iter() {
+            let Some(slot) = self.throttle.maps.slots.get(index as usize) else {
+                continue;
+            };
+            let bytes = BothWays {
+                down_bytes: slot.ingress.bytes.get(),
+                up_bytes: slot.egress.bytes.get(),
+            };
+            let before = self.sampling.last.insert(key, bytes);
+            // A slot that is new to us started from zero.
+            let before = before.unwrap_or_default();
+            let sample = samples.entry(key).or_insert_with(|| {
+                let ended = self.sampling.ended.entry(key).or_insert_with(|| Ended {
+                    info: unseen(key, slot),
+                    quiet_since: now,
+                });
+                if before != bytes {
+                    ended.quiet_since = now;
+                }
+                if now - ended.quiet_since >= LINGER {
+                    released.push(key);
+                }
+                blank(&ended.info, true)
+            });
+            let rule = slot.ingress.rule.get() as u32;
+            sample.limit = self.limits.get(rule);
+            sample.sockets = self.attribution.sockets(key);
+            sample.down = traffic::<EbpfDownload>(slot, before.down_bytes, interval);
+            sample.up = traffic::<EbpfUpload>(slot, before.up_bytes, interval);
+        }
+        for key in released {
+            self.release(key);
+            samples.remove(&key);
+        }
+        let slots = &self.slots;
+        self.sampling
+            .ended
+            .retain(|key, _| slots.get(*key).is_some());
+        samples.into_values().collect()
+    }
+
+    fn release(&mut self, key: ProcessKey) {
+        if let Some(slot) = self.slots.get(key)
+            && let Some(slot) = self.throttle.maps.slots.get(slot as usize)
+        {
+            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.get();
+            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.get();
+        }
+        self.slots.release(&mut self.throttle.maps, key);
+        self.sampling.last.remove(&key);
+        self.sampling.ended.remove(&key);
+        self.attribution.forget(key);
+    }
+
+    fn loopback(&self, totals: &Totals) -> BothWays {
+        let mut sum = self.sampling.released_loopback;
+        sum.down_bytes += totals.ingress.loopback_bytes;
+        sum.up_bytes += totals.egress.loopback_bytes;
+        for (_, index) in self.slots.iter() {
+            if let Some(slot) = self.throttle.maps.slots.get(index as usize) {
+                sum.down_bytes += slot.ingress.loopback_bytes.get();
+                sum.up_bytes += slot.egress.loopback_bytes.get();
+            }
+        }
+        sum
+    }
+}
+
+fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
+    ProcessSample {
+        key: info.key,
+        parent: info.parent,
+        name: info.name.clone(),
+        exe: info.exe.clone(),
+        user: info.user.clone(),
+        cgroup: info.cgroup.clone(),
+        sockets: 0,
+        down: Traffic::default(),
+        up: Traffic::default(),
+        limit: None,
+        ended,
+    }
+}
+
+/// A process that ended before anybody saw it in /proc; the kernel noted its name.
+fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
+    let [head, tail] = &slot.identity.name;
+    let bytes: Vec<u8> = [head.get(), tail.get()]
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .take_while(|byte| *byte != 0)
+        .collect();
+    ProcessInfo {
+        key,
+        parent: 0,
+        name: String::from_utf8_lossy(&bytes).into(),
+        exe: "".into(),
+        uid: 0,
+        user: "".into(),
+        cgroup: "".into(),
+    }
+}
+
+fn traffic<B: ThrottleBackend>(slot: &ProcessSlot, before: u64, interval: Duration) -> Traffic {
+    let meter: &Meter = B::meter(slot);
+    let bytes = meter.bytes.get();
+    let seconds = interval.as_secs_f64();
+    let grown = bytes.saturating_sub(before) as f64;
+    Traffic {
+        bytes_per_s: if seconds > 0.0 { grown / seconds } else { 0.0 },
+        bytes,
+        dropped_bytes: meter.dropped_bytes.get(),
+    }
+}

@@ -1,0 +1,104 @@
+//! What the engine tells the outside: one picture of all processes a sample.
+
+use std::{sync::Arc, time::Duration};
+
+use chadthrottle_common::scope::Scope;
+
+use crate::{process::ProcessKey, units::Rate};
+
+/// A limit as the user set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Download; `None`: not limited.
+    pub down: Option<Rate>,
+    /// Upload; `None`: not limited.
+    pub up: Option<Rate>,
+    /// The remote addresses it covers.
+    pub scope: Scope,
+}
+
+impl Limit {
+    /// No limit in either direction, with the scope that a new limit starts from.
+    pub const NONE: Self = Self {
+        down: None,
+        up: None,
+        scope: Scope::DEFAULT,
+    };
+}
+
+/// Names a limit that has been set. Several processes may share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LimitId(pub u32);
+
+/// One direction of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// IP bytes a second over the last interval.
+    pub bytes_per_s: f64,
+    /// IP bytes since the engine started.
+    pub bytes: u64,
+    /// IP bytes refused since the engine started.
+    pub dropped_bytes: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessSample {
+    /// Its id and start time.
+    pub key: ProcessKey,
+    /// Its parent's id; 0 where there is none.
+    pub parent: u32,
+    /// `comm`, as it is: it may hold any bytes but NUL and must be escaped before it is shown.
+    pub name: Arc<str>,
+    /// Path of the executable; empty where it cannot be read.
+    pub exe: Arc<str>,
+    /// Name of the effective user, or the number where it has no name.
+    pub user: Arc<str>,
+    /// cgroup v2 path.
+    pub cgroup: Arc<str>,
+    /// Sockets that are known to be its own (a lower bound).
+    pub sockets: u32,
+    /// Download.
+    pub down: Traffic,
+    /// Upload.
+    pub up: Traffic,
+    /// Its limit, and which one that is.
+    pub limit: Option<(LimitId, Limit)>,
+    /// It ended a moment ago.
+    pub ended: bool,
+}
+
+/// Bytes of both directions since the engine started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BothWays {
+    /// Download, in IP bytes.
+    pub down_bytes: u64,
+    /// Upload, in IP bytes.
+    pub up_bytes: u64,
+}
+
+/// One sample of everything.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts up from 1.
+    pub sequence: u64,
+    /// Time since the sample before.
+    pub interval: Duration,
+    /// All processes, in the order of their ids.
+    pub processes: Vec<ProcessSample>,
+    /// Traffic that belongs to no process.
+    pub unattributed: BothWays,
+    /// Traffic over loopback, each byte once a direction.
+    pub loopback: BothWays,
+    /// What the user should know, newest last: at most a few lines.
+    pub warnings: Vec<String>,
+}
+
+/// What the engine found out about the machine when it started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// How the programs are attached: `link` or `legacy`.
+    pub attach: &'static str,
+    /// The cgroup they are attached to.
+    pub cgroup: String,
+}

@@ -1,0 +1,84 @@
+//! The errors that reach a user, and the exit code of each.
+
+use crate::{
+    backends::throttle::ThrottleError, lifecycle::LockError, process::SelectorError,
+    process::user::UserError,
+};
+
+/// Anything that ends a command or refuses a wish.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line made sense to the parser, but not to us.
+    #[error("{0}")]
+    Usage(String),
+    /// A target that cannot be read.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// The programs could not be loaded, attached or detached.
+    #[error(transparent)]
+    Throttle(#[from] ThrottleError),
+    /// The engine of this machine is not ours.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The user to run a command as is unknown.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// No such process.
+    #[error("{0}")]
+    NoTarget(String),
+    /// A limit that was removed meanwhile.
+    #[error("this limit is no longer set")]
+    NoLimit,
+    /// All rules are in use.
+    #[error("there are {0} limits already, which is as many as there can be: remove one first")]
+    TooManyLimits(u32),
+    /// All process slots are in use.
+    #[error("no room to note one more process: {0} are known already")]
+    TooManyProcesses(u32),
+    /// A map could not be read or written.
+    #[error("BPF map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What the kernel said.
+        source: aya::maps::MapError,
+    },
+    /// The engine's thread is gone.
+    #[error("the engine has stopped")]
+    EngineStopped,
+    /// An input or output error of ours.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, on what.
+        what: String,
+        /// How it failed.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An input or output error while doing `what`.
+    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io {
+            what: what.into(),
+            source,
+        }
+    }
+
+    /// The exit code of the contract: 1 failed while running, 2 usage, 3 not enough privilege,
+    /// 4 kernel or system cannot do it, 5 no such target.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Selector(_) | Self::User(_) => 2,
+            Self::Throttle(error) => error.exit_code(),
+            Self::NoTarget(_) => 5,
+            Self::Lock(_)
+            | Self::NoLimit
+            | Self::TooManyLimits(_)
+            | Self::TooManyProcesses(_)
+            | Self::Map { .. }
+            | Self::EngineStopped
+            | Self::Io { .. } => 1,
+        }
+    }
+}

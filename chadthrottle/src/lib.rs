@@ -1,0 +1,17 @@
+//! ChadThrottle: hold a process, and only it, to a download and an upload limit.
+//!
+//! See ARCHITECTURE.md for the house and its invariants.
+#![deny(unsafe_code)]
+
+pub mod backends;
+pub mod cli;
+pub mod commands;
+pub mod engine;
+pub mod error;
+pub mod lifecycle;
+pub mod logging;
+pub mod process;
+#[expect(unsafe_code, reason = "the one place for it")]
+pub mod sys;
+pub mod text;
+pub mod units;

@@ -1,0 +1,80 @@
+//! Starting and ending: privilege, one engine a machine, and what earlier runs left.
+
+pub mod cleanup;
+mod lock;
+pub mod privilege;
+pub mod signals;
+
+pub use lock::{EngineLock, LockError};
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    backends::throttle::{
+        AttachMode, cgroup, linux_ebpf_utils::AttachPoint, manager::ThrottleConfig,
+    },
+    engine::{Config, Handle},
+    error::Error,
+};
+
+/// What the command line says about the engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Link or legacy.
+    pub attach: AttachMode,
+    /// Where to attach; `None`: the root of cgroup2.
+    pub cgroup: Option<PathBuf>,
+    /// Where the lock is.
+    pub state_dir: PathBuf,
+    /// Time between samples.
+    pub interval: Duration,
+}
+
+/// A running engine, and the lock that makes it the only one.
+#[derive(Debug)]
+pub struct Session {
+    /// The engine.
+    pub engine: Handle,
+    /// Goes after the engine.
+    _lock: EngineLock,
+}
+
+impl Session {
+    /// Checks privilege, takes the lock, removes what earlier runs left, starts an engine.
+    ///
+    /// # Errors
+    /// What is missing or refused; nothing is attached then.
+    pub async fn start(settings: Settings) -> Result<Self, Error> {
+        privilege::check()?;
+        let mount = cgroup::cgroup2_mount()?;
+        let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
+        let lock = EngineLock::take(&settings.state_dir)?;
+        for leftover in cleanup::run(&mount, false) {
+            log::warn!("left by an earlier run: {leftover}");
+        }
+        let engine = Handle::start(Config {
+            throttle: ThrottleConfig {
+                point,
+                mode: settings.attach,
+            },
+            proc_root: "/proc".into(),
+            interval: settings.interval,
+        })
+        .await?;
+        Ok(Self {
+            engine,
+            _lock: lock,
+        })
+    }
+
+    /// Stops the engine, and says on standard error what could not be detached.
+    ///
+    /// Gives whether everything was.
+    pub fn stop(self) -> bool {
+        let errors = self.engine.stop();
+        for error in &errors {
+            eprintln!("chadthrottle: {error}");
+        }
+        errors.is_empty()
+    }
+}

@@ -1,0 +1,74 @@
+//! Which descriptors of a process are sockets.
+
+use std::{fs, os::fd::RawFd, path::Path};
+
+/// A descriptor that is a socket of some family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketFd {
+    /// Its number in the process.
+    pub fd: RawFd,
+    /// The socket's inode, which is its identity: several descriptors may share one.
+    pub inode: u64,
+}
+
+/// The sockets among the descriptors of process `pid`, read from `root`; none where it is gone.
+pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
+    let Ok(entries) = fs::read_dir(root.join(pid.to_string()).join("fd")) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let fd = entry.file_name().to_str()?.parse().ok()?;
+            let link = fs::read_link(entry.path()).ok()?;
+            let inode = link
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse()
+                .ok()?;
+            Some(SocketFd { fd, inode })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        net::UdpSocket,
+        os::{fd::AsRawFd, unix::fs::MetadataExt},
+    };
+
+    #[test]
+    fn a_socket_of_our_own_is_found_with_its_inode_and_a_file_is_not() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = fs::File::open("/proc/self/stat").unwrap();
+        let sockets = sockets_of(Path::new("/proc"), std::process::id());
+        let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+            .unwrap()
+            .ino();
+        assert!(sockets.contains(&SocketFd {
+            fd: socket.as_raw_fd(),
+            inode
+        }));
+        assert!(!sockets.iter().any(|found| found.fd == file.as_raw_fd()));
+    }
+
+    #[test]
+    fn links_to_anything_else_and_nonsense_are_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let fd = root.path().join("9/fd");
+        fs::create_dir_all(&fd).unwrap();
+        for (name, target) in [
+            ("3", "socket:[77]"),
+            ("4", "socket:[x]"),
+            ("5", "pipe:[1]"),
+            ("x", "socket:[1]"),
+        ] {
+            std::os::unix::fs::symlink(target, fd.join(name)).unwrap();
+        }
+        assert_eq!(sockets_of(root.path(), 9), [SocketFd { fd: 3, inode: 77 }]);
+        assert_eq!(sockets_of(root.path(), 10), []);
+    }
+}

@@ -1,0 +1,102 @@
+//! A child that waits before it becomes its program, so that limits are set before it sends.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    process::{Child, Command},
+    thread::JoinHandle,
+};
+
+use nix::unistd::{Gid, Uid};
+
+/// Whom a child runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
+/// A child that has been forked and waits in front of its exec.
+#[derive(Debug)]
+pub struct HeldChild {
+    pid: u32,
+    go: PipeWriter,
+    spawned: JoinHandle<io::Result<Child>>,
+}
+
+impl HeldChild {
+    /// Forks `command`, as `user` where one is given, and holds it in front of exec.
+    ///
+    /// # Errors
+    /// Where no pipe or process can be made. What exec says is the result of [`Self::release`].
+    pub fn fork(mut command: Command, user: Option<User>) -> io::Result<Self> {
+        let (mut pid_reader, mut pid_writer) = io::pipe()?;
+        let (mut go_reader, go) = io::pipe()?;
+        let go_fd = go.as_raw_fd();
+        let groups: Option<Vec<Gid>> = user
+            .as_ref()
+            .map(|user| user.groups.iter().copied().map(Gid::from_raw).collect());
+        let become_program = move || {
+            // The child has a copy of the writing end too: with it open, it would never learn
+            // that we are gone.
+            nix::unistd::close(go_fd)?;
+            pid_writer.write_all(&std::process::id().to_ne_bytes())?;
+            wait_for_go(&mut go_reader)?;
+            if let (Some(user), Some(groups)) = (&user, &groups) {
+                nix::unistd::setgroups(groups)?;
+                nix::unistd::setgid(Gid::from_raw(user.gid))?;
+                nix::unistd::setuid(Uid::from_raw(user.uid))?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it only makes system calls: no allocation, no locks.
+        unsafe { command.pre_exec(become_program) };
+        // `spawn` returns when exec has succeeded or failed, so it needs a thread of its own. The
+        // command, and with it our ends of the child's pipes, goes when that thread ends.
+        let spawned = std::thread::Builder::new()
+            .name("spawn".to_owned())
+            .spawn(move || command.spawn())?;
+        let mut pid = [0; 4];
+        match pid_reader.read_exact(&mut pid) {
+            Ok(()) => Ok(Self {
+                pid: u32::from_ne_bytes(pid),
+                go,
+                spawned,
+            }),
+            Err(error) => Err(join(spawned).err().unwrap_or(error)),
+        }
+    }
+
+    /// Its process id. It is alive until released.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Lets it become its program.
+    ///
+    /// # Errors
+    /// What exec said, as from [`Command::spawn`].
+    pub fn release(mut self) -> io::Result<Child> {
+        self.go.write_all(b"g")?;
+        drop(self.go);
+        join(self.spawned)
+    }
+}
+
+fn join(thread: JoinHandle<io::Result<Child>>) -> io::Result<Child> {
+    thread.join().unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "the thread that starts the program panicked",
+        ))
+    })
+}
+
+/// Waits for the word, or fails when the other side has gone without giving it.
+fn wait_for_go(go: &mut PipeReader) -> io::Result<()> {
+    let mut word = [0; 1];
+    go.read_exact(&mut word)
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask`: build the kernel programs, run the program, test everything.
+
+mod build_ebpf;
+mod object_file;
+mod packages;
+mod run;
+mod shell;
+mod sources;
+mod test;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "What this repository does to itself"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the kernel programs from source and write the committed object
+    BuildEbpf {
+        /// Write to this directory instead of chadthrottle/ebpf
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Build nothing: say whether the committed object belongs to the sources
+        #[arg(long, conflicts_with = "output")]
+        check: bool,
+    },
+    /// Build the release binary and run it, through sudo where needed
+    Run {
+        /// Arguments for chadthrottle
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// Install what the tests need, rebuild the kernel programs, run all tests
+    Test,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::BuildEbpf { check: true, .. } => {
+            build_ebpf::check()?;
+            println!("the committed object belongs to the sources");
+            Ok(())
+        }
+        Command::BuildEbpf { output, .. } => {
+            let toolchain = toolchain::find_or_install()?;
+            let directory = output.unwrap_or_else(build_ebpf::committed);
+            build_ebpf::build(&toolchain, &directory)?;
+            println!("wrote {}", directory.display());
+            Ok(())
+        }
+        Command::Run { arguments } => run::run(&arguments),
+        Command::Test => test::test(),
+    }
+}

@@ -1,0 +1,216 @@
+//! `test`: everything that has to hold before a change is taken.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    build_ebpf, packages,
+    shell::{as_root, cargo, find, root, run},
+    toolchain,
+};
+
+/// A tool that the tests call, and the package that has it on Debian and Ubuntu.
+const TOOLS: [(&str, &str); 9] = [
+    ("bpftool", "bpftool"),
+    ("cc", "gcc"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("python3", "python3-minimal"),
+    ("setpriv", "util-linux"),
+    ("ss", "iproute2"),
+    ("tmux", "tmux"),
+    ("wget", "wget"),
+];
+
+/// Runs all steps and says how long each took.
+pub fn test() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.step("tools", tools)?;
+    let fresh = steps.step("kernel programs from source", fresh_object)?;
+    steps.step("committed kernel programs", build_ebpf::check)?;
+    steps.step("formatter", || {
+        run(cargo().args(["fmt", "--all", "--check"]))
+    })?;
+    steps.step("clippy", || {
+        let lint = [
+            "clippy",
+            "--locked",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ];
+        run(cargo().args(lint))
+    })?;
+    steps.step("unit tests", || {
+        run(cargo().args(["test", "--locked", "--quiet", "--lib", "--bins"]))
+    })?;
+    steps.step("kernel tests", || kernel_tests(None))?;
+    if let Some(fresh) = fresh {
+        steps.step("kernel tests with the object just built", || {
+            kernel_tests(Some(&fresh))
+        })?;
+    }
+    steps.step("test_cleanup.sh", test_cleanup)?;
+    steps.summary();
+    Ok(())
+}
+
+#[derive(Default)]
+struct Steps {
+    took: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        action: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let result = action().with_context(|| format!("step '{name}' failed"))?;
+        self.took.push((name, started.elapsed()));
+        Ok(result)
+    }
+
+    fn summary(&self) {
+        println!("\n== all passed");
+        for (name, took) in &self.took {
+            println!("{:7.1} s  {name}", took.as_secs_f64());
+        }
+        let total: Duration = self.took.iter().map(|(_, took)| *took).sum();
+        println!("{:7.1} s  in all", total.as_secs_f64());
+    }
+}
+
+/// Installs the missing tools, or names them.
+fn tools() -> anyhow::Result<()> {
+    for component in ["cargo-fmt", "cargo-clippy"] {
+        if find(component).is_none() {
+            bail!("{component} is missing: rustup component add rustfmt clippy");
+        }
+    }
+    let missing: Vec<_> = TOOLS
+        .iter()
+        .filter(|(tool, _)| find(tool).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !packages::can_install() {
+        let names: Vec<_> = missing.iter().map(|(tool, _)| *tool).collect();
+        bail!("these tools are missing: {}", names.join(", "));
+    }
+    let mut wanted: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    wanted.dedup();
+    // Ubuntu has bpftool in another package.
+    if wanted.contains(&"bpftool") && !packages::available("bpftool") {
+        wanted.retain(|package| *package != "bpftool");
+        wanted.extend(["linux-tools-common", "linux-tools-generic"]);
+    }
+    packages::install(&wanted)?;
+    match TOOLS.iter().find(|(tool, _)| find(tool).is_none()) {
+        Some((tool, _)) => bail!(
+            "{tool} is still missing after installing {}",
+            wanted.join(" ")
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Builds the object from source; `None` where no toolchain can be had, which only systems other
+/// than Debian and Ubuntu may answer.
+fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
+    match toolchain::find_or_install() {
+        Ok(toolchain) => {
+            let directory = root().join("target/ebpf-fresh");
+            build_ebpf::build(&toolchain, &directory).map(Some)
+        }
+        Err(error) if packages::can_install() || std::env::var_os("CI").is_some() => Err(error),
+        Err(error) => {
+            println!("{error}");
+            println!("THE KERNEL PROGRAMS WERE NOT REBUILT: GOING ON WITH THE COMMITTED OBJECT");
+            Ok(None)
+        }
+    }
+}
+
+/// Runs the kernel tests as root, one at a time; with `object` only those that load it, and it in
+/// place of the committed one.
+fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
+    let build = [
+        "test",
+        "--locked",
+        "--package",
+        "chadthrottle",
+        "--test",
+        "kernel",
+        "--no-run",
+    ];
+    run(cargo().args(build).arg("--quiet"))?;
+    let binary = kernel_test_binary()?;
+    let mut command = as_root("env")?;
+    command.current_dir(root().join("chadthrottle"));
+    command.env("PATH", path_with_sbin()?);
+    if let Some(object) = object {
+        command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
+    }
+    command.arg(binary).arg("--test-threads=1");
+    if object.is_some() {
+        command.arg("load");
+    } else {
+        // What was measured is worth seeing.
+        command.arg("--show-output");
+    }
+    run(&mut command)
+}
+
+/// Asks cargo where the test binary is.
+fn kernel_test_binary() -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "chadthrottle",
+        "--test",
+        "kernel",
+    ]);
+    command.args(["--no-run", "--message-format=json"]);
+    let output = command.output().context("cargo test --no-run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter(|line| line.contains(r#""name":"kernel""#))
+        .find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next())
+        .map(PathBuf::from)
+        .context("cargo names no kernel test binary")
+}
+
+fn test_cleanup() -> anyhow::Result<()> {
+    run(cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "chadthrottle",
+        "--quiet",
+    ]))?;
+    let mut command: Command = as_root(root().join("test_cleanup.sh"))?;
+    run(command.current_dir(root()).env("PATH", path_with_sbin()?))
+}
+
+/// Tools for administrators are not in everybody's PATH.
+fn path_with_sbin() -> anyhow::Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    Ok(std::env::join_paths(
+        std::env::split_paths(&path).chain(sbin),
+    )?)
+}
