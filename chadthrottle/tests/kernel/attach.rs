@@ -1,0 +1,61 @@
+//! Attaching: by link, by the legacy way, at the root and below it.
+
+use std::time::Duration;
+
+use crate::{
+    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2},
+    program::{Chadthrottle, eventually},
+};
+
+/// While it runs there is exactly one of each program, and afterwards none.
+#[track_caller]
+fn one_of_each(attach: &str, cgroup: Option<&str>) {
+    let program = Chadthrottle::new();
+    let option = cgroup
+        .map(|path| format!("--cgroup {path}"))
+        .unwrap_or_default();
+    let place = cgroup.map_or_else(cgroup2, str::to_owned);
+    let mut running = program.spawn(&format!("run --root --attach {attach} {option} -- sleep 1"));
+    eventually("attached", Duration::from_secs(2), || {
+        attached(&place) == OURS
+    });
+    assert!(running.wait(Duration::from_secs(4)).success());
+    assert_eq!(attached(&place), [""; 0]);
+    assert_nothing_left();
+}
+
+#[test]
+fn by_link_at_the_root_after_load() {
+    one_of_each("link", None);
+}
+
+#[test]
+fn by_the_legacy_way_at_the_root_after_load() {
+    one_of_each("legacy", None);
+}
+
+#[test]
+fn below_the_root_by_either_way() {
+    let cgroup = Cgroup::new("attach");
+    one_of_each("link", Some(&cgroup.0));
+    one_of_each("legacy", Some(&cgroup.0));
+}
+
+#[test]
+fn a_second_engine_is_refused_and_attaches_nothing() {
+    let program = Chadthrottle::new();
+    let mut first = program.spawn("run --root -- sleep 2");
+    eventually("attached", Duration::from_secs(2), || {
+        attached(&cgroup2()) == OURS
+    });
+    let second = program.output("list --count 1");
+    let message = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains(&format!("process {}", first.pid())),
+        "{message}"
+    );
+    assert_eq!(attached(&cgroup2()), OURS);
+    assert!(first.wait(Duration::from_secs(4)).success());
+    assert_nothing_left();
+}

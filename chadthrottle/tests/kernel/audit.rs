@@ -1,0 +1,94 @@
+//! What is attached and loaded, as bpftool sees it: never our own bookkeeping.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use serde_json::Value;
+
+use crate::program::eventually;
+
+/// Where cgroup2 is mounted.
+pub fn cgroup2() -> String {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("/proc/mounts");
+    mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields[2] == "cgroup2")
+        .map(|fields| fields[1].to_owned())
+        .expect("a cgroup2 mount")
+}
+
+#[track_caller]
+fn bpftool(arguments: &[&str]) -> Value {
+    let output = Command::new("bpftool")
+        .arg("-j")
+        .args(arguments)
+        .output()
+        .expect("bpftool");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "bpftool {arguments:?}: {text}");
+    if text.trim().is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool {arguments:?}: {error}"))
+}
+
+fn names(list: &Value, key: &str) -> Vec<String> {
+    let entries = list.as_array().cloned().unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| Some(entry.get(key)?.as_str()?.to_owned()))
+        .collect()
+}
+
+/// Names of our programs that are attached to this cgroup, sorted.
+pub fn attached(cgroup: &str) -> Vec<String> {
+    let mut found = names(&bpftool(&["cgroup", "show", cgroup]), "name");
+    found.retain(|name| name.starts_with("chadthrottle"));
+    found.sort();
+    found
+}
+
+/// Names of our programs and maps that are loaded, sorted.
+pub fn loaded() -> Vec<String> {
+    let mut found = names(&bpftool(&["prog", "list"]), "name");
+    found.extend(names(&bpftool(&["map", "list"]), "name"));
+    found.retain(|name| name.starts_with("chad"));
+    found.sort();
+    found
+}
+
+/// The three programs that a running engine has on its cgroup.
+pub const OURS: [&str; 3] = ["chadthrottle_eg", "chadthrottle_in", "chadthrottle_sc"];
+
+/// Nothing of ours is attached at the root, nor loaded, within a second: the kernel frees
+/// programs and maps a moment after their last user.
+#[track_caller]
+pub fn assert_nothing_left() {
+    assert_eq!(attached(&cgroup2()), [""; 0], "attached to the root cgroup");
+    eventually("nothing of ours is loaded", Duration::from_secs(1), || {
+        loaded().is_empty()
+    });
+}
+
+/// A cgroup of the test's own, removed when the test ends.
+pub struct Cgroup(pub String);
+
+impl Cgroup {
+    pub fn new(name: &str) -> Self {
+        let path = format!(
+            "{}/chadthrottle-test-{}-{name}",
+            cgroup2(),
+            std::process::id()
+        );
+        std::fs::create_dir(&path).expect("a cgroup");
+        Self(path)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if Path::new(&self.0).exists() {
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+}

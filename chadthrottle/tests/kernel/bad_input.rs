@@ -1,0 +1,100 @@
+//! Bad input and bad surroundings: a clear error, the contract's exit code, nothing lost.
+
+use std::process::{Command, Output};
+
+use crate::{audit::assert_nothing_left, program::Chadthrottle};
+
+#[track_caller]
+fn check(output: &Output, code: i32, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "no '{word}' in: {text}");
+    }
+    assert!(output.stdout.is_empty(), "standard output is for data");
+}
+
+#[test]
+fn rates_that_cannot_be_read() {
+    let program = Chadthrottle::new();
+    for rate in ["0", "-1", "12", "5kbps", "1e400MB", "١MB"] {
+        let words = ["--down", "1.5MB/s", "8Mbit"];
+        check(
+            &program.output(&format!("run --down {rate} -- true")),
+            2,
+            &words,
+        );
+        check(
+            &program.output(&format!("limit 1 --down {rate}")),
+            2,
+            &words,
+        );
+    }
+    check(&program.output("limit 1"), 2, &["--down"]);
+    check(&program.output("limit 1 --down 1MB --for 5"), 2, &["500ms"]);
+    check(&program.output("limit name: --down 1MB"), 2, &["name:GLOB"]);
+    check(
+        &program.output("limit user:no-such-user --down 1MB"),
+        2,
+        &["no-such-user"],
+    );
+    check(
+        &program.output("list --cgroup /no/such --count 1"),
+        2,
+        &["/no/such"],
+    );
+    check(
+        &program.output("list --cgroup /proc --count 1"),
+        2,
+        &["/proc", "cgroup2"],
+    );
+}
+
+#[test]
+fn a_process_that_is_not_there() {
+    let program = Chadthrottle::new();
+    check(
+        &program.output("limit 4194999 --down 1MB"),
+        5,
+        &["no process 4194999"],
+    );
+    assert_nothing_left();
+}
+
+#[test]
+fn without_privilege_the_missing_capabilities_are_named() {
+    let program = Chadthrottle::new();
+    for arguments in ["list --count 1", "run --down 1MB -- true", "cleanup", ""] {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+        command.arg(Chadthrottle::path());
+        command.args(arguments.split(' ').filter(|argument| !argument.is_empty()));
+        let output = command.output().expect("setpriv(1)");
+        check(&output, 3, &["CAP_NET_ADMIN", "sudo"]);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(Chadthrottle::path());
+    let output = command
+        .args(["list", "--count", "1"])
+        .output()
+        .expect("setpriv(1)");
+    check(&output, 3, &["CAP_NET_ADMIN", "CAP_BPF", "CAP_SYS_PTRACE"]);
+    drop(program);
+}
+
+#[test]
+fn without_cgroup2_it_says_how_to_mount_it() {
+    let program = Chadthrottle::new();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("umount -l \"$(findmnt -nt cgroup2 -o TARGET | head -1)\" && exec \"$@\"")
+        .arg("sh")
+        .arg(Chadthrottle::path())
+        .args(["list", "--count", "1"])
+        .output()
+        .expect("unshare(1)");
+    check(&output, 4, &["cgroup2", "mount -t cgroup2"]);
+    drop(program);
+}

@@ -1,0 +1,14 @@
+//! Kernel tests: the real programs on the real kernel, with real packets between two network
+//! namespaces. They need root, and fail where they cannot run.
+//!
+//! `cargo xtask test` runs them one at a time: they measure, and share the root cgroup.
+
+mod attach;
+mod audit;
+mod bad_input;
+mod cleanup;
+mod iperf;
+mod lab;
+mod limits;
+mod program;
+mod run;
