@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# Audit: run ChadThrottle, throttle a download, end it, and look with bpftool - never with
+# ChadThrottle itself - whether anything of it is still attached to a cgroup or loaded.
+#
+# Usage: sudo ./test_cleanup.sh
+# Exit:  0 nothing was left, 1 something was left or the limit did not hold, 2 a tool is missing.
+set -euo pipefail
+
+readonly PREFIX=chadthrottle_
+readonly SECONDS_OF_LOAD=10
+readonly LIMIT=1000000 # bytes a second
+here=$(cd "$(dirname "$0")" && pwd)
+
+say() { printf '%s\n' "$*"; }
+give_up() { printf 'test_cleanup.sh: %s\n' "$*" >&2; exit 2; }
+
+[ "$(id -u)" = 0 ] || give_up 'this has to run as root: sudo ./test_cleanup.sh'
+PATH=$PATH:/usr/sbin:/sbin
+for tool in bpftool wget ip python3 timeout; do
+    command -v "$tool" >/dev/null || give_up "$tool is missing: install it"
+done
+program=${CHADTHROTTLE:-$here/target/release/chadthrottle}
+[ -x "$program" ] || program=$(command -v chadthrottle) ||
+    give_up "chadthrottle is missing: cargo build --release, or name it in CHADTHROTTLE"
+cgroup2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+[ -n "$cgroup2" ] || give_up 'no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup'
+
+# --- what is there, as bpftool sees it ---------------------------------------------------------
+
+# Attachments of ours anywhere in the cgroup tree: "CGROUP ID TYPE NAME", a line each.
+attached() {
+    local directory
+    find "$cgroup2" -type d 2>/dev/null | while read -r directory; do
+        bpftool -j cgroup show "$directory" 2>/dev/null | python3 -c '
+import json, sys
+text = sys.stdin.read().strip()
+for entry in json.loads(text) if text else []:
+    if entry.get("name", "").startswith(sys.argv[1]):
+        print(sys.argv[2], entry["id"], entry["attach_type"], entry["name"])
+' "$PREFIX" "$directory"
+    done
+}
+
+# Programs of ours that are loaded: "ID NAME", a line each.
+loaded() {
+    bpftool -j prog list | python3 -c '
+import json, sys
+for entry in json.load(sys.stdin):
+    if entry.get("name", "").startswith(sys.argv[1]):
+        print(entry["id"], entry["name"])
+' "$PREFIX"
+}
+
+# Detaches what is attached the legacy way. Links cannot be detached by others, and need not be.
+detach_leftovers() {
+    local directory id type name
+    attached | while read -r directory id type name; do
+        if bpftool cgroup detach "$directory" "$type" id "$id" 2>/dev/null; then
+            say "detached a leftover: $name (program $id) from $directory ($type)"
+        fi
+    done
+}
+
+# Nothing attached and nothing loaded; the kernel has two seconds to free what was let go.
+audit() {
+    local left tries
+    for tries in 1 2 3 4 5 6 7 8 9 10; do
+        left=$(attached | sed 's/^/attached: /'; loaded | sed 's/^/loaded: /')
+        [ -n "$left" ] || { say "  $1: nothing attached, nothing loaded"; return 0; }
+        sleep 0.2
+    done
+    say "  $1: LEFT BEHIND after $tries looks:"
+    say "$left"
+    failed=1
+}
+
+# --- what we make, and its removal --------------------------------------------------------------
+
+namespace=ctaudit$$
+link=cta$$
+net=198.18.$(( $$ / 62 % 256 )).$(( $$ % 62 * 4 )) # a /30 of the addresses for benchmarks
+host=${net%.*}.$(( ${net##*.} + 1 ))
+server=${net%.*}.$(( ${net##*.} + 2 ))
+work=$(mktemp -d)
+started=() # processes of ours, by id
+failed=0
+
+remove_all() {
+    trap - EXIT INT TERM HUP
+    local pid
+    for pid in ${started[@]+"${started[@]}"}; do
+        kill "$pid" 2>/dev/null || true
+    done
+    for pid in ${started[@]+"${started[@]}"}; do
+        wait "$pid" 2>/dev/null || true
+    done
+    ip link del "$link" 2>/dev/null || true
+    ip netns del "$namespace" 2>/dev/null || true
+    rm -rf "$work"
+    detach_leftovers
+}
+trap remove_all EXIT
+trap 'exit 1' INT TERM HUP
+
+ip netns add "$namespace"
+ip link add "$link" type veth peer name peer netns "$namespace"
+ip addr add "$host/30" dev "$link"
+ip link set "$link" up
+ip -n "$namespace" addr add "$server/30" dev peer
+ip -n "$namespace" link set peer up
+truncate -s 1G "$work/file"
+ip netns exec "$namespace" python3 -m http.server --bind "$server" --directory "$work" 8000 \
+    >/dev/null 2>&1 &
+started+=($!)
+for _ in $(seq 50); do
+    wget -q -O /dev/null --spider "http://$server:8000/" && break
+    sleep 0.1
+done
+
+# --- the audit ----------------------------------------------------------------------------------
+
+# Programs of ours at the root: exactly one of each while it runs.
+one_of_each() {
+    local names
+    names=$(attached | awk '{ print $4 }' | sort | tr '\n' ' ')
+    if [ "$names" = 'chadthrottle_eg chadthrottle_in chadthrottle_sc ' ]; then
+        say "  while it ran: one of each program was attached"
+    else
+        say "  while it ran: WRONG: attached were: ${names:-none}"
+        failed=1
+    fi
+}
+
+# A throttled wget for some seconds, by one way of attaching; then the audit.
+throttled_download() {
+    local method=$1 pid bytes low high
+    say "attach method $method: wget at 1 MB/s for $SECONDS_OF_LOAD seconds"
+    rm -f "$work/got"
+    "$program" run --attach "$method" --down 1MB/s --root --state-dir "$work/state" -- \
+        timeout "$SECONDS_OF_LOAD" wget -q -O "$work/got" "http://$server:8000/file" \
+        2>"$work/said" &
+    pid=$!
+    started+=("$pid")
+    sleep $((SECONDS_OF_LOAD / 2))
+    one_of_each
+    local status=0
+    wait "$pid" || status=$?
+    # 124 is timeout's own: the download was still going on, as it must.
+    if [ "$status" != 124 ]; then
+        say "  WRONG: it ended with status $status and said:"
+        cat "$work/said"
+        failed=1
+    fi
+    bytes=$(stat -c %s "$work/got" 2>/dev/null || echo 0)
+    low=$((LIMIT * SECONDS_OF_LOAD / 2))
+    high=$((LIMIT * SECONDS_OF_LOAD * 3 / 2))
+    if [ "$bytes" -ge "$low" ] && [ "$bytes" -le "$high" ]; then
+        say "  wget got $bytes bytes: the limit held"
+    else
+        say "  WRONG: wget got $bytes bytes in $SECONDS_OF_LOAD s at $LIMIT bytes a second"
+        failed=1
+    fi
+    audit 'after its end'
+}
+
+say "ChadThrottle: $program; cgroup2: $cgroup2; kernel $(uname -r)"
+detach_leftovers
+audit 'before'
+for method in link legacy; do
+    throttled_download "$method"
+done
+
+if [ "$failed" = 0 ]; then
+    say 'passed: nothing was left behind'
+else
+    say 'FAILED: see above'
+fi
+exit "$failed"
