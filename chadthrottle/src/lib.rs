@@ -14,4 +14,5 @@ pub mod process;
 #[expect(unsafe_code, reason = "the one place for it")]
 pub mod sys;
 pub mod text;
+pub mod tui;
 pub mod units;

@@ -44,7 +44,17 @@ enum Command {
     Test,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    match carry_out() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::BuildEbpf { check: true, .. } => {
             build_ebpf::check()?;

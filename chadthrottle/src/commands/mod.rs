@@ -7,3 +7,5 @@ pub mod list;
 mod output;
 pub mod run;
 pub mod tui;
+
+pub use output::describe;

@@ -1,8 +1,47 @@
 //! The screen: what `chadthrottle` without a command opens.
 
-use crate::{cli::Global, error::Error};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use crate::{
+    cli::Global,
+    error::Error,
+    lifecycle::{
+        Session, privilege,
+        signals::{Ending, Signals},
+    },
+    tui::{self, Options, Outcome},
+};
 
 /// Opens the screen and gives the exit code.
-pub async fn run(_global: &Global) -> Result<u8, Error> {
-    Ok(0)
+pub async fn run(global: &Global) -> Result<u8, Error> {
+    privilege::check()?;
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(Error::Usage(
+            "the screen needs a terminal; for scripts there is 'chadthrottle list --json'".into(),
+        ));
+    }
+    let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let options = Options {
+        style: global.style(),
+        monochrome: global.monochrome(),
+    };
+    let outcome = tui::run(&mut session.engine, &mut signals, options)
+        .await
+        .map_err(|error| Error::io("setting up the terminal", error))?;
+    let clean = session.stop();
+    let code = match outcome {
+        Outcome::Quit => 0,
+        Outcome::Signal(ending) => ending.exit_code(),
+        // As if the kernel had told us with SIGHUP, which it does not always do.
+        Outcome::TerminalGone(error) => {
+            log::warn!("the terminal has gone: {error}");
+            Ending::HangUp.exit_code()
+        }
+        Outcome::EngineStopped => return Err(Error::EngineStopped),
+    };
+    Ok(if clean { code } else { code.max(1) })
 }

@@ -12,3 +12,4 @@ mod lab;
 mod limits;
 mod program;
 mod run;
+mod screen;

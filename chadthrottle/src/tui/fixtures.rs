@@ -1,0 +1,117 @@
+//! Made-up samples for the tests of the screen.
+
+use std::sync::Arc;
+
+use chadthrottle_common::scope::Scope;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Size;
+
+use super::{
+    effect::Effect,
+    state::State,
+    update::{Action, update},
+};
+use crate::{
+    engine::{EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic},
+    process::ProcessKey,
+    units::{Rate, Style},
+};
+
+/// A process with rates in bytes a second.
+pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
+    let traffic = |rate: f64| Traffic {
+        bytes_per_s: rate,
+        bytes: rate as u64 * 60,
+        dropped_bytes: 0,
+    };
+    ProcessSample {
+        key: ProcessKey {
+            pid,
+            start_ticks: 100,
+        },
+        parent: 1,
+        name: name.into(),
+        exe: "".into(),
+        user: "ada".into(),
+        cgroup: "/".into(),
+        sockets: 1,
+        down: traffic(down),
+        up: traffic(up),
+        limit: None,
+        ended: false,
+    }
+}
+
+/// A limit in bytes a second.
+pub fn limit(down: Option<u64>, up: Option<u64>) -> Limit {
+    Limit {
+        down: down.map(Rate::clamped),
+        up: up.map(Rate::clamped),
+        scope: Scope::DEFAULT,
+    }
+}
+
+/// A sample of them.
+pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
+    Arc::new(Snapshot {
+        sequence: 2,
+        processes,
+        ..Snapshot::default()
+    })
+}
+
+/// A browser, a limited download, an idle shell and one that has ended.
+pub fn usual() -> Arc<Snapshot> {
+    let mut wget = process(4242, "wget", 1_001_234.0, 21_000.0);
+    wget.limit = Some((LimitId(1), limit(Some(1_000_000), None)));
+    let mut ended = process(5000, "curl", 0.0, 0.0);
+    ended.ended = true;
+    snapshot(vec![
+        process(900, "bash", 0.0, 0.0),
+        process(3100, "firefox", 5_300_000.0, 120_000.0),
+        wget,
+        ended,
+    ])
+}
+
+/// A screen of that size that shows the sample.
+pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
+    let info = EngineInfo {
+        attach: "link",
+        cgroup: "/sys/fs/cgroup".into(),
+    };
+    let mut state = State::new(info, Size { width, height }, Style::Bytes);
+    update(&mut state, Action::Snapshot(snapshot));
+    state
+}
+
+/// Presses keys: a word types its letters, `<Name>` is a key. Gives the effects of the last one.
+pub fn press(state: &mut State, keys: &[&str]) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for word in keys {
+        let code = match *word {
+            "<Enter>" => KeyCode::Enter,
+            "<Esc>" => KeyCode::Esc,
+            "<Tab>" => KeyCode::Tab,
+            "<Up>" => KeyCode::Up,
+            "<Down>" => KeyCode::Down,
+            "<PgUp>" => KeyCode::PageUp,
+            "<PgDn>" => KeyCode::PageDown,
+            "<Ctrl-C>" | "<Ctrl-U>" => {
+                let letter = word.as_bytes()[6].to_ascii_lowercase() as char;
+                let key = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+                effects = update(state, Action::Key(key));
+                continue;
+            }
+            letters => {
+                for c in letters.chars() {
+                    let key = KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE);
+                    effects = update(state, Action::Key(key));
+                }
+                continue;
+            }
+        };
+        effects = update(state, Action::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+    }
+    effects
+}
