@@ -81,6 +81,12 @@ pub fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether an object is the committed one to the byte.
+pub fn is_committed(object: &Path) -> anyhow::Result<bool> {
+    let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
+    Ok(read(object)? == read(&committed().join(OBJECT))?)
+}
+
 fn hashes_of(object: &[u8]) -> anyhow::Result<String> {
     let (sources, object) = (sources::hash(&root())?, sources::hash_bytes(object));
     Ok(format!("sources {sources}\nobject {object}\n"))

@@ -125,13 +125,17 @@ fn tools() -> anyhow::Result<()> {
     }
 }
 
-/// Builds the object from source; `None` where no toolchain can be had, which only systems other
-/// than Debian and Ubuntu may answer.
+/// Builds the object from source; `None` where it is the committed one to the byte, and where no
+/// toolchain can be had, which only systems other than Debian and Ubuntu may answer.
 fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
     match toolchain::find_or_install() {
         Ok(toolchain) => {
             let directory = root().join("target/ebpf-fresh");
-            build_ebpf::build(&toolchain, &directory).map(Some)
+            let fresh = build_ebpf::build(&toolchain, &directory)?;
+            let same = build_ebpf::is_committed(&fresh)?;
+            let verdict = if same { "the same as" } else { "another than" };
+            println!("the object built here is {verdict} the committed one");
+            Ok((!same).then_some(fresh))
         }
         Err(error) if packages::can_install() || std::env::var_os("CI").is_some() => Err(error),
         Err(error) => {
