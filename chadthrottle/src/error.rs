@@ -1,7 +1,9 @@
 //! The errors that reach a user, and the exit code of each.
 
 use crate::{
-    backends::throttle::ThrottleError, lifecycle::LockError, process::SelectorError,
+    backends::throttle::ThrottleError,
+    lifecycle::{JournalError, LockError},
+    process::SelectorError,
     process::user::UserError,
 };
 
@@ -20,6 +22,9 @@ pub enum Error {
     /// The engine of this machine is not ours.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The user to run a command as is unknown.
     #[error(transparent)]
     User(#[from] UserError),
@@ -73,6 +78,7 @@ impl Error {
             Self::Throttle(error) => error.exit_code(),
             Self::NoTarget(_) => 5,
             Self::Lock(_)
+            | Self::Journal(_)
             | Self::NoLimit
             | Self::TooManyLimits(_)
             | Self::TooManyProcesses(_)

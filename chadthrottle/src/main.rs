@@ -6,11 +6,19 @@ use chadthrottle::{
     cli::{Cli, Command},
     commands,
     error::Error,
+    lifecycle::guard,
     logging,
 };
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // Before anything else: the guard is to stay small, and is no command of the contract.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == guard::COMMAND)
+    {
+        return guard::run().map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     let cli = Cli::parse();
     let result = logging::start(&cli.global, cli.command.is_none()).and_then(|()| run(cli));
     match result {
@@ -33,7 +41,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Some(Command::Run(args)) => runtime.block_on(commands::run::run(&global, args)),
         Some(Command::Limit(args)) => runtime.block_on(commands::limit::run(&global, args)),
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
-        Some(Command::Cleanup(args)) => commands::cleanup::run(&args),
+        Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
         Some(Command::Completions { shell }) => Ok(commands::completions::completions(shell)),
         Some(Command::Man) => commands::completions::man(),
     }

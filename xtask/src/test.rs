@@ -149,6 +149,7 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
 /// Runs the kernel tests as root, one at a time; with `object` only those that load it, and it in
 /// place of the committed one.
 fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
+    // The examples are helpers of the tests.
     let build = [
         "test",
         "--locked",
@@ -156,9 +157,9 @@ fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
         "chadthrottle",
         "--test",
         "kernel",
-        "--no-run",
+        "--examples",
     ];
-    run(cargo().args(build).arg("--quiet"))?;
+    run(cargo().args(build).args(["--no-run", "--quiet"]))?;
     let binary = kernel_test_binary()?;
     let mut command = as_root("env")?;
     command.current_dir(root().join("chadthrottle"));

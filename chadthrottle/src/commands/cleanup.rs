@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     backends::throttle::cgroup,
-    cli::Cleanup,
+    cli::{Cleanup, Global},
     error::Error,
     lifecycle::{
         cleanup::{self, Leftover, Outcome},
@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Cleans up and gives the exit code: 0 when nothing is left, 1 when something is.
-pub fn run(args: &Cleanup) -> Result<u8, Error> {
+pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     privilege::check()?;
     let mount = cgroup::cgroup2_mount()?;
-    let leftovers = cleanup::run(&mount, args.dry_run);
+    let leftovers = cleanup::run(&mount, &global.state_dir, args.dry_run)?;
     if args.json {
         let report = Report::new(&mount, args.dry_run, &leftovers);
         let text = serde_json::to_string(&report)

@@ -19,10 +19,7 @@ pub use handle::Handle;
 pub use snapshot::{BothWays, EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic};
 
 use crate::{
-    backends::throttle::{
-        ThrottleError,
-        manager::{ThrottleConfig, ThrottleManager},
-    },
+    backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
     error::Error,
     process::{ProcessKey, ProcessTable},
 };
@@ -35,7 +32,7 @@ use slots::Slots;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where and how to attach.
-    pub throttle: ThrottleConfig,
+    pub throttle: AttachConfig,
     /// Where to read processes, `/proc` but in tests.
     pub proc_root: PathBuf,
     /// Time between samples.

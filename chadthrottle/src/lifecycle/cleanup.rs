@@ -9,6 +9,11 @@ use std::{
 
 use chadthrottle_common::abi::names;
 
+use super::{
+    journal::{Journal, JournalError, Record},
+    ledger,
+};
+
 use crate::{
     backends::throttle::{
         cgroup,
@@ -69,15 +74,30 @@ impl fmt::Display for Leftover {
     }
 }
 
-/// Detaches every program named `chadthrottle_*` in the cgroup tree below `mount` that no living
-/// process holds; with `dry_run` only says which. Programs of other names are never touched.
-pub fn run(mount: &Path, dry_run: bool) -> Vec<Leftover> {
-    let found = attached(mount);
+/// Detaches every program named `chadthrottle_*` in the cgroup tree below `mount`, and what the
+/// journal in `state_dir` knows beside, unless a living process holds it; with `dry_run` only says
+/// which. Programs of other names are never touched.
+///
+/// # Errors
+/// Where there is a journal that cannot be read.
+pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Vec<Leftover>, JournalError> {
+    let records = ledger::unfinished(state_dir)?;
+    let mut found = attached(cgroup::tree(mount));
+    // A cgroup may be out of our sight: in another mount, or moved.
+    let elsewhere = records.iter().map(|record| record.cgroup.clone());
+    let known: HashSet<PathBuf> = found
+        .iter()
+        .map(|found| found.0.path().to_owned())
+        .collect();
+    found.extend(attached(
+        elsewhere.filter(|path| !known.contains(path)).collect(),
+    ));
     if found.is_empty() {
-        return Vec::new();
+        forget(state_dir, &records, dry_run);
+        return Ok(Vec::new());
     }
     let held = held_programs(Path::new("/proc"));
-    found
+    let leftovers: Vec<Leftover> = found
         .into_iter()
         .filter(|(_, _, program)| !held.contains(&program.id))
         .map(|(point, place, program)| {
@@ -93,13 +113,33 @@ pub fn run(mount: &Path, dry_run: bool) -> Vec<Leftover> {
                 outcome,
             }
         })
-        .collect()
+        .collect();
+    if leftovers
+        .iter()
+        .all(|leftover| leftover.outcome == Outcome::Detached)
+    {
+        forget(state_dir, &records, dry_run);
+    }
+    Ok(leftovers)
+}
+
+/// Takes off the journal what is not attached any more.
+fn forget(state_dir: &Path, records: &[Record], dry_run: bool) {
+    if records.is_empty() || dry_run {
+        return;
+    }
+    // Should this fail, the next look finds the same records, and nothing attached.
+    let result = Journal::open(state_dir)
+        .and_then(|mut journal| records.iter().try_for_each(|record| journal.gone(record)));
+    if let Err(error) = result {
+        log::warn!("{error}");
+    }
 }
 
 /// Every attachment of a program of ours, whoever made it.
-fn attached(mount: &Path) -> Vec<(AttachPoint, AttachType, ProgramInfo)> {
+fn attached(cgroups: Vec<PathBuf>) -> Vec<(AttachPoint, AttachType, ProgramInfo)> {
     let mut found = Vec::new();
-    for path in cgroup::tree(mount) {
+    for path in cgroups {
         // A cgroup that vanishes meanwhile takes its programs with it.
         let Ok(point) = AttachPoint::open(&path) else {
             continue;

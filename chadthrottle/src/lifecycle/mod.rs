@@ -1,17 +1,24 @@
 //! Starting and ending: privilege, one engine a machine, and what earlier runs left.
 
 pub mod cleanup;
+pub mod guard;
+mod journal;
+mod ledger;
 mod lock;
 pub mod privilege;
 pub mod signals;
 
+pub use journal::JournalError;
 pub use lock::{EngineLock, LockError};
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ledger::Ledger;
 
 use crate::{
     backends::throttle::{
-        AttachMode, cgroup, linux_ebpf_utils::AttachPoint, manager::ThrottleConfig,
+        AttachMode, cgroup,
+        linux_ebpf_utils::{AttachConfig, AttachPoint},
     },
     engine::{Config, Handle},
     error::Error,
@@ -49,13 +56,15 @@ impl Session {
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
-        for leftover in cleanup::run(&mount, false) {
+        for leftover in cleanup::run(&mount, &settings.state_dir, false)? {
             log::warn!("left by an earlier run: {leftover}");
         }
+        let ledger = Arc::new(Ledger::open(&settings.state_dir)?);
         let engine = Handle::start(Config {
-            throttle: ThrottleConfig {
+            throttle: AttachConfig {
                 point,
                 mode: settings.attach,
+                ledger,
             },
             proc_root: "/proc".into(),
             interval: settings.interval,

@@ -57,8 +57,7 @@ fn cleanup_detaches_what_a_killed_engine_left_and_nothing_of_a_living_one() {
         "a living engine's programs were touched"
     );
 
-    engine.signal("-KILL");
-    engine.wait(Duration::from_secs(2));
+    engine.kill_with_its_guard();
     assert_eq!(
         attached(&cgroup2()),
         OURS,

@@ -1,7 +1,7 @@
 //! The program under test, as users call it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output},
     time::{Duration, Instant},
 };
@@ -31,6 +31,42 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Ids of its children.
+    pub fn children(&self) -> Vec<u32> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid());
+        let mut text = std::fs::read_to_string(path).unwrap_or_default();
+        // Children belong to the thread that made them.
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .into_iter()
+            .flatten()
+        {
+            let task = task.expect("a thread").path();
+            text += &std::fs::read_to_string(task.join("children")).unwrap_or_default();
+        }
+        let mut pids: Vec<u32> = text
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Ends it and its guard so that neither can clean up: the guard first, while the engine is
+    /// stopped and cannot see it go.
+    #[track_caller]
+    pub fn kill_with_its_guard(&mut self) {
+        self.signal("-STOP");
+        for pid in self.children() {
+            let status = Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .status();
+            assert!(status.expect("kill(1)").success());
+        }
+        self.signal("-KILL");
+        self.wait(Duration::from_secs(2));
     }
 
     /// Sends a signal by name.
@@ -64,6 +100,16 @@ impl Chadthrottle {
         Self {
             state: tempfile::tempdir().expect("a temporary directory"),
         }
+    }
+
+    /// Its state directory.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// What its journal holds; nothing where there is none.
+    pub fn journal(&self) -> String {
+        std::fs::read_to_string(self.state().join("attachments.jsonl")).unwrap_or_default()
     }
 
     pub fn path() -> PathBuf {

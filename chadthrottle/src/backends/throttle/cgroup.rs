@@ -53,6 +53,15 @@ impl AttachPoint {
         })
     }
 
+    /// A cgroup that somebody else has opened and handed to us.
+    pub fn from_parts(path: PathBuf, id: u64, directory: File) -> Self {
+        Self {
+            path,
+            id,
+            directory: Arc::new(directory),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -4,7 +4,11 @@
 //! way, of which every attachment is recorded with what `BPF_PROG_DETACH` needs. aya loads; it
 //! does not attach, because it chooses by kernel version and has no fall-back.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    fmt,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
@@ -18,12 +22,34 @@ use crate::sys::{
     bpf::{self, AttachType, ProgramInfo},
 };
 
+/// Is told of every legacy attachment before it is made and after it is gone, so that somebody
+/// else can detach it should we not come to it.
+pub trait LegacyLedger: fmt::Debug + Send + Sync {
+    /// It is about to be made. When this returns, its record is safe.
+    ///
+    /// # Errors
+    /// Where it is not; nothing must be attached then.
+    fn attaching(&self, attachment: &LegacyAttachment) -> Result<(), ThrottleError>;
+    /// It is not there any more, or never was.
+    fn gone(&self, attachment: &LegacyAttachment);
+}
+
+/// A legacy attachment, with all that `BPF_PROG_DETACH` needs.
+#[derive(Debug)]
+pub struct LegacyAttachment {
+    /// The cgroup.
+    pub point: AttachPoint,
+    /// Where in the cgroup.
+    pub place: AttachType,
+    /// What the program is called.
+    pub program: ProgramInfo,
+    /// The program's descriptor, without which the kernel does not detach.
+    pub fd: OwnedFd,
+}
+
 /// A program of ours on a cgroup. Detached when dropped, at the latest.
 #[derive(Debug)]
 pub struct Attachment {
-    point: AttachPoint,
-    place: AttachType,
-    program: ProgramInfo,
     held: Option<Held>,
 }
 
@@ -32,8 +58,8 @@ pub struct Attachment {
 enum Held {
     /// Closing it detaches.
     Link(OwnedFd),
-    /// Stays without us: detaching needs the program's descriptor.
-    Legacy(OwnedFd),
+    /// Stays without us.
+    Legacy(LegacyAttachment, Arc<dyn LegacyLedger>),
 }
 
 impl Attachment {
@@ -41,21 +67,16 @@ impl Attachment {
     pub fn method(&self) -> &'static str {
         match self.held {
             Some(Held::Link(_)) => "link",
-            Some(Held::Legacy(_)) => "legacy",
+            Some(Held::Legacy(..)) => "legacy",
             None => "none",
         }
-    }
-
-    /// The program.
-    pub fn program(&self) -> &ProgramInfo {
-        &self.program
     }
 
     /// Detaches, and looks whether it is gone. Once; later calls do nothing.
     ///
     /// # Errors
-    /// Where the kernel refuses, or still lists the program. A legacy attachment is kept then, so
-    /// that the next call tries again.
+    /// Where the kernel refuses twice, or still lists the program. A legacy attachment is kept
+    /// then, in the ledger too, so that the next call tries again.
     pub fn detach(&mut self) -> Result<(), ThrottleError> {
         match self.held.take() {
             None => Ok(()),
@@ -63,10 +84,14 @@ impl Attachment {
                 drop(link);
                 Ok(())
             }
-            Some(Held::Legacy(program)) => {
-                let result = detach_legacy(&program, &self.program, &self.point, self.place);
-                if result.is_err() {
-                    self.held = Some(Held::Legacy(program));
+            Some(Held::Legacy(attachment, ledger)) => {
+                let result = attachment.detach().or_else(|error| {
+                    log::warn!("{error}; trying once more");
+                    attachment.detach()
+                });
+                match result {
+                    Ok(()) => ledger.gone(&attachment),
+                    Err(_) => self.held = Some(Held::Legacy(attachment, ledger)),
                 }
                 result
             }
@@ -79,6 +104,16 @@ impl Drop for Attachment {
         if let Err(error) = self.detach() {
             log::error!("{error}");
         }
+    }
+}
+
+impl LegacyAttachment {
+    /// Detaches it and confirms that it is gone.
+    ///
+    /// # Errors
+    /// As [`detach_legacy`].
+    pub fn detach(&self) -> Result<(), ThrottleError> {
+        detach_legacy(&self.fd, &self.program, &self.point, self.place)
     }
 }
 
@@ -122,7 +157,18 @@ pub fn detach_legacy(
     Ok(())
 }
 
-/// Attaches a loaded program in the way that `mode` says.
+/// Where and how to attach.
+#[derive(Clone, Debug)]
+pub struct AttachConfig {
+    /// The cgroup.
+    pub point: AttachPoint,
+    /// Link or legacy.
+    pub mode: AttachMode,
+    /// Who keeps record of legacy attachments.
+    pub ledger: Arc<dyn LegacyLedger>,
+}
+
+/// Attaches a loaded program in the way that the mode says.
 ///
 /// # Errors
 /// [`ThrottleError::Attach`] with what each way said, or [`ThrottleError::Exclusive`] where
@@ -130,54 +176,86 @@ pub fn detach_legacy(
 pub fn attach(
     program: &ProgramFd,
     name: &'static str,
-    point: &AttachPoint,
     place: AttachType,
-    mode: AttachMode,
+    config: &AttachConfig,
 ) -> Result<Attachment, ThrottleError> {
-    let failed = |causes: Vec<String>| ThrottleError::Attach {
-        program: name,
-        cgroup: point.path().to_owned(),
-        place,
-        causes,
-    };
-    let info = bpf::prog_info(program.as_fd()).map_err(|error| failed(vec![error.to_string()]))?;
-    let attached = |held| Attachment {
-        point: point.clone(),
-        place,
-        program: info,
-        held: Some(held),
-    };
-
+    let AttachConfig {
+        point,
+        mode,
+        ledger,
+    } = config;
     let mut causes = Vec::new();
-    if mode != AttachMode::Legacy {
+    let refused = |error: &SyscallError| exclusive(error, name, point, place).map_or(Ok(()), Err);
+    if *mode != AttachMode::Legacy {
         match bpf::link_create(program.as_fd(), point.as_fd(), place) {
-            Ok(link) => return Ok(attached(Held::Link(link))),
+            Ok(link) => {
+                return Ok(Attachment {
+                    held: Some(Held::Link(link)),
+                });
+            }
             Err(error) => {
-                if let Some(exclusive) = exclusive(&error, name, point, place) {
-                    return Err(exclusive);
-                }
+                refused(&error)?;
                 log::info!("{name}: {error}");
                 causes.push(error.to_string());
             }
         }
     }
-    if mode != AttachMode::Link {
-        // Before the call, so that nothing can fail between attaching and recording.
-        let record = program
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| failed(vec![error.to_string()]))?;
-        match bpf::prog_attach(program.as_fd(), point.as_fd(), place) {
-            Ok(()) => return Ok(attached(Held::Legacy(record))),
+    if *mode != AttachMode::Link {
+        match attach_legacy(program, point, place, ledger)? {
+            Ok(attachment) => {
+                let held = Held::Legacy(attachment, Arc::clone(ledger));
+                return Ok(Attachment { held: Some(held) });
+            }
             Err(error) => {
-                if let Some(exclusive) = exclusive(&error, name, point, place) {
-                    return Err(exclusive);
-                }
+                refused(&error)?;
                 causes.push(error.to_string());
             }
         }
     }
-    Err(failed(causes))
+    let cgroup = point.path().to_owned();
+    Err(ThrottleError::Attach {
+        program: name,
+        cgroup,
+        place,
+        causes,
+    })
+}
+
+/// Attaches the legacy way: the record first, then the call. The outer error is the record's, the
+/// inner one the call's.
+fn attach_legacy(
+    program: &ProgramFd,
+    point: &AttachPoint,
+    place: AttachType,
+    ledger: &Arc<dyn LegacyLedger>,
+) -> Result<Result<LegacyAttachment, SyscallError>, ThrottleError> {
+    let info = match bpf::prog_info(program.as_fd()) {
+        Ok(info) => info,
+        Err(error) => return Ok(Err(error)),
+    };
+    let fd = match program.as_fd().try_clone_to_owned() {
+        Ok(fd) => fd,
+        Err(source) => {
+            return Ok(Err(SyscallError {
+                call: "dup",
+                source,
+            }));
+        }
+    };
+    let attachment = LegacyAttachment {
+        point: point.clone(),
+        place,
+        program: info,
+        fd,
+    };
+    ledger.attaching(&attachment)?;
+    match bpf::prog_attach(program.as_fd(), point.as_fd(), place) {
+        Ok(()) => Ok(Ok(attachment)),
+        Err(error) => {
+            ledger.gone(&attachment);
+            Ok(Err(error))
+        }
+    }
 }
 
 /// Whether the place is held without MULTI, which is what EPERM means at attach

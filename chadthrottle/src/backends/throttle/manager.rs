@@ -6,9 +6,9 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use chadthrottle_common::abi::{MAX_PROCESSES, TaskOffsets, names};
 
 use super::{
-    AttachMode, ThrottleBackend, ThrottleError,
+    ThrottleBackend, ThrottleError,
     download::linux::ebpf::EbpfDownload,
-    linux_ebpf_utils::{self, AttachPoint, Attachment},
+    linux_ebpf_utils::{self, AttachConfig, Attachment},
     maps::Maps,
     task_offsets,
     upload::linux::ebpf::EbpfUpload,
@@ -20,15 +20,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/ebpf/chadthrottle.bpf.o"
 ));
-
-/// Where to attach, and how.
-#[derive(Clone, Debug)]
-pub struct ThrottleConfig {
-    /// The cgroup.
-    pub point: AttachPoint,
-    /// Link or legacy.
-    pub mode: AttachMode,
-}
 
 /// Programs attached, maps at hand. Dropping it detaches everything.
 pub struct ThrottleManager {
@@ -45,13 +36,12 @@ pub struct ThrottleManager {
 
 impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
-    pub fn start(config: &ThrottleConfig) -> Result<Self, ThrottleError> {
+    pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
         let task_offsets = task_offsets::read(Path::new(task_offsets::VMLINUX));
         let mut object = load(&task_offsets)?;
         let mut maps = Maps::take(&mut object)?;
         fill_slots(&mut maps)?;
 
-        let ThrottleConfig { point, mode } = config;
         if task_offsets.tgid != 0 {
             let tracepoint = "sched_process_fork";
             linux_ebpf_utils::attach_raw_tracepoint(&mut object, names::FORK, tracepoint)?;
@@ -60,9 +50,9 @@ impl ThrottleManager {
         // made in between would be found by nobody.
         let program = linux_ebpf_utils::load_cgroup_sock(&mut object, names::SOCK_CREATE)?;
         let place = AttachType::SockCreate;
-        let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, point, place, *mode)?;
-        let download = EbpfDownload::attach(&mut object, point, *mode)?;
-        let upload = EbpfUpload::attach(&mut object, point, *mode)?;
+        let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, place, config)?;
+        let download = EbpfDownload::attach(&mut object, config)?;
+        let upload = EbpfUpload::attach(&mut object, config)?;
         Ok(Self {
             maps,
             task_offsets,

@@ -98,6 +98,14 @@ pub enum ThrottleError {
         /// What the kernel said.
         source: SyscallError,
     },
+    /// No record of a legacy attachment could be made, so it was not made either.
+    #[error("{program} was not attached, since no record of it could be made: {reason}")]
+    NoRecord {
+        /// The program's name.
+        program: String,
+        /// What failed.
+        reason: String,
+    },
     /// Neither way of attaching worked.
     #[error("{program} could not be attached to {cgroup} ({place}): {}", causes.join("; "))]
     Attach {
@@ -158,7 +166,7 @@ impl ThrottleError {
         match self {
             Self::NotACgroup { .. } => 2,
             Self::Privilege(_) => 3,
-            Self::Detach { .. } | Self::StillAttached { .. } => 1,
+            Self::NoRecord { .. } | Self::Detach { .. } | Self::StillAttached { .. } => 1,
             Self::NoCgroup2
             | Self::MountInfo(_)
             | Self::Object(_)

@@ -5,8 +5,8 @@ use chadthrottle_common::abi::{Meter, ProcessSlot, names};
 
 use crate::{
     backends::throttle::{
-        AttachMode, ThrottleBackend, ThrottleError,
-        linux_ebpf_utils::{self, AttachPoint, Attachment},
+        ThrottleBackend, ThrottleError,
+        linux_ebpf_utils::{self, AttachConfig, Attachment},
     },
     sys::bpf::AttachType,
 };
@@ -19,14 +19,10 @@ pub struct EbpfUpload {
 
 impl EbpfUpload {
     /// Loads the program and attaches it.
-    pub fn attach(
-        object: &mut Ebpf,
-        point: &AttachPoint,
-        mode: AttachMode,
-    ) -> Result<Self, ThrottleError> {
+    pub fn attach(object: &mut Ebpf, config: &AttachConfig) -> Result<Self, ThrottleError> {
         let program = linux_ebpf_utils::load_cgroup_skb(object, names::EGRESS)?;
-        let attachment =
-            linux_ebpf_utils::attach(program, names::EGRESS, point, AttachType::Egress, mode)?;
+        let place = AttachType::Egress;
+        let attachment = linux_ebpf_utils::attach(program, names::EGRESS, place, config)?;
         Ok(Self { attachment })
     }
 }

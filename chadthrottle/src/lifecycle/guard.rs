@@ -1,0 +1,233 @@
+//! The guard: a small child process that outlives the engine for a moment, if it has to.
+//!
+//! It holds a descriptor of the engine's process, and of every program and cgroup that is
+//! attached the legacy way. When the engine has gone without detaching them, it does; when the
+//! engine says that all is done, it just ends.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::SigSet,
+};
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Journal, Record};
+use crate::{
+    backends::throttle::linux_ebpf_utils::{AttachPoint, LegacyAttachment},
+    sys::{
+        bpf::{self, AttachType},
+        fdpass,
+        socket::pidfd_open,
+    },
+};
+
+/// The hidden command that makes the program a guard.
+pub const COMMAND: &str = "guard";
+
+/// What engine and guard say to each other.
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    /// Engine, with a descriptor of its process: this is who to watch.
+    Watch(PathBuf),
+    /// Guard: from now on I take care.
+    Ready,
+    /// Engine, with descriptors of program and cgroup: this is about to be attached.
+    Attaching(Record),
+    /// Engine: this is not attached any more.
+    Gone(Record),
+    /// Engine: all is done, go.
+    Dismissed,
+}
+
+/// The engine's end.
+#[derive(Debug)]
+pub struct Guard {
+    child: Child,
+    socket: OwnedFd,
+}
+
+/// Why the guard cannot do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("the guard process {action}: {source}")]
+pub struct GuardError {
+    action: &'static str,
+    source: io::Error,
+}
+
+impl Guard {
+    /// Starts the guard of this process, and waits until it watches.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(journal: &Path) -> Result<Self, GuardError> {
+        let failed = |source: io::Error| GuardError {
+            action: "could not be started",
+            source,
+        };
+        let (socket, theirs) = fdpass::pair().map_err(failed)?;
+        let child = Command::new("/proc/self/exe")
+            .arg(COMMAND)
+            .stdin(Stdio::from(theirs))
+            // It must not keep anybody's pipe open, nor print over a screen.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let guard = Self { child, socket };
+        let us = pidfd_open(std::process::id()).map_err(|error| failed(error.source))?;
+        guard.send(&Message::Watch(journal.to_owned()), &[us.as_fd()])?;
+        match receive(guard.socket.as_fd()).map_err(failed)? {
+            Some((Message::Ready, _)) => Ok(guard),
+            _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Hands it what detaching will need.
+    ///
+    /// # Errors
+    /// Where it has gone.
+    pub fn attaching(
+        &self,
+        record: &Record,
+        attachment: &LegacyAttachment,
+    ) -> Result<(), GuardError> {
+        let fds = [attachment.fd.as_fd(), attachment.point.as_fd()];
+        self.send(&Message::Attaching(record.clone()), &fds)
+    }
+
+    /// Tells it that there is nothing to detach any more.
+    ///
+    /// # Errors
+    /// Where it has gone.
+    pub fn gone(&self, record: &Record) -> Result<(), GuardError> {
+        self.send(&Message::Gone(record.clone()), &[])
+    }
+
+    /// Sends it home and waits until it has gone.
+    pub fn dismiss(mut self) {
+        if let Err(error) = self.send(&Message::Dismissed, &[]) {
+            log::warn!("{error}");
+        }
+        if let Err(error) = self.child.wait() {
+            log::warn!("waiting for the guard process: {error}");
+        }
+    }
+
+    fn send(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> Result<(), GuardError> {
+        send(self.socket.as_fd(), message, fds).map_err(|source| GuardError {
+            action: "does not listen",
+            source,
+        })
+    }
+}
+
+/// What the guard process does, from start to end. Gives the exit code.
+///
+/// # Errors
+/// Where its surroundings are not those that [`Guard::start`] makes.
+pub fn run() -> io::Result<u8> {
+    // Nothing that is meant for the engine, or for its terminal, is to reach us; and the
+    // directory that we were started in may be unmounted.
+    nix::unistd::setsid()?;
+    SigSet::all().thread_block()?;
+    std::env::set_current_dir("/")?;
+    let stdin = io::stdin();
+    let socket = stdin.as_fd();
+    let Some((Message::Watch(journal), mut fds)) = receive(socket)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+    send(socket, &Message::Ready, &[])?;
+    let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
+    loop {
+        match next(socket, engine.as_fd())? {
+            Some((Message::Attaching(record), fds)) => {
+                let attachment = rebuild(&record, fds).ok_or(io::ErrorKind::InvalidData)?;
+                held.push((record, attachment));
+            }
+            Some((Message::Gone(record), _)) => held.retain(|(other, _)| *other != record),
+            Some((Message::Dismissed, _)) => return Ok(0),
+            Some((Message::Watch(_) | Message::Ready, _)) => {}
+            None => return Ok(clean_up(&journal, held)),
+        }
+    }
+}
+
+/// The next message; `None` once the engine has gone and has nothing more to say.
+fn next(
+    socket: BorrowedFd<'_>,
+    engine: BorrowedFd<'_>,
+) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    loop {
+        let mut fds = [
+            PollFd::new(socket, PollFlags::POLLIN),
+            PollFd::new(engine, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            result => result?,
+        };
+        // What it said before it went comes first.
+        if fds.first().and_then(PollFd::any).unwrap_or(false) {
+            return receive(socket);
+        }
+        if fds.last().and_then(PollFd::any).unwrap_or(false) {
+            return Ok(None);
+        }
+    }
+}
+
+/// Detaches what is left, and takes it off the journal.
+fn clean_up(journal: &Path, held: Vec<(Record, LegacyAttachment)>) -> u8 {
+    let count = held.len();
+    let mut journal = Journal::at(journal.to_owned()).ok();
+    let mut detached = 0;
+    for (record, attachment) in held {
+        if attachment.detach().is_ok() {
+            detached += 1;
+            // Should this fail, recovery finds nothing attached.
+            let _ = journal.as_mut().map(|journal| journal.gone(&record));
+        }
+    }
+    if detached == count {
+        if let Some(journal) = journal {
+            journal.remove();
+        }
+        return 0;
+    }
+    1
+}
+
+/// An attachment from what came over the socket.
+fn rebuild(record: &Record, mut fds: Vec<OwnedFd>) -> Option<LegacyAttachment> {
+    let cgroup = fds.pop()?;
+    let fd = fds.pop()?;
+    let place = AttachType::ALL
+        .into_iter()
+        .find(|place| place.name() == record.attach_type)?;
+    let program = bpf::prog_info(fd.as_fd()).ok()?;
+    let point = AttachPoint::from_parts(record.cgroup.clone(), record.cgroup_id, cgroup.into());
+    Some(LegacyAttachment {
+        point,
+        place,
+        program,
+        fd,
+    })
+}
+
+fn send(socket: BorrowedFd<'_>, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fdpass::send(socket, &serde_json::to_vec(message)?, fds)
+}
+
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    let Some(fdpass::Message { bytes, fds }) = fdpass::receive(socket)? else {
+        return Ok(None);
+    };
+    Ok(Some((serde_json::from_slice(&bytes)?, fds)))
+}

@@ -1,0 +1,146 @@
+//! The ledger of legacy attachments: the journal on disk, and the guard process.
+//!
+//! Links need neither, so the guard is started with the first legacy attachment.
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    guard::Guard,
+    journal::{self, Journal, JournalError, Record},
+};
+use crate::{
+    backends::throttle::{
+        ThrottleError,
+        linux_ebpf_utils::{LegacyAttachment, LegacyLedger},
+    },
+    process::{ProcessKey, key_of},
+};
+
+/// Keeps record of what would stay if we were killed.
+#[derive(Debug)]
+pub struct Ledger {
+    engine: ProcessKey,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    guard: Option<Guard>,
+    /// Records of what is attached now.
+    open: Vec<Record>,
+}
+
+impl Ledger {
+    /// A ledger in that state directory, for this process.
+    ///
+    /// # Errors
+    /// Where the journal cannot be written.
+    pub fn open(directory: &Path) -> Result<Self, JournalError> {
+        let pid = std::process::id();
+        let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
+            pid,
+            start_ticks: 0,
+        });
+        let inner = Inner {
+            journal: Journal::open(directory)?,
+            guard: None,
+            open: Vec::new(),
+        };
+        Ok(Self {
+            engine,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere must not keep us from cleaning up.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, attachment: &LegacyAttachment) -> Record {
+        Record {
+            cgroup: attachment.point.path().to_owned(),
+            cgroup_id: attachment.point.id(),
+            attach_type: attachment.place.name().to_owned(),
+            program_id: attachment.program.id,
+            program_tag: attachment.program.tag_hex(),
+            engine_pid: self.engine.pid,
+            engine_start: self.engine.start_ticks,
+        }
+    }
+}
+
+impl LegacyLedger for Ledger {
+    fn attaching(&self, attachment: &LegacyAttachment) -> Result<(), ThrottleError> {
+        let no_record = |reason: String| ThrottleError::NoRecord {
+            program: attachment.program.name.clone(),
+            reason,
+        };
+        let record = self.record(attachment);
+        let mut inner = self.inner();
+        inner
+            .journal
+            .attaching(&record)
+            .map_err(|error| no_record(error.to_string()))?;
+        if inner.guard.is_none() {
+            let path = inner.journal.path().to_owned();
+            inner.guard = Some(Guard::start(&path).map_err(|error| no_record(error.to_string()))?);
+        }
+        if let Some(guard) = &inner.guard {
+            guard
+                .attaching(&record, attachment)
+                .map_err(|error| no_record(error.to_string()))?;
+        }
+        inner.open.push(record);
+        Ok(())
+    }
+
+    fn gone(&self, attachment: &LegacyAttachment) {
+        let record = self.record(attachment);
+        let mut inner = self.inner();
+        if let Err(error) = inner.journal.gone(&record) {
+            // Recovery will look, and find nothing attached.
+            log::warn!("{error}");
+        }
+        if let Some(guard) = &inner.guard
+            && let Err(error) = guard.gone(&record)
+        {
+            log::warn!("{error}");
+        }
+        inner.open.retain(|open| *open != record);
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let mut inner = self.inner();
+        if inner.open.is_empty() {
+            inner.journal.remove();
+            if let Some(guard) = inner.guard.take() {
+                guard.dismiss();
+            }
+        }
+        // Else the guard tries when we have gone, and the next start after it.
+    }
+}
+
+/// What the journal in that directory says is attached by engines that are gone, and a way to
+/// say that it has been dealt with.
+///
+/// # Errors
+/// Where there is a journal that cannot be read.
+pub fn unfinished(directory: &Path) -> Result<Vec<Record>, JournalError> {
+    let mut records = journal::unfinished(directory)?;
+    records.retain(|record| {
+        let engine = ProcessKey {
+            pid: record.engine_pid,
+            start_ticks: record.engine_start,
+        };
+        key_of(Path::new("/proc"), engine.pid) != Some(engine)
+    });
+    Ok(records)
+}
