@@ -101,6 +101,8 @@ pub enum Command {
     List(List),
     /// Detach what earlier runs left
     Cleanup(Cleanup),
+    /// Say what this machine can do, and whether programs really run on it
+    Doctor(Doctor),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -240,6 +242,14 @@ pub struct Cleanup {
     /// Only say what would be detached
     #[arg(long)]
     pub dry_run: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
     /// One JSON object
     #[arg(long)]
     pub json: bool,

@@ -2,7 +2,7 @@
 
 use crate::{
     backends::throttle::ThrottleError,
-    lifecycle::{JournalError, LockError},
+    lifecycle::{GuardError, JournalError, LockError},
     process::SelectorError,
     process::user::UserError,
 };
@@ -25,6 +25,9 @@ pub enum Error {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The guard cannot do its work.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The user to run a command as is unknown.
     #[error(transparent)]
     User(#[from] UserError),
@@ -79,6 +82,7 @@ impl Error {
             Self::NoTarget(_) => 5,
             Self::Lock(_)
             | Self::Journal(_)
+            | Self::Guard(_)
             | Self::NoLimit
             | Self::TooManyLimits(_)
             | Self::TooManyProcesses(_)

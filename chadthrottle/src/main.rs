@@ -42,6 +42,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Some(Command::Limit(args)) => runtime.block_on(commands::limit::run(&global, args)),
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
         Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
+        Some(Command::Doctor(args)) => commands::doctor::run(&global, &args),
         Some(Command::Completions { shell }) => Ok(commands::completions::completions(shell)),
         Some(Command::Man) => commands::completions::man(),
     }

@@ -2,6 +2,7 @@
 
 pub mod cleanup;
 pub mod completions;
+pub mod doctor;
 pub mod limit;
 pub mod list;
 mod output;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    os::fd::AsFd,
     time::Duration,
 };
 
@@ -25,6 +26,7 @@ pub async fn run(global: &Global) -> Result<u8, Error> {
     }
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    session.protect_terminal(io::stdout().as_fd())?;
     let options = Options {
         style: global.style(),
         monochrome: global.monochrome(),

@@ -232,6 +232,7 @@ mod tests {
                 id: 7,
                 tag: [0xab; 8],
                 name: "chadthrottle_\u{1b}c".into(),
+                run_count: 0,
             },
             outcome: Outcome::Failed("no".into()),
         };

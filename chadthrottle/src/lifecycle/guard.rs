@@ -2,18 +2,26 @@
 //!
 //! It holds a descriptor of the engine's process, and of every program and cgroup that is
 //! attached the legacy way. When the engine has gone without detaching them, it does; when the
-//! engine says that all is done, it just ends.
+//! engine says that all is done, it just ends. A terminal that the engine has taken over it puts
+//! back in the same way.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
+use crossterm::{
+    cursor::Show, event::DisableBracketedPaste, execute, terminal::LeaveAlternateScreen,
+};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::SigSet,
+    sys::{
+        signal::SigSet,
+        termios::{SetArg, Termios, tcgetattr, tcsetattr},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +43,8 @@ pub const COMMAND: &str = "guard";
 enum Message {
     /// Engine, with a descriptor of its process: this is who to watch.
     Watch(PathBuf),
+    /// Engine, with a descriptor of a terminal: this is about to be taken over.
+    Terminal,
     /// Guard: from now on I take care.
     Ready,
     /// Engine, with descriptors of program and cgroup: this is about to be attached.
@@ -82,8 +92,26 @@ impl Guard {
         let guard = Self { child, socket };
         let us = pidfd_open(std::process::id()).map_err(|error| failed(error.source))?;
         guard.send(&Message::Watch(journal.to_owned()), &[us.as_fd()])?;
-        match receive(guard.socket.as_fd()).map_err(failed)? {
-            Some((Message::Ready, _)) => Ok(guard),
+        guard.expect_ready()?;
+        Ok(guard)
+    }
+
+    /// Hands it the terminal as it is now, to be put back to that.
+    ///
+    /// # Errors
+    /// Where the guard has gone, or it is no terminal.
+    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.send(&Message::Terminal, &[terminal])?;
+        self.expect_ready()
+    }
+
+    fn expect_ready(&self) -> Result<(), GuardError> {
+        let failed = |source| GuardError {
+            action: "does not answer",
+            source,
+        };
+        match receive(self.socket.as_fd()).map_err(failed)? {
+            Some((Message::Ready, _)) => Ok(()),
             _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
         }
     }
@@ -145,6 +173,7 @@ pub fn run() -> io::Result<u8> {
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     send(socket, &Message::Ready, &[])?;
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
+    let mut terminal = None;
     loop {
         match next(socket, engine.as_fd())? {
             Some((Message::Attaching(record), fds)) => {
@@ -152,9 +181,21 @@ pub fn run() -> io::Result<u8> {
                 held.push((record, attachment));
             }
             Some((Message::Gone(record), _)) => held.retain(|(other, _)| *other != record),
+            Some((Message::Terminal, mut fds)) => {
+                terminal = Some(TakenTerminal::of(
+                    fds.pop().ok_or(io::ErrorKind::InvalidData)?,
+                )?);
+                send(socket, &Message::Ready, &[])?;
+            }
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
-            None => return Ok(clean_up(&journal, held)),
+            None => {
+                let code = clean_up(&journal, held);
+                if let Some(terminal) = terminal {
+                    terminal.restore();
+                }
+                return Ok(code);
+            }
         }
     }
 }
@@ -180,6 +221,29 @@ fn next(
         if fds.last().and_then(PollFd::any).unwrap_or(false) {
             return Ok(None);
         }
+    }
+}
+
+/// A terminal that the engine has taken over, and how it was before.
+struct TakenTerminal {
+    file: File,
+    before: Termios,
+}
+
+impl TakenTerminal {
+    fn of(fd: OwnedFd) -> io::Result<Self> {
+        let before = tcgetattr(&fd)?;
+        Ok(Self {
+            file: fd.into(),
+            before,
+        })
+    }
+
+    /// Puts it back. It is not our controlling terminal, so the kernel lets us.
+    fn restore(mut self) {
+        // A terminal that has gone needs no restoring.
+        let _ = execute!(self.file, DisableBracketedPaste, LeaveAlternateScreen, Show);
+        let _ = tcsetattr(&self.file, SetArg::TCSANOW, &self.before);
     }
 }
 

@@ -1,14 +1,16 @@
 //! The ledger of legacy attachments: the journal on disk, and the guard process.
 //!
-//! Links need neither, so the guard is started with the first legacy attachment.
+//! Links need neither, so the guard is started with the first legacy attachment, or for the
+//! terminal of the screen.
 
 use std::{
+    os::fd::BorrowedFd,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    guard::Guard,
+    guard::{Guard, GuardError},
     journal::{self, Journal, JournalError, Record},
 };
 use crate::{
@@ -56,6 +58,14 @@ impl Ledger {
         })
     }
 
+    /// Has the guard put the terminal back to what it is now, should the engine be killed.
+    ///
+    /// # Errors
+    /// Where the guard cannot be started.
+    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.inner().guard()?.protect_terminal(terminal)
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere must not keep us from cleaning up.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,6 +84,17 @@ impl Ledger {
     }
 }
 
+impl Inner {
+    /// The guard, started where it is not there yet.
+    fn guard(&mut self) -> Result<&Guard, GuardError> {
+        let guard = match self.guard.take() {
+            Some(guard) => guard,
+            None => Guard::start(self.journal.path())?,
+        };
+        Ok(self.guard.insert(guard))
+    }
+}
+
 impl LegacyLedger for Ledger {
     fn attaching(&self, attachment: &LegacyAttachment) -> Result<(), ThrottleError> {
         let no_record = |reason: String| ThrottleError::NoRecord {
@@ -86,15 +107,10 @@ impl LegacyLedger for Ledger {
             .journal
             .attaching(&record)
             .map_err(|error| no_record(error.to_string()))?;
-        if inner.guard.is_none() {
-            let path = inner.journal.path().to_owned();
-            inner.guard = Some(Guard::start(&path).map_err(|error| no_record(error.to_string()))?);
-        }
-        if let Some(guard) = &inner.guard {
-            guard
-                .attaching(&record, attachment)
-                .map_err(|error| no_record(error.to_string()))?;
-        }
+        inner
+            .guard()
+            .and_then(|guard| guard.attaching(&record, attachment))
+            .map_err(|error| no_record(error.to_string()))?;
         inner.open.push(record);
         Ok(())
     }

@@ -8,17 +8,18 @@ mod lock;
 pub mod privilege;
 pub mod signals;
 
+pub use guard::GuardError;
 pub use journal::JournalError;
 pub use lock::{EngineLock, LockError};
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
 
-use ledger::Ledger;
+pub use ledger::Ledger;
 
 use crate::{
     backends::throttle::{
         AttachMode, cgroup,
-        linux_ebpf_utils::{AttachConfig, AttachPoint},
+        linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
     },
     engine::{Config, Handle},
     error::Error,
@@ -42,6 +43,7 @@ pub struct Settings {
 pub struct Session {
     /// The engine.
     pub engine: Handle,
+    ledger: Arc<Ledger>,
     /// Goes after the engine.
     _lock: EngineLock,
 }
@@ -64,7 +66,7 @@ impl Session {
             throttle: AttachConfig {
                 point,
                 mode: settings.attach,
-                ledger,
+                ledger: Arc::clone(&ledger) as Arc<dyn LegacyLedger>,
             },
             proc_root: "/proc".into(),
             interval: settings.interval,
@@ -72,8 +74,17 @@ impl Session {
         .await?;
         Ok(Self {
             engine,
+            ledger,
             _lock: lock,
         })
+    }
+
+    /// Has the terminal put back to what it is now, should the engine be killed.
+    ///
+    /// # Errors
+    /// Where the guard process cannot be started.
+    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.ledger.protect_terminal(terminal)
     }
 
     /// Stops the engine, and says on standard error what could not be detached.

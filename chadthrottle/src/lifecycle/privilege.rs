@@ -67,22 +67,25 @@ pub fn missing(effective: u64) -> Vec<Capability> {
         .collect()
 }
 
+/// What this process lacks. Where its own status cannot be read, nothing: the kernel will say
+/// what is not allowed.
+pub fn present_missing() -> Vec<Capability> {
+    Process::myself()
+        .and_then(|process| process.status())
+        .map_or_else(|_| Vec::new(), |status| missing(status.capeff))
+}
+
 /// Whether this process may do all that the engine does.
 ///
 /// # Errors
 /// [`ThrottleError::Privilege`] with the names of the missing capabilities.
 pub fn check() -> Result<(), ThrottleError> {
-    // Where the own status cannot be read, the kernel will say what is not allowed.
-    let Ok(status) = Process::myself().and_then(|process| process.status()) else {
-        return Ok(());
-    };
-    let missing = missing(status.capeff);
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(ThrottleError::Privilege(
-            missing.iter().map(|missing| missing.name).collect(),
-        ))
+    match present_missing().as_slice() {
+        [] => Ok(()),
+        missing => {
+            let names = missing.iter().map(|missing| missing.name).collect();
+            Err(ThrottleError::Privilege(names))
+        }
     }
 }
 

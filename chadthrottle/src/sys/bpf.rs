@@ -53,6 +53,7 @@ const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
+const ENABLE_STATS: u32 = 32;
 
 /// A program as the kernel describes it (`struct bpf_prog_info`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct ProgramInfo {
     pub tag: [u8; 8],
     /// At most 15 bytes; other people's may hold anything.
     pub name: String,
+    /// How often it has run while statistics were on (kernel 5.1).
+    pub run_count: u64,
 }
 
 impl ProgramInfo {
@@ -242,6 +245,28 @@ pub fn prog_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, SyscallError> {
         nr_map_ids: u32,
         map_ids: u64,
         name: [u8; 16],
+        ifindex: u32,
+        gpl_compatible: u32,
+        netns_dev: u64,
+        netns_ino: u64,
+        nr_jited_ksyms: u32,
+        nr_jited_func_lens: u32,
+        jited_ksyms: u64,
+        jited_func_lens: u64,
+        btf_id: u32,
+        func_info_rec_size: u32,
+        func_info: u64,
+        nr_func_info: u32,
+        nr_line_info: u32,
+        line_info: u64,
+        jited_line_info: u64,
+        nr_jited_line_info: u32,
+        line_info_rec_size: u32,
+        jited_line_info_rec_size: u32,
+        nr_prog_tags: u32,
+        prog_tags: u64,
+        run_time_ns: u64,
+        run_cnt: u64,
     }
     #[repr(C)]
     struct Attr {
@@ -265,7 +290,20 @@ pub fn prog_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, SyscallError> {
         id: info.id,
         tag: info.tag,
         name: String::from_utf8_lossy(name).into_owned(),
+        run_count: info.run_cnt,
     })
+}
+
+/// Counts the runs of all programs until the descriptor is closed. Kernel 5.8.
+pub fn enable_stats() -> Result<OwnedFd, SyscallError> {
+    #[repr(C)]
+    struct Attr {
+        kind: u32,
+    }
+    const RUN_TIME: u32 = 0;
+    let mut attr = Attr { kind: RUN_TIME };
+    let fd = bpf("bpf(BPF_ENABLE_STATS)", ENABLE_STATS, &mut attr)?;
+    Ok(owned(fd))
 }
 
 fn raw(fd: BorrowedFd<'_>) -> u32 {

@@ -5,6 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chadthrottle::{
+    backends::throttle::AttachMode,
+    engine::{Limit, Targets},
+    lifecycle::{Session, Settings},
+    process::key_of,
+    units::Rate,
+};
+use chadthrottle_common::scope::Scope;
+
 use crate::{
     audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2},
     iperf::{Client, MB, server, to_server},
@@ -183,5 +192,105 @@ fn limits_hold_while_the_engine_is_stopped() {
     assert!((0.7..1.15).contains(&ratio), "{ratio}");
     // Its only process has ended.
     assert!(limit.wait(Duration::from_secs(3)).success());
+    assert_nothing_left();
+}
+
+#[test]
+fn a_panic_detaches_everything() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let settings = Settings {
+        // The legacy way needs the program itself as the guard, which a test binary is not.
+        attach: AttachMode::Link,
+        cgroup: None,
+        state_dir: state.path().to_owned(),
+        interval: Duration::from_secs(1),
+    };
+    let panicked = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let session = runtime
+            .expect("a runtime")
+            .block_on(Session::start(settings));
+        let _session = session.expect("an engine");
+        assert_eq!(attached(&cgroup2()), OURS);
+        panic!("on purpose");
+    });
+    assert!(panicked.join().is_err());
+    assert_nothing_left();
+}
+
+#[test]
+fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat() {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let settings = Settings {
+        attach: AttachMode::Link,
+        cgroup: None,
+        state_dir: state.path().to_owned(),
+        interval: Duration::from_secs(1),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let session = runtime
+        .block_on(Session::start(settings))
+        .expect("an engine");
+    let pid = std::process::id();
+    let key = key_of("/proc".as_ref(), pid).expect("ourselves");
+    let limit = Limit {
+        down: Some(Rate::MAX),
+        up: Some(Rate::MAX),
+        scope: Scope::DEFAULT,
+    };
+    let cycle = || {
+        let targets = Targets {
+            processes: vec![key],
+            children: true,
+            ..Targets::default()
+        };
+        runtime.block_on(async {
+            let id = session
+                .engine
+                .set_limit(targets, limit)
+                .await
+                .expect("a limit");
+            session.engine.remove_limit(id).await.expect("removing it");
+        });
+    };
+    let journal = state.path().join("attachments.jsonl");
+    let sizes = || {
+        let fds = std::fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .count();
+        let status = std::fs::read_to_string("/proc/self/status").expect("status");
+        let memory = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let memory = memory.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        let length = std::fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+        let maps = crate::audit::loaded();
+        (fds, memory.unwrap_or(0u64), length, maps)
+    };
+    // What is made once, at the first use, is not growth.
+    (0..20).for_each(|_| cycle());
+    let before = sizes();
+    (0..500).for_each(|_| cycle());
+    let after = sizes();
+    println!(
+        "500 cycles: {} descriptors, {} then {} KB",
+        after.0, before.1, after.1
+    );
+    assert_eq!(
+        (after.0, after.2, &after.3),
+        (before.0, before.2, &before.3)
+    );
+    assert!(
+        after.1 < before.1 + 1_000,
+        "{} KB became {} KB",
+        before.1,
+        after.1
+    );
+    assert!(session.stop());
     assert_nothing_left();
 }

@@ -72,6 +72,15 @@ impl AttachPoint {
         self.id
     }
 
+    /// Whether this process is in the cgroup or below it.
+    pub fn holds_current_process(&self) -> bool {
+        let own = std::process::id().to_string();
+        tree(&self.path).iter().any(|directory| {
+            std::fs::read_to_string(directory.join("cgroup.procs"))
+                .is_ok_and(|processes| processes.lines().any(|pid| pid == own))
+        })
+    }
+
     /// Whether the cgroup has been removed; its programs went with it.
     pub fn is_removed(&self) -> bool {
         !std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.id)

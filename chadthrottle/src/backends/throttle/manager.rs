@@ -1,6 +1,6 @@
 //! The manager: all programs and maps of one engine, attached together and detached together.
 
-use std::path::Path;
+use std::{os::fd::AsFd, path::Path};
 
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use chadthrottle_common::abi::{MAX_PROCESSES, TaskOffsets, names};
@@ -13,7 +13,7 @@ use super::{
     task_offsets,
     upload::linux::ebpf::EbpfUpload,
 };
-use crate::sys::bpf::AttachType;
+use crate::sys::bpf::{self, AttachType, ProgramInfo};
 
 /// The object that `cargo xtask build-ebpf` built, embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -31,7 +31,7 @@ pub struct ThrottleManager {
     download: EbpfDownload,
     upload: EbpfUpload,
     /// Holds the programs, and the link of the fork tracepoint.
-    _object: Ebpf,
+    object: Ebpf,
 }
 
 impl ThrottleManager {
@@ -59,7 +59,7 @@ impl ThrottleManager {
             sockets,
             download,
             upload,
-            _object: object,
+            object,
         })
     }
 
@@ -70,6 +70,26 @@ impl ThrottleManager {
             [first, ..] if methods.iter().all(|method| *method == first) => first,
             _ => "mixed",
         }
+    }
+
+    /// Descriptions of the ingress and the egress program, with how often they have run.
+    pub fn packet_programs(&self) -> Result<[ProgramInfo; 2], ThrottleError> {
+        let info = |name: &'static str| {
+            let program = self
+                .object
+                .program(name)
+                .ok_or(ThrottleError::Missing(name))?;
+            let refused = |source| ThrottleError::Load {
+                program: name,
+                source,
+            };
+            let fd = program.fd().map_err(|error| refused(Box::new(error)))?;
+            bpf::prog_info(fd.as_fd()).map_err(|source| ThrottleError::ProgramInfo {
+                program: name,
+                source,
+            })
+        };
+        Ok([info(names::INGRESS)?, info(names::EGRESS)?])
     }
 
     fn attachments(&self) -> [&Attachment; 3] {

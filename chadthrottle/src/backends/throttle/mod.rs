@@ -79,6 +79,14 @@ pub enum ThrottleError {
         /// What the verifier or the kernel said.
         source: Box<ProgramError>,
     },
+    /// The kernel does not describe a program of ours.
+    #[error("asking the kernel about {program}: {source}")]
+    ProgramInfo {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        source: SyscallError,
+    },
     /// The object lacks something, which a test of ours should have seen.
     #[error("the embedded BPF object has no {0}")]
     Missing(&'static str),
@@ -171,6 +179,7 @@ impl ThrottleError {
             | Self::MountInfo(_)
             | Self::Object(_)
             | Self::Load { .. }
+            | Self::ProgramInfo { .. }
             | Self::Missing(_)
             | Self::Map { .. }
             | Self::Mapping { .. }

@@ -1,0 +1,92 @@
+//! `doctor`: what this machine can do, in words or as JSON.
+
+use std::time::Duration;
+
+use crate::{
+    cli::{Doctor, Global},
+    doctor::{self, Missing, Probe, Report},
+    error::Error,
+};
+
+/// Examines and gives the exit code: 0 when limits will work.
+pub fn run(global: &Global, args: &Doctor) -> Result<u8, Error> {
+    let report = doctor::examine(&global.settings(Duration::from_secs(1)));
+    if args.json {
+        let text = serde_json::to_string(&report)
+            .map_err(|error| Error::io("writing the report", error.into()))?;
+        println!("{text}");
+    } else {
+        print(&report);
+    }
+    Ok(report.exit_code)
+}
+
+fn print(report: &Report) {
+    let line = |name: &str, value: &str| println!("{name:<15} {value}");
+    line("kernel", &report.kernel);
+    let mount = report.cgroup2.mount.as_deref().unwrap_or("not mounted");
+    line("cgroup2", &format!("{mount} ({})", report.cgroup2.layout));
+    match report.missing_capabilities.as_slice() {
+        [] => line("capabilities", "all that are needed"),
+        missing => {
+            for missing in missing {
+                let Missing { name, purpose } = missing;
+                line("capabilities", &format!("{name} is MISSING, to {purpose}"));
+            }
+        }
+    }
+    for feature in &report.features {
+        let present = if feature.present { "yes" } else { "NO" };
+        line(feature.name, &format!("{present}: {}", feature.meaning));
+    }
+    if let Some(point) = &report.attach_point {
+        line("attach point", point);
+    }
+    for attached in &report.attached {
+        for program in &attached.programs {
+            let text = format!(
+                "program {} '{}' at {} ({})",
+                program.id, program.name, attached.place, attached.mode
+            );
+            line("attached there", &text);
+        }
+    }
+    match &report.probe {
+        Some(probe) => print_probe(probe, line),
+        None if report.problem.is_none() => {
+            line(
+                "probe",
+                "not made: an engine is running, see above for its programs",
+            );
+        }
+        None => line("probe", "not made"),
+    }
+    for lever in &report.levers {
+        line("lever", lever);
+    }
+    match &report.problem {
+        Some(problem) => line("PROBLEM", problem),
+        None => line("verdict", "limits will work"),
+    }
+}
+
+fn print_probe(probe: &Probe, line: impl Fn(&str, &str)) {
+    let why = match probe.attach_method {
+        "link" => "goes by itself, even after SIGKILL",
+        _ => "a guard process detaches it should the engine be killed",
+    };
+    line("attach method", &format!("{} ({why})", probe.attach_method));
+    let counted = probe.counted;
+    let text = format!(
+        "of {} packets our programs saw {} arrive and {} leave",
+        probe.packets, counted.ingress, counted.egress
+    );
+    line("probe", &text);
+    if let Some(runs) = probe.runs {
+        let text = format!(
+            "the kernel ran them {} and {} times",
+            runs.ingress, runs.egress
+        );
+        line("", &text);
+    }
+}

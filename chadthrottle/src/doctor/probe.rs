@@ -1,0 +1,174 @@
+//! The live probe: attach, send packets to ourselves, and see whether both programs ran.
+
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    backends::throttle::{
+        linux_ebpf_utils::{AttachConfig, AttachPoint},
+        manager::ThrottleManager,
+    },
+    error::Error,
+    lifecycle::{Ledger, Settings},
+    sys::bpf,
+};
+
+/// How many packets are sent.
+const PACKETS: u64 = 16;
+
+/// What the probe saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// How the programs were attached: `link`, `legacy` or `mixed`.
+    pub attach_method: &'static str,
+    /// Packets that were sent over loopback, and so had to arrive.
+    pub packets: u64,
+    /// What our own programs counted for this process.
+    pub counted: Runs,
+    /// What the kernel counted, of all traffic; `None` where it cannot.
+    pub runs: Option<Runs>,
+    /// The programs were attached below the cgroup of this process, so could not see it.
+    pub outside: bool,
+}
+
+/// Numbers for both programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Runs {
+    /// Arriving packets.
+    pub ingress: u64,
+    /// Packets sent.
+    pub egress: u64,
+}
+
+impl Probe {
+    /// What is wrong, with its likely cause; `None` where all packets were seen.
+    pub fn problem(&self) -> Option<String> {
+        if self.counted.ingress >= self.packets && self.counted.egress >= self.packets {
+            return None;
+        }
+        let seen = format!(
+            "the programs are attached, but of {} packets they saw {} arrive and {} leave. ",
+            self.packets, self.counted.ingress, self.counted.egress
+        );
+        let never_ran = self
+            .runs
+            .is_some_and(|runs| runs.ingress == 0 && runs.egress == 0);
+        let cause = if self.outside {
+            "This process is not in the cgroup given with --cgroup, whose programs see only the \
+             sockets of processes in it"
+        } else if never_ran {
+            "The kernel never ran them: its cgroup2 hierarchy is probably not the one that \
+             sockets belong to (net_cls or net_prio in use before kernel 5.15, or a cgroup \
+             namespace)"
+        } else {
+            "They ran for others, so the owners of sockets are not known: probably this runs in a \
+             PID namespace of its own; run it on the host"
+        };
+        Some(seen + cause)
+    }
+}
+
+/// Attaches, sends, counts and detaches.
+///
+/// # Errors
+/// Where the programs cannot be attached or detached, or nothing can be sent.
+pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
+    let outside = settings.cgroup.is_some() && !point.holds_current_process();
+    let ledger = Arc::new(Ledger::open(&settings.state_dir)?);
+    let mut throttle = ThrottleManager::start(&AttachConfig {
+        point,
+        mode: settings.attach,
+        ledger,
+    })?;
+    // On until dropped, for this moment only.
+    let statistics = bpf::enable_stats().ok();
+    let runs = |throttle: &ThrottleManager| {
+        let [ingress, egress] = throttle.packet_programs()?;
+        Ok::<_, Error>(Runs {
+            ingress: ingress.run_count,
+            egress: egress.run_count,
+        })
+    };
+    let before = runs(&throttle)?;
+    exchange().map_err(|error| Error::io("sending packets over loopback", error))?;
+    let after = runs(&throttle)?;
+    let probe = Probe {
+        attach_method: throttle.method(),
+        packets: PACKETS,
+        counted: counted(&throttle),
+        runs: statistics.map(|_| Runs {
+            ingress: after.ingress - before.ingress,
+            egress: after.egress - before.egress,
+        }),
+        outside,
+    };
+    match throttle.stop().into_iter().next() {
+        None => Ok(probe),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// Sends packets from one socket of ours to another.
+fn exchange() -> std::io::Result<()> {
+    let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    receiver.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    for _ in 0..PACKETS {
+        sender.send_to(b"chadthrottle probe", receiver.local_addr()?)?;
+        receiver.recv(&mut [0; 64])?;
+    }
+    Ok(())
+}
+
+/// What the programs counted for this process.
+fn counted(throttle: &ThrottleManager) -> Runs {
+    let maps = &throttle.maps;
+    let Ok([slot, _]) = maps.processes.get(&std::process::id(), 0) else {
+        return Runs::default();
+    };
+    maps.slots
+        .get(slot as usize)
+        .map_or_else(Runs::default, |slot| Runs {
+            ingress: slot.ingress.loopback_packets.get(),
+            egress: slot.egress.loopback_packets.get(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(counted: (u64, u64), runs: Option<(u64, u64)>, outside: bool) -> Probe {
+        let both = |(ingress, egress)| Runs { ingress, egress };
+        Probe {
+            attach_method: "link",
+            packets: PACKETS,
+            counted: both(counted),
+            runs: runs.map(both),
+            outside,
+        }
+    }
+
+    #[test]
+    fn each_way_of_not_running_has_its_cause() {
+        assert_eq!(probe((16, 16), Some((20, 20)), false).problem(), None);
+        assert_eq!(probe((17, 16), None, false).problem(), None);
+        for (probe, cause) in [
+            (probe((0, 0), Some((0, 0)), true), "--cgroup"),
+            (probe((0, 0), Some((0, 0)), false), "never ran"),
+            (probe((0, 0), Some((16, 16)), false), "PID namespace"),
+            (
+                probe((16, 3), Some((16, 3)), false),
+                "16 arrive and 3 leave",
+            ),
+        ] {
+            let problem = probe.problem().unwrap();
+            assert!(problem.contains(cause), "{problem}");
+        }
+    }
+}
