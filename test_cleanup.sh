@@ -131,19 +131,55 @@ one_of_each() {
     fi
 }
 
+# Runs a program under a seccomp filter that answers bpf(BPF_LINK_CREATE) with EINVAL, as kernels
+# before 5.7 do: python3 refuse_link.py PROGRAM ARG...
+cat >"$work/refuse_link.py" <<'PYTHON'
+import ctypes, os, platform, struct, sys
+
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+LINK_CREATE, EINVAL = 28, 22
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+program = b"".join(struct.pack("HBBI", *instruction) for instruction in [
+    (LOAD, 0, 0, 0),             # number of the call
+    (EQUAL, 0, 3, SYS_BPF),
+    (LOAD, 0, 0, 16),            # its first argument: the command
+    (EQUAL, 0, 1, LINK_CREATE),
+    (RETURN, 0, 0, ERRNO | EINVAL),
+    (RETURN, 0, 0, ALLOW),
+])
+buffer = ctypes.create_string_buffer(program)
+filter = struct.pack("HxxxxxxQ", 6, ctypes.addressof(buffer))
+libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_SECCOMP, FILTER = 22, 2
+if libc.prctl(PR_SET_SECCOMP, FILTER, filter, 0, 0):
+    sys.exit("seccomp: " + os.strerror(ctypes.get_errno()))
+os.execvp(sys.argv[1], sys.argv[1:])
+PYTHON
+
+# Becomes ChadThrottle by one way of attaching: link, legacy, or refused (the link call fails).
+chadthrottle() {
+    local method=$1 prefix=()
+    shift
+    if [ "$method" = refused ]; then
+        prefix=(python3 "$work/refuse_link.py")
+        method=auto
+    fi
+    exec ${prefix[@]+"${prefix[@]}"} "$program" --attach "$method" --state-dir "$work/state" "$@"
+}
+
 # A throttled wget for some seconds, by one way of attaching; then the audit.
 throttled_download() {
-    local method=$1 pid bytes low high
+    local method=$1 pid bytes low high status=0
     say "attach method $method: wget at 1 MB/s for $SECONDS_OF_LOAD seconds"
     rm -f "$work/got"
-    "$program" run --attach "$method" --down 1MB/s --root --state-dir "$work/state" -- \
+    chadthrottle "$method" run --down 1MB/s --root -- \
         timeout "$SECONDS_OF_LOAD" wget -q -O "$work/got" "http://$server:8000/file" \
         2>"$work/said" &
     pid=$!
     started+=("$pid")
     sleep $((SECONDS_OF_LOAD / 2))
     one_of_each
-    local status=0
     wait "$pid" || status=$?
     # 124 is timeout's own: the download was still going on, as it must.
     if [ "$status" != 124 ]; then
@@ -163,11 +199,26 @@ throttled_download() {
     audit 'after its end'
 }
 
+# Killed without a chance to clean up; then the audit.
+killed() {
+    local method=$1 pid
+    say "attach method $method: SIGKILL"
+    chadthrottle "$method" list --json >/dev/null 2>&1 &
+    pid=$!
+    started+=("$pid")
+    sleep 1
+    one_of_each
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null || true
+    audit 'after SIGKILL'
+}
+
 say "ChadThrottle: $program; cgroup2: $cgroup2; kernel $(uname -r)"
 detach_leftovers
 audit 'before'
-for method in link legacy; do
+for method in link legacy refused; do
     throttled_download "$method"
+    killed "$method"
 done
 
 if [ "$failed" = 0 ]; then
