@@ -16,13 +16,15 @@ give_up() { printf 'test_cleanup.sh: %s\n' "$*" >&2; exit 2; }
 
 [ "$(id -u)" = 0 ] || give_up 'this has to run as root: sudo ./test_cleanup.sh'
 PATH=$PATH:/usr/sbin:/sbin
-for tool in bpftool wget ip python3 timeout; do
+for tool in bpftool wget ip python3 timeout pgrep; do
     command -v "$tool" >/dev/null || give_up "$tool is missing: install it"
 done
 program=${CHADTHROTTLE:-$here/target/release/chadthrottle}
 [ -x "$program" ] || program=$(command -v chadthrottle) ||
     give_up "chadthrottle is missing: cargo build --release, or name it in CHADTHROTTLE"
 cgroup2=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+running=$(pgrep -x chadthrottle | tr '\n' ' ' || true)
+[ -z "$running" ] || give_up "chadthrottle is running (process ${running% }): end it first"
 [ -n "$cgroup2" ] || give_up 'no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup'
 
 # --- what is there, as bpftool sees it ---------------------------------------------------------

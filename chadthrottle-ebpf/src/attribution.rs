@@ -51,18 +51,19 @@ impl Process {
     }
 }
 
-/// Notes the running process as the owner of the socket it is making.
+/// Notes the running process as the owner of the socket it is making. Says whether it could.
 #[inline(always)]
-pub fn socket_created(sock: *mut bpf_sock) {
+pub fn socket_created(sock: *mut bpf_sock) -> bool {
     let process = Process::of(sys::current_tgid(), sys::current_task());
     let owner = match known(&process) {
         Some(owner) => owner,
         None => match claim_slot(&process) {
             Some(owner) => owner,
-            None => return,
+            None => return false,
         },
     };
     sys::set_owner(sock, owner);
+    true
 }
 
 /// Gives a child the rules of its parent, where they are inherited.

@@ -14,6 +14,8 @@ mod attribution;
 mod maps;
 mod sys;
 
+#[cfg(feature = "log")]
+use aya_ebpf::EbpfContext;
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, raw_tracepoint},
     programs::{RawTracePointContext, SkBuffContext, SockContext},
@@ -42,7 +44,11 @@ pub fn chadthrottle_eg(ctx: SkBuffContext) -> i32 {
 /// A process makes a socket. 1: allowed, always.
 #[cgroup_sock(sock_create)]
 pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
-    attribution::socket_created(ctx.sock);
+    let noted = attribution::socket_created(ctx.sock);
+    if cfg!(feature = "log") && !noted {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::warn!(&ctx, "a socket of process {} was not noted", ctx.tgid());
+    }
     1
 }
 

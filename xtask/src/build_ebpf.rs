@@ -23,8 +23,8 @@ pub fn committed() -> PathBuf {
 }
 
 /// Builds the kernel programs and writes object and hashes to `directory`. Gives the object's
-/// path.
-pub fn build(toolchain: &Toolchain, directory: &Path) -> anyhow::Result<PathBuf> {
+/// path. With `log` the programs write lines for the log.
+pub fn build(toolchain: &Toolchain, directory: &Path, log: bool) -> anyhow::Result<PathBuf> {
     let root = root();
     let target = root.join("target/ebpf");
     let mut cargo = toolchain.cargo();
@@ -43,6 +43,9 @@ pub fn build(toolchain: &Toolchain, directory: &Path) -> anyhow::Result<PathBuf>
         .arg(&target)
         // Flags are separated by this character, so that paths may hold spaces.
         .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain).join("\u{1f}"));
+    if log {
+        cargo.args(["--features", "log"]);
+    }
     if let Some(home) = cargo_home() {
         // The linker is found in a shell's PATH only where rustup has put it there.
         let path = std::env::var_os("PATH").unwrap_or_default();

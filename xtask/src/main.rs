@@ -30,6 +30,10 @@ enum Command {
         /// Write to this directory instead of chadthrottle/ebpf
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// Let the programs write lines for the log, for finding errors: run chadthrottle with
+        /// CHADTHROTTLE_EBPF_OBJECT set to the object, and -vv
+        #[arg(long, requires = "output")]
+        log: bool,
         /// Build nothing: say whether the committed object belongs to the sources
         #[arg(long, conflicts_with = "output")]
         check: bool,
@@ -61,10 +65,10 @@ fn carry_out() -> anyhow::Result<()> {
             println!("the committed object belongs to the sources");
             Ok(())
         }
-        Command::BuildEbpf { output, .. } => {
+        Command::BuildEbpf { output, log, .. } => {
             let toolchain = toolchain::find_or_install()?;
             let directory = output.unwrap_or_else(build_ebpf::committed);
-            build_ebpf::build(&toolchain, &directory)?;
+            build_ebpf::build(&toolchain, &directory, log)?;
             println!("wrote {}", directory.display());
             Ok(())
         }

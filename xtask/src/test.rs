@@ -15,11 +15,12 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("pgrep", "procps"),
     ("python3", "python3-minimal"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
@@ -131,7 +132,7 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
     match toolchain::find_or_install() {
         Ok(toolchain) => {
             let directory = root().join("target/ebpf-fresh");
-            let fresh = build_ebpf::build(&toolchain, &directory)?;
+            let fresh = build_ebpf::build(&toolchain, &directory, false)?;
             let same = build_ebpf::is_committed(&fresh)?;
             let verdict = if same { "the same as" } else { "another than" };
             println!("the object built here is {verdict} the committed one");

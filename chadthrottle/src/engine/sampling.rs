@@ -55,6 +55,7 @@ impl Engine {
     /// Takes a sample. What could not be read is in its warnings.
     pub fn sample(&mut self) -> Snapshot {
         let mut warnings = Vec::new();
+        self.throttle.flush_program_log();
         let now = Instant::now();
         let interval = self
             .sampling

@@ -68,6 +68,16 @@ pub fn assert_nothing_left() {
     eventually("nothing of ours is loaded", Duration::from_secs(1), || {
         loaded().is_empty()
     });
+    eventually("no guard runs", Duration::from_secs(1), || guards() == 0);
+}
+
+/// How many guards run.
+fn guards() -> usize {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines
+        .filter(|line| line.starts_with(b"/proc/self/exe\0guard\0"))
+        .count()
 }
 
 /// A cgroup of the test's own, removed when the test ends.

@@ -3,7 +3,9 @@
 use std::{os::fd::AsFd, path::Path};
 
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
 use chadthrottle_common::abi::{MAX_PROCESSES, TaskOffsets, names};
+use log::Log;
 
 use super::{
     ThrottleBackend, ThrottleError,
@@ -30,6 +32,8 @@ pub struct ThrottleManager {
     sockets: Attachment,
     download: EbpfDownload,
     upload: EbpfUpload,
+    /// Where the programs write lines for the log: in an object built for that only.
+    program_log: Option<EbpfLogger<&'static dyn Log>>,
     /// Holds the programs, and the link of the fork tracepoint.
     object: Ebpf,
 }
@@ -53,7 +57,9 @@ impl ThrottleManager {
         let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, place, config)?;
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
+        let program_log = EbpfLogger::init(&mut object).ok();
         Ok(Self {
+            program_log,
             maps,
             task_offsets,
             sockets,
@@ -69,6 +75,13 @@ impl ThrottleManager {
         match methods {
             [first, ..] if methods.iter().all(|method| *method == first) => first,
             _ => "mixed",
+        }
+    }
+
+    /// Hands on what the programs have written for the log.
+    pub fn flush_program_log(&mut self) {
+        if let Some(log) = &mut self.program_log {
+            log.flush();
         }
     }
 
