@@ -1,6 +1,7 @@
 //! Many lives and deaths, and nothing left of any.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -195,16 +196,21 @@ fn limits_hold_while_the_engine_is_stopped() {
     assert_nothing_left();
 }
 
+/// Settings for an engine in the test's own process. By link: the legacy way needs the program
+/// itself as the guard, which a test binary is not.
+fn in_this_process(state: &Path) -> Settings {
+    Settings {
+        attach: AttachMode::Link,
+        cgroup: None,
+        state_dir: state.to_owned(),
+        interval: Duration::from_secs(1),
+    }
+}
+
 #[test]
 fn a_panic_detaches_everything() {
     let state = tempfile::tempdir().expect("a temporary directory");
-    let settings = Settings {
-        // The legacy way needs the program itself as the guard, which a test binary is not.
-        attach: AttachMode::Link,
-        cgroup: None,
-        state_dir: state.path().to_owned(),
-        interval: Duration::from_secs(1),
-    };
+    let settings = in_this_process(state.path());
     let panicked = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -223,12 +229,7 @@ fn a_panic_detaches_everything() {
 #[test]
 fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat() {
     let state = tempfile::tempdir().expect("a temporary directory");
-    let settings = Settings {
-        attach: AttachMode::Link,
-        cgroup: None,
-        state_dir: state.path().to_owned(),
-        interval: Duration::from_secs(1),
-    };
+    let settings = in_this_process(state.path());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
