@@ -201,6 +201,19 @@ throttled_download() {
     audit 'after its end'
 }
 
+# The guard that watches over legacy attachments: there, and small.
+guard_is_small() {
+    local guard kilobytes
+    guard=$(pgrep -P "$1" -f guard || true)
+    kilobytes=$(awk '/^VmRSS/ { print $2 }' "/proc/${guard:-none}/status" 2>/dev/null || true)
+    if [ -n "$kilobytes" ] && [ "$kilobytes" -lt 2000 ]; then
+        say "  its guard process uses $kilobytes KB"
+    else
+        say "  WRONG: its guard process uses ${kilobytes:-(there is none)} KB"
+        failed=1
+    fi
+}
+
 # Killed without a chance to clean up; then the audit.
 killed() {
     local method=$1 pid
@@ -210,6 +223,7 @@ killed() {
     started+=("$pid")
     sleep 1
     one_of_each
+    [ "$method" = link ] || guard_is_small "$pid"
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null || true
     audit 'after SIGKILL'

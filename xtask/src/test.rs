@@ -150,17 +150,13 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
 /// Runs the kernel tests as root, one at a time; with `object` only those that load it, and it in
 /// place of the committed one.
 fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
+    let package = ["--locked", "--quiet", "--package", "chadthrottle"];
+    run(cargo()
+        .arg("test")
+        .args(package)
+        .args(["--test", "kernel", "--no-run"]))?;
     // The examples are helpers of the tests.
-    let build = [
-        "test",
-        "--locked",
-        "--package",
-        "chadthrottle",
-        "--test",
-        "kernel",
-        "--examples",
-    ];
-    run(cargo().args(build).args(["--no-run", "--quiet"]))?;
+    run(cargo().arg("build").args(package).arg("--examples"))?;
     let binary = kernel_test_binary()?;
     let mut command = as_root("env")?;
     command.current_dir(root().join("chadthrottle"));

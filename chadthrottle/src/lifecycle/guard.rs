@@ -30,7 +30,7 @@ use crate::{
     backends::throttle::linux_ebpf_utils::{AttachPoint, LegacyAttachment},
     sys::{
         bpf::{self, AttachType},
-        fdpass,
+        fdpass, memory,
         socket::pidfd_open,
     },
 };
@@ -175,6 +175,8 @@ pub fn run() -> io::Result<u8> {
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
     let mut terminal = None;
     loop {
+        // From here it mostly waits.
+        memory::release_clean_file_pages();
         match next(socket, engine.as_fd())? {
             Some((Message::Attaching(record), fds)) => {
                 let attachment = rebuild(&record, fds).ok_or(io::ErrorKind::InvalidData)?;

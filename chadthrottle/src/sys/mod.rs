@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod fdpass;
 pub mod map;
+pub mod memory;
 pub mod process;
 pub mod socket;
 

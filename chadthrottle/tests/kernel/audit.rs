@@ -65,6 +65,8 @@ pub const OURS: [&str; 3] = ["chadthrottle_eg", "chadthrottle_in", "chadthrottle
 #[track_caller]
 pub fn assert_nothing_left() {
     assert_eq!(attached(&cgroup2()), [""; 0], "attached to the root cgroup");
+    // A link holds its program, and a map that has no name of ours is held by one of them: without
+    // programs there are none.
     eventually("nothing of ours is loaded", Duration::from_secs(1), || {
         loaded().is_empty()
     });

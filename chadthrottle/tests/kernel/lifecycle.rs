@@ -133,12 +133,10 @@ fn signals_to_the_foreground_group_do_not_reach_the_guard() {
             .parse::<u64>()
             .expect("a number")
     };
-    println!(
-        "guard: {} KB resident, {} KB of its own",
-        field("VmRSS:"),
-        field("RssAnon:")
-    );
-    assert!(field("RssAnon:") < 2_000, "more than 2 MB of its own");
+    println!("guard, debug build: {} KB resident", field("VmRSS:"));
+    // Of the code that is resident, a debug build has several times as much as a release build,
+    // which test_cleanup.sh measures.
+    assert!(field("RssAnon:") < 1_000, "memory of its own");
     drop(engine);
     eventually("cleaned up", Duration::from_secs(1), || {
         attached(&cgroup2()).is_empty()
