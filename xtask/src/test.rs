@@ -50,7 +50,15 @@ pub fn test() -> anyhow::Result<()> {
         run(cargo().args(lint))
     })?;
     steps.step("unit tests", || {
-        run(cargo().args(["test", "--locked", "--quiet", "--lib", "--bins"]))
+        run(cargo().args(["test", "--locked", "--quiet", "--lib", "--bins"]))?;
+        // Its tests beside the source need no kernel, unlike those of chadthrottle.
+        run(cargo().args([
+            "test",
+            "--locked",
+            "--quiet",
+            "--package",
+            "chadthrottle-common",
+        ]))
     })?;
     steps.step("kernel tests", || kernel_tests(None))?;
     if let Some(fresh) = fresh {
