@@ -7,7 +7,7 @@ use chadthrottle::{
     commands,
     error::Error,
     lifecycle::guard,
-    logging,
+    logging, text,
 };
 use clap::Parser;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("chadthrottle: {error}");
+            text::say(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,6 +1,10 @@
 //! Text from elsewhere, made safe to show.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Write},
+};
 
 /// Shows control characters, and characters that turn the direction of text, as escapes.
 ///
@@ -19,6 +23,14 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// Says something to the user on standard error, after our name.
+///
+/// Standard error may be a full disk or a pipe that nobody reads any more, and `eprintln!` would
+/// panic: a limit must not end because nobody hears of it.
+pub fn say(words: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "chadthrottle: {words}");
 }
 
 fn is_unsafe(c: char) -> bool {

@@ -44,7 +44,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         Some(duration) => format!("for {duration:?}"),
         None => "until Ctrl-C".to_owned(),
     };
-    eprintln!("chadthrottle: {}, {until}", describe(limit));
+    crate::text::say(format_args!("{}, {until}", describe(limit)));
 
     let over = async {
         match args.duration {
@@ -75,7 +75,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let code = match end {
         End::TimeIsUp => 0,
         End::TargetsAreGone => {
-            eprintln!("chadthrottle: the limited processes have ended");
+            crate::text::say("the limited processes have ended");
             0
         }
         End::EngineStopped => return Err(Error::EngineStopped),
@@ -136,14 +136,14 @@ impl<'a> Status<'a> {
             } else {
                 "processes"
             };
-            eprint!(
+            // As with what we say: that nobody reads it is no reason to let the limit go.
+            let _ = write!(
+                std::io::stderr(),
                 "\r\u{1b}[K{} {plural}  ↓ {}  ↑ {}",
                 members.len(),
                 format_rate(down, style),
                 format_rate(up, style),
             );
-            // Standard error that cannot be written to is no reason to let the limit go.
-            let _ = std::io::stderr().flush();
             self.shown = true;
         }
         members.len()
@@ -151,7 +151,7 @@ impl<'a> Status<'a> {
 
     fn finish(&self) {
         if self.shown {
-            eprintln!();
+            let _ = writeln!(std::io::stderr());
         }
     }
 }

@@ -61,7 +61,7 @@ fn print(snapshot: &Snapshot, global: &Global, args: &List) -> io::Result<()> {
         writeln!(out)?;
     } else {
         for warning in &snapshot.warnings {
-            eprintln!("chadthrottle: {warning}");
+            crate::text::say(warning);
         }
         table(&mut out, &processes, global)?;
     }

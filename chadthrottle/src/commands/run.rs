@@ -66,11 +66,11 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             ..Targets::default()
         };
         session.engine.set_limit(targets, limit).await?;
-        eprintln!(
-            "chadthrottle: {shown} ({}): {}",
+        crate::text::say(format_args!(
+            "{shown} ({}): {}",
             held.pid(),
             describe(limit)
-        );
+        ));
     }
     let code = match held.release() {
         Ok(child) => exit_code(wait(child, &mut signals).await?),
@@ -122,7 +122,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 fn refused(program: &OsStr, error: &io::Error) -> u8 {
     let shown = crate::text::escape(&program.to_string_lossy()).into_owned();
-    eprintln!("chadthrottle: {shown}: {error}");
+    crate::text::say(format_args!("{shown}: {error}"));
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,

@@ -93,7 +93,7 @@ impl Session {
     pub fn stop(self) -> bool {
         let errors = self.engine.stop();
         for error in &errors {
-            eprintln!("chadthrottle: {error}");
+            crate::text::say(error);
         }
         errors.is_empty()
     }

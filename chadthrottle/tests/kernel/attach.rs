@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2},
+    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2, loaded},
     program::{Chadthrottle, eventually},
 };
 
@@ -19,6 +19,13 @@ fn one_of_each(attach: &str, cgroup: Option<&str>) {
     eventually("attached", Duration::from_secs(2), || {
         attached(&place) == OURS
     });
+    // Three on the cgroup, and that of the fork tracepoint where the kernel lists it.
+    let links = loaded()
+        .iter()
+        .filter(|name| name.starts_with("chad link"))
+        .count();
+    let expected = if attach == "link" { 3..=4 } else { 0..=1 };
+    assert!(expected.contains(&links), "{attach}: {links} links");
     assert!(running.wait(Duration::from_secs(4)).success());
     assert_eq!(attached(&place), [""; 0]);
     assert_nothing_left();

@@ -48,9 +48,28 @@ pub fn attached(cgroup: &str) -> Vec<String> {
     found
 }
 
-/// Names of our programs and maps that are loaded, sorted.
+/// Our programs, maps and links that are loaded, by name, sorted.
 pub fn loaded() -> Vec<String> {
-    let mut found = names(&bpftool(&["prog", "list"]), "name");
+    let programs = bpftool(&["prog", "list"]);
+    let mut found = names(&programs, "name");
+    let programs = programs.as_array().cloned().unwrap_or_default();
+    let is_ours = |program: &Value| {
+        program["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("chadthrottle"))
+    };
+    // Links have no names: those of programs with ours.
+    let ours = |id: &Value| {
+        programs
+            .iter()
+            .any(|program| program["id"] == *id && is_ours(program))
+    };
+    let links = bpftool(&["link", "list"])
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let links = links.iter().filter(|link| ours(&link["prog_id"]));
+    found.extend(links.map(|link| format!("chad link {}", link["id"])));
     found.extend(names(&bpftool(&["map", "list"]), "name"));
     found.retain(|name| name.starts_with("chad"));
     found.sort();
@@ -65,8 +84,6 @@ pub const OURS: [&str; 3] = ["chadthrottle_eg", "chadthrottle_in", "chadthrottle
 #[track_caller]
 pub fn assert_nothing_left() {
     assert_eq!(attached(&cgroup2()), [""; 0], "attached to the root cgroup");
-    // A link holds its program, and a map that has no name of ours is held by one of them: without
-    // programs there are none.
     eventually("nothing of ours is loaded", Duration::from_secs(1), || {
         loaded().is_empty()
     });

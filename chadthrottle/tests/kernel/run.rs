@@ -48,6 +48,26 @@ fn standard_output_belongs_to_the_program_and_the_echo_goes_elsewhere() {
 }
 
 #[test]
+fn a_standard_error_that_cannot_be_written_ends_neither_program_nor_limit() {
+    let program = Chadthrottle::new();
+    for attach in ["link", "legacy"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("/dev/full");
+        let arguments = format!("run --root --attach {attach} --down 1MB -- echo hello");
+        let output = program
+            .command(&arguments)
+            .stderr(full)
+            .output()
+            .expect("chadthrottle");
+        assert_eq!(output.status.code(), Some(0), "{attach}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
+        assert_nothing_left();
+    }
+}
+
+#[test]
 fn behind_sudo_the_program_runs_as_the_user_who_called() {
     let program = Chadthrottle::new();
     let script = "id -u; id -g; echo $HOME";
