@@ -7,6 +7,8 @@ use crate::{policer::Bucket, sys::Shared};
 
 /// How many processes with sockets can be told apart at once.
 pub const MAX_PROCESSES: u32 = 65_536;
+/// How many calls of exec are kept until user space has looked; of more, the oldest are lost.
+pub const MAX_EXECS: u32 = 4_096;
 /// How many limits can be set at once, counting rule 0, which is "no limit".
 pub const MAX_RULES: u32 = 4_096;
 
@@ -26,6 +28,13 @@ pub mod names {
     pub const SOCK_CREATE: &str = "chadthrottle_sc";
     /// `raw_tracepoint/sched_process_fork`: hands a rule down to children.
     pub const FORK: &str = "chadthrottle_fk";
+    /// `raw_tracepoint/sched_process_exec`: tells who has become another program.
+    pub const EXEC: &str = "chadthrottle_ex";
+    /// `tp_btf` programs, each with its tracepoint (kernel 6.3): who uses a socket.
+    pub const SOCKET_USE: [(&str, &str); 2] = [
+        ("chadthrottle_tx", "sock_send_length"),
+        ("chadthrottle_rx", "sock_recv_length"),
+    ];
 
     /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Owner`].
     pub const OWNERS: &str = "chad_owners";
@@ -33,6 +42,8 @@ pub mod names {
     pub const PROCESSES: &str = "chad_processes";
     /// Free slots, stack of `u32`.
     pub const FREE_SLOTS: &str = "chad_free";
+    /// Thread-group ids that have called exec, oldest first, queue of `u32`.
+    pub const EXECS: &str = "chad_execs";
     /// One [`super::ProcessSlot`] a process, mapped array.
     pub const SLOTS: &str = "chad_slots";
     /// One [`super::Rule`] a limit, mapped array.
@@ -40,8 +51,8 @@ pub mod names {
     /// One [`super::Totals`] a CPU.
     pub const TOTALS: &str = "chad_totals";
 
-    /// [`super::TaskOffsets`], filled in before loading.
-    pub const TASK_OFFSETS: &str = "TASK_OFFSETS";
+    /// [`super::KernelOffsets`], filled in before loading.
+    pub const KERNEL_OFFSETS: &str = "KERNEL_OFFSETS";
 }
 
 /// Who owns a socket: a slot, and the generation the slot had when that was noted.
@@ -62,7 +73,8 @@ pub struct Meter {
     pub generation: Shared,
     /// Index of the rule that limits the process in this direction; 0: none.
     pub rule: Shared,
-    /// IP bytes that passed, loopback aside.
+    /// IP bytes that passed, loopback aside, as on the wire: the segments of an aggregate count
+    /// with a header each.
     pub bytes: Shared,
     /// Packets (or aggregates) that passed, loopback aside.
     pub packets: Shared,
@@ -139,19 +151,28 @@ pub struct Unattributed {
     pub loopback_packets: u64,
 }
 
-/// Where the running kernel keeps what we read of `struct task_struct`, in bytes from its start,
-/// taken from its BTF. All zero: the kernel has no BTF, and start times are not known.
+/// Where the running kernel keeps what we read of its structs, in bytes from their start, taken
+/// from its BTF. All zero: the kernel has no BTF; then start times are not known, children do not
+/// inherit in the kernel, and who uses a socket is not seen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TaskOffsets {
+pub struct KernelOffsets {
     /// `task_struct.tgid`
-    pub tgid: u32,
+    pub task_tgid: u32,
     /// `task_struct.group_leader`
-    pub group_leader: u32,
+    pub task_group_leader: u32,
     /// `task_struct.start_boottime` (`real_start_time` before 5.5)
-    pub start_boottime: u32,
+    pub task_start_boottime: u32,
     /// `task_struct.comm`
-    pub comm: u32,
+    pub task_comm: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `sock_common.skc_family`, with which a `struct sock` begins
+    pub sock_family: u32,
+    /// `sock.sk_socket`
+    pub sock_socket: u32,
+    /// `socket.file`
+    pub socket_file: u32,
 }
 
 const _: () = {
@@ -160,7 +181,7 @@ const _: () = {
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
     assert!(size_of::<Totals>() == 72);
-    assert!(size_of::<TaskOffsets>() == 16);
+    assert!(size_of::<KernelOffsets>() == 32);
 };
 
 impl Totals {

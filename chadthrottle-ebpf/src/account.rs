@@ -10,6 +10,7 @@ use chadthrottle_common::{
 use crate::{
     maps::{RULES, SLOTS},
     sys,
+    wire::{ETH_P_IP, ETH_P_IPV6, wire_len},
 };
 
 /// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX` in
@@ -19,10 +20,6 @@ const LOOPBACK_IFINDEX: u32 = 1;
 /// Packets of at most this many bytes are charged but never refused at egress: acknowledgements,
 /// handshakes and DNS queries, whose loss costs far more than they do.
 const SMALL_PACKET: u64 = 128;
-
-/// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
-const ETH_P_IP: u32 = 0x0800u16.to_be() as u32;
-const ETH_P_IPV6: u32 = 0x86ddu16.to_be() as u32;
 
 /// What differs between the two directions.
 trait Direction {
@@ -106,16 +103,17 @@ pub fn egress(skb: *mut __sk_buff) -> Verdict {
 #[inline(always)]
 fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     let len = sys::packet_len(skb);
+    let wire = wire_len(skb, len);
     let loopback = sys::packet_ifindex(skb) == LOOPBACK_IFINDEX;
 
     let Some((owner, slot)) =
         sys::owner_of_packet(skb).and_then(|owner| Some((owner, SLOTS.get(owner.slot)?)))
     else {
-        return pass_unattributed::<D>(len, loopback);
+        return pass_unattributed::<D>(wire, loopback);
     };
     let meter = D::meter(slot);
     if meter.generation.get() != u64::from(owner.generation) {
-        return pass_unattributed::<D>(len, loopback);
+        return pass_unattributed::<D>(wire, loopback);
     }
 
     let rule = meter.rule.get();
@@ -123,15 +121,15 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
         && let Some(rule) = RULES.get(rule as u32)
         && police::<D>(D::bucket(rule), skb, len, loopback) == Verdict::Drop
     {
-        meter.dropped_bytes.add(len);
+        meter.dropped_bytes.add(wire);
         meter.dropped_packets.add(1);
         return Verdict::Drop;
     }
     if loopback {
-        meter.loopback_bytes.add(len);
+        meter.loopback_bytes.add(wire);
         meter.loopback_packets.add(1);
     } else {
-        meter.bytes.add(len);
+        meter.bytes.add(wire);
         meter.packets.add(1);
     }
     Verdict::Pass

@@ -1,15 +1,26 @@
 //! Whose socket is it? Slots for processes, owners for sockets, rules for children.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{bindings::bpf_sock, programs::RawTracePointContext};
 use chadthrottle_common::abi::{Owner, TICK_NS};
 
 use crate::{
-    maps::{FREE_SLOTS, PROCESSES, SLOTS, TASK_OFFSETS},
+    maps::{EXECS, FREE_SLOTS, KERNEL_OFFSETS, PROCESSES, SLOTS},
     sys,
 };
 
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
+/// A full queue gives up its oldest entry (`queue_stack_map_push_elem` in
+/// kernel/bpf/queue_stack_maps.c).
+const BPF_EXIST: u64 = 2;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// `task_struct.flags` of kernel threads (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// A process as the kernel knows it: an id that is used again, and when it started.
 struct Process {
@@ -23,16 +34,16 @@ struct Process {
 impl Process {
     #[inline(always)]
     fn of(tgid: u32, task: u64) -> Self {
-        let offsets = TASK_OFFSETS.load();
-        if offsets.start_boottime == 0 {
+        let offsets = KERNEL_OFFSETS.load();
+        if offsets.task_start_boottime == 0 {
             return Self {
                 tgid,
                 start_ticks: 0,
                 leader: 0,
             };
         }
-        let leader = sys::read_kernel::<u64>(task + u64::from(offsets.group_leader));
-        let start_ns = sys::read_kernel::<u64>(leader + u64::from(offsets.start_boottime));
+        let leader = sys::read_kernel::<u64>(task + u64::from(offsets.task_group_leader));
+        let start_ns = sys::read_kernel::<u64>(leader + u64::from(offsets.task_start_boottime));
         Self {
             tgid,
             start_ticks: start_ns / TICK_NS,
@@ -43,11 +54,11 @@ impl Process {
     /// `comm`; zeros where the kernel does not tell.
     #[inline(always)]
     fn name(&self) -> [u64; 2] {
-        let offsets = TASK_OFFSETS.load();
-        if offsets.comm == 0 {
+        let offsets = KERNEL_OFFSETS.load();
+        if offsets.task_comm == 0 {
             return [0; 2];
         }
-        sys::read_kernel(self.leader + u64::from(offsets.comm))
+        sys::read_kernel(self.leader + u64::from(offsets.task_comm))
     }
 }
 
@@ -55,27 +66,77 @@ impl Process {
 #[inline(always)]
 pub fn socket_created(sock: *mut bpf_sock) -> bool {
     let process = Process::of(sys::current_tgid(), sys::current_task());
-    let owner = match known(&process) {
-        Some(owner) => owner,
-        None => match claim_slot(&process) {
-            Some(owner) => owner,
-            None => return false,
-        },
-    };
-    sys::set_owner(sock, owner);
-    true
+    match known(&process).or_else(|| claim_slot(&process)) {
+        Some(owner) => {
+            sys::set_owner_of_new(sock, owner);
+            true
+        }
+        None => false,
+    }
+}
+
+/// The running process has sent through a socket or received from it, `result` bytes: the socket
+/// is its own from now on, whoever made it. That is the one rule for sockets that change hands,
+/// by fork, by SCM_RIGHTS or by socket activation, and for those that were there before us.
+///
+/// `sk` is a `struct sock`. It costs a look at the owner where nothing changes.
+#[inline(always)]
+pub fn socket_used(sk: *mut c_void, result: i32) {
+    // Of several that wait for a packet, one gets it.
+    if result <= 0 {
+        return;
+    }
+    let tgid = sys::current_tgid();
+    if let Some(owner) = sys::owner_of_sock(sk)
+        && let Some(slot) = SLOTS.get(owner.slot)
+        && slot.identity.tgid.get() == u64::from(tgid)
+        && slot.ingress.generation.get() == u64::from(owner.generation)
+    {
+        return;
+    }
+    let task = sys::current_task();
+    if !is_internet(sk) || is_of_the_kernel(sk, task) {
+        return;
+    }
+    let process = Process::of(tgid, task);
+    if let Some(owner) = known(&process).or_else(|| claim_slot(&process)) {
+        sys::set_owner(sk, owner);
+    }
+}
+
+#[inline(always)]
+fn is_internet(sk: *mut c_void) -> bool {
+    let family = sk as u64 + u64::from(KERNEL_OFFSETS.load().sock_family);
+    matches!(sys::read_kernel::<u16>(family), AF_INET | AF_INET6)
+}
+
+/// A socket without a file is the kernel's own: whoever happens to run has no part in it. And a
+/// kernel thread serves a socket for the process that opened it, as with iSCSI.
+#[inline(always)]
+fn is_of_the_kernel(sk: *mut c_void, task: u64) -> bool {
+    let offsets = KERNEL_OFFSETS.load();
+    let socket = sys::read_kernel::<u64>(sk as u64 + u64::from(offsets.sock_socket));
+    sys::read_kernel::<u64>(socket + u64::from(offsets.socket_file)) == 0
+        || sys::read_kernel::<u32>(task + u64::from(offsets.task_flags)) & PF_KTHREAD != 0
+}
+
+/// Tells user space that the running process has become another program.
+#[inline(always)]
+pub fn process_execed() {
+    // With that flag a push into a full queue succeeds too.
+    let _ = EXECS.push(sys::current_tgid(), BPF_EXIST);
 }
 
 /// Gives a child the rules of its parent, where they are inherited.
 #[inline(always)]
 pub fn process_forked(ctx: &RawTracePointContext) {
-    let offsets = TASK_OFFSETS.load();
-    if offsets.tgid == 0 {
+    let offsets = KERNEL_OFFSETS.load();
+    if offsets.task_tgid == 0 {
         return;
     }
     let child_task = sys::tracepoint_argument(ctx, 1);
     let parent = sys::current_tgid(); // who forks is running
-    let child = sys::read_kernel::<u32>(child_task + u64::from(offsets.tgid));
+    let child = sys::read_kernel::<u32>(child_task + u64::from(offsets.task_tgid));
     if child == parent {
         return; // a thread
     }

@@ -13,12 +13,13 @@ mod account;
 mod attribution;
 mod maps;
 mod sys;
+mod wire;
 
 #[cfg(feature = "log")]
 use aya_ebpf::EbpfContext;
 use aya_ebpf::{
-    macros::{cgroup_skb, cgroup_sock, raw_tracepoint},
-    programs::{RawTracePointContext, SkBuffContext, SockContext},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext},
 };
 use chadthrottle_common::policer::Verdict;
 
@@ -56,6 +57,27 @@ pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn chadthrottle_fk(ctx: RawTracePointContext) -> i32 {
     attribution::process_forked(&ctx);
+    0
+}
+
+/// A process has become another program: its name and its user may match a limit now.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn chadthrottle_ex(_ctx: RawTracePointContext) -> i32 {
+    attribution::process_execed();
+    0
+}
+
+/// A process has sent through a socket: `(struct sock *sk, int ret, int flags)`.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn chadthrottle_tx(ctx: BtfTracePointContext) -> i32 {
+    attribution::socket_used(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A process has received from a socket: `(struct sock *sk, int ret, int flags)`.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn chadthrottle_rx(ctx: BtfTracePointContext) -> i32 {
+    attribution::socket_used(ctx.arg(0), ctx.arg(1));
     0
 }
 

@@ -7,24 +7,29 @@ use aya_ebpf::{
     bindings::{
         BPF_F_CLONE, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE,
     },
-    btf_maps::{Array, HashMap, PerCpuArray, Stack},
+    btf_maps::{Array, HashMap, PerCpuArray, Queue, Stack},
     macros::btf_map,
 };
 use chadthrottle_common::abi::{
-    MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, TaskOffsets, Totals,
+    KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, Totals,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
 const RULES_LEN: usize = MAX_RULES as usize;
+const EXECS_LEN: usize = MAX_EXECS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
-/// Where `task_struct` keeps what we read of it; filled in before loading.
+/// Where the kernel's structs keep what we read of them; filled in before loading.
 #[unsafe(no_mangle)]
-pub static TASK_OFFSETS: Global<TaskOffsets> = Global::new(TaskOffsets {
-    tgid: 0,
-    group_leader: 0,
-    start_boottime: 0,
-    comm: 0,
+pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
+    task_tgid: 0,
+    task_group_leader: 0,
+    task_start_boottime: 0,
+    task_comm: 0,
+    task_flags: 0,
+    sock_family: 0,
+    sock_socket: 0,
+    socket_file: 0,
 });
 
 #[btf_map(name = "chad_processes")]
@@ -32,6 +37,9 @@ pub static PROCESSES: HashMap<u32, Owner, SLOTS_LEN> = HashMap::new();
 
 #[btf_map(name = "chad_free")]
 pub static FREE_SLOTS: Stack<u32, SLOTS_LEN> = Stack::new();
+
+#[btf_map(name = "chad_execs")]
+pub static EXECS: Queue<u32, EXECS_LEN> = Queue::new();
 
 #[btf_map(name = "chad_slots")]
 pub static SLOTS: Array<ProcessSlot, SLOTS_LEN, MMAPABLE> = Array::new();

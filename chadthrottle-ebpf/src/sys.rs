@@ -75,14 +75,40 @@ pub fn owner_of_packet(skb: *mut __sk_buff) -> Option<Owner> {
     }
 }
 
+/// The owner noted on a `struct sock`.
+#[inline(always)]
+pub fn owner_of_sock(sk: *mut c_void) -> Option<Owner> {
+    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
+    // SAFETY: the helper takes null too; the result is a valid value or null.
+    unsafe {
+        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
+            .cast::<Owner>()
+            .as_ref()
+            .copied()
+    }
+}
+
 /// Notes the owner on a socket that is being created.
 #[inline(always)]
-pub fn set_owner(sock: *mut bpf_sock, mut owner: Owner) {
+pub fn set_owner_of_new(sock: *mut bpf_sock, owner: Owner) {
+    set_owner(sock.cast(), owner);
+}
+
+/// Notes the owner on a socket, in place of an earlier one.
+#[inline(always)]
+pub fn set_owner(sk: *mut c_void, mut owner: Owner) {
     let map = ptr::from_ref(&OWNERS).cast_mut().cast();
     let value = ptr::from_mut(&mut owner).cast();
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
-    // SAFETY: the value lives on the stack for the call, which copies it.
-    unsafe { bpf_sk_storage_get(map, sock.cast(), value, create) };
+    // SAFETY: the value lives on the stack for the call, which copies it; the result is null or
+    // the socket's own value. Who reads it meanwhile may see half of each: a slot whose
+    // generation does not fit, for the time of one packet.
+    unsafe {
+        let noted = bpf_sk_storage_get(map, sk, value, create).cast::<Owner>();
+        if !noted.is_null() {
+            *noted = owner;
+        }
+    }
 }
 
 /// IP bytes of the packet, headers included.
@@ -90,6 +116,21 @@ pub fn set_owner(sock: *mut bpf_sock, mut owner: Owner) {
 pub fn packet_len(skb: *mut __sk_buff) -> u64 {
     // SAFETY: reading a context field.
     u64::from(unsafe { (*skb).len })
+}
+
+/// Bytes of payload of each segment of an aggregate (GSO, GRO); 0: the packet is not one. Kernel
+/// 5.7.
+#[inline(always)]
+pub fn segment_size(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: reading a context field.
+    unsafe { (*skb).gso_size }
+}
+
+/// How many segments an aggregate has; 0: nobody has counted yet.
+#[inline(always)]
+pub fn segment_count(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: reading a context field.
+    unsafe { (*skb).gso_segs }
 }
 
 /// Index of the packet's interface in its network namespace.

@@ -73,6 +73,11 @@ impl Error {
         }
     }
 
+    /// Whether something took too long, and may go better the next time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
+    }
+
     /// The exit code of the contract: 1 failed while running, 2 usage, 3 not enough privilege,
     /// 4 kernel or system cannot do it, 5 no such target.
     pub fn exit_code(&self) -> u8 {

@@ -76,6 +76,12 @@ fn print_probe(probe: &Probe, line: impl Fn(&str, &str)) {
         _ => "a guard process detaches it should the engine be killed",
     };
     line("attach method", &format!("{} ({why})", probe.attach_method));
+    let how = if probe.sees_socket_use {
+        "seen by the kernel at their first use"
+    } else {
+        "found by searching /proc, within seconds (the kernel has no BTF, or is before 6.3)"
+    };
+    line("sockets handed over", how);
     let counted = probe.counted;
     let text = format!(
         "of {} packets our programs saw {} arrive and {} leave",

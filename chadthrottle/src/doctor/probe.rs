@@ -32,6 +32,8 @@ pub struct Probe {
     pub counted: Runs,
     /// What the kernel counted, of all traffic; `None` where it cannot.
     pub runs: Option<Runs>,
+    /// Whether the programs see who uses a socket.
+    pub sees_socket_use: bool,
     /// The programs were attached below the cgroup of this process, so could not see it.
     pub outside: bool,
 }
@@ -99,6 +101,7 @@ pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
     let after = runs(&throttle)?;
     let probe = Probe {
         attach_method: throttle.method(),
+        sees_socket_use: throttle.sees_socket_use,
         packets: PACKETS,
         counted: counted(&throttle),
         runs: statistics.map(|_| Runs {
@@ -146,6 +149,7 @@ mod tests {
     fn probe(counted: (u64, u64), runs: Option<(u64, u64)>, outside: bool) -> Probe {
         let both = |(ingress, egress)| Runs { ingress, egress };
         Probe {
+            sees_socket_use: true,
             attach_method: "link",
             packets: PACKETS,
             counted: both(counted),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Feature;
 use crate::{
-    backends::throttle::{linux_ebpf_utils::AttachPoint, task_offsets},
+    backends::throttle::{kernel_offsets, linux_ebpf_utils::AttachPoint},
     sys::{
         bpf::{self, AttachType},
         socket,
@@ -102,14 +102,14 @@ pub fn kernel() -> String {
 
 /// What the kernel offers.
 pub fn features() -> Vec<Feature> {
-    let offsets = task_offsets::read(Path::new(task_offsets::VMLINUX));
+    let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
     let jit = std::fs::read_to_string("/proc/sys/net/core/bpf_jit_enable");
     let getfd = socket::pidfd_open(std::process::id())
         .is_ok_and(|us| socket::pidfd_getfd(us.as_fd(), 0).is_ok());
     vec![
         Feature {
             name: "kernel BTF",
-            present: offsets.tgid != 0,
+            present: offsets.task_tgid != 0,
             meaning: "children are limited from their first packet; without it, within 100 ms",
         },
         Feature {

@@ -1,9 +1,9 @@
-//! Sockets whose owner the kernel programs could not see: those that were open before the start,
-//! and those that changed hands.
+//! Sockets whose owner the kernel programs have not seen: those that were open before the start,
+//! and where the kernel cannot tell who uses a socket, those that have changed hands.
 //!
-//! The kernel notes an owner when a socket is made. For the rest, user space walks the
-//! descriptors of a process, takes a short-lived duplicate of each socket and notes the owner
-//! through it.
+//! The kernel notes an owner when a socket is made, and again when somebody else uses it. For the
+//! rest, user space walks the descriptors of a process, takes a short-lived duplicate of each
+//! socket and notes the owner through it.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -13,15 +13,21 @@ use std::{
 
 use chadthrottle_common::abi::{Owner, names};
 
-use super::{Engine, slots::owner_of};
+use super::{
+    Engine,
+    slots::{self, owner_of},
+};
 use crate::{
     error::Error,
-    process::{ProcessKey, SocketFd, sockets_of},
+    process::{ProcessKey, SocketFd, holds, sockets_of},
     sys::socket,
 };
 
-/// How many sockets the regular look may touch in one sample, which keeps it under a millisecond.
+/// How many processes and sockets the regular look may touch in one sample, which keeps it near a
+/// millisecond. It counts sockets and finds those that nobody has used yet …
 const BUDGET: usize = 256;
+/// … and where it must find those that have changed hands too, it may take longer.
+const BUDGET_OF_SEARCHING: usize = 1_024;
 
 /// How long to wait before all processes are searched again for sockets without an owner.
 const RESCAN_FIRST: Duration = Duration::from_secs(1);
@@ -45,7 +51,7 @@ pub struct Attribution {
 
 impl Attribution {
     /// Puts new processes on the list.
-    pub fn started(&mut self, processes: &[ProcessKey]) {
+    pub fn started(&mut self, processes: impl Iterator<Item = ProcessKey>) {
         self.queue.extend(processes);
     }
 
@@ -69,7 +75,7 @@ impl Engine {
         let mut by_age = processes.to_vec();
         by_age.sort_by_key(|key| (key.start_ticks, key.pid));
         for key in by_age {
-            for socket in sockets_of(self.table.root(), key.pid) {
+            for socket in sockets_of(self.processes.root(), key.pid) {
                 holders.insert(socket.inode, (key, socket));
             }
         }
@@ -87,21 +93,32 @@ impl Engine {
     /// of them when traffic without an owner has grown.
     pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), Error> {
         if self.search_is_due(unattributed) {
-            let processes: Vec<ProcessKey> = self.table.iter().map(|info| info.key).collect();
+            let processes: Vec<ProcessKey> = self.processes.iter().map(|info| info.key).collect();
             self.note_all_sockets(&processes)?;
         }
+        let searching = !self.throttle.sees_socket_use;
         if self.attribution.queue.is_empty() {
-            self.attribution
-                .queue
-                .extend(self.slots.iter().map(|(key, _)| key));
+            if searching {
+                // Who has been given a socket need not have made one.
+                let all = self.processes.iter().map(|info| info.key);
+                self.attribution.queue.extend(all);
+            } else {
+                let with_sockets = self.slots.iter().map(|(key, _)| key);
+                self.attribution.queue.extend(with_sockets);
+            }
         }
+        let budget = if searching {
+            BUDGET_OF_SEARCHING
+        } else {
+            BUDGET
+        };
         let mut touched = 0;
-        while touched < BUDGET
+        while touched < budget
             && let Some(key) = self.attribution.queue.pop_front()
         {
             touched += 1;
-            if self.table.contains(key) {
-                let sockets = sockets_of(self.table.root(), key.pid);
+            if self.processes.contains(key) {
+                let sockets = sockets_of(self.processes.root(), key.pid);
                 touched += sockets.len();
                 self.note_sockets(key, &sockets)?;
             }
@@ -128,7 +145,8 @@ impl Engine {
         grown
     }
 
-    /// Notes the process as the owner of those of its sockets that have no living owner.
+    /// Notes the process as the owner of those of its sockets that have no living owner, and where
+    /// the kernel does not see who uses them, of those that their owner does not hold any more.
     fn note_sockets(&mut self, key: ProcessKey, sockets: &[SocketFd]) -> Result<(), Error> {
         if sockets.is_empty() {
             self.attribution.forget(key);
@@ -150,7 +168,7 @@ impl Engine {
                 continue;
             }
             internet += 1;
-            if self.living_owner(&duplicate).is_none() {
+            if self.is_up_for_grabs(key, *socket, &duplicate) {
                 let Owner { slot, generation } = self.slots.ensure(&mut self.throttle.maps, key)?;
                 self.throttle
                     .maps
@@ -164,6 +182,23 @@ impl Engine {
         }
         self.attribution.sockets.insert(key, internet);
         Ok(())
+    }
+
+    fn is_up_for_grabs(&self, key: ProcessKey, socket: SocketFd, duplicate: &OwnedFd) -> bool {
+        let Some(owner) = self.living_owner(duplicate) else {
+            return true;
+        };
+        if self.throttle.sees_socket_use {
+            return false;
+        }
+        let noted = self.throttle.maps.slots.get(owner.slot as usize);
+        match noted.and_then(slots::key_of) {
+            Some(noted) if slots::same(noted, key) => false,
+            // A child has its parent's sockets under the same numbers, so this is one look for
+            // most, and a listing for those that may have gone.
+            Some(noted) => !holds(self.processes.root(), noted.pid, socket),
+            None => true,
+        }
     }
 
     fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {

@@ -7,7 +7,7 @@ use chadthrottle_common::abi::{MAX_RULES, Rule};
 use super::{Engine, Limit, LimitId, Targets};
 use crate::{
     error::Error,
-    process::{ProcessKey, key_of},
+    process::{ProcessKey, Selector, processes_in},
     units::Rate,
 };
 
@@ -70,7 +70,15 @@ impl Limits {
 impl Engine {
     /// Sets a limit for the targets.
     pub(super) fn set_limit(&mut self, targets: Targets, limit: Limit) -> Result<LimitId, Error> {
-        if let Some(gone) = targets.processes.iter().find(|key| !self.is_alive(**key)) {
+        // A target may have started a moment ago.
+        if let Err(error) = self.refresh_processes() {
+            log::warn!("{error}");
+        }
+        if let Some(gone) = targets
+            .processes
+            .iter()
+            .find(|key| !self.processes.contains(**key))
+        {
             return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
         }
         let rule = self.limits.free_rule()?;
@@ -122,6 +130,30 @@ impl Engine {
         }
     }
 
+    /// Processes that are in a limited cgroup, and were not when they were last read.
+    pub(super) fn moved_processes(&self) -> impl Iterator<Item = u32> {
+        let selectors = self
+            .limits
+            .active
+            .values()
+            .flat_map(|active| &active.targets.selectors);
+        let cgroups = selectors.filter_map(|selector| match selector {
+            Selector::Cgroup(path) => Some((selector, path)),
+            _ => None,
+        });
+        cgroups.flat_map(|(selector, path)| {
+            let directory = self.cgroup2.join(path.trim_start_matches('/'));
+            let known = |pid: &u32| {
+                self.processes
+                    .get(*pid)
+                    .is_some_and(|info| selector.matches(info))
+            };
+            processes_in(&directory)
+                .into_iter()
+                .filter(move |pid| !known(pid))
+        })
+    }
+
     /// Removes limits whose processes have all ended, and rules that a fork has handed down in
     /// the very moment in which they were removed.
     pub(super) fn collect_garbage(&mut self) {
@@ -133,7 +165,7 @@ impl Engine {
             }
             if !self.limits.active.contains_key(&rule) {
                 self.assign(slot, 0, false);
-            } else if self.table.contains(key) {
+            } else if self.processes.contains(key) {
                 living.insert(rule);
             }
         }
@@ -207,9 +239,9 @@ impl Engine {
             .processes
             .iter()
             .copied()
-            .filter(|key| self.is_alive(*key));
+            .filter(|key| self.processes.contains(*key));
         let selected = self
-            .table
+            .processes
             .iter()
             .filter(|info| {
                 targets
@@ -223,15 +255,11 @@ impl Engine {
 
     fn children_of(&self, parents: &HashSet<ProcessKey>) -> Vec<ProcessKey> {
         let parents: HashSet<u32> = parents.iter().map(|key| key.pid).collect();
-        self.table
+        self.processes
             .iter()
             .filter(|info| parents.contains(&info.parent))
             .map(|info| info.key)
             .collect()
-    }
-
-    fn is_alive(&self, key: ProcessKey) -> bool {
-        self.table.contains(key) || key_of(self.table.root(), key.pid) == Some(key)
     }
 
     fn rule(&self, rule: u32) -> Option<&Rule> {

@@ -12,21 +12,26 @@ mod sampling;
 mod slots;
 mod snapshot;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 pub use command::{Command, Targets};
 pub use handle::Handle;
 pub use snapshot::{BothWays, EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic};
 
+use chadthrottle_common::abi::MAX_EXECS;
+
 use crate::{
     backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
     error::Error,
-    process::{ProcessKey, ProcessTable},
+    process::{ProcessKey, ProcessReader, Reread},
 };
 use attribution::Attribution;
 use limits::Limits;
 use sampling::Sampling;
 use slots::Slots;
+
+/// How long the engine waits for a look at all processes before it goes on without.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How to run an engine.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub struct Config {
     pub throttle: AttachConfig,
     /// Where to read processes, `/proc` but in tests.
     pub proc_root: PathBuf,
+    /// Where cgroup2 is mounted, to see who is in a cgroup that is limited.
+    pub cgroup2: PathBuf,
     /// Time between samples.
     pub interval: Duration,
 }
@@ -42,7 +49,8 @@ pub struct Config {
 /// The engine. Dropping it removes every limit and detaches every program.
 pub struct Engine {
     throttle: ThrottleManager,
-    table: ProcessTable,
+    processes: ProcessReader,
+    cgroup2: PathBuf,
     slots: Slots,
     limits: Limits,
     attribution: Attribution,
@@ -58,14 +66,21 @@ impl Engine {
         let throttle = ThrottleManager::start(&config.throttle)?;
         let mut engine = Self {
             throttle,
-            table: ProcessTable::new(&config.proc_root),
+            processes: ProcessReader::new(&config.proc_root)
+                .map_err(|error| Error::io("starting a thread to read processes", error))?,
+            cgroup2: config.cgroup2.clone(),
             slots: Slots::default(),
             limits: Limits::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
         };
-        engine.refresh_processes()?;
-        let processes: Vec<ProcessKey> = engine.table.iter().map(|info| info.key).collect();
+        match engine.refresh_processes() {
+            Ok(()) => {}
+            // It hangs: the kernel still notes who uses a socket.
+            Err(error) if error.is_timeout() => log::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+        let processes: Vec<ProcessKey> = engine.processes.iter().map(|info| info.key).collect();
         engine.note_all_sockets(&processes)?;
         Ok(engine)
     }
@@ -75,6 +90,7 @@ impl Engine {
         EngineInfo {
             attach: self.throttle.method(),
             cgroup: config.throttle.point.path().display().to_string(),
+            sees_socket_use: self.throttle.sees_socket_use,
         }
     }
 
@@ -111,15 +127,41 @@ impl Engine {
     }
 
     fn children_inherit_in_kernel(&self) -> bool {
-        self.throttle.task_offsets.tgid != 0
+        self.throttle.sees_processes
     }
 
     fn refresh_processes(&mut self) -> Result<(), Error> {
-        let changes = self.table.refresh().map_err(|error| {
-            Error::io(format!("listing {}", self.table.root().display()), error)
+        let reread = self.reread();
+        let patience = if self.processes.is_current() {
+            PATIENCE
+        } else {
+            // It hangs: waiting again would hold up whoever gives commands.
+            Duration::ZERO
+        };
+        let changes = self.processes.refresh(reread, patience).map_err(|error| {
+            Error::io(
+                format!("reading {}", self.processes.root().display()),
+                error,
+            )
         })?;
-        self.attribution.started(&changes.started);
+        self.attribution
+            .started(changes.started.iter().map(|info| info.key));
         self.sampling.ended(changes.ended);
         Ok(())
+    }
+
+    /// Which processes may have become another program, another user's, or moved into a cgroup
+    /// that is limited.
+    fn reread(&mut self) -> Reread {
+        let mut pids: HashSet<u32> = self.moved_processes().collect();
+        for _ in 0..MAX_EXECS {
+            match self.throttle.maps.execs.pop(0) {
+                Ok(pid) => pids.insert(pid),
+                // Empty.
+                Err(_) => return Reread::These(pids),
+            };
+        }
+        // More than fit: some were lost.
+        Reread::All
     }
 }

@@ -65,9 +65,9 @@ impl Engine {
         self.sampling.sequence += 1;
 
         // The slots first: a process that is in a slot and then not in the table has ended.
-        let table = &self.table;
+        let processes = &self.processes;
         self.slots.scan(&self.throttle.maps, |pid| {
-            Some(table.get(pid)?.key.start_ticks)
+            Some(processes.get(pid)?.key.start_ticks)
         });
         let totals = self.throttle.maps.totals().unwrap_or_else(|error| {
             warnings.push(format!("reading the totals: {error}"));
@@ -108,11 +108,12 @@ impl Engine {
 
     fn sample_processes(&mut self, now: Instant, interval: Duration) -> Vec<ProcessSample> {
         let mut samples: BTreeMap<ProcessKey, ProcessSample> = self
-            .table
+            .processes
             .iter()
             .map(|info| (info.key, blank(info, false)))
             .collect();
         let mut released = Vec::new();
+        let current = self.processes.is_current();
         for (key, index) in self.slots.iter() {
             let Some(slot) = self.throttle.maps.slots.get(index as usize) else {
                 continue;
@@ -132,7 +133,7 @@ impl Engine {
                 if before != bytes {
                     ended.quiet_since = now;
                 }
-                if now - ended.quiet_since >= LINGER {
+                if now - ended.quiet_since >= LINGER && current {
                     released.push(key);
                 }
                 blank(&ended.info, true)

@@ -101,4 +101,7 @@ pub struct EngineInfo {
     pub attach: &'static str,
     /// The cgroup they are attached to.
     pub cgroup: String,
+    /// Whether the kernel programs see who uses a socket; else /proc is searched for sockets that
+    /// have changed hands.
+    pub sees_socket_use: bool,
 }

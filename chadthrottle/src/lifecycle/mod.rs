@@ -69,6 +69,7 @@ impl Session {
                 ledger: Arc::clone(&ledger) as Arc<dyn LegacyLedger>,
             },
             proc_root: "/proc".into(),
+            cgroup2: mount,
             interval: settings.interval,
         })
         .await?;

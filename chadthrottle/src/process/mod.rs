@@ -3,13 +3,19 @@
 //! Architecture invariant: everything here takes the root of the file system to read from, so
 //! that tests use made-up trees; and everything expects a process to vanish between two reads.
 
+mod cgroup;
 mod key;
+mod reader;
 mod selector;
 mod sockets;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod user;
 
+pub use cgroup::processes_in;
 pub use key::ProcessKey;
+pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};
-pub use sockets::{SocketFd, sockets_of};
-pub use table::{ProcessInfo, ProcessTable, key_of};
+pub use sockets::{SocketFd, holds, sockets_of};
+pub use table::{Changes, ProcessInfo, Reread, key_of};

@@ -1,6 +1,10 @@
 //! Which descriptors of a process are sockets.
 
-use std::{fs, os::fd::RawFd, path::Path};
+use std::{
+    fs,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
 
 /// A descriptor that is a socket of some family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,23 +17,40 @@ pub struct SocketFd {
 
 /// The sockets among the descriptors of process `pid`, read from `root`; none where it is gone.
 pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
-    let Ok(entries) = fs::read_dir(root.join(pid.to_string()).join("fd")) else {
+    let Ok(entries) = fs::read_dir(descriptors(root, pid)) else {
         return Vec::new();
     };
     entries
         .flatten()
         .filter_map(|entry| {
             let fd = entry.file_name().to_str()?.parse().ok()?;
-            let link = fs::read_link(entry.path()).ok()?;
-            let inode = link
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()?;
+            let inode = inode_of(&entry.path())?;
             Some(SocketFd { fd, inode })
         })
         .collect()
+}
+
+/// Whether process `pid` holds that socket, which is first looked for under the same number.
+pub fn holds(root: &Path, pid: u32, socket: SocketFd) -> bool {
+    inode_of(&descriptors(root, pid).join(socket.fd.to_string())) == Some(socket.inode)
+        || sockets_of(root, pid)
+            .iter()
+            .any(|other| other.inode == socket.inode)
+}
+
+fn descriptors(root: &Path, pid: u32) -> PathBuf {
+    root.join(pid.to_string()).join("fd")
+}
+
+/// Inode of the socket that a descriptor is; `None` for anything else.
+fn inode_of(descriptor: &Path) -> Option<u64> {
+    fs::read_link(descriptor)
+        .ok()?
+        .to_str()?
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -70,5 +91,8 @@ mod tests {
         }
         assert_eq!(sockets_of(root.path(), 9), [SocketFd { fd: 3, inode: 77 }]);
         assert_eq!(sockets_of(root.path(), 10), []);
+        let held = |fd, inode| holds(root.path(), 9, SocketFd { fd, inode });
+        assert!(held(3, 77) && held(5, 77), "under that number or another");
+        assert!(!held(3, 78) && !held(5, 1));
     }
 }

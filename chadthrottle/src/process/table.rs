@@ -1,7 +1,7 @@
 //! The table of processes, kept up to date at the cost of one directory listing a sample.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
@@ -31,7 +31,7 @@ pub struct ProcessInfo {
     pub cgroup: Arc<str>,
 }
 
-/// Every process but kernel threads.
+/// Reads every process but kernel threads, and says what has changed since the last time.
 #[derive(Debug)]
 pub struct ProcessTable {
     root: PathBuf,
@@ -54,9 +54,42 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// New processes.
-    pub started: Vec<ProcessKey>,
+    pub started: Vec<ProcessInfo>,
+    /// Processes that are what they were, but for name, executable, user or cgroup.
+    pub changed: Vec<ProcessInfo>,
     /// Processes that are gone, as they were last seen.
     pub ended: Vec<ProcessInfo>,
+}
+
+/// Which known processes must be read again, beside those whose turn it is.
+#[derive(Debug, Default)]
+pub enum Reread {
+    /// No others.
+    #[default]
+    InTurn,
+    /// These.
+    These(HashSet<u32>),
+    /// All.
+    All,
+}
+
+impl Reread {
+    fn includes(&self, pid: u32) -> bool {
+        match self {
+            Self::InTurn => false,
+            Self::These(pids) => pids.contains(&pid),
+            Self::All => true,
+        }
+    }
+
+    /// Adds the processes that `other` names.
+    pub fn and(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::InTurn) | (Self::All, _) => {}
+            (Self::InTurn, other) | (_, other @ Self::All) => *self = other,
+            (Self::These(pids), Self::These(more)) => pids.extend(more),
+        }
+    }
 }
 
 /// A process is read again in each of its first samples, since most call exec at once …
@@ -76,16 +109,11 @@ impl ProcessTable {
         }
     }
 
-    /// Where it reads.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Brings the table up to date.
     ///
     /// # Errors
     /// Where the root cannot be listed. A process that cannot be read has just ended.
-    pub fn refresh(&mut self) -> std::io::Result<Changes> {
+    pub fn refresh(&mut self, reread: &Reread) -> std::io::Result<Changes> {
         self.refreshes = self.refreshes.wrapping_add(1);
         let mut changes = Changes::default();
         let mut before = std::mem::take(&mut self.entries);
@@ -107,7 +135,11 @@ impl ProcessTable {
                 }
                 None => None,
             };
-            if let Some(entry) = self.read_if_due(pid, inode, known, &mut changes) {
+            let due = pid
+                .wrapping_add(self.refreshes)
+                .is_multiple_of(REREAD_EVERY)
+                || reread.includes(pid);
+            if let Some(entry) = self.read_if_due(pid, inode, known, due, &mut changes) {
                 self.entries.insert(pid, entry);
             }
         }
@@ -122,38 +154,32 @@ impl ProcessTable {
         pid: u32,
         inode: u64,
         known: Option<Entry>,
+        due: bool,
         changes: &mut Changes,
     ) -> Option<Entry> {
-        let reads = known.as_ref().map_or(0, |known| known.reads);
-        let due = pid
-            .wrapping_add(self.refreshes)
-            .is_multiple_of(REREAD_EVERY);
-        if let Some(known) = known {
-            if known.info.is_none() || (reads >= EARLY_READS && !due) {
-                return Some(known);
+        let (old, reads) = match known {
+            None => (None, 0),
+            Some(known) if known.info.is_none() => return Some(known),
+            Some(known) if known.reads >= EARLY_READS && !due => return Some(known),
+            Some(known) => (known.info, known.reads),
+        };
+        let info = self.read(pid);
+        match (old, info.as_ref().and_then(Option::as_ref)) {
+            (Some(old), Some(new)) if old.key == new.key => {
+                if old != *new {
+                    changes.changed.push(new.clone());
+                }
             }
-            let old = known.info;
-            let Some(info) = self.read(pid) else {
-                changes.ended.extend(old);
-                return None;
-            };
             // The inode of /proc/PID can stay while the id is used again, if only just.
-            if old.as_ref().map(|old| old.key) != info.as_ref().map(|info| info.key) {
+            (old, new) => {
                 changes.ended.extend(old);
-                changes.started.extend(info.as_ref().map(|info| info.key));
+                changes.started.extend(new.cloned());
             }
-            return Some(Entry {
-                inode,
-                info,
-                reads: reads.saturating_add(1),
-            });
         }
-        let info = self.read(pid)?;
-        changes.started.extend(info.as_ref().map(|info| info.key));
         Some(Entry {
             inode,
-            info,
-            reads: 1,
+            info: info?,
+            reads: reads.saturating_add(1),
         })
     }
 
@@ -186,23 +212,6 @@ impl ProcessTable {
             cgroup: cgroup.into(),
         }))
     }
-
-    /// The process of that id.
-    pub fn get(&self, pid: u32) -> Option<&ProcessInfo> {
-        self.entries.get(&pid)?.info.as_ref()
-    }
-
-    /// All processes in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &ProcessInfo> {
-        self.entries
-            .values()
-            .filter_map(|entry| entry.info.as_ref())
-    }
-
-    /// Whether that very process is there.
-    pub fn contains(&self, key: ProcessKey) -> bool {
-        self.get(key.pid).is_some_and(|info| info.key == key)
-    }
 }
 
 /// The identity of the process that has that id now, read from `root`.
@@ -219,29 +228,10 @@ pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::testing::write_process as write;
 
-    /// A made-up /proc/PID.
-    fn write(root: &Path, pid: u32, comm: &str, ppid: u32, flags: u32, start: u64) {
-        let directory = root.join(pid.to_string());
-        fs::create_dir_all(&directory).unwrap();
-        let stat = format!(
-            "{pid} ({comm}) S {ppid} 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0 {}",
-            "0 ".repeat(28)
-        );
-        fs::write(directory.join("stat"), stat).unwrap();
-        fs::write(directory.join("cgroup"), "0::/user.slice\n").unwrap();
-        fs::write(directory.join("status"), STATUS).unwrap();
-    }
-
-    const STATUS: &str = "Name:\tx\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t5\nNgid:\t0\n\
-        Pid:\t5\nPPid:\t1\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t64\n\
-        Groups:\t0 \nThreads:\t1\nSigQ:\t0/1\nSigPnd:\t0000000000000000\n\
-        ShdPnd:\t0000000000000000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n\
-        SigCgt:\t0000000000000000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
-        CapEff:\t0000000000000000\n";
-
-    fn names(table: &ProcessTable) -> Vec<String> {
-        table.iter().map(|info| info.name.to_string()).collect()
+    fn names(changes: &[ProcessInfo]) -> Vec<String> {
+        changes.iter().map(|info| info.name.to_string()).collect()
     }
 
     #[test]
@@ -252,17 +242,12 @@ mod tests {
         fs::create_dir(root.path().join("7")).unwrap(); // gone before its stat was read
         fs::write(root.path().join("uptime"), "1 1").unwrap();
         let mut table = ProcessTable::new(root.path());
-        let changes = table.refresh().unwrap();
-        assert_eq!(
-            changes.started,
-            [ProcessKey {
-                pid: 5,
-                start_ticks: 100
-            }]
-        );
-        assert_eq!(names(&table), ["a) S 1 (b \u{1b}[31m\n"]);
-        assert_eq!(&*table.get(5).unwrap().cgroup, "/user.slice");
-        assert_eq!(&*table.get(5).unwrap().exe, "");
+        let changes = table.refresh(&Reread::InTurn).unwrap();
+        assert_eq!(names(&changes.started), ["a) S 1 (b \u{1b}[31m\n"]);
+        let process = &changes.started[0];
+        assert_eq!((process.key.pid, process.key.start_ticks), (5, 100));
+        assert_eq!(&*process.cgroup, "/user.slice");
+        assert_eq!(&*process.exe, "");
     }
 
     #[test]
@@ -270,33 +255,38 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 5, "first", 1, 0, 100);
         let mut table = ProcessTable::new(root.path());
-        table.refresh().unwrap();
+        table.refresh(&Reread::InTurn).unwrap();
         write(root.path(), 5, "second", 1, 0, 200);
-        let changes = table.refresh().unwrap();
-        assert_eq!(changes.ended.len(), 1);
-        assert_eq!(&*changes.ended[0].name, "first");
-        assert_eq!(
-            changes.started,
-            [ProcessKey {
-                pid: 5,
-                start_ticks: 200
-            }]
-        );
+        let changes = table.refresh(&Reread::InTurn).unwrap();
+        assert_eq!(names(&changes.ended), ["first"]);
+        assert_eq!(names(&changes.started), ["second"]);
+        assert_eq!(changes.started[0].key.start_ticks, 200);
         fs::remove_dir_all(root.path().join("5")).unwrap();
-        let changes = table.refresh().unwrap();
-        assert_eq!(&*changes.ended[0].name, "second");
-        assert!(names(&table).is_empty());
+        let changes = table.refresh(&Reread::InTurn).unwrap();
+        assert_eq!(names(&changes.ended), ["second"]);
+        assert!(names(&changes.started).is_empty());
     }
 
     #[test]
-    fn exec_shows_the_new_name_in_the_next_sample() {
+    fn exec_shows_the_new_name_in_the_next_sample_or_where_it_is_told() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 5, "sh", 1, 0, 100);
         let mut table = ProcessTable::new(root.path());
-        table.refresh().unwrap();
-        write(root.path(), 5, "wget", 1, 0, 100);
-        let changes = table.refresh().unwrap();
+        table.refresh(&Reread::InTurn).unwrap();
+        write(root.path(), 5, "env", 1, 0, 100);
+        let changes = table.refresh(&Reread::InTurn).unwrap();
         assert!(changes.started.is_empty() && changes.ended.is_empty());
-        assert_eq!(names(&table), ["wget"]);
+        assert_eq!(names(&changes.changed), ["env"]);
+        for _ in 0..6 {
+            table.refresh(&Reread::InTurn).unwrap();
+        }
+        write(root.path(), 5, "wget", 1, 0, 100);
+        let mut told = Reread::These(HashSet::from([4]));
+        assert!(table.refresh(&told).unwrap().changed.is_empty());
+        told.and(Reread::These(HashSet::from([5])));
+        assert_eq!(names(&table.refresh(&told).unwrap().changed), ["wget"]);
+        told.and(Reread::All);
+        write(root.path(), 5, "curl", 1, 0, 100);
+        assert_eq!(names(&table.refresh(&told).unwrap().changed), ["curl"]);
     }
 }

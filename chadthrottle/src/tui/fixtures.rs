@@ -77,6 +77,7 @@ pub fn usual() -> Arc<Snapshot> {
 /// A screen of that size that shows the sample.
 pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
     let info = EngineInfo {
+        sees_socket_use: true,
         attach: "link",
         cgroup: "/sys/fs/cgroup".into(),
     };

@@ -11,8 +11,10 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
-    programs::{CgroupSkb, CgroupSock, Program, ProgramError, ProgramFd, RawTracePoint},
+    Btf, Ebpf,
+    programs::{
+        BtfTracePoint, CgroupSkb, CgroupSock, Program, ProgramError, ProgramFd, RawTracePoint,
+    },
 };
 
 pub use super::cgroup::AttachPoint;
@@ -325,6 +327,33 @@ pub fn attach_raw_tracepoint(
         .attach(tracepoint)
         .map_err(|error| refused(name, error))?;
     Ok(())
+}
+
+/// Loads and attaches a program whose tracepoint's arguments the verifier knows by the kernel's
+/// BTF. As with raw tracepoints, its attachment goes with `object`.
+///
+/// # Errors
+/// Where the kernel has no such tracepoint.
+pub fn attach_btf_tracepoint(
+    object: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+    kernel: &Btf,
+) -> Result<(), ThrottleError> {
+    let program: &mut BtfTracePoint = find(object, name)?;
+    program
+        .load(tracepoint, kernel)
+        .map_err(|error| refused(name, error))?;
+    program.attach().map_err(|error| refused(name, error))?;
+    Ok(())
+}
+
+/// Detaches and unloads such a program, if it is.
+pub fn unload_btf_tracepoint(object: &mut Ebpf, name: &'static str) {
+    if let Ok(program) = find::<BtfTracePoint>(object, name) {
+        // Not loaded at all is as good.
+        let _ = program.unload();
+    }
 }
 
 fn find<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ThrottleError>

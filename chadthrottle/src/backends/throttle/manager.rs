@@ -2,17 +2,17 @@
 
 use std::{os::fd::AsFd, path::Path};
 
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use chadthrottle_common::abi::{MAX_PROCESSES, TaskOffsets, names};
+use chadthrottle_common::abi::{KernelOffsets, MAX_PROCESSES, names};
 use log::Log;
 
 use super::{
     ThrottleBackend, ThrottleError,
     download::linux::ebpf::EbpfDownload,
+    kernel_offsets,
     linux_ebpf_utils::{self, AttachConfig, Attachment},
     maps::Maps,
-    task_offsets,
     upload::linux::ebpf::EbpfUpload,
 };
 use crate::sys::bpf::{self, AttachType, ProgramInfo};
@@ -27,8 +27,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
 pub struct ThrottleManager {
     /// The maps.
     pub maps: Maps,
-    /// Whether start times are known and children inherit in the kernel.
-    pub task_offsets: TaskOffsets,
+    /// Whether children inherit in the kernel, from their first packet, and exec is told.
+    pub sees_processes: bool,
+    /// Whether the kernel programs see who uses a socket. Where not, sockets that change hands
+    /// are found by looking through /proc.
+    pub sees_socket_use: bool,
     sockets: Attachment,
     download: EbpfDownload,
     upload: EbpfUpload,
@@ -41,14 +44,19 @@ pub struct ThrottleManager {
 impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
-        let task_offsets = task_offsets::read(Path::new(task_offsets::VMLINUX));
-        let mut object = load(&task_offsets)?;
+        let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
+        let mut object = load(&offsets)?;
         let mut maps = Maps::take(&mut object)?;
         fill_slots(&mut maps)?;
 
-        if task_offsets.tgid != 0 {
-            let tracepoint = "sched_process_fork";
-            linux_ebpf_utils::attach_raw_tracepoint(&mut object, names::FORK, tracepoint)?;
+        let sees_processes = offsets != KernelOffsets::default();
+        if sees_processes {
+            for (program, tracepoint) in [
+                (names::FORK, "sched_process_fork"),
+                (names::EXEC, "sched_process_exec"),
+            ] {
+                linux_ebpf_utils::attach_raw_tracepoint(&mut object, program, tracepoint)?;
+            }
         }
         // First who makes sockets, then what passes through them: the other way round, a socket
         // made in between would be found by nobody.
@@ -57,11 +65,13 @@ impl ThrottleManager {
         let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, place, config)?;
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
+        let sees_socket_use = sees_processes && watch_socket_use(&mut object);
         let program_log = EbpfLogger::init(&mut object).ok();
         Ok(Self {
             program_log,
             maps,
-            task_offsets,
+            sees_processes,
+            sees_socket_use,
             sockets,
             download,
             upload,
@@ -126,20 +136,59 @@ impl ThrottleManager {
     }
 }
 
-fn load(offsets: &TaskOffsets) -> Result<Ebpf, ThrottleError> {
-    let TaskOffsets {
-        tgid,
-        group_leader,
-        start_boottime,
-        comm,
+fn load(offsets: &KernelOffsets) -> Result<Ebpf, ThrottleError> {
+    let KernelOffsets {
+        task_tgid,
+        task_group_leader,
+        task_start_boottime,
+        task_comm,
+        task_flags,
+        sock_family,
+        sock_socket,
+        socket_file,
     } = *offsets;
-    let words = [tgid, group_leader, start_boottime, comm];
+    let words = [
+        task_tgid,
+        task_group_leader,
+        task_start_boottime,
+        task_comm,
+        task_flags,
+        sock_family,
+        sock_socket,
+        socket_file,
+    ];
     EbpfLoader::new()
-        // We have no CO-RE relocations, and parsing the kernel's BTF takes longer than all else.
+        // We have no CO-RE relocations.
         .btf(None)
-        .override_global(names::TASK_OFFSETS, &words, true)
+        .override_global(names::KERNEL_OFFSETS, &words, true)
         .load(&object_bytes()?)
         .map_err(|error| ThrottleError::Object(Box::new(error)))
+}
+
+/// Attaches the programs that see who uses a socket: all, or none where the kernel has no such
+/// tracepoints (before 6.3).
+fn watch_socket_use(object: &mut Ebpf) -> bool {
+    let kernel = match Btf::from_sys_fs() {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            log::warn!("{}: {error}", kernel_offsets::VMLINUX);
+            return false;
+        }
+    };
+    for (program, tracepoint) in names::SOCKET_USE {
+        if let Err(error) =
+            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, &kernel)
+        {
+            log::warn!(
+                "sockets that change hands are found by looking through /proc only: {error}"
+            );
+            for (program, _) in names::SOCKET_USE {
+                linux_ebpf_utils::unload_btf_tracepoint(object, program);
+            }
+            return false;
+        }
+    }
+    true
 }
 
 /// The embedded object, or in its place the one that a test has just built from source.

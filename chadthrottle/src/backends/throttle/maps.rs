@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray, SkStorage, Stack},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
 };
 use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
 
@@ -20,6 +20,8 @@ pub struct Maps {
     pub processes: HashMap<MapData, u32, OwnerWords>,
     /// Free slots.
     pub free: Stack<MapData, u32>,
+    /// Ids of processes that have called exec.
+    pub execs: Queue<MapData, u32>,
     /// Slots, mapped.
     pub slots: MappedArray<ProcessSlot>,
     /// Rules, mapped.
@@ -51,6 +53,7 @@ impl Maps {
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
             free: typed(object, names::FREE_SLOTS)?,
+            execs: typed(object, names::EXECS)?,
             slots,
             rules,
             totals: typed(object, names::TOTALS)?,

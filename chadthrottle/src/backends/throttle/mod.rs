@@ -5,10 +5,10 @@
 
 pub mod cgroup;
 pub mod download;
+pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
 pub mod maps;
-pub mod task_offsets;
 pub mod upload;
 
 use std::{io, path::PathBuf};

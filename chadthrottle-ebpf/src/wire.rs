@@ -1,0 +1,67 @@
+//! How long a packet is on the wire.
+//!
+//! The programs see aggregates: up to 64 KB that TCP, or UDP with GSO, hands down at once and that
+//! are cut later, and arriving segments that were put together (GRO). An interface counts the
+//! segments, each with headers of its own.
+
+use aya_ebpf::bindings::__sk_buff;
+
+use crate::sys;
+
+/// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
+pub const ETH_P_IP: u32 = 0x0800u16.to_be() as u32;
+/// As [`ETH_P_IP`].
+pub const ETH_P_IPV6: u32 = 0x86ddu16.to_be() as u32;
+
+const IPV6_HEADER: u64 = 40;
+const UDP_HEADER: u64 = 8;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+/// IP bytes of the packet on the wire, all headers included; `len` is what the kernel says.
+#[inline(always)]
+pub fn wire_len(skb: *mut __sk_buff, len: u64) -> u64 {
+    let size = u64::from(sys::segment_size(skb));
+    if size == 0 {
+        return len;
+    }
+    let counted = u64::from(sys::segment_count(skb));
+    if counted == 1 {
+        return len;
+    }
+    let headers = headers(skb);
+    let segments = match counted {
+        // What came from a virtual machine has not been counted.
+        0 => {
+            let payload = len.saturating_sub(headers);
+            (payload + size - 1).checked_div(size).unwrap_or(1)
+        }
+        counted => counted,
+    };
+    len + segments.saturating_sub(1) * headers
+}
+
+/// Length of the IP and the transport header, in bytes; 0 where they cannot be read.
+#[inline(always)]
+fn headers(skb: *mut __sk_buff) -> u64 {
+    let (ip, protocol) = match sys::packet_protocol(skb) {
+        ETH_P_IP => match sys::packet_bytes::<10>(skb, 0) {
+            Some(header) => (u64::from(header[0] & 0xf) * 4, header[9]),
+            None => return 0,
+        },
+        // Extension headers are not followed: no aggregate of the kernel's own making has any.
+        ETH_P_IPV6 => match sys::packet_bytes::<1>(skb, 6) {
+            Some([next]) => (IPV6_HEADER, next),
+            None => return 0,
+        },
+        _ => return 0,
+    };
+    match protocol {
+        IPPROTO_TCP => match sys::packet_bytes::<1>(skb, ip as u32 + 12) {
+            Some([offset]) => ip + u64::from(offset >> 4) * 4,
+            None => ip,
+        },
+        IPPROTO_UDP => ip + UDP_HEADER,
+        _ => ip,
+    }
+}
