@@ -1,6 +1,7 @@
 //! `limit`: running processes under a limit, until Ctrl-C or for a while.
 
 use std::{
+    collections::HashSet,
     io::{IsTerminal, Write},
     path::Path,
     time::Duration,
@@ -9,13 +10,13 @@ use std::{
 use super::output::describe;
 use crate::{
     cli::{Global, LimitArgs},
-    engine::{LimitId, Snapshot, Targets},
+    engine::{LimitId, ProcessSample, Snapshot, Targets},
     error::Error,
     lifecycle::{
         Session,
         signals::{Ending, Signals},
     },
-    process::{Target, key_of},
+    process::{ProcessKey, Target, key_of},
     units::format_rate,
 };
 
@@ -61,6 +62,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
             snapshot = session.engine.next_snapshot() => match snapshot {
                 None => break End::EngineStopped,
                 Some(snapshot) => {
+                    status.warn(&snapshot);
                     let members = status.show(&snapshot, id);
                     // The first sample may have been taken before the limit was set.
                     if members == 0 && !waits_for_others && snapshot.sequence > 1 {
@@ -109,7 +111,12 @@ struct Status<'a> {
     global: &'a Global,
     on_terminal: bool,
     shown: bool,
+    /// Members of the sample before, which have been named.
+    named: HashSet<ProcessKey>,
 }
+
+/// How many new members are named after one sample.
+const NAMED_AT_ONCE: usize = 10;
 
 impl<'a> Status<'a> {
     fn new(global: &'a Global) -> Self {
@@ -117,6 +124,7 @@ impl<'a> Status<'a> {
             global,
             on_terminal: std::io::stderr().is_terminal(),
             shown: false,
+            named: HashSet::new(),
         }
     }
 
@@ -127,6 +135,7 @@ impl<'a> Status<'a> {
             .iter()
             .filter(|process| !process.ended && process.limit.is_some_and(|(of, _)| of == id))
             .collect();
+        self.name(&members);
         if self.on_terminal && !members.is_empty() {
             let style = self.global.style();
             let down: f64 = members.iter().map(|process| process.down.bytes_per_s).sum();
@@ -147,6 +156,46 @@ impl<'a> Status<'a> {
             self.shown = true;
         }
         members.len()
+    }
+
+    /// Hands on what the engine has to say.
+    fn warn(&mut self, snapshot: &Snapshot) {
+        for warning in &snapshot.warnings {
+            self.clear();
+            crate::text::say(warning);
+        }
+    }
+
+    /// Removes the line, so that something else can be said.
+    fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+            self.shown = false;
+        }
+    }
+
+    /// Says which processes are limited that were not a sample ago.
+    fn name(&mut self, members: &[&ProcessSample]) {
+        let new: Vec<_> = members
+            .iter()
+            .filter(|process| !self.named.contains(&process.key))
+            .collect();
+        self.named = members.iter().map(|process| process.key).collect();
+        if new.is_empty() {
+            return;
+        }
+        self.clear();
+        for process in new.iter().take(NAMED_AT_ONCE) {
+            let name = crate::text::escape(&process.name);
+            crate::text::say(format_args!("limited: {} ({name})", process.key.pid));
+        }
+        if let Some(more) = new
+            .len()
+            .checked_sub(NAMED_AT_ONCE)
+            .filter(|more| *more > 0)
+        {
+            crate::text::say(format_args!("limited: {more} more"));
+        }
     }
 
     fn finish(&self) {

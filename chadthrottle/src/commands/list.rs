@@ -1,6 +1,7 @@
 //! `list`: processes with their rates, for scripts and for a quick look.
 
 use std::{
+    collections::{BTreeMap, HashSet},
     io::{self, Write},
     time::SystemTime,
 };
@@ -16,6 +17,7 @@ use crate::{
         Session,
         signals::{Ending, Signals},
     },
+    process::ProcessKey,
     units::{Rate, format_bytes, format_rate},
 };
 
@@ -24,6 +26,7 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(args.interval)).await?;
     let mut left = args.count.unwrap_or(u64::MAX);
+    let mut gone = Gone::default();
     let code = loop {
         tokio::select! {
             ending = signals.next() => match ending {
@@ -36,7 +39,8 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                 if snapshot.sequence == 1 {
                     continue;
                 }
-                match print(&snapshot, global, &args) {
+                gone.keep(&snapshot);
+                match print(&snapshot, &gone, global, &args) {
                     Ok(()) => {}
                     // Whoever read has seen enough, as with head(1).
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break 0,
@@ -53,29 +57,70 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     Ok(if clean { code } else { code.max(1) })
 }
 
-fn print(snapshot: &Snapshot, global: &Global, args: &List) -> io::Result<()> {
+/// Processes that have ended in this run, with what they had carried by then.
+#[derive(Default)]
+struct Gone {
+    /// By start: where there is no more room, the earliest goes.
+    processes: BTreeMap<(u64, u32), ProcessSample>,
+}
+
+impl Gone {
+    /// A few hundred bytes each: a build machine has a million short processes a day.
+    const ROOM: usize = 65_536;
+
+    fn keep(&mut self, snapshot: &Snapshot) {
+        for process in snapshot.processes.iter().filter(|process| process.ended) {
+            let mut kept = process.clone();
+            kept.down.bytes_per_s = 0.0;
+            kept.up.bytes_per_s = 0.0;
+            kept.sockets = 0;
+            kept.limit = None;
+            self.processes
+                .insert((kept.key.start_ticks, kept.key.pid), kept);
+        }
+        while self.processes.len() > Self::ROOM {
+            self.processes.pop_first();
+        }
+    }
+
+    /// Those that the snapshot does not show any more.
+    fn not_in<'a>(&'a self, snapshot: &Snapshot) -> impl Iterator<Item = &'a ProcessSample> {
+        let shown: HashSet<ProcessKey> = snapshot
+            .processes
+            .iter()
+            .map(|process| process.key)
+            .collect();
+        self.processes
+            .values()
+            .filter(move |process| !shown.contains(&process.key))
+    }
+}
+
+fn print(snapshot: &Snapshot, gone: &Gone, global: &Global, args: &List) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let processes = chosen(snapshot, args);
+    for warning in &snapshot.warnings {
+        crate::text::say(warning);
+    }
     if args.json {
+        let processes = chosen(snapshot.processes.iter().chain(gone.not_in(snapshot)), args);
         serde_json::to_writer(&mut out, &Sample::new(snapshot, &processes))?;
         writeln!(out)?;
     } else {
-        for warning in &snapshot.warnings {
-            crate::text::say(warning);
-        }
+        let processes = chosen(snapshot.processes.iter(), args);
         table(&mut out, &processes, global)?;
     }
     out.flush()
 }
 
 /// The processes to show, in order.
-fn chosen<'a>(snapshot: &'a Snapshot, args: &List) -> Vec<&'a ProcessSample> {
+fn chosen<'a>(
+    processes: impl Iterator<Item = &'a ProcessSample>,
+    args: &List,
+) -> Vec<&'a ProcessSample> {
     let talks = |process: &ProcessSample| {
         process.sockets > 0 || process.limit.is_some() || process.down.bytes + process.up.bytes > 0
     };
-    let mut processes: Vec<_> = snapshot
-        .processes
-        .iter()
+    let mut processes: Vec<_> = processes
         .filter(|process| args.all || talks(process))
         .collect();
     let highest_first = |rate: fn(&ProcessSample) -> f64| {
@@ -152,6 +197,8 @@ struct Process<'a> {
     dropped_down_bytes: u64,
     dropped_up_bytes: u64,
     limit: Option<JsonLimit>,
+    /// It has ended, and these are its last figures.
+    ended: bool,
 }
 
 #[derive(Serialize)]
@@ -216,6 +263,7 @@ impl<'a> Process<'a> {
                 up_bytes_per_s: limit.up,
                 scope: scope_name(limit.scope),
             }),
+            ended: process.ended,
         }
     }
 }

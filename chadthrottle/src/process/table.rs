@@ -135,11 +135,8 @@ impl ProcessTable {
                 }
                 None => None,
             };
-            let due = pid
-                .wrapping_add(self.refreshes)
-                .is_multiple_of(REREAD_EVERY)
-                || reread.includes(pid);
-            if let Some(entry) = self.read_if_due(pid, inode, known, due, &mut changes) {
+            let told = reread.includes(pid);
+            if let Some(entry) = self.read_if_due(pid, inode, known, told, &mut changes) {
                 self.entries.insert(pid, entry);
             }
         }
@@ -154,15 +151,23 @@ impl ProcessTable {
         pid: u32,
         inode: u64,
         known: Option<Entry>,
-        due: bool,
+        told: bool,
         changes: &mut Changes,
     ) -> Option<Entry> {
-        let (old, reads) = match known {
+        let due = told
+            || pid
+                .wrapping_add(self.refreshes)
+                .is_multiple_of(REREAD_EVERY);
+        let (old, mut reads) = match known {
             None => (None, 0),
             Some(known) if known.info.is_none() => return Some(known),
             Some(known) if known.reads >= EARLY_READS && !due => return Some(known),
             Some(known) => (known.info, known.reads),
         };
+        if told {
+            // Another program starts as processes do, and may become another user at once.
+            reads = 0;
+        }
         let info = self.read(pid);
         match (old, info.as_ref().and_then(Option::as_ref)) {
             (Some(old), Some(new)) if old.key == new.key => {

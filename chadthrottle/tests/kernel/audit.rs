@@ -18,7 +18,7 @@ pub fn cgroup2() -> String {
 }
 
 #[track_caller]
-fn bpftool(arguments: &[&str]) -> Value {
+pub fn bpftool(arguments: &[&str]) -> Value {
     let output = Command::new("bpftool")
         .arg("-j")
         .args(arguments)

@@ -4,17 +4,22 @@
 //! `cargo xtask test` runs them one at a time: they measure, and share the root cgroup.
 
 mod attach;
+mod attribution;
 mod audit;
 mod bad_input;
+mod bounds;
 mod cleanup;
 mod doctor;
 mod faults;
+mod following;
 mod foreign;
 mod iperf;
 mod lab;
 mod lifecycle;
 mod limits;
+mod observer;
 mod program;
 mod run;
 mod screen;
 mod terminal;
+mod traffic;

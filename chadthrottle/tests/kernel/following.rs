@@ -1,0 +1,255 @@
+//! Limits follow ownership: every kind of socket, sockets that change hands, children, and
+//! processes that come later.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    audit::{Cgroup, assert_nothing_left},
+    iperf::{MB, Report, server},
+    lab::{Lab, SERVER_V4},
+    observer::Observer,
+    program::{Chadthrottle, Running, eventually},
+    traffic::{Traffic, far_side},
+};
+
+/// A `limit` with what it has said so far.
+pub struct Limit {
+    _running: Running,
+    said: Arc<Mutex<String>>,
+}
+
+impl Limit {
+    /// Starts it and waits until it holds.
+    #[track_caller]
+    pub fn start(program: &Chadthrottle, arguments: &str) -> Self {
+        let mut child = program
+            .command(&format!("limit {arguments}"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starting chadthrottle");
+        let errors = BufReader::new(child.stderr.take().expect("its standard error"));
+        let said = Arc::new(Mutex::new(String::new()));
+        let writer = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                let mut said = writer.lock().expect("no panic before");
+                *said += &line;
+                *said += "\n";
+            }
+        });
+        let limit = Self {
+            _running: Running(child),
+            said,
+        };
+        limit.says("until Ctrl-C");
+        limit
+    }
+
+    /// Waits until it has said that.
+    #[track_caller]
+    pub fn says(&self, words: &str) {
+        eventually(words, Duration::from_secs(5), || {
+            self.said.lock().expect("no panic before").contains(words)
+        });
+    }
+}
+
+#[test]
+fn every_kind_of_socket_is_held() {
+    const RATE: f64 = 500e3;
+    const SECONDS: f64 = 3.0;
+    for kind in ["v4", "v6", "mapped", "raw", "multicast", "gso-v4", "gso-v6"] {
+        let lab = Lab::new();
+        // Another engine, so that what arrives is not what the limit's own programs say.
+        let watching = Chadthrottle::new();
+        let observer = Observer::start(&watching);
+        let sink = Traffic::start(&lab.server, &format!("sink {kind}"));
+        sink.says("ready");
+        let mut sender = Traffic::start(&lab.client, &format!("send_for {SECONDS} {kind}"));
+        let program = Chadthrottle::new();
+        let limit = Limit::start(&program, &format!("{} --up 500KB/s", sender.pid()));
+        sender.go_on();
+        let offered = sender.says("sender").up;
+        observer.fresh();
+        let arrived = observer.carried(sink.pid()).down as f64;
+        // A quarter of a second's worth may come at once.
+        let ratio = arrived / (RATE * (SECONDS + 0.25));
+        println!("{kind}: {offered} offered, {arrived} arrived, {ratio:.3} of rate × time + burst");
+        // Headers of an aggregate's segments are not charged yet: 28 or 48 bytes to a thousand.
+        assert!((0.85..1.08).contains(&ratio), "{kind}: {ratio:.3}");
+        drop(limit);
+        observer.stop();
+    }
+    assert_nothing_left();
+}
+
+/// How long 2 MB down and 2 MB up take with a worker of `scenario` that is limited to 1 MB/s.
+#[track_caller]
+fn with_limited_worker(scenario: &str) -> Duration {
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let server = Traffic::start(&lab.client, scenario);
+    server.says("ready");
+    let &[worker] = server.process().children().as_slice() else {
+        panic!("{scenario} has one worker");
+    };
+    let _limit = Limit::start(&program, &format!("{worker} --down 1MB --up 1MB"));
+    let started = Instant::now();
+    let far = Traffic::start(&lab.server, "connect_to 8000 1 2000000");
+    far.says("far");
+    started.elapsed()
+}
+
+#[test]
+fn a_connection_that_a_limited_process_is_given_or_accepts_is_held() {
+    for scenario in ["pass_over 8000", "prefork 8000 1 1 shared"] {
+        let took = with_limited_worker(scenario);
+        println!("{scenario}, 2 MB each way at 1 MB/s: {took:?}");
+        // Less a burst of a quarter of a second in each direction.
+        assert!(took > Duration::from_millis(3_200), "{scenario}: {took:?}");
+        assert!(took < Duration::from_secs(7), "{scenario}: {took:?}");
+    }
+    assert_nothing_left();
+}
+
+#[test]
+fn a_child_that_is_forked_and_sends_at_once_is_held_with_its_parent() {
+    let lab = Lab::new();
+    let _server = far_side(&lab);
+    let program = Chadthrottle::new();
+    let mut parent = Traffic::start(&lab.client, "fork_and_send 2000000");
+    let _limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
+    let started = Instant::now();
+    parent.go_on();
+    parent.says("done");
+    let took = started.elapsed();
+    println!("2 MB at 1 MB/s by a child that sends at once: {took:?}");
+    assert!(took > Duration::from_millis(1_600), "{took:?}");
+    assert_nothing_left();
+}
+
+/// A transfer of 10 MB/s by a process that begins after the limit on `target`, 1 MB/s. It must be
+/// held from 300 ms on: 100 ms to be found, and one to three of what was on its way.
+#[track_caller]
+fn later_process_is_held(target: &str, client: &mut Command) {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let limit = Limit::start(&program, &format!("{target} --down 1MB"));
+    // Long enough that it is not one of the first looks.
+    std::thread::sleep(Duration::from_millis(700));
+    let output = client
+        .env("NAMESPACE", &lab.client)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("starting a client");
+    let report = Report::parse(&String::from_utf8_lossy(&output.stdout), target);
+    let intervals = report.intervals();
+    let before: f64 = intervals
+        .iter()
+        .filter(|(start, _)| *start < 0.29)
+        .map(|(_, rate)| rate * 0.1)
+        .sum();
+    let held: Vec<f64> = intervals
+        .iter()
+        .filter(|(start, _)| *start >= 0.29)
+        .map(|(_, rate)| *rate)
+        .collect();
+    let mean = held.iter().sum::<f64>() / held.len() as f64;
+    println!(
+        "{target}: {before:.0} bytes in the first 0.3 s, then {:.3} of the limit",
+        mean / MB
+    );
+    assert!(
+        mean < 1.3 * MB,
+        "{target}: {mean} bytes a second: {intervals:?}"
+    );
+    limit.says("limited: ");
+    limit.says("(ct-fetch)");
+}
+
+/// A shell command with `$FETCH`, an iperf3 called ct-fetch that downloads 10 MB/s for 3 s.
+fn client(script: &str) -> (tempfile::TempDir, Command) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("others may look into it");
+    let which = Command::new("sh")
+        .args(["-c", "command -v iperf3"])
+        .output();
+    let iperf3 = String::from_utf8(which.expect("sh").stdout).expect("a path");
+    let program = directory.path().join("ct-fetch");
+    std::fs::copy(iperf3.trim_end(), &program).expect("a copy of iperf3");
+    let fetch = format!(
+        "{} -J -c {SERVER_V4} -p 5201 -t 3 -i 0.1 -R -b 80M",
+        program.display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script.replace("$FETCH", &fetch)]);
+    (directory, command)
+}
+
+#[test]
+fn processes_of_a_name_that_start_later_are_held_and_named() {
+    let (_directory, mut client) = client("exec ip netns exec $NAMESPACE $FETCH");
+    later_process_is_held("name:ct-f*", &mut client);
+    assert_nothing_left();
+}
+
+#[test]
+fn processes_that_become_an_executable_later_are_held_and_named() {
+    // By the time of exec it is no news to the table.
+    let script = "sleep 1; exec ip netns exec $NAMESPACE $FETCH";
+    let (directory, mut client) = client(script);
+    let target = format!("exe:{}/*", directory.path().display());
+    later_process_is_held(&target, &mut client);
+    assert_nothing_left();
+}
+
+#[test]
+fn processes_of_a_user_that_start_later_are_held_and_named() {
+    let script = "exec ip netns exec $NAMESPACE setpriv --reuid 1 --clear-groups $FETCH";
+    let (_directory, mut client) = client(script);
+    later_process_is_held("user:1", &mut client);
+    assert_nothing_left();
+}
+
+#[test]
+fn processes_that_move_into_a_cgroup_later_are_held_and_named() {
+    let cgroup = Cgroup::new("limited");
+    // It moves when it has been running for a while, and not because of an exec.
+    let script = format!(
+        "$FETCH & sleep 1; echo $! > {}/cgroup.procs; wait",
+        cgroup.0
+    );
+    // Held from its second second on: then the interval of 0.3 s begins.
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let name = cgroup.0.rsplit('/').next().expect("a name");
+    let limit = Limit::start(&program, &format!("cgroup:/{name} --down 1MB"));
+    let (_directory, mut client) =
+        client(&script.replace("$FETCH", &format!("ip netns exec {} $FETCH", lab.client)));
+    let output = client.output().expect("starting a client");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let intervals = Report::parse(&text, "in a cgroup").intervals();
+    let mean = |from: f64, to: f64| {
+        let within: Vec<f64> = intervals
+            .iter()
+            .filter(|(start, _)| (from..to).contains(start))
+            .map(|(_, rate)| rate / MB)
+            .collect();
+        within.iter().sum::<f64>() / within.len() as f64
+    };
+    let (before, after) = (mean(0.2, 0.8), mean(1.35, 3.0));
+    println!("cgroup: {before:.2} MB/s before it moved, then {after:.3} of the limit");
+    assert!(before > 5.0 && after < 1.3, "{intervals:?}");
+    limit.says("(ct-fetch)");
+    drop(limit);
+    assert_nothing_left();
+}
