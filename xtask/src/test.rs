@@ -15,9 +15,10 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 10] = [
+const TOOLS: [(&str, &str); 11] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
+    ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("pgrep", "procps"),

@@ -169,7 +169,13 @@ impl Engine {
             }
             internet += 1;
             if self.is_up_for_grabs(key, *socket, &duplicate) {
-                let Owner { slot, generation } = self.slots.ensure(&mut self.throttle.maps, key)?;
+                let Owner { slot, generation } =
+                    match self.slots.ensure(&mut self.throttle.maps, key) {
+                        Ok(owner) => owner,
+                        // Its sockets stay unattributed, and the next sample says so.
+                        Err(Error::TooManyProcesses(_)) => break,
+                        Err(error) => return Err(error),
+                    };
                 self.throttle
                     .maps
                     .owners

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chadthrottle_common::abi::{Meter, ProcessSlot, Totals};
+use chadthrottle_common::abi::{MAX_PROCESSES, Meter, ProcessSlot, Totals};
 
 use super::{BothWays, Engine, ProcessSample, Snapshot, Traffic};
 use crate::{
@@ -85,8 +85,8 @@ impl Engine {
         self.collect_garbage();
         if totals.slots_exhausted > self.sampling.slots_exhausted {
             warnings.push(format!(
-                "{} sockets belong to processes that could not be noted: all slots are in use",
-                totals.slots_exhausted
+                "all {MAX_PROCESSES} slots are in use: what processes beyond them carry is counted \
+                 as unattributed, and not limited"
             ));
         }
         self.sampling.slots_exhausted = totals.slots_exhausted;

@@ -123,13 +123,14 @@ fn a_child_that_is_forked_and_sends_at_once_is_held_with_its_parent() {
     let _server = far_side(&lab);
     let program = Chadthrottle::new();
     let mut parent = Traffic::start(&lab.client, "fork_and_send 2000000");
-    let _limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
+    let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
     let started = Instant::now();
     parent.go_on();
     parent.says("done");
     let took = started.elapsed();
     println!("2 MB at 1 MB/s by a child that sends at once: {took:?}");
     assert!(took > Duration::from_millis(1_600), "{took:?}");
+    drop(limit);
     assert_nothing_left();
 }
 

@@ -29,7 +29,9 @@ impl Lab {
         ip(&format!("netns add {client}"));
         ip(&format!("netns add {server}"));
         ip(&format!(
-            "link add v0 netns {client} type veth peer name v0 netns {server}"
+            "link add v0 netns {client} address {} type veth peer name v0 netns {server} address {}",
+            mac(1),
+            mac(2)
         ));
         for (host, number) in [(client, 1), (server, 2)] {
             ip(&format!("-n {host} addr add 198.18.0.{number}/24 dev v0"));
@@ -38,6 +40,12 @@ impl Lab {
             ));
             ip(&format!("-n {host} link set v0 up"));
             ip(&format!("-n {host} link set lo up"));
+            // Known from the start, since the first search for a neighbour takes a second.
+            let other = 3 - number;
+            ip(&format!(
+                "-n {host} neigh add fd00:c7::{other} lladdr {} dev v0 nud permanent",
+                mac(other)
+            ));
         }
         lab
     }
@@ -60,6 +68,10 @@ impl Drop for Lab {
                 .status();
         }
     }
+}
+
+fn mac(host: u32) -> String {
+    format!("02:00:00:c7:00:0{host}")
 }
 
 #[track_caller]
