@@ -76,8 +76,6 @@ pub struct Meter {
     /// IP bytes that passed, loopback aside, as on the wire: the segments of an aggregate count
     /// with a header each.
     pub bytes: Shared,
-    /// Packets (or aggregates) that passed, loopback aside.
-    pub packets: Shared,
     /// IP bytes refused.
     pub dropped_bytes: Shared,
     /// Packets (or aggregates) refused.
@@ -94,6 +92,9 @@ pub struct Meter {
 pub struct Identity {
     /// Thread-group id in the initial PID namespace; 0: the slot is free.
     pub tgid: Shared,
+    /// As in the meters, for those who must not touch their cache lines, which every packet
+    /// writes.
+    pub generation: Shared,
     /// 1: children get a slot with the same rules at fork.
     pub inherit: Shared,
     /// When the process started, in [`TICK_NS`] since boot; 0: this kernel does not tell.

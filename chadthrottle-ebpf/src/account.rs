@@ -130,7 +130,6 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
         meter.loopback_packets.add(1);
     } else {
         meter.bytes.add(wire);
-        meter.packets.add(1);
     }
     Verdict::Pass
 }

@@ -90,7 +90,7 @@ pub fn socket_used(sk: *mut c_void, result: i32) {
     if let Some(owner) = sys::owner_of_sock(sk)
         && let Some(slot) = SLOTS.get(owner.slot)
         && slot.identity.tgid.get() == u64::from(tgid)
-        && slot.ingress.generation.get() == u64::from(owner.generation)
+        && slot.identity.generation.get() == u64::from(owner.generation)
     {
         return;
     }
@@ -181,7 +181,7 @@ fn claim_slot(process: &Process) -> Option<Owner> {
     let slot = SLOTS.get(index)?;
     let owner = Owner {
         slot: index,
-        generation: slot.ingress.generation.get() as u32,
+        generation: slot.identity.generation.get() as u32,
     };
     slot.identity.inherit.set(0);
     slot.identity.start_ticks.set(process.start_ticks);

@@ -1,5 +1,6 @@
 //! `cargo xtask`: build the kernel programs, run the program, test everything.
 
+mod bench;
 mod build_ebpf;
 mod object_file;
 mod packages;
@@ -44,6 +45,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Measure what it costs and how well it holds, and write it to docs/benchmarks.md
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -73,6 +79,7 @@ fn carry_out() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Run { arguments } => run::run(&arguments),
+        Command::Bench { bench } => bench::bench(&bench),
         Command::Test => test::test(),
     }
 }

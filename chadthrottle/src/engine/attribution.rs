@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chadthrottle_common::abi::{Owner, names};
+use chadthrottle_common::abi::Owner;
 
 use super::{
     Engine,
@@ -176,14 +176,12 @@ impl Engine {
                         Err(Error::TooManyProcesses(_)) => break,
                         Err(error) => return Err(error),
                     };
-                self.throttle
-                    .maps
-                    .owners
-                    .insert(&duplicate, [slot, generation], BPF_ANY)
-                    .map_err(|source| Error::Map {
-                        map: names::OWNERS,
-                        source,
-                    })?;
+                let owners = &mut self.throttle.maps.owners;
+                if let Err(error) = owners.insert(&duplicate, [slot, generation], BPF_ANY) {
+                    // EAGAIN: the kernel notes who uses it in this very moment. Any other is
+                    // noted at its next use, or the next look.
+                    log::info!("a socket of process {} is not noted: {error:?}", key.pid);
+                }
             }
         }
         self.attribution.sockets.insert(key, internet);

@@ -24,6 +24,7 @@ use crate::{
     backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
     error::Error,
     process::{ProcessKey, ProcessReader, Reread},
+    sys::memory,
 };
 use attribution::Attribution;
 use limits::Limits;
@@ -82,6 +83,7 @@ impl Engine {
         }
         let processes: Vec<ProcessKey> = engine.processes.iter().map(|info| info.key).collect();
         engine.note_all_sockets(&processes)?;
+        memory::release_free_heap();
         Ok(engine)
     }
 

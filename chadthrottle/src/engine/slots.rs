@@ -108,12 +108,12 @@ impl Slots {
         let Some(slot) = maps.slots.get(index as usize) else {
             return;
         };
+        slot.identity.generation.add(1);
         for meter in [&slot.ingress, &slot.egress] {
             meter.generation.add(1);
             meter.rule.set(0);
             for counter in [
                 &meter.bytes,
-                &meter.packets,
                 &meter.dropped_bytes,
                 &meter.dropped_packets,
                 &meter.loopback_bytes,
@@ -165,7 +165,7 @@ pub fn owner_of(maps: &Maps, slot: u32) -> Owner {
     let generation = maps
         .slots
         .get(slot as usize)
-        .map_or(0, |slot| slot.ingress.generation.get());
+        .map_or(0, |slot| slot.identity.generation.get());
     Owner {
         slot,
         generation: generation as u32,

@@ -5,6 +5,17 @@ use std::ptr::NonNull;
 use nix::sys::mman::{MmapAdvise, madvise};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
+/// Gives the heap's free pages back to the system: what was needed for a moment only, as the
+/// kernel's type information is, else stays with us for good.
+pub fn release_free_heap() {
+    // Other C libraries do it by themselves, or cannot.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointers and touches only pages that are free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Lets go of the pages of programs and libraries that are mapped into this process and have
 /// never been changed; the kernel reads back those that are needed again. For a process that is
 /// to wait for long, nearly all of them.

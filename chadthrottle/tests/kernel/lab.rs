@@ -13,7 +13,8 @@ pub struct Lab {
     pub server: String,
 }
 
-/// Addresses of the server, from the blocks for benchmarks (RFC 2544) and unique local ones.
+/// Addresses of both, from the blocks for benchmarks (RFC 2544) and unique local ones.
+pub const CLIENT_V4: &str = "198.18.0.1";
 pub const SERVER_V4: &str = "198.18.0.2";
 pub const SERVER_V6: &str = "fd00:c7::2";
 
@@ -33,8 +34,8 @@ impl Lab {
             mac(1),
             mac(2)
         ));
-        for (host, number) in [(client, 1), (server, 2)] {
-            ip(&format!("-n {host} addr add 198.18.0.{number}/24 dev v0"));
+        for (host, number, address) in [(client, 1, CLIENT_V4), (server, 2, SERVER_V4)] {
+            ip(&format!("-n {host} addr add {address}/24 dev v0"));
             ip(&format!(
                 "-n {host} addr add fd00:c7::{number}/64 dev v0 nodad"
             ));

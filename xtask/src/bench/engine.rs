@@ -1,0 +1,83 @@
+//! The release binary as users run it, with a state directory of its own.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+use crate::shell::root;
+
+/// A running engine, ended with SIGTERM and waited for.
+pub struct Engine {
+    child: Child,
+    _state: TempDir,
+}
+
+impl Engine {
+    fn command(state: &TempDir, arguments: &[&str]) -> Command {
+        let mut command = Command::new(root().join("target/release/chadthrottle"));
+        command.arg("--state-dir").arg(state.path()).args(arguments);
+        command
+    }
+
+    /// `list`, which counts and limits nobody, once it has printed its first line.
+    pub fn counting(interval: &str) -> anyhow::Result<Self> {
+        let state = tempfile::tempdir()?;
+        let mut command = Self::command(&state, &["list", "--json", "--interval", interval]);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("its output")?;
+        let mut lines = BufReader::new(output);
+        let engine = Self {
+            child,
+            _state: state,
+        };
+        let mut line = String::new();
+        lines.read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("chadthrottle list has ended");
+        }
+        // Read on, or it would wait for us.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Ok(engine)
+    }
+
+    /// `limit` on these processes, at a rate that nothing reaches: all is done but dropping.
+    pub fn limiting(pids: &[u32]) -> anyhow::Result<Self> {
+        let state = tempfile::tempdir()?;
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        let mut arguments = vec!["limit"];
+        arguments.extend(pids.iter().map(String::as_str));
+        arguments.extend(["--down", "900GB/s", "--up", "900GB/s"]);
+        let mut command = Self::command(&state, &arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let errors = child.stderr.take().context("its standard error")?;
+        let mut lines = BufReader::new(errors);
+        let engine = Self {
+            child,
+            _state: state,
+        };
+        let mut said = String::new();
+        while !said.contains("until Ctrl-C") {
+            if lines.read_line(&mut said)? == 0 {
+                bail!("chadthrottle limit has ended: {said}");
+            }
+        }
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Ok(engine)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.child.wait();
+    }
+}

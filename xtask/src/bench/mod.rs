@@ -1,0 +1,68 @@
+//! `bench`: what it costs and how well it holds, measured between two network namespaces.
+//!
+//! Everything is measured from outside, on the release binary as users run it. Figures of one
+//! table are of one run, and alternatives are measured in turn, since machines are noisy.
+
+mod bpf;
+mod engine;
+mod load;
+mod overhead;
+mod packets;
+mod report;
+mod throughput;
+mod userspace;
+
+#[path = "../../../chadthrottle/tests/kernel/lab.rs"]
+#[expect(dead_code, reason = "the kernel tests use more of it")]
+mod lab;
+
+use clap::Subcommand;
+
+use crate::shell::{as_root, cargo, is_root, run};
+
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Nanoseconds a packet, throughput with and without, and the engine's own needs
+    Overhead {
+        /// Shorter runs, for trying it out; docs/benchmarks.md is left alone
+        #[arg(long)]
+        quick: bool,
+        /// One table only; docs/benchmarks.md is left alone
+        #[arg(long, value_enum)]
+        only: Option<overhead::Part>,
+    },
+    /// A part of a load, started by the benchmarks themselves
+    #[command(hide = true)]
+    Load {
+        #[command(subcommand)]
+        part: load::Part,
+    },
+}
+
+/// Runs one benchmark, as root.
+pub fn bench(bench: &Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Load { part } => load::carry(part),
+        Bench::Overhead { quick, only } => {
+            if !is_root() {
+                let mut again = as_root(std::env::current_exe()?)?;
+                return run(again.args(std::env::args_os().skip(1)));
+            }
+            run(cargo().args([
+                "build",
+                "--release",
+                "--locked",
+                "--package",
+                "chadthrottle",
+                "--quiet",
+            ]))?;
+            overhead::measure(*quick, *only)
+        }
+    }
+}
+
+/// The one in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,43 @@
+//! What it costs: the packets of the machine, and the machine itself.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+
+use super::{
+    packets,
+    report::{self, Table},
+    throughput, userspace,
+};
+
+/// One of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    TestRun,
+    Packets,
+    Throughput,
+    Userspace,
+}
+
+type Measure = fn(bool) -> anyhow::Result<Table>;
+
+pub fn measure(quick: bool, only: Option<Part>) -> anyhow::Result<()> {
+    let parts: [(Part, Measure); 4] = [
+        (Part::TestRun, packets::without_a_socket),
+        (Part::Packets, packets::under_load),
+        (Part::Throughput, throughput::with_and_without),
+        (Part::Userspace, userspace::beside_the_peers),
+    ];
+    let mut text = format!("{}\n\n", report::machine());
+    for (part, measure) in parts {
+        if only.is_none_or(|only| only == part) {
+            let table = measure(quick)?.markdown();
+            println!("{table}");
+            let _ = writeln!(text, "{table}");
+        }
+    }
+    if quick || only.is_some() {
+        return Ok(());
+    }
+    report::write_section("overhead", &text)
+}

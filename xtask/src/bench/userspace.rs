@@ -1,0 +1,132 @@
+//! What the engine itself needs, with a thousand processes and twenty thousand sockets.
+
+use std::{
+    fs,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+
+use super::{
+    engine::Engine,
+    lab::{Lab, SERVER_V4},
+    load::{Ended, Running},
+    median,
+    report::Table,
+    throughput::iperf3_server,
+};
+use crate::shell::find;
+
+/// /proc/PID/stat counts processor time in 1/100 s (`USER_HZ`).
+const TICKS_A_SECOND: f64 = 100.0;
+
+pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
+    let (processes, seconds) = if quick { (100, 5) } else { (1_000, 20) };
+    let lab = Lab::new();
+    let _server = iperf3_server(&lab)?;
+    let idle = (0..processes)
+        .map(|_| Running::start(&lab.client, "idle 20"))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    // 100 Mbit/s for as long as it takes.
+    let _load = Ended(
+        Lab::command(&lab.client, "iperf3")
+            .args([
+                "-c", SERVER_V4, "-p", "5201", "-b", "100M", "-R", "-t", "600",
+            ])
+            .stdout(Stdio::null())
+            .spawn()
+            .context("iperf3")?,
+    );
+    sleep(Duration::from_secs(1));
+    let mut table = Table::new(
+        &format!(
+            "{processes} processes, {} sockets, one download of 100 Mbit/s, one sample a second",
+            processes * 20
+        ),
+        &[
+            "program",
+            "start to first sample",
+            "of one core",
+            "resident",
+        ],
+    );
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        let started = Instant::now();
+        // The first line is the second sample: the first has no rates yet.
+        drop(Engine::counting("10ms")?);
+        starts.push(started.elapsed().as_secs_f64() - 0.010);
+    }
+    let engine = Engine::counting("1s")?;
+    let (cpu, memory) = needs(engine.pid(), seconds)?;
+    drop(engine);
+    table.row([
+        "chadthrottle list".to_owned(),
+        format!("{:.2} s, detached again included", median(starts)),
+        format!("{:.2} %", cpu * 100.0),
+        format!("{:.0} MB", memory / 1e6),
+    ]);
+    for (peer, arguments) in [
+        ("nethogs", "-t -d 1 v0"),
+        ("bandwhich", "--raw --interface v0 --no-resolve"),
+    ] {
+        let Some(program) = find(peer) else {
+            table.row([
+                peer.to_owned(),
+                "not installed".into(),
+                "-".into(),
+                "-".into(),
+            ]);
+            continue;
+        };
+        let child = Lab::command(&lab.client, &program.display().to_string())
+            .args(arguments.split(' '))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let child = Ended(child);
+        let (cpu, memory) = needs(child.0.id(), seconds)?;
+        table.row([
+            format!("{peer} {arguments}"),
+            "-".to_owned(),
+            format!("{:.2} %", cpu * 100.0),
+            format!("{:.0} MB", memory / 1e6),
+        ]);
+    }
+    drop(idle);
+    Ok(table)
+}
+
+/// The part of a core that a process takes over so many seconds, and its resident bytes then.
+fn needs(pid: u32, seconds: u64) -> anyhow::Result<(f64, f64)> {
+    sleep(Duration::from_secs(3));
+    let began = Instant::now();
+    let before = processor_time(pid)?;
+    sleep(Duration::from_secs(seconds));
+    let used = processor_time(pid)? - before;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .context("VmRSS")?;
+    Ok((used / began.elapsed().as_secs_f64(), resident * 1024.0))
+}
+
+/// Seconds, user and system, of all its threads.
+fn processor_time(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} has ended"))?;
+    // Behind the name, which may hold anything: fields 14 and 15 of all.
+    let fields = stat.rsplit_once(')').context("a stat line")?.1;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = |field: usize| {
+        fields
+            .get(field)
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+    };
+    let (user, system) = (ticks(11), ticks(12));
+    Ok((user.context("utime")? + system.context("stime")?) / TICKS_A_SECOND)
+}
