@@ -23,9 +23,9 @@ use crate::{
     sys::socket,
 };
 
-/// How many processes and sockets the regular look may touch in one sample, which keeps it near a
+/// How many processes and sockets the regular look may touch in one sample, which keeps it under a
 /// millisecond. It counts sockets and finds those that nobody has used yet …
-const BUDGET: usize = 256;
+const BUDGET: usize = 64;
 /// … and where it must find those that have changed hands too, it may take longer.
 const BUDGET_OF_SEARCHING: usize = 1_024;
 

@@ -65,10 +65,11 @@ impl Engine {
     /// What the kernel refused; nothing is attached then.
     pub fn start(config: &Config) -> Result<Self, Error> {
         let throttle = ThrottleManager::start(&config.throttle)?;
+        let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
+            .map_err(|error| Error::io("starting a thread to read processes", error))?;
         let mut engine = Self {
             throttle,
-            processes: ProcessReader::new(&config.proc_root)
-                .map_err(|error| Error::io("starting a thread to read processes", error))?,
+            processes,
             cgroup2: config.cgroup2.clone(),
             slots: Slots::default(),
             limits: Limits::default(),

@@ -28,15 +28,16 @@ pub struct ProcessReader {
 
 impl ProcessReader {
     /// Starts the thread, which reads `root`, `/proc` but in tests. It ends when this is dropped
-    /// and its read, should one hang, has come back.
+    /// and its read, should one hang, has come back. `exec_is_told`: a refresh names the processes
+    /// that have called exec.
     ///
     /// # Errors
     /// Where the thread cannot be started.
-    pub fn new(root: impl Into<PathBuf>) -> io::Result<Self> {
+    pub fn new(root: impl Into<PathBuf>, exec_is_told: bool) -> io::Result<Self> {
         let root = root.into();
         let (requests, work) = channel::<Reread>();
         let (results, answers) = channel();
-        let mut table = ProcessTable::new(&root);
+        let mut table = ProcessTable::new(&root, exec_is_told);
         std::thread::Builder::new()
             .name("proc-reader".to_owned())
             .spawn(move || {
@@ -143,7 +144,7 @@ mod tests {
     fn the_view_follows_what_starts_changes_and_ends() {
         let root = tempfile::tempdir().unwrap();
         write_process(root.path(), 5, "sh", 1, 0, 100);
-        let mut reader = ProcessReader::new(root.path()).unwrap();
+        let mut reader = ProcessReader::new(root.path(), true).unwrap();
         let changes = reader.refresh(Reread::InTurn, PATIENCE).unwrap();
         assert_eq!(changes.started.len(), 1);
         write_process(root.path(), 5, "wget", 1, 0, 100);
@@ -171,7 +172,7 @@ mod tests {
         fs::remove_file(&stat).unwrap();
         mkfifo(&stat, Mode::S_IRWXU).unwrap();
 
-        let mut reader = ProcessReader::new(root.path()).unwrap();
+        let mut reader = ProcessReader::new(root.path(), true).unwrap();
         for _ in 0..3 {
             let asked = Instant::now();
             let error = reader

@@ -38,6 +38,7 @@ pub struct ProcessTable {
     users: UserNames,
     entries: BTreeMap<u32, Entry>,
     refreshes: u32,
+    reread_every: u32,
 }
 
 #[derive(Debug)]
@@ -94,18 +95,26 @@ impl Reread {
 
 /// A process is read again in each of its first samples, since most call exec at once …
 const EARLY_READS: u32 = 3;
-/// … and then in one of that many.
+/// … and then in one of that many …
 const REREAD_EVERY: u32 = 16;
+/// … or, where exec is told, of that many: only what changes without exec is left to find.
+const REREAD_EVERY_IF_TOLD: u32 = 64;
 
 impl ProcessTable {
-    /// An empty table over `root`, which is `/proc` but in tests.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    /// An empty table over `root`, which is `/proc` but in tests. `exec_is_told`: a refresh names
+    /// the processes that have called exec.
+    pub fn new(root: impl Into<PathBuf>, exec_is_told: bool) -> Self {
         let root = root.into();
         Self {
             users: UserNames::system(),
             root,
             entries: BTreeMap::new(),
             refreshes: 0,
+            reread_every: if exec_is_told {
+                REREAD_EVERY_IF_TOLD
+            } else {
+                REREAD_EVERY
+            },
         }
     }
 
@@ -157,7 +166,7 @@ impl ProcessTable {
         let due = told
             || pid
                 .wrapping_add(self.refreshes)
-                .is_multiple_of(REREAD_EVERY);
+                .is_multiple_of(self.reread_every);
         let (old, mut reads) = match known {
             None => (None, 0),
             Some(known) if known.info.is_none() => return Some(known),
@@ -246,7 +255,7 @@ mod tests {
         write(root.path(), 6, "kworker", 2, 0x0020_0000, 1);
         fs::create_dir(root.path().join("7")).unwrap(); // gone before its stat was read
         fs::write(root.path().join("uptime"), "1 1").unwrap();
-        let mut table = ProcessTable::new(root.path());
+        let mut table = ProcessTable::new(root.path(), true);
         let changes = table.refresh(&Reread::InTurn).unwrap();
         assert_eq!(names(&changes.started), ["a) S 1 (b \u{1b}[31m\n"]);
         let process = &changes.started[0];
@@ -259,7 +268,7 @@ mod tests {
     fn a_process_that_takes_over_an_id_is_a_new_one() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 5, "first", 1, 0, 100);
-        let mut table = ProcessTable::new(root.path());
+        let mut table = ProcessTable::new(root.path(), true);
         table.refresh(&Reread::InTurn).unwrap();
         write(root.path(), 5, "second", 1, 0, 200);
         let changes = table.refresh(&Reread::InTurn).unwrap();
@@ -276,7 +285,7 @@ mod tests {
     fn exec_shows_the_new_name_in_the_next_sample_or_where_it_is_told() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 5, "sh", 1, 0, 100);
-        let mut table = ProcessTable::new(root.path());
+        let mut table = ProcessTable::new(root.path(), true);
         table.refresh(&Reread::InTurn).unwrap();
         write(root.path(), 5, "env", 1, 0, 100);
         let changes = table.refresh(&Reread::InTurn).unwrap();
