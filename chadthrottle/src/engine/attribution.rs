@@ -89,14 +89,15 @@ impl Engine {
         Ok(())
     }
 
-    /// The regular look: new processes first, then the others in turn, within the budget; and all
-    /// of them when traffic without an owner has grown.
+    /// The regular look: new processes first, then the others in turn, within the budget; and
+    /// where the kernel does not see who uses a socket, all of them when traffic without an owner
+    /// has grown.
     pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), Error> {
-        if self.search_is_due(unattributed) {
+        let searching = !self.throttle.sees_socket_use;
+        if searching && self.search_is_due(unattributed) {
             let processes: Vec<ProcessKey> = self.processes.iter().map(|info| info.key).collect();
             self.note_all_sockets(&processes)?;
         }
-        let searching = !self.throttle.sees_socket_use;
         if self.attribution.queue.is_empty() {
             if searching {
                 // Who has been given a socket need not have made one.

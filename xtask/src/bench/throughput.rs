@@ -17,18 +17,17 @@ use super::{
 type Load<'a> = (&'a str, (f64, &'a str), &'a dyn Fn() -> anyhow::Result<f64>);
 
 pub fn with_and_without(quick: bool) -> anyhow::Result<Table> {
-    let (pairs, seconds) = if quick { (2, 1) } else { (9, 4) };
+    let (rounds, seconds) = if quick { (2, 1) } else { (11, 1) };
     let lab = Lab::new();
     let _iperf3 = iperf3_server(&lab)?;
     let _answer = Running::start(&lab.server, "answer 7000")?;
     let mut table = Table::new(
-        "Unlimited traffic over veth, with the engine counting and without, in turn",
+        "Unlimited traffic over veth with the engine counting ÷ without, in turn",
         &[
             "load",
             "without",
-            "with",
-            "with ÷ without (median of pairs)",
-            "each pair",
+            "with ÷ without (quartiles)",
+            "without ÷ without (quartiles)",
         ],
     );
     let download = || iperf3(&lab, &format!("-t {seconds} -R"));
@@ -41,32 +40,36 @@ pub fn with_and_without(quick: bool) -> anyhow::Result<Table> {
     ];
     for (name, (unit, unit_name), load) in loads {
         load()?; // warms up
-        let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for pair in 0..pairs {
-            let mut free = 0.0;
-            if pair % 2 == 0 {
-                free = load()?;
-            }
+        let (mut free, mut counted, mut control) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            // Without, with, with, without: a drift of the machine falls out. And the same with
+            // no engine at all shows what is left of noise.
+            let first = load()?;
             let engine = Engine::counting("1s")?;
-            let counted = load()?;
+            let with = [load()?, load()?];
             drop(engine);
-            if pair % 2 != 0 {
-                free = load()?;
-            }
-            without.push(free);
-            with.push(counted);
-            ratios.push(counted / free);
+            let second = load()?;
+            counted.push((with[0] + with[1]) / (first + second));
+            let without = [load()?, load()?];
+            let third = load()?;
+            control.push((without[0] + without[1]) / (second + third));
+            free.extend([first, second, third]);
         }
-        let each: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
         table.row([
             name.to_owned(),
-            format!("{:.2} {unit_name}", median(without) / unit),
-            format!("{:.2} {unit_name}", median(with) / unit),
-            format!("{:.3}", median(ratios)),
-            each.join(" "),
+            format!("{:.2} {unit_name}", median(free) / unit),
+            quartiles(counted),
+            quartiles(control),
         ]);
     }
     Ok(table)
+}
+
+/// The median, and in brackets where half of the values lie.
+fn quartiles(mut values: Vec<f64>) -> String {
+    values.sort_by(f64::total_cmp);
+    let at = |part: usize| values[(values.len() - 1) * part / 4];
+    format!("{:.3} ({:.3} to {:.3})", at(2), at(1), at(3))
 }
 
 pub fn iperf3_server(lab: &Lab) -> anyhow::Result<Ended> {
