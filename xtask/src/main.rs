@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod kernels;
 mod object_file;
 mod packages;
 mod run;
@@ -50,6 +51,12 @@ enum Command {
         #[command(subcommand)]
         bench: bench::Bench,
     },
+    /// Boot older kernels and check there that the committed programs load and hold
+    Kernels {
+        /// Only this one, such as 5.10
+        #[arg(long, value_name = "RELEASE")]
+        only: Option<String>,
+    },
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -80,6 +87,7 @@ fn carry_out() -> anyhow::Result<()> {
         }
         Command::Run { arguments } => run::run(&arguments),
         Command::Bench { bench } => bench::bench(&bench),
+        Command::Kernels { only } => kernels::kernels(only.as_deref()),
         Command::Test => test::test(),
     }
 }

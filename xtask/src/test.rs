@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    build_ebpf, packages,
+    build_ebpf, kernels, packages,
     shell::{as_root, cargo, find, root, run},
     toolchain,
 };
@@ -68,6 +68,7 @@ pub fn test() -> anyhow::Result<()> {
         })?;
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
+    steps.step("Linux 5.10", || kernels::kernels(Some("5.10")))?;
     steps.summary();
     Ok(())
 }

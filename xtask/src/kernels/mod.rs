@@ -1,0 +1,109 @@
+//! `kernels`: the committed kernel programs on the kernels that users have, each booted in a
+//! virtual machine with nothing but the program, busybox and a script.
+
+mod image;
+mod machine;
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    packages,
+    shell::{cargo, find, root, run},
+};
+
+/// Kernels by release, and the Debian suite whose archive has them.
+const KERNELS: [(&str, &str); 2] = [("5.10", "bullseye"), ("6.1", "bookworm")];
+
+/// A tool, and the package that has it.
+const TOOLS: [(&str, &str); 4] = [
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("gzip", "gzip"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+];
+
+/// Emulated, since not every machine can virtualise: it takes seconds, and must end.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Boots each kernel, or one of them, and fails where any check in it does.
+pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
+    let chosen: Vec<_> = KERNELS
+        .iter()
+        .filter(|(release, _)| only.is_none_or(|only| only == *release))
+        .collect();
+    if chosen.is_empty() {
+        let known: Vec<_> = KERNELS.iter().map(|(release, _)| *release).collect();
+        bail!("no such kernel: there are {}", known.join(" and "));
+    }
+    let missing: Vec<_> = TOOLS
+        .iter()
+        .filter(|(tool, _)| find(tool).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        packages::install(&missing)?;
+    }
+    let programs = build()?;
+    for (release, suite) in chosen {
+        println!("-- Linux {release}");
+        let directory = root().join("target/kernels").join(release);
+        let kernel = image::fetch(release, suite, &directory)
+            .with_context(|| format!("getting Linux {release}"))?;
+        let console = machine::boot(&kernel, &programs, &directory, PATIENCE)?;
+        judge(&console).with_context(|| format!("on Linux {release}"))?;
+    }
+    Ok(())
+}
+
+/// Static, so that a machine needs no libraries: the program and its load.
+fn build() -> anyhow::Result<[std::path::PathBuf; 2]> {
+    let target = root().join("target/static");
+    let triple = "x86_64-unknown-linux-gnu";
+    run(cargo()
+        .args(["build", "--locked", "--quiet", "--package", "chadthrottle"])
+        .args(["--bin", "chadthrottle", "--example", "udp_load"])
+        .args(["--target", triple])
+        .env("CARGO_TARGET_DIR", &target)
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=symbols",
+        ))?;
+    let built = target.join(triple).join("debug");
+    Ok([built.join("chadthrottle"), built.join("examples/udp_load")])
+}
+
+/// Reads what the machine has said: a line for each check, and one at the end.
+fn judge(console: &str) -> anyhow::Result<()> {
+    let lines = || console.lines().map(str::trim);
+    let mut passed = 0;
+    let mut failed = Vec::new();
+    for line in lines() {
+        if let Some(check) = line.strip_prefix("PASSED ") {
+            println!("   {check}");
+            passed += 1;
+        } else if line.starts_with("FAILED ") {
+            failed.push(line.to_owned());
+        }
+    }
+    if !failed.is_empty() || passed == 0 || !lines().any(|line| line == "END OF CHECKS") {
+        bail!(
+            "{} checks passed, then: {}\n{}",
+            passed,
+            failed.join("; "),
+            tail(console)
+        );
+    }
+    Ok(())
+}
+
+fn tail(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// The script that the machine runs.
+fn init() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/init.sh"))
+}
