@@ -24,6 +24,8 @@ pub mod names {
     pub const INGRESS: &str = "chadthrottle_in";
     /// `cgroup_skb/egress`: counts and polices what is sent.
     pub const EGRESS: &str = "chadthrottle_eg";
+    /// `cgroup_skb/ingress`, never attached: the policer by itself, for the self-test.
+    pub const SELF_TEST: &str = "chadthrottle_st";
     /// `cgroup/sock_create`: notes who made a socket.
     pub const SOCK_CREATE: &str = "chadthrottle_sc";
     /// `raw_tracepoint/sched_process_fork`: hands a rule down to children.

@@ -46,6 +46,8 @@ pub const fn ns_per_byte(rate: u64) -> u64 {
 pub enum Verdict {
     /// Within the limit.
     Pass,
+    /// Over the limit, but not for long yet: it may pass where the sender is told, or will notice.
+    Congested,
     /// Over the limit.
     Drop,
 }
@@ -68,12 +70,16 @@ impl Bucket {
     /// Whether a packet at `now` (nanoseconds, monotonic) is within the limit.
     ///
     /// The length plays no part: a bucket without debt admits any packet and goes into debt for
-    /// it, so that one 64 KB aggregate is not starved by a small burst.
+    /// it, so that one 64 KB aggregate is not starved by a small burst. [`Verdict::Congested`] is
+    /// a debt of no more than the burst, which bounds what may pass on it.
     #[inline(always)]
     pub fn verdict(&self, now: u64) -> Verdict {
         // `max(tat, now - burst) <= now` is `tat <= now`.
-        if self.tat_ns.get() <= now {
+        let tat = self.tat_ns.get();
+        if tat <= now {
             Verdict::Pass
+        } else if tat - now <= self.burst_ns.get() {
+            Verdict::Congested
         } else {
             Verdict::Drop
         }

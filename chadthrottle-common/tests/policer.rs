@@ -35,7 +35,7 @@ fn bucket(rate: u64) -> Bucket {
 /// One packet; gives the bytes that passed.
 fn offer(bucket: &Bucket, now: u64, len: u64) -> u64 {
     match bucket.verdict(now) {
-        Verdict::Drop => 0,
+        Verdict::Congested | Verdict::Drop => 0,
         Verdict::Pass => {
             bucket.charge(now, len);
             len
@@ -77,6 +77,36 @@ fn never_more_than_rate_times_time_and_burst_and_never_starved() {
                     passed as f64 >= least * 0.99,
                     "{rate} B/s, {len} B: {passed} of {allowed}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn where_all_that_may_be_tolerated_is_the_bound_is_one_burst_more() {
+    for rate in RATES {
+        for len in LENGTHS {
+            let bucket = bucket(rate);
+            let packet_ns = len as f64 * SECOND as f64 / rate as f64;
+            let (mut passed, mut tolerated) = (0, 0);
+            for index in 0..160_000u64 {
+                let now = SECOND + (index as f64 * packet_ns / 4.0) as u64;
+                let verdict = bucket.verdict(now);
+                if verdict == Verdict::Drop {
+                    continue;
+                }
+                bucket.charge(now, len);
+                passed += len;
+                tolerated += u64::from(verdict == Verdict::Congested);
+            }
+            let allowed = 40_000.0 * len as f64;
+            let burst = rate as f64 * BURST_NS as f64 / SECOND as f64;
+            let rounding = passed as f64 / len as f64 * rate as f64 / SECOND as f64;
+            let bound = (allowed + 2.0 * burst + len as f64) * 1.000_01 + rounding;
+            assert!(passed as f64 <= bound, "{rate} B/s, {len} B: {passed}");
+            // A packet that takes longer than the burst leaves more debt than is tolerated.
+            if packet_ns < BURST_NS as f64 / 2.0 {
+                assert!(tolerated > 0, "{rate} B/s, {len} B");
             }
         }
     }

@@ -30,8 +30,8 @@ trait Direction {
     fn meter(slot: &ProcessSlot) -> &Meter;
     fn bucket(rule: &Rule) -> &Bucket;
     fn unattributed(totals: &mut Totals) -> &mut Unattributed;
-    /// Whether a packet over the limit passes all the same.
-    fn spared(skb: *mut __sk_buff, len: u64) -> bool;
+    /// Whether a packet passes that is over the limit, but not for long yet.
+    fn tolerated(skb: *mut __sk_buff) -> bool;
 }
 
 struct Ingress;
@@ -56,8 +56,8 @@ impl Direction for Ingress {
     }
 
     #[inline(always)]
-    fn spared(_skb: *mut __sk_buff, len: u64) -> bool {
-        len <= SMALL_PACKET
+    fn tolerated(skb: *mut __sk_buff) -> bool {
+        sys::mark_congestion(skb)
     }
 }
 
@@ -82,9 +82,11 @@ impl Direction for Egress {
         &mut totals.egress
     }
 
+    /// TCP with nothing on its way would wait half a second for its probe timer.
     #[inline(always)]
-    fn spared(_skb: *mut __sk_buff, len: u64) -> bool {
-        len <= SMALL_PACKET
+    fn tolerated(skb: *mut __sk_buff) -> bool {
+        sys::tcp_packets_in_flight(skb).is_some_and(|packets| packets <= 1)
+            || sys::mark_congestion(skb)
     }
 }
 
@@ -117,13 +119,16 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     }
 
     let rule = meter.rule.get();
+    let mut verdict = Verdict::Pass;
     if rule != 0
         && let Some(rule) = RULES.get(rule as u32)
-        && police::<D>(D::bucket(rule), skb, len, loopback) == Verdict::Drop
     {
-        meter.dropped_bytes.add(wire);
-        meter.dropped_packets.add(1);
-        return Verdict::Drop;
+        verdict = police::<D>(D::bucket(rule), skb, len, loopback);
+        if verdict == Verdict::Drop {
+            meter.dropped_bytes.add(wire);
+            meter.dropped_packets.add(1);
+            return Verdict::Drop;
+        }
     }
     if loopback {
         meter.loopback_bytes.add(wire);
@@ -131,7 +136,7 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     } else {
         meter.bytes.add(wire);
     }
-    Verdict::Pass
+    verdict
 }
 
 #[inline(always)]
@@ -144,11 +149,28 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
         return Verdict::Pass;
     }
     let now = sys::now_ns();
-    if bucket.verdict(now) == Verdict::Drop && !D::spared(skb, len) {
-        return Verdict::Drop;
-    }
+    let verdict = match bucket.verdict(now) {
+        Verdict::Pass => Verdict::Pass,
+        _ if len <= SMALL_PACKET => Verdict::Pass,
+        Verdict::Congested if D::tolerated(skb) => Verdict::Congested,
+        _ => return Verdict::Drop,
+    };
     bucket.charge(now, len);
-    Verdict::Pass
+    verdict
+}
+
+/// The policer's verdict on a packet that says when it comes and how long it is.
+#[inline(always)]
+pub fn self_test(skb: *mut __sk_buff) -> Verdict {
+    let word = |offset| sys::packet_bytes::<8>(skb, offset).map(u64::from_ne_bytes);
+    let (Some(now), Some(len), Some(rule)) = (word(0), word(8), RULES.get(0)) else {
+        return Verdict::Drop;
+    };
+    let verdict = rule.ingress.verdict(now);
+    if verdict != Verdict::Drop {
+        rule.ingress.charge(now, len);
+    }
+    verdict
 }
 
 /// The packet's class of remote address, read from the header only where `scope` needs it.

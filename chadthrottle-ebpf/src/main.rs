@@ -27,18 +27,30 @@ use chadthrottle_common::policer::Verdict;
 #[cgroup_skb(ingress)]
 pub fn chadthrottle_in(ctx: SkBuffContext) -> i32 {
     match account::ingress(ctx.skb.skb) {
-        Verdict::Pass => 1,
+        Verdict::Pass | Verdict::Congested => 1,
         Verdict::Drop => 0,
     }
 }
 
 /// Packets being sent. Never 0: that gives the sender EPERM. 2 is NET_XMIT_DROP, silent for UDP
-/// and backpressure for TCP (kernel 5.3, `BPF_CGROUP_RUN_PROG_INET_EGRESS_RUN_ARRAY`).
+/// and backpressure for TCP, 3 NET_XMIT_CN, sent, and TCP slows down (kernel 5.3,
+/// `BPF_CGROUP_RUN_PROG_INET_EGRESS_RUN_ARRAY`).
 #[cgroup_skb(egress)]
 pub fn chadthrottle_eg(ctx: SkBuffContext) -> i32 {
     match account::egress(ctx.skb.skb) {
         Verdict::Pass => 1,
+        Verdict::Congested => 3,
         Verdict::Drop => 2,
+    }
+}
+
+/// The policer by itself, for the self-test: never attached, run by `BPF_PROG_TEST_RUN`. A packet
+/// is an instant and a length, the bucket is that of rule 0, which no process has.
+#[cgroup_skb(ingress)]
+pub fn chadthrottle_st(ctx: SkBuffContext) -> i32 {
+    match account::self_test(ctx.skb.skb) {
+        Verdict::Drop => 0,
+        Verdict::Pass | Verdict::Congested => 1,
     }
 }
 

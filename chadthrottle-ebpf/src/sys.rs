@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_sk_storage_get, bpf_skb_load_bytes,
+        bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
@@ -116,6 +116,34 @@ pub fn set_owner(sk: *mut c_void, mut owner: Owner) {
 pub fn packet_len(skb: *mut __sk_buff) -> u64 {
     // SAFETY: reading a context field.
     u64::from(unsafe { (*skb).len })
+}
+
+/// Sets "congestion experienced" where both ends have agreed on ECN; says whether it is set now.
+#[inline(always)]
+pub fn mark_congestion(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the helper takes the context.
+    unsafe { bpf_skb_ecn_set_ce(skb) == 1 }
+}
+
+/// Packets of the connection that are sent and not acknowledged; `None`: not TCP.
+#[inline(always)]
+pub fn tcp_packets_in_flight(skb: *mut __sk_buff) -> Option<u32> {
+    // SAFETY: the verifier knows each as a pointer or null, and null is looked for.
+    unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return None;
+        }
+        let sk = bpf_sk_fullsock(sk);
+        if sk.is_null() {
+            return None;
+        }
+        let tcp = bpf_tcp_sock(sk);
+        if tcp.is_null() {
+            return None;
+        }
+        Some((*tcp).packets_out)
+    }
 }
 
 /// Bytes of payload of each segment of an aggregate (GSO, GRO); 0: the packet is not one. Kernel

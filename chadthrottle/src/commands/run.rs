@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::describe;
 use crate::{
     cli::{Global, Run},
-    engine::Targets,
+    engine::{Carried, Targets},
     error::Error,
     lifecycle::{
         Session,
@@ -57,6 +57,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         .map_err(|error| Error::io(format!("starting {shown}"), error))?;
 
     let limit = args.limits.limit();
+    let mut limited = None;
     if args.limits.is_some() {
         let key = key_of("/proc".as_ref(), held.pid())
             .ok_or_else(|| Error::NoTarget(format!("process {} has ended", held.pid())))?;
@@ -65,7 +66,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             children: true,
             ..Targets::default()
         };
-        session.engine.set_limit(targets, limit).await?;
+        limited = Some(session.engine.set_limit(targets, limit).await?);
         crate::text::say(format_args!(
             "{shown} ({}): {}",
             held.pid(),
@@ -76,6 +77,17 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         Ok(child) => exit_code(wait(child, &mut signals).await?),
         Err(error) => refused(&program, &error),
     };
+    if let Some(id) = limited
+        && let Ok(Carried { passed, dropped }) = session.engine.carried(id).await
+    {
+        log::info!(
+            "carried: down {} dropped {}, up {} dropped {}",
+            passed.down_bytes,
+            dropped.down_bytes,
+            passed.up_bytes,
+            dropped.up_bytes
+        );
+    }
     let clean = session.stop();
     Ok(if clean { code } else { code.max(1) })
 }

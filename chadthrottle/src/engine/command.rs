@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::snapshot::{Limit, LimitId};
+use super::snapshot::{Carried, Limit, LimitId};
 use crate::{
     error::Error,
     process::{ProcessKey, Selector},
@@ -39,6 +39,13 @@ pub enum Command {
         limit: Limit,
         /// Whether it was there.
         answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Asks what a limit's members have carried.
+    Carried {
+        /// Which.
+        id: LimitId,
+        /// The sums.
+        answer: oneshot::Sender<Result<Carried, Error>>,
     },
     /// Removes a limit from all its members.
     RemoveLimit {

@@ -7,18 +7,21 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{Command, Config, Engine, EngineInfo, Limit, LimitId, Snapshot, Targets};
+use super::{Carried, Command, Config, Engine, EngineInfo, Limit, LimitId, Snapshot, Targets};
 use crate::{backends::throttle::ThrottleError, error::Error};
 
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many samples are kept for who does not take them.
+const SNAPSHOTS_KEPT: usize = 4;
 
 /// A running engine. Dropping the handle stops it, which detaches everything.
 #[derive(Debug)]
 pub struct Handle {
     info: EngineInfo,
     commands: Option<mpsc::UnboundedSender<Command>>,
-    snapshots: mpsc::UnboundedReceiver<Arc<Snapshot>>,
+    snapshots: mpsc::Receiver<Arc<Snapshot>>,
     thread: Option<JoinHandle<Vec<ThrottleError>>>,
 }
 
@@ -30,7 +33,7 @@ impl Handle {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let (ready, started) = oneshot::channel();
         let (commands, command_receiver) = mpsc::unbounded_channel();
-        let (snapshot_sender, snapshots) = mpsc::unbounded_channel();
+        let (snapshot_sender, snapshots) = mpsc::channel(SNAPSHOTS_KEPT);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || run(&config, ready, command_receiver, &snapshot_sender))
@@ -74,6 +77,14 @@ impl Handle {
     pub async fn change_limit(&self, id: LimitId, limit: Limit) -> Result<(), Error> {
         self.ask(|answer| Command::ChangeLimit { id, limit, answer })
             .await
+    }
+
+    /// What a limit's members have carried so far.
+    ///
+    /// # Errors
+    /// [`Error::NoLimit`] where it is not set any more.
+    pub async fn carried(&self, id: LimitId) -> Result<Carried, Error> {
+        self.ask(|answer| Command::Carried { id, answer }).await
     }
 
     /// Removes a limit.
@@ -127,7 +138,7 @@ fn run(
     config: &Config,
     ready: oneshot::Sender<Result<EngineInfo, Error>>,
     commands: mpsc::UnboundedReceiver<Command>,
-    snapshots: &mpsc::UnboundedSender<Arc<Snapshot>>,
+    snapshots: &mpsc::Sender<Arc<Snapshot>>,
 ) -> Vec<ThrottleError> {
     let started = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -152,7 +163,7 @@ async fn serve(
     engine: &mut Engine,
     interval: Duration,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    snapshots: &mpsc::UnboundedSender<Arc<Snapshot>>,
+    snapshots: &mpsc::Sender<Arc<Snapshot>>,
 ) {
     // The first sample at once, so that a screen has something to show; it has no rates yet.
     let mut samples = interval_at(Instant::now(), interval);
@@ -166,8 +177,9 @@ async fn serve(
                 None => return,
             },
             _ = samples.tick() => {
-                // Nobody listening is no reason to stop: limits hold until the handle goes.
-                let _ = snapshots.send(Arc::new(engine.sample()));
+                // Nobody listening is no reason to stop: limits hold until the handle goes. And
+                // who does not keep up misses samples, rather than have them pile up.
+                let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
         }

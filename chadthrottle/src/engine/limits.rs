@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chadthrottle_common::abi::{MAX_RULES, Rule};
+use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
 
-use super::{Engine, Limit, LimitId, Targets};
+use super::{Carried, Engine, Limit, LimitId, Targets};
 use crate::{
     error::Error,
     process::{ProcessKey, Selector, processes_in},
@@ -33,6 +33,17 @@ struct Active {
     targets: Targets,
     /// Where two limits claim a process, the later one has it.
     serial: u64,
+    /// By members whose slots have been given back.
+    carried: Carried,
+}
+
+impl Carried {
+    fn add(&mut self, slot: &ProcessSlot) {
+        self.passed.down_bytes += slot.ingress.bytes.get();
+        self.passed.up_bytes += slot.egress.bytes.get();
+        self.dropped.down_bytes += slot.ingress.dropped_bytes.get();
+        self.dropped.up_bytes += slot.egress.dropped_bytes.get();
+    }
 }
 
 impl Limits {
@@ -91,6 +102,7 @@ impl Engine {
                 limit,
                 targets,
                 serial,
+                carried: Carried::default(),
             },
         );
         if let Err(error) = self.enroll(rule) {
@@ -106,6 +118,29 @@ impl Engine {
         active.limit = limit;
         self.configure(id.0, limit);
         Ok(())
+    }
+
+    /// What the limit's members have carried.
+    pub(super) fn carried(&self, id: LimitId) -> Result<Carried, Error> {
+        let mut carried = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?.carried;
+        for (_, index) in self.slots.iter() {
+            if self.rule_of(index) == id.0
+                && let Some(slot) = self.throttle.maps.slots.get(index as usize)
+            {
+                carried.add(slot);
+            }
+        }
+        Ok(carried)
+    }
+
+    /// Remembers what a member has carried whose slot is about to be given back.
+    pub(super) fn member_released(&mut self, slot: u32) {
+        let rule = self.rule_of(slot);
+        if let Some(active) = self.limits.active.get_mut(&rule)
+            && let Some(slot) = self.throttle.maps.slots.get(slot as usize)
+        {
+            active.carried.add(slot);
+        }
     }
 
     /// Removes a limit.

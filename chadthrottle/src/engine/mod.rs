@@ -16,7 +16,9 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 pub use command::{Command, Targets};
 pub use handle::Handle;
-pub use snapshot::{BothWays, EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic};
+pub use snapshot::{
+    BothWays, Carried, EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic,
+};
 
 use chadthrottle_common::abi::MAX_EXECS;
 
@@ -115,6 +117,9 @@ impl Engine {
             }
             Command::ChangeLimit { id, limit, answer } => {
                 let _ = answer.send(self.change_limit(id, limit));
+            }
+            Command::Carried { id, answer } => {
+                let _ = answer.send(self.carried(id));
             }
             Command::RemoveLimit { id, answer } => {
                 let _ = answer.send(self.remove_limit(id));

@@ -156,6 +156,9 @@ impl Engine {
     }
 
     fn release(&mut self, key: ProcessKey) {
+        if let Some(slot) = self.slots.get(key) {
+            self.member_released(slot);
+        }
         if let Some(slot) = self.slots.get(key)
             && let Some(slot) = self.throttle.maps.slots.get(slot as usize)
         {

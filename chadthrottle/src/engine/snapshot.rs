@@ -77,6 +77,15 @@ pub struct BothWays {
     pub up_bytes: u64,
 }
 
+/// What the members of a limit have carried while it was theirs, those that have ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// IP bytes that passed.
+    pub passed: BothWays,
+    /// IP bytes that were refused.
+    pub dropped: BothWays,
+}
+
 /// One sample of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {

@@ -48,6 +48,7 @@ pub const F_ALLOW_MULTI: u32 = 2;
 
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
+const PROG_TEST_RUN: u32 = 10;
 const PROG_GET_NEXT_ID: u32 = 11;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -292,6 +293,31 @@ pub fn prog_info(program: BorrowedFd<'_>) -> Result<ProgramInfo, SyscallError> {
         name: String::from_utf8_lossy(name).into_owned(),
         run_count: info.run_cnt,
     })
+}
+
+/// Runs a program on that packet, which begins with an Ethernet header, and gives what it
+/// returns. For cgroup_skb: kernel 5.0.
+pub fn prog_test_run(program: BorrowedFd<'_>, packet: &[u8]) -> Result<u32, SyscallError> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        data_size_in: packet.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        ..Attr::default()
+    };
+    bpf("bpf(BPF_PROG_TEST_RUN)", PROG_TEST_RUN, &mut attr)?;
+    Ok(attr.retval)
 }
 
 /// Counts the runs of all programs until the descriptor is closed. Kernel 5.8.

@@ -69,7 +69,11 @@ pub fn loaded() -> Vec<String> {
         .cloned()
         .unwrap_or_default();
     let links = links.iter().filter(|link| ours(&link["prog_id"]));
-    found.extend(links.map(|link| format!("chad link {}", link["id"])));
+    let named = |link: &Value| {
+        let kind = link["type"].as_str().unwrap_or("unknown");
+        format!("chad {kind} link {}", link["id"])
+    };
+    found.extend(links.map(named));
     found.extend(names(&bpftool(&["map", "list"]), "name"));
     found.retain(|name| name.starts_with("chad"));
     found.sort();

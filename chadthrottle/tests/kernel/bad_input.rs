@@ -1,6 +1,9 @@
 //! Bad input and bad surroundings: a clear error, the contract's exit code, nothing lost.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use crate::{audit::assert_nothing_left, program::Chadthrottle};
 
@@ -97,4 +100,50 @@ fn without_cgroup2_it_says_how_to_mount_it() {
         .expect("unshare(1)");
     check(&output, 4, &["cgroup2", "mount -t cgroup2"]);
     drop(program);
+}
+
+/// The committed object with another shift in the policer's arithmetic, in every program: what a
+/// compiler's fault could make of it. The verifier has nothing against that.
+fn miscompiled_object() -> Vec<u8> {
+    // r >>= 24, with which a length times nanoseconds a byte becomes nanoseconds (BPF_ALU64 |
+    // BPF_RSH | BPF_K, any register).
+    let is_the_shift = |word: &[u8]| word[0] == 0x77 && word[2..] == [0, 0, 24, 0, 0, 0];
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/chadthrottle.bpf.o");
+    let mut object = fs::read(path).expect("the committed object");
+    let mut changed = 0;
+    for word in object.chunks_exact_mut(8).filter(|word| is_the_shift(word)) {
+        word[4] = 23;
+        changed += 1;
+    }
+    assert!(
+        changed >= 3,
+        "ingress, egress and self-test shift; found {changed}"
+    );
+    object
+}
+
+#[test]
+fn an_object_that_was_miscompiled_is_not_attached() {
+    let program = Chadthrottle::new();
+    let object = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(object.path(), miscompiled_object()).expect("writing it");
+    for arguments in [
+        "list --count 1",
+        "run --root --attach legacy --down 1MB -- true",
+    ] {
+        let output = program
+            .command(arguments)
+            .env("CHADTHROTTLE_EBPF_OBJECT", object.path())
+            .output()
+            .expect("starting chadthrottle");
+        check(
+            &output,
+            4,
+            &[
+                "the policer does not work as it should",
+                "nothing was attached",
+            ],
+        );
+        assert_nothing_left();
+    }
 }

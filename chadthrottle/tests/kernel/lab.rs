@@ -19,7 +19,15 @@ pub const SERVER_V4: &str = "198.18.0.2";
 pub const SERVER_V6: &str = "fd00:c7::2";
 
 impl Lab {
+    /// Two hosts with veth between them.
     pub fn new() -> Self {
+        let lab = Self::bare();
+        lab.join_by_veth();
+        lab
+    }
+
+    /// Two hosts with nothing between them.
+    pub fn bare() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ct{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let lab = Self {
@@ -29,6 +37,14 @@ impl Lab {
         let Self { client, server } = &lab;
         ip(&format!("netns add {client}"));
         ip(&format!("netns add {server}"));
+        for host in [client, server] {
+            ip(&format!("-n {host} link set lo up"));
+        }
+        lab
+    }
+
+    fn join_by_veth(&self) {
+        let Self { client, server } = self;
         ip(&format!(
             "link add v0 netns {client} address {} type veth peer name v0 netns {server} address {}",
             mac(1),
@@ -40,7 +56,6 @@ impl Lab {
                 "-n {host} addr add fd00:c7::{number}/64 dev v0 nodad"
             ));
             ip(&format!("-n {host} link set v0 up"));
-            ip(&format!("-n {host} link set lo up"));
             // Known from the start, since the first search for a neighbour takes a second.
             let other = 3 - number;
             ip(&format!(
@@ -48,7 +63,6 @@ impl Lab {
                 mac(other)
             ));
         }
-        lab
     }
 
     /// A command that runs in a namespace.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::lab::Lab;
+use super::{delay, lab::Lab};
 
 #[derive(Clone, Subcommand)]
 pub enum Part {
@@ -32,6 +32,12 @@ pub enum Part {
         address: IpAddr,
         port: u16,
         seconds: f64,
+    },
+    /// Joins two namespaces by a line that is so many microseconds long
+    Delay {
+        one: String,
+        two: String,
+        microseconds: u64,
     },
     /// Holds sockets open
     Idle { sockets: u16 },
@@ -60,6 +66,11 @@ pub fn carry(part: &Part) -> anyhow::Result<()> {
             port,
             seconds,
         } => ask(SocketAddr::new(*address, *port), *seconds),
+        Part::Delay {
+            one,
+            two,
+            microseconds,
+        } => delay::run([one, two], Duration::from_micros(*microseconds), ready),
         Part::Idle { sockets } => idle(*sockets),
     }
 }
@@ -158,7 +169,16 @@ impl Running {
     /// Starts a part in a namespace and waits until it is ready.
     pub fn start(namespace: &str, arguments: &str) -> anyhow::Result<Self> {
         let us = std::env::current_exe()?;
-        let mut command = Lab::command(namespace, &us.display().to_string());
+        let command = Lab::command(namespace, &us.display().to_string());
+        Self::spawn(command, arguments)
+    }
+
+    /// Starts a part that is in no namespace.
+    pub fn start_here(arguments: &str) -> anyhow::Result<Self> {
+        Self::spawn(Command::new(std::env::current_exe()?), arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &str) -> anyhow::Result<Self> {
         command.args(["bench", "load"]).args(arguments.split(' '));
         let mut child = command
             .stdin(Stdio::piped())

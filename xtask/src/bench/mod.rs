@@ -3,7 +3,9 @@
 //! Everything is measured from outside, on the release binary as users run it. Figures of one
 //! table are of one run, and alternatives are measured in turn, since machines are noisy.
 
+mod accuracy;
 mod bpf;
+mod delay;
 mod engine;
 mod load;
 mod overhead;
@@ -31,6 +33,15 @@ pub enum Bench {
         #[arg(long, value_enum)]
         only: Option<overhead::Part>,
     },
+    /// How well limits hold: TCP and UDP, down and up, from 20 KB/s to 100 MB/s, near and far
+    Accuracy {
+        /// A dozen rows; docs/benchmarks.md is left alone
+        #[arg(long)]
+        quick: bool,
+        /// Only rows whose name has this in it, such as 'TCP up'
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
     /// A part of a load, started by the benchmarks themselves
     #[command(hide = true)]
     Load {
@@ -43,22 +54,30 @@ pub enum Bench {
 pub fn bench(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Load { part } => load::carry(part),
+        _ if !is_root() => {
+            let mut again = as_root(std::env::current_exe()?)?;
+            run(again.args(std::env::args_os().skip(1)))
+        }
         Bench::Overhead { quick, only } => {
-            if !is_root() {
-                let mut again = as_root(std::env::current_exe()?)?;
-                return run(again.args(std::env::args_os().skip(1)));
-            }
-            run(cargo().args([
-                "build",
-                "--release",
-                "--locked",
-                "--package",
-                "chadthrottle",
-                "--quiet",
-            ]))?;
+            build_release()?;
             overhead::measure(*quick, *only)
         }
+        Bench::Accuracy { quick, only } => {
+            build_release()?;
+            accuracy::measure(*quick, only.as_deref())
+        }
     }
+}
+
+fn build_release() -> anyhow::Result<()> {
+    run(cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "chadthrottle",
+        "--quiet",
+    ]))
 }
 
 /// The one in the middle.

@@ -304,6 +304,14 @@ pub fn load_cgroup_skb<'a>(
     program.fd().map_err(|error| refused(name, error))
 }
 
+/// Unloads such a program, which must not be attached.
+pub fn unload_cgroup_skb(object: &mut Ebpf, name: &'static str) {
+    if let Ok(program) = find::<CgroupSkb>(object, name) {
+        // Not loaded at all is as good.
+        let _ = program.unload();
+    }
+}
+
 /// Hands a `cgroup/sock_create` program to the kernel.
 pub fn load_cgroup_sock<'a>(
     object: &'a mut Ebpf,

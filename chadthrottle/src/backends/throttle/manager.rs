@@ -13,6 +13,7 @@ use super::{
     kernel_offsets,
     linux_ebpf_utils::{self, AttachConfig, Attachment},
     maps::Maps,
+    self_test,
     upload::linux::ebpf::EbpfUpload,
 };
 use crate::sys::bpf::{self, AttachType, ProgramInfo};
@@ -48,6 +49,14 @@ impl ThrottleManager {
         let mut object = load(&offsets)?;
         let mut maps = Maps::take(&mut object)?;
         fill_slots(&mut maps)?;
+
+        let self_test = linux_ebpf_utils::load_cgroup_skb(&mut object, names::SELF_TEST)?;
+        let rule = maps
+            .rules
+            .first()
+            .ok_or(ThrottleError::Missing(names::RULES))?;
+        self_test::run(self_test.as_fd(), rule)?;
+        linux_ebpf_utils::unload_cgroup_skb(&mut object, names::SELF_TEST);
 
         let sees_processes = offsets != KernelOffsets::default();
         if sees_processes {

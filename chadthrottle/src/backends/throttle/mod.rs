@@ -8,7 +8,9 @@ pub mod download;
 pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
+
 pub mod maps;
+mod self_test;
 pub mod upload;
 
 use std::{io, path::PathBuf};
@@ -87,6 +89,9 @@ pub enum ThrottleError {
         /// What the kernel said.
         source: SyscallError,
     },
+    /// The loaded policer is not the one we know.
+    #[error("the policer does not work as it should on this kernel, so nothing was attached: {0}")]
+    SelfTest(String),
     /// The object lacks something, which a test of ours should have seen.
     #[error("the embedded BPF object has no {0}")]
     Missing(&'static str),
@@ -180,6 +185,7 @@ impl ThrottleError {
             | Self::Object(_)
             | Self::Load { .. }
             | Self::ProgramInfo { .. }
+            | Self::SelfTest(_)
             | Self::Missing(_)
             | Self::Map { .. }
             | Self::Mapping { .. }
