@@ -55,9 +55,11 @@ impl Direction for Ingress {
         &mut totals.ingress
     }
 
+    /// Marking in place of dropping, where both ends use ECN, was tried: at 1 MB/s over veth 0.79 of
+    /// the limit and 41 % of the bytes refused, where dropping alone gives 0.87 and 37 %.
     #[inline(always)]
-    fn tolerated(skb: *mut __sk_buff) -> bool {
-        sys::mark_congestion(skb)
+    fn tolerated(_skb: *mut __sk_buff) -> bool {
+        false
     }
 }
 
@@ -86,7 +88,6 @@ impl Direction for Egress {
     #[inline(always)]
     fn tolerated(skb: *mut __sk_buff) -> bool {
         sys::tcp_packets_in_flight(skb).is_some_and(|packets| packets <= 1)
-            || sys::mark_congestion(skb)
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_tcp_sock,
+        bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
@@ -116,13 +116,6 @@ pub fn set_owner(sk: *mut c_void, mut owner: Owner) {
 pub fn packet_len(skb: *mut __sk_buff) -> u64 {
     // SAFETY: reading a context field.
     u64::from(unsafe { (*skb).len })
-}
-
-/// Sets "congestion experienced" where both ends have agreed on ECN; says whether it is set now.
-#[inline(always)]
-pub fn mark_congestion(skb: *mut __sk_buff) -> bool {
-    // SAFETY: the helper takes the context.
-    unsafe { bpf_skb_ecn_set_ce(skb) == 1 }
 }
 
 /// Packets of the connection that are sent and not acknowledged; `None`: not TCP.

@@ -74,7 +74,7 @@ fn quartiles(mut values: Vec<f64>) -> String {
 
 pub fn iperf3_server(lab: &Lab) -> anyhow::Result<Ended> {
     let child = Lab::command(&lab.server, "iperf3")
-        .args(["-s", "-p", "5201"])
+        .args(["-s", "-J", "-i", "0.1", "-p", "5201"])
         .stdout(Stdio::null())
         .spawn()
         .context("iperf3")?;
