@@ -187,6 +187,32 @@ const _: () = {
     assert!(size_of::<KernelOffsets>() == 32);
 };
 
+impl KernelOffsets {
+    /// The same in words, in the order of the fields.
+    pub const fn words(self) -> [u32; 8] {
+        let Self {
+            task_tgid,
+            task_group_leader,
+            task_start_boottime,
+            task_comm,
+            task_flags,
+            sock_family,
+            sock_socket,
+            socket_file,
+        } = self;
+        [
+            task_tgid,
+            task_group_leader,
+            task_start_boottime,
+            task_comm,
+            task_flags,
+            sock_family,
+            sock_socket,
+            socket_file,
+        ]
+    }
+}
+
 impl Totals {
     /// The same, from its words in the order of the fields.
     pub const fn from_words(words: [u64; 9]) -> Self {

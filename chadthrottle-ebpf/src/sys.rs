@@ -65,14 +65,7 @@ pub fn owner_of_packet(skb: *mut __sk_buff) -> Option<Owner> {
     if sk.is_null() {
         return None;
     }
-    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
-    // SAFETY: without the create flag the value may be null; the result is a valid value or null.
-    unsafe {
-        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0)
-            .cast::<Owner>()
-            .as_ref()
-            .copied()
-    }
+    owner_of_sock(sk.cast())
 }
 
 /// The owner noted on a `struct sock`.

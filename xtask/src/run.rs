@@ -4,18 +4,11 @@ use std::{ffi::OsString, os::unix::process::CommandExt};
 
 use anyhow::Context;
 
-use crate::shell::{as_root, cargo, root, run as run_to_end};
+use crate::shell::{as_root, build_release};
 
 /// Builds the release binary and becomes it.
 pub fn run(arguments: &[OsString]) -> anyhow::Result<()> {
-    run_to_end(cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "chadthrottle",
-    ]))?;
-    let binary = root().join("target/release/chadthrottle");
+    let binary = build_release()?;
     let error = as_root(&binary)?.args(arguments).exec();
     Err(error).with_context(|| format!("starting {}", binary.display()))
 }

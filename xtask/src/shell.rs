@@ -59,6 +59,13 @@ pub fn cargo() -> Command {
     command
 }
 
+/// Builds the release binary, and gives its place.
+pub fn build_release() -> anyhow::Result<PathBuf> {
+    let package = ["--release", "--locked", "--package", "chadthrottle"];
+    run(cargo().arg("build").args(package))?;
+    Ok(root().join("target/release/chadthrottle"))
+}
+
 /// Takes away what the cargo and rustup that run us have set for us, and which would steer
 /// another toolchain. Settings of registries and proxies stay.
 pub fn without_toolchain(command: &mut Command) {

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     build_ebpf, kernels, packages,
-    shell::{as_root, cargo, find, root, run},
+    shell::{as_root, build_release, cargo, find, root, run},
     toolchain,
 };
 
@@ -206,14 +206,7 @@ fn kernel_test_binary() -> anyhow::Result<PathBuf> {
 }
 
 fn test_cleanup() -> anyhow::Result<()> {
-    run(cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "chadthrottle",
-        "--quiet",
-    ]))?;
+    build_release()?;
     let mut command: Command = as_root(root().join("test_cleanup.sh"))?;
     run(command.current_dir(root()).env("PATH", path_with_sbin()?))
 }

@@ -20,7 +20,7 @@ mod lab;
 
 use clap::Subcommand;
 
-use crate::shell::{as_root, cargo, is_root, run};
+use crate::shell::{as_root, build_release, is_root, run};
 
 #[derive(Subcommand)]
 pub enum Bench {
@@ -67,17 +67,6 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
             accuracy::measure(*quick, only.as_deref())
         }
     }
-}
-
-fn build_release() -> anyhow::Result<()> {
-    run(cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "chadthrottle",
-        "--quiet",
-    ]))
 }
 
 /// The one in the middle.

@@ -46,7 +46,7 @@ impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
         let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
-        let mut object = load(&offsets)?;
+        let mut object = load(offsets)?;
         let mut maps = Maps::take(&mut object)?;
         fill_slots(&mut maps)?;
 
@@ -145,31 +145,11 @@ impl ThrottleManager {
     }
 }
 
-fn load(offsets: &KernelOffsets) -> Result<Ebpf, ThrottleError> {
-    let KernelOffsets {
-        task_tgid,
-        task_group_leader,
-        task_start_boottime,
-        task_comm,
-        task_flags,
-        sock_family,
-        sock_socket,
-        socket_file,
-    } = *offsets;
-    let words = [
-        task_tgid,
-        task_group_leader,
-        task_start_boottime,
-        task_comm,
-        task_flags,
-        sock_family,
-        sock_socket,
-        socket_file,
-    ];
+fn load(offsets: KernelOffsets) -> Result<Ebpf, ThrottleError> {
     EbpfLoader::new()
         // We have no CO-RE relocations.
         .btf(None)
-        .override_global(names::KERNEL_OFFSETS, &words, true)
+        .override_global(names::KERNEL_OFFSETS, &offsets.words(), true)
         .load(&object_bytes()?)
         .map_err(|error| ThrottleError::Object(Box::new(error)))
 }
