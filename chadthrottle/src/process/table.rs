@@ -47,8 +47,8 @@ struct Entry {
     inode: u64,
     /// `None`: a kernel thread.
     info: Option<ProcessInfo>,
-    /// How often it has been read again: exec changes name, executable and user.
-    reads: u32,
+    /// Refreshes since it was first seen, or told to have called exec.
+    age: u32,
 }
 
 /// What a refresh found.
@@ -93,12 +93,21 @@ impl Reread {
     }
 }
 
-/// A process is read again in each of its first samples, since most call exec at once …
-const EARLY_READS: u32 = 3;
-/// … and then in one of that many …
+/// A process is read again in one of that many refreshes …
 const REREAD_EVERY: u32 = 16;
 /// … or, where exec is told, of that many: only what changes without exec is left to find.
 const REREAD_EVERY_IF_TOLD: u32 = 64;
+
+/// An age at which a process is not read out of turn any more.
+const SETTLED: u32 = REREAD_EVERY_IF_TOLD + 1;
+
+/// Whether a process of that age is read again out of turn: most call exec at once, and a daemon
+/// becomes another user when it has started. At 1, 2, 3, 4, 6, 8, 12, 16 … 64 refreshes, so that
+/// a change is seen when half as much time again has gone by.
+fn is_early(age: u32) -> bool {
+    let of_two = |n: u32| n.is_power_of_two();
+    age < SETTLED && (of_two(age) || age.is_multiple_of(3) && of_two(age / 3))
+}
 
 impl ProcessTable {
     /// An empty table over `root`, which is `/proc` but in tests. `exec_is_told`: a refresh names
@@ -163,20 +172,24 @@ impl ProcessTable {
         told: bool,
         changes: &mut Changes,
     ) -> Option<Entry> {
-        let due = told
-            || pid
-                .wrapping_add(self.refreshes)
-                .is_multiple_of(self.reread_every);
-        let (old, mut reads) = match known {
+        let in_turn = pid
+            .wrapping_add(self.refreshes)
+            .is_multiple_of(self.reread_every);
+        let (old, age) = match known {
+            // What was there before us has become what it is.
+            None if self.refreshes == 1 => (None, SETTLED),
             None => (None, 0),
             Some(known) if known.info.is_none() => return Some(known),
-            Some(known) if known.reads >= EARLY_READS && !due => return Some(known),
-            Some(known) => (known.info, known.reads),
+            // Another program starts as processes do, and may become another user soon.
+            Some(known) if told => (known.info, 0),
+            Some(known) => {
+                let age = known.age.saturating_add(1);
+                if !in_turn && !is_early(age) {
+                    return Some(Entry { age, ..known });
+                }
+                (known.info, age)
+            }
         };
-        if told {
-            // Another program starts as processes do, and may become another user at once.
-            reads = 0;
-        }
         let info = self.read(pid);
         match (old, info.as_ref().and_then(Option::as_ref)) {
             (Some(old), Some(new)) if old.key == new.key => {
@@ -193,7 +206,7 @@ impl ProcessTable {
         Some(Entry {
             inode,
             info: info?,
-            reads: reads.saturating_add(1),
+            age,
         })
     }
 
@@ -267,8 +280,9 @@ mod tests {
     #[test]
     fn a_process_that_takes_over_an_id_is_a_new_one() {
         let root = tempfile::tempdir().unwrap();
-        write(root.path(), 5, "first", 1, 0, 100);
         let mut table = ProcessTable::new(root.path(), true);
+        table.refresh(&Reread::InTurn).unwrap();
+        write(root.path(), 5, "first", 1, 0, 100);
         table.refresh(&Reread::InTurn).unwrap();
         write(root.path(), 5, "second", 1, 0, 200);
         let changes = table.refresh(&Reread::InTurn).unwrap();
@@ -284,14 +298,16 @@ mod tests {
     #[test]
     fn exec_shows_the_new_name_in_the_next_sample_or_where_it_is_told() {
         let root = tempfile::tempdir().unwrap();
-        write(root.path(), 5, "sh", 1, 0, 100);
         let mut table = ProcessTable::new(root.path(), true);
+        table.refresh(&Reread::InTurn).unwrap();
+        write(root.path(), 5, "sh", 1, 0, 100);
         table.refresh(&Reread::InTurn).unwrap();
         write(root.path(), 5, "env", 1, 0, 100);
         let changes = table.refresh(&Reread::InTurn).unwrap();
         assert!(changes.started.is_empty() && changes.ended.is_empty());
         assert_eq!(names(&changes.changed), ["env"]);
-        for _ in 0..6 {
+        // At age 4 and not again before 6.
+        for _ in 0..3 {
             table.refresh(&Reread::InTurn).unwrap();
         }
         write(root.path(), 5, "wget", 1, 0, 100);
