@@ -24,7 +24,7 @@ pub mod names {
     pub const INGRESS: &str = "chadthrottle_in";
     /// `cgroup_skb/egress`: counts and polices what is sent.
     pub const EGRESS: &str = "chadthrottle_eg";
-    /// `cgroup_skb/ingress`, never attached: the policer by itself, for the self-test.
+    /// `cgroup_skb/egress`, never attached: the policer by itself, for the self-test.
     pub const SELF_TEST: &str = "chadthrottle_st";
     /// `cgroup/sock_create`: notes who made a socket.
     pub const SOCK_CREATE: &str = "chadthrottle_sc";
@@ -190,25 +190,15 @@ const _: () = {
 impl KernelOffsets {
     /// The same in words, in the order of the fields.
     pub const fn words(self) -> [u32; 8] {
-        let Self {
-            task_tgid,
-            task_group_leader,
-            task_start_boottime,
-            task_comm,
-            task_flags,
-            sock_family,
-            sock_socket,
-            socket_file,
-        } = self;
         [
-            task_tgid,
-            task_group_leader,
-            task_start_boottime,
-            task_comm,
-            task_flags,
-            sock_family,
-            sock_socket,
-            socket_file,
+            self.task_tgid,
+            self.task_group_leader,
+            self.task_start_boottime,
+            self.task_comm,
+            self.task_flags,
+            self.sock_family,
+            self.sock_socket,
+            self.socket_file,
         ]
     }
 }

@@ -41,15 +41,16 @@ pub const fn ns_per_byte(rate: u64) -> u64 {
     (NS_PER_S << FRACTION_BITS).div_ceil(rate)
 }
 
-/// What the policer says of a packet.
+/// What the policer says of a packet, in the numbers that a `cgroup_skb/egress` program answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Verdict {
     /// Within the limit.
-    Pass,
-    /// Over the limit, but not for long yet: it may pass where the sender is told, or will notice.
-    Congested,
+    Pass = 1,
+    /// Over the limit, but not for long yet: it may pass where the sender will notice.
+    Congested = 3,
     /// Over the limit.
-    Drop,
+    Drop = 2,
 }
 
 /// The token bucket of one rule in one direction. One cache line, shared with the kernel.

@@ -156,12 +156,11 @@ impl Engine {
     }
 
     fn release(&mut self, key: ProcessKey) {
-        if let Some(slot) = self.slots.get(key) {
-            self.member_released(slot);
+        let index = self.slots.get(key);
+        if let Some(index) = index {
+            self.member_released(index);
         }
-        if let Some(slot) = self.slots.get(key)
-            && let Some(slot) = self.throttle.maps.slots.get(slot as usize)
-        {
+        if let Some(slot) = index.and_then(|index| self.throttle.maps.slots.get(index as usize)) {
             self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.get();
             self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.get();
         }

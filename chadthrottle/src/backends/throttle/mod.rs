@@ -8,7 +8,6 @@ pub mod download;
 pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
-
 pub mod maps;
 mod self_test;
 pub mod upload;

@@ -69,13 +69,12 @@ fn compare(program: BorrowedFd<'_>, here: &Bucket, there: &Bucket) -> Result<(),
         if verdict != Verdict::Drop {
             here.charge(now, len);
         }
-        let passes = verdict != Verdict::Drop;
         let (expected, state) = (here.tat_ns.get(), there.tat_ns.get());
-        if (answer == 1) != passes || state != expected {
+        if answer != verdict as u32 || state != expected {
             return Err(ThrottleError::SelfTest(format!(
                 "packet {number} of {len} bytes: {answer} and {state}, where {} and {expected} \
                  are right",
-                u32::from(passes)
+                verdict as u32
             )));
         }
     }
