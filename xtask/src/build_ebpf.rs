@@ -17,14 +17,25 @@ use crate::{
 const OBJECT: &str = "chadthrottle.bpf.o";
 const HASHES: &str = "chadthrottle.bpf.sha256";
 
+/// What the object is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// The one that is committed.
+    Committed,
+    /// Its programs write lines for the log.
+    Log,
+    /// Packets of `BPF_PROG_TEST_RUN` say whose they are, so that it can be measured.
+    TestRun,
+}
+
 /// Where the committed object is.
 pub fn committed() -> PathBuf {
     root().join("chadthrottle/ebpf")
 }
 
 /// Builds the kernel programs and writes object and hashes to `directory`. Gives the object's
-/// path. With `log` the programs write lines for the log.
-pub fn build(toolchain: &Toolchain, directory: &Path, log: bool) -> anyhow::Result<PathBuf> {
+/// path.
+pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
     let root = root();
     let target = root.join("target/ebpf");
     let mut cargo = toolchain.cargo();
@@ -43,8 +54,10 @@ pub fn build(toolchain: &Toolchain, directory: &Path, log: bool) -> anyhow::Resu
         .arg(&target)
         // Flags are separated by this character, so that paths may hold spaces.
         .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain).join("\u{1f}"));
-    if log {
-        cargo.args(["--features", "log"]);
+    match variant {
+        Variant::Committed => {}
+        Variant::Log => _ = cargo.args(["--features", "log"]),
+        Variant::TestRun => _ = cargo.args(["--features", "test-run"]),
     }
     if let Some(home) = cargo_home() {
         // The linker is found in a shell's PATH only where rustup has put it there.

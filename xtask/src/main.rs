@@ -81,7 +81,12 @@ fn carry_out() -> anyhow::Result<()> {
         Command::BuildEbpf { output, log, .. } => {
             let toolchain = toolchain::find_or_install()?;
             let directory = output.unwrap_or_else(build_ebpf::committed);
-            build_ebpf::build(&toolchain, &directory, log)?;
+            let variant = if log {
+                build_ebpf::Variant::Log
+            } else {
+                build_ebpf::Variant::Committed
+            };
+            build_ebpf::build(&toolchain, &directory, variant)?;
             println!("wrote {}", directory.display());
             Ok(())
         }

@@ -142,7 +142,7 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
     match toolchain::find_or_install() {
         Ok(toolchain) => {
             let directory = root().join("target/ebpf-fresh");
-            let fresh = build_ebpf::build(&toolchain, &directory, false)?;
+            let fresh = build_ebpf::build(&toolchain, &directory, build_ebpf::Variant::Committed)?;
             let same = build_ebpf::is_committed(&fresh)?;
             let verdict = if same { "the same as" } else { "another than" };
             println!("the object built here is {verdict} the committed one");

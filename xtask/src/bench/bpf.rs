@@ -85,7 +85,29 @@ pub fn program(name: &str) -> anyhow::Result<(u64, Runs)> {
     Ok((number("id"), runs))
 }
 
-/// Nanoseconds a run of the program on that packet, without a socket, by `BPF_PROG_TEST_RUN`.
+/// What the programs note for sockets of that process: slot and generation.
+pub fn owner(pid: u32) -> anyhow::Result<[u8; 8]> {
+    let bytes = look_up("chad_processes", pid)?;
+    bytes.try_into().ok().context("an owner of 8 bytes")
+}
+
+/// The value of a map's key, byte by byte.
+pub fn look_up(map: &str, key: u32) -> anyhow::Result<Vec<u8>> {
+    let key = key.to_ne_bytes().map(|byte| byte.to_string());
+    let mut arguments = vec!["map", "lookup", "name", map, "key"];
+    arguments.extend(key.iter().map(String::as_str));
+    let found = bpftool(&arguments)?;
+    let bytes = found["value"].as_array().into_iter().flatten().map(|byte| {
+        let digits = byte.as_str()?.strip_prefix("0x")?;
+        u8::from_str_radix(digits, 16).ok()
+    });
+    let bytes: Option<Vec<u8>> = bytes.collect();
+    bytes
+        .filter(|bytes| !bytes.is_empty())
+        .with_context(|| format!("{map} gives {found}"))
+}
+
+/// Nanoseconds a run of the program on that packet by `BPF_PROG_TEST_RUN`.
 pub fn test_run(id: u64, packet: &[u8], repeat: u32) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir()?;
     let input = directory.path().join("packet");

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -17,16 +18,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    fn command(state: &TempDir, arguments: &[&str]) -> Command {
+    fn command(state: &TempDir, object: Option<&Path>, arguments: &[&str]) -> Command {
         let mut command = Command::new(root().join("target/release/chadthrottle"));
+        command.envs(object.map(|object| ("CHADTHROTTLE_EBPF_OBJECT", object)));
         command.arg("--state-dir").arg(state.path()).args(arguments);
         command
     }
 
-    /// `list`, which counts and limits nobody, once it has printed its first line.
-    pub fn counting(interval: &str) -> anyhow::Result<Self> {
+    /// `list`, which counts and limits nobody, once it has printed its first line. With an object
+    /// other than the embedded one where it is given.
+    pub fn counting(interval: &str, object: Option<&Path>) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
-        let mut command = Self::command(&state, &["list", "--json", "--interval", interval]);
+        let list = ["list", "--json", "--interval", interval];
+        let mut command = Self::command(&state, object, &list);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("its output")?;
         let mut lines = BufReader::new(output);
@@ -45,13 +49,13 @@ impl Engine {
     }
 
     /// `limit` on these processes, at a rate that nothing reaches: all is done but dropping.
-    pub fn limiting(pids: &[u32]) -> anyhow::Result<Self> {
+    pub fn limiting(pids: &[u32], object: Option<&Path>) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut arguments = vec!["limit"];
         arguments.extend(pids.iter().map(String::as_str));
-        arguments.extend(["--down", "900GB/s", "--up", "900GB/s"]);
-        let mut command = Self::command(&state, &arguments);
+        arguments.extend(["--down", "900GB/s", "--up", "900GB/s", "--scope", "all"]);
+        let mut command = Self::command(&state, object, &arguments);
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let errors = child.stderr.take().context("its standard error")?;
         let mut lines = BufReader::new(errors);

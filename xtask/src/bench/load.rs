@@ -117,7 +117,7 @@ fn send(address: IpAddr, first_port: u16, sockets: u16, active: u16) -> anyhow::
     for socket in sockets.iter().take(active.into()).cycle() {
         socket.send(&PAYLOAD)?;
     }
-    Ok(())
+    wait()
 }
 
 fn answer(port: u16) -> anyhow::Result<()> {
@@ -151,15 +151,20 @@ fn ask(address: SocketAddr, seconds: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Until our input has ended.
+fn wait() -> anyhow::Result<()> {
+    while !OVER.load(Relaxed) {
+        std::thread::park_timeout(Duration::from_secs(3600));
+    }
+    Ok(())
+}
+
 fn idle(sockets: u16) -> anyhow::Result<()> {
     let _held = (0..sockets)
         .map(|_| UdpSocket::bind(("127.0.0.1", 0)))
         .collect::<Result<Vec<_>, _>>()?;
     ready();
-    while !OVER.load(Relaxed) {
-        std::thread::park_timeout(Duration::from_secs(3600));
-    }
-    Ok(())
+    wait()
 }
 
 /// A part that runs. It ends when this is dropped.

@@ -23,7 +23,7 @@ type Measure = fn(bool) -> anyhow::Result<Table>;
 
 pub fn measure(quick: bool, only: Option<Part>) -> anyhow::Result<()> {
     let parts: [(Part, Measure); 4] = [
-        (Part::TestRun, packets::without_a_socket),
+        (Part::TestRun, packets::test_run),
         (Part::Packets, packets::under_load),
         (Part::Throughput, throughput::with_and_without),
         (Part::Userspace, userspace::beside_the_peers),

@@ -2,7 +2,9 @@
 
 use std::{fs, thread::sleep, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+
+use crate::build_ebpf::{self, Variant};
 
 use super::{
     bpf::{self, EMPTY, Empty, Statistics},
@@ -18,40 +20,102 @@ const OURS: [(&str, &str); 2] = [
     ("chadthrottle_eg", "egress"),
 ];
 
-/// How many sockets a process holds at most: some systems allow twenty thousand descriptors.
-const SOCKETS_OF_ONE: u16 = 5_000;
+/// How many sockets a process holds at most: some systems allow twenty thousand descriptors. The
+/// more belong to one process, the less the figures are of many processes on few processors.
+const SOCKETS_OF_ONE: u16 = 19_900;
 
-/// `BPF_PROG_TEST_RUN`, whose packets belong to no socket that anybody owns: the way of a packet
-/// that is nobody's.
-pub fn without_a_socket(quick: bool) -> anyhow::Result<Table> {
+/// `BPF_PROG_TEST_RUN`: the same packet time and again, with everything in the caches.
+///
+/// Its socket is one that nobody made, so the programs are a variant in which the packet says whose
+/// it is. It comes through the loopback device, and the limit is one for that too.
+pub fn test_run(quick: bool) -> anyhow::Result<Table> {
     let repeat = if quick { 100_000 } else { 2_000_000 };
     let mut table = Table::new(
-        "Nanoseconds a packet that is nobody's (BPF_PROG_TEST_RUN)",
-        &["program", "IPv4, 100 B", "IPv6, 1,400 B"],
+        "Nanoseconds a packet by itself (BPF_PROG_TEST_RUN)",
+        &[
+            "direction, packet",
+            "empty program",
+            "nobody's",
+            "counted",
+            "limited",
+            "counted less empty",
+            "limited less empty",
+        ],
     );
-    let _empty = Empty::attach(&cgroup2()?)?;
-    let _engine = Engine::counting("1s")?;
-    for (name, direction) in EMPTY.iter().chain(&OURS) {
-        let (id, _) = bpf::program(name)?;
-        let of = if name.starts_with("empty") {
-            "empty"
-        } else {
-            "ours, unattributed"
-        };
-        let mut costs = Vec::new();
-        for packet in [ethernet(0x0800, 0x45, 100), ethernet(0x86dd, 0x60, 1400)] {
-            let times = (0..5)
-                .map(|_| bpf::test_run(id, &packet, repeat))
-                .collect::<anyhow::Result<Vec<_>>>()?;
-            costs.push(format!("{:.0}", median(times)));
-        }
+    let directory = tempfile::tempdir()?;
+    let toolchain = crate::toolchain::find_or_install()?;
+    let object = build_ebpf::build(&toolchain, directory.path(), Variant::TestRun)?;
+    let process = Running::start_here("idle 1")?;
+
+    let empty = Empty::attach(&cgroup2()?)?;
+    let nothing = Times::measure(&EMPTY, None, repeat)?;
+    drop(empty);
+    let engine = Engine::counting("1s", None)?;
+    let nobodys = Times::measure(&OURS, None, repeat)?;
+    drop(engine);
+    let engine = Engine::counting("1s", Some(&object))?;
+    let counted = Times::measure(&OURS, Some(process.pid()), repeat)?;
+    drop(engine);
+    let engine = Engine::limiting(&[process.pid()], Some(&object))?;
+    let limited = Times::measure(&OURS, Some(process.pid()), repeat)?;
+    drop(engine);
+
+    for (number, name) in nothing.names.iter().enumerate() {
+        let [nothing, nobodys, counted, limited] =
+            [&nothing, &nobodys, &counted, &limited].map(|times| times.ns[number]);
         table.row([
-            format!("{direction}, {of}"),
-            costs[0].clone(),
-            costs[1].clone(),
+            name.clone(),
+            format!("{nothing:.0}"),
+            format!("{nobodys:.0}"),
+            format!("{counted:.0}"),
+            format!("{limited:.0}"),
+            format!("{:.0}", counted - nothing),
+            format!("{:.0}", limited - nothing),
         ]);
     }
     Ok(table)
+}
+
+/// Nanoseconds by direction and packet.
+struct Times {
+    names: Vec<String>,
+    ns: Vec<f64>,
+}
+
+impl Times {
+    /// With packets of that process, and checks that they were counted as such.
+    fn measure(
+        programs: &[(&str, &str)],
+        process: Option<u32>,
+        repeat: u32,
+    ) -> anyhow::Result<Self> {
+        let owner = process.map(bpf::owner).transpose()?;
+        let slot = owner.map(|[a, b, c, d, ..]| u32::from_ne_bytes([a, b, c, d]));
+        let meters = || {
+            slot.map(|slot| bpf::look_up("chad_slots", slot))
+                .transpose()
+        };
+        let before = meters()?;
+        let (mut names, mut ns) = (Vec::new(), Vec::new());
+        for (program, direction) in programs {
+            let (id, _) = bpf::program(program)?;
+            for (kind, mut packet) in [
+                ("IPv4, 100 B", ethernet(0x0800, 0x45, 100)),
+                ("IPv6, 1,400 B", ethernet(0x86dd, 0x60, 1400)),
+            ] {
+                packet[54..62].copy_from_slice(&owner.unwrap_or_default());
+                let times = (0..5)
+                    .map(|_| bpf::test_run(id, &packet, repeat))
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                names.push(format!("{direction}, {kind}"));
+                ns.push(median(times));
+            }
+        }
+        if slot.is_some() && meters()? == before {
+            bail!("the packets were not counted as the process's");
+        }
+        Ok(Self { names, ns })
+    }
 }
 
 /// An Ethernet frame, which is what the test run takes, with an IP packet of `len` bytes.
@@ -105,7 +169,7 @@ pub fn under_load(quick: bool) -> anyhow::Result<Table> {
                 let count = SOCKETS_OF_ONE.min(sockets - first);
                 let port = 10_000 + first;
                 sinks.push(Running::start(sink, &format!("sink {port} {count}"))?);
-                let some = (u32::from(active) * u32::from(count)).div_ceil(sockets.into());
+                let some = u32::from(active) * u32::from(count) / u32::from(sockets);
                 let send = format!("send {address} {port} {count} {some}");
                 senders.push(Running::start(sender, &send)?);
             }
@@ -116,10 +180,10 @@ pub fn under_load(quick: bool) -> anyhow::Result<Table> {
                 let empty = Empty::attach(&cgroup)?;
                 costs[0].push(cost(EMPTY[direction].0)?);
                 drop(empty);
-                let counting = Engine::counting("1s")?;
+                let counting = Engine::counting("1s", None)?;
                 costs[1].push(cost(OURS[direction].0)?);
                 drop(counting);
-                let limiting = Engine::limiting(&pids)?;
+                let limiting = Engine::limiting(&pids, None)?;
                 costs[2].push(cost(OURS[direction].0)?);
                 drop(limiting);
             }

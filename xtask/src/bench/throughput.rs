@@ -45,7 +45,7 @@ pub fn with_and_without(quick: bool) -> anyhow::Result<Table> {
             // Without, with, with, without: a drift of the machine falls out. And the same with
             // no engine at all shows what is left of noise.
             let first = load()?;
-            let engine = Engine::counting("1s")?;
+            let engine = Engine::counting("1s", None)?;
             let with = [load()?, load()?];
             drop(engine);
             let second = load()?;

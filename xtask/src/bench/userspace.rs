@@ -53,11 +53,11 @@ pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
     for _ in 0..5 {
         let started = Instant::now();
         // The first line is the second sample: the first has no rates yet.
-        let engine = Engine::counting("10ms")?;
+        let engine = Engine::counting("10ms", None)?;
         starts.push(started.elapsed().as_secs_f64() - 0.010);
         drop(engine);
     }
-    let engine = Engine::counting("1s")?;
+    let engine = Engine::counting("1s", None)?;
     let (cpu, memory) = needs(engine.pid(), seconds)?;
     drop(engine);
     table.row([
