@@ -30,6 +30,8 @@ pub mod names {
     pub const SOCK_CREATE: &str = "chadthrottle_sc";
     /// `raw_tracepoint/sched_process_fork`: hands a rule down to children.
     pub const FORK: &str = "chadthrottle_fk";
+    /// `sockops`: holds new connections of a limited process back from their first segment.
+    pub const SOCK_OPS: &str = "chadthrottle_so";
     /// `raw_tracepoint/sched_process_exec`: tells who has become another program.
     pub const EXEC: &str = "chadthrottle_ex";
     /// `tp_btf` programs, each with its tracepoint (kernel 6.3): who uses a socket.
@@ -40,6 +42,8 @@ pub mod names {
 
     /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Owner`].
     pub const OWNERS: &str = "chad_owners";
+    /// Socket to what its options were, `BPF_MAP_TYPE_SK_STORAGE` of [`super::SocketOptions`].
+    pub const SOCKET_OPTIONS: &str = "chad_options";
     /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
     pub const PROCESSES: &str = "chad_processes";
     /// Free slots, stack of `u32`.
@@ -128,6 +132,45 @@ pub struct Rule {
     pub egress: Bucket,
 }
 
+/// Options of a TCP socket that hold its process to a limit: what they were before, for putting
+/// them back, and what we have made of them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `SO_MAX_PACING_RATE` before, in bytes a second; all ones: unlimited.
+    pub pacing_before: u64,
+    /// What we set it to, in bytes a second; 0: nothing yet.
+    pub pacing_set: u64,
+    /// `TCP_WINDOW_CLAMP` before, in bytes.
+    pub clamp_before: u32,
+    /// What we set it to, in bytes; 0: nothing yet.
+    pub clamp_set: u32,
+}
+
+impl SocketOptions {
+    /// The same in words, in the order of the fields.
+    pub const fn words(self) -> [u64; 3] {
+        let clamps = [
+            self.clamp_before.to_ne_bytes(),
+            self.clamp_set.to_ne_bytes(),
+        ];
+        let [[a, b, c, d], [e, f, g, h]] = clamps;
+        let clamps = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        [self.pacing_before, self.pacing_set, clamps]
+    }
+
+    /// The same, from its words in the order of the fields.
+    pub const fn from_words([pacing_before, pacing_set, clamps]: [u64; 3]) -> Self {
+        let [a, b, c, d, e, f, g, h] = clamps.to_ne_bytes();
+        Self {
+            pacing_before,
+            pacing_set,
+            clamp_before: u32::from_ne_bytes([a, b, c, d]),
+            clamp_set: u32::from_ne_bytes([e, f, g, h]),
+        }
+    }
+}
+
 /// What belongs to no process. Per CPU, so plain counters.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +219,10 @@ pub struct KernelOffsets {
     pub sock_socket: u32,
     /// `socket.file`
     pub socket_file: u32,
+    /// `sock.sk_max_pacing_rate`
+    pub sock_max_pacing_rate: u32,
+    /// `tcp_sock.window_clamp`
+    pub tcp_window_clamp: u32,
 }
 
 const _: () = {
@@ -183,13 +230,14 @@ const _: () = {
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
+    assert!(size_of::<SocketOptions>() == 24);
     assert!(size_of::<Totals>() == 72);
-    assert!(size_of::<KernelOffsets>() == 32);
+    assert!(size_of::<KernelOffsets>() == 40);
 };
 
 impl KernelOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 8] {
+    pub const fn words(self) -> [u32; 10] {
         [
             self.task_tgid,
             self.task_group_leader,
@@ -199,6 +247,8 @@ impl KernelOffsets {
             self.sock_family,
             self.sock_socket,
             self.socket_file,
+            self.sock_max_pacing_rate,
+            self.tcp_window_clamp,
         ]
     }
 }

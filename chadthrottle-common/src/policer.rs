@@ -65,6 +65,8 @@ pub struct Bucket {
     pub tat_ns: Shared,
     /// The [`Scope`] that the rule covers.
     pub scope: Shared,
+    /// What a connection that is made now may start with, in bytes a second; 0: not known.
+    pub flow_rate: Shared,
 }
 
 impl Bucket {
@@ -99,12 +101,26 @@ impl Bucket {
         }
     }
 
+    /// How much of the burst may be sent at `now` (nanoseconds, monotonic): from 1, after a rest,
+    /// through 0 to -1, a burst's worth of debt or more.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn credit(&self, now: u64) -> f64 {
+        let burst = self.burst_ns.get();
+        if burst == 0 {
+            return 0.0;
+        }
+        let tat = self.tat_ns.get();
+        let credit = now.saturating_sub(tat) as f64 - tat.saturating_sub(now) as f64;
+        (credit / burst as f64).clamp(-1.0, 1.0)
+    }
+
     /// Sets rate (bytes a second; `None`: no limit), burst (nanoseconds) and scope, and forgives
     /// debt, so that the new rate holds from the next packet.
     pub fn configure(&self, rate: Option<u64>, burst_ns: u64, scope: Scope) {
         self.burst_ns.set(burst_ns);
         self.scope.set(u64::from(scope.0));
         self.ns_per_byte.set(rate.map_or(0, ns_per_byte));
+        self.flow_rate.set(rate.unwrap_or(0));
         self.tat_ns.set(0);
     }
 }

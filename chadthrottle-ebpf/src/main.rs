@@ -11,6 +11,7 @@
 
 mod account;
 mod attribution;
+mod levers;
 mod maps;
 mod sys;
 mod wire;
@@ -18,8 +19,11 @@ mod wire;
 #[cfg(feature = "log")]
 use aya_ebpf::EbpfContext;
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint},
-    programs::{BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext},
+    bindings::{BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
+    programs::{
+        BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext, SockOpsContext,
+    },
 };
 use chadthrottle_common::policer::Verdict;
 
@@ -56,6 +60,20 @@ pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
         #[cfg(feature = "log")]
         aya_log_ebpf::warn!(&ctx, "a socket of process {} was not noted", ctx.tgid());
     }
+    1
+}
+
+/// Something becomes of a TCP connection. What we have no answer to is for the kernel to decide.
+#[sock_ops]
+pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
+    const NO_ANSWER: u32 = u32::MAX;
+    if matches!(
+        ctx.op(),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+    ) {
+        levers::connection_established(ctx.ops);
+    }
+    ctx.set_reply(NO_ANSWER);
     1
 }
 

@@ -11,7 +11,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chadthrottle_common::abi::{
-    KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, Totals,
+    KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, SocketOptions,
+    Totals,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
@@ -30,6 +31,8 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     sock_family: 0,
     sock_socket: 0,
     socket_file: 0,
+    sock_max_pacing_rate: 0,
+    tcp_window_clamp: 0,
 });
 
 #[btf_map(name = "chad_processes")]
@@ -51,26 +54,33 @@ pub static RULES: Array<Rule, RULES_LEN, MMAPABLE> = Array::new();
 pub static TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
 
 #[btf_map(name = "chad_owners")]
-pub static OWNERS: OwnerStorage = OwnerStorage::new();
+pub static OWNERS: SocketStorage<Owner, INHERITED> = SocketStorage::new();
 
-/// `BPF_MAP_TYPE_SK_STORAGE` of [`Owner`] with `BPF_F_CLONE`, so that an accepted socket inherits
-/// from its listener. By hand, because aya-ebpf's own type fixes the flags without CLONE.
+#[btf_map(name = "chad_options")]
+pub static SOCKET_OPTIONS: SocketStorage<SocketOptions, OWN> = SocketStorage::new();
+
+/// An accepted socket gets its listener's value.
+const INHERITED: usize = (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize;
+/// It does not.
+const OWN: usize = BPF_F_NO_PREALLOC as usize;
+
+/// `BPF_MAP_TYPE_SK_STORAGE`. By hand, because aya-ebpf's own type fixes the flags without CLONE.
 ///
 /// The field order type, key, value, max_entries, map_flags is what loaders read from the BTF;
 /// the pointers' pointee types carry the numbers.
 #[repr(C)]
-pub struct OwnerStorage {
+pub struct SocketStorage<V, const FLAGS: usize> {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
-    value: *const Owner,
+    value: *const V,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize],
+    map_flags: *const [i32; FLAGS],
 }
 
 // SAFETY: the fields are placeholders that the loader reads from the BTF; no code follows them.
-unsafe impl Sync for OwnerStorage {}
+unsafe impl<V, const FLAGS: usize> Sync for SocketStorage<V, FLAGS> {}
 
-impl OwnerStorage {
+impl<V, const FLAGS: usize> SocketStorage<V, FLAGS> {
     const fn new() -> Self {
         Self {
             r#type: ptr::null(),

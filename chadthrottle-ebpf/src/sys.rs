@@ -4,16 +4,16 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock,
+        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
-use chadthrottle_common::abi::{Owner, Totals};
+use chadthrottle_common::abi::{Owner, SocketOptions, Totals};
 
-use crate::maps::{OWNERS, PROCESSES, TOTALS};
+use crate::maps::{OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS};
 
 /// Nanoseconds of the monotonic clock.
 #[inline(always)]
@@ -115,6 +115,104 @@ pub fn set_owner(sk: *mut c_void, mut owner: Owner) {
             *noted = owner;
         }
     }
+}
+
+/// The `struct sock` of a connection that a `sock_ops` program is called for, or null.
+#[inline(always)]
+pub fn connection_socket(ops: *mut bpf_sock_ops) -> *mut c_void {
+    // SAFETY: reading a context field; the verifier knows it as a socket or null.
+    unsafe { (*ops).__bindgen_anon_2.sk.cast() }
+}
+
+/// The pointer as a number. The verifier lets nobody calculate with a socket's pointer, so it is
+/// read from where it lies.
+#[inline(always)]
+pub fn address_of(pointer: &*mut c_void) -> u64 {
+    read_kernel(ptr::from_ref(pointer) as u64)
+}
+
+/// `AF_INET` or `AF_INET6`.
+#[inline(always)]
+pub fn connection_family(ops: *mut bpf_sock_ops) -> u32 {
+    // SAFETY: reading a context field.
+    unsafe { (*ops).family }
+}
+
+/// Remote and local address of an IPv4 connection.
+#[inline(always)]
+pub fn connection_v4(ops: *mut bpf_sock_ops) -> ([u8; 4], [u8; 4]) {
+    // SAFETY: reading context fields, which are in network order.
+    unsafe {
+        (
+            (*ops).remote_ip4.to_ne_bytes(),
+            (*ops).local_ip4.to_ne_bytes(),
+        )
+    }
+}
+
+/// Remote and local address of an IPv6 connection.
+#[inline(always)]
+pub fn connection_v6(ops: *mut bpf_sock_ops) -> ([[u8; 4]; 4], [[u8; 4]; 4]) {
+    // SAFETY: reading context fields, which are in network order.
+    unsafe {
+        (
+            words(&raw const (*ops).remote_ip6),
+            words(&raw const (*ops).local_ip6),
+        )
+    }
+}
+
+/// The words of an IPv6 address in a context, one at a time: wider reads are refused.
+///
+/// # Safety
+/// The words are those of a context.
+#[inline(always)]
+unsafe fn words(address: *const [u32; 4]) -> [[u8; 4]; 4] {
+    let first: *const u32 = address.cast();
+    // SAFETY: four words.
+    [0, 1, 2, 3].map(|n| unsafe { first.add(n).read_volatile() }.to_ne_bytes())
+}
+
+/// Smoothed round-trip time of the connection in microseconds; 0: not measured yet.
+#[inline(always)]
+pub fn round_trip_us(ops: *mut bpf_sock_ops) -> u64 {
+    // SAFETY: reading a context field, which has three fraction bits (`tcp_sock.srtt_us`).
+    u64::from(unsafe { (*ops).srtt_us } >> 3)
+}
+
+/// Notes what a socket's options were, unless that is noted already. Says whether it is.
+#[inline(always)]
+pub fn note_options(sk: *mut c_void, mut options: SocketOptions) -> bool {
+    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
+    let value = ptr::from_mut(&mut options).cast();
+    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
+    // SAFETY: the value lives on the stack for the call, which copies it.
+    !unsafe { bpf_sk_storage_get(map, sk, value, create) }.is_null()
+}
+
+/// Sets `SO_MAX_PACING_RATE`, in bytes a second.
+#[inline(always)]
+pub fn set_max_pacing_rate(ops: *mut bpf_sock_ops, rate: u32) {
+    const SOL_SOCKET: i32 = 1;
+    const SO_MAX_PACING_RATE: i32 = 47;
+    set_option(ops, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
+}
+
+/// Sets `TCP_WINDOW_CLAMP`, in bytes. Kernel 5.11.
+#[inline(always)]
+pub fn set_window_clamp(ops: *mut bpf_sock_ops, window: u32) {
+    const SOL_TCP: i32 = 6;
+    const TCP_WINDOW_CLAMP: i32 = 10;
+    set_option(ops, SOL_TCP, TCP_WINDOW_CLAMP, window);
+}
+
+#[inline(always)]
+fn set_option(ops: *mut bpf_sock_ops, level: i32, option: i32, mut value: u32) {
+    let size = size_of::<u32>() as i32;
+    let value = ptr::from_mut(&mut value).cast();
+    // SAFETY: the value lives on the stack for the call. Where the kernel does not take it, user
+    // space sets it soon.
+    let _ = unsafe { bpf_setsockopt(ops.cast(), level, option, value, size) };
 }
 
 /// IP bytes of the packet, headers included.

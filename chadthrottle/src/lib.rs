@@ -9,6 +9,7 @@ pub mod commands;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod levers;
 pub mod lifecycle;
 pub mod logging;
 pub mod process;

@@ -13,6 +13,9 @@ use crate::{backends::throttle::ThrottleError, error::Error};
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often the levers of limits are set anew.
+const LEVER_INTERVAL: Duration = Duration::from_millis(50);
+
 /// How many samples are kept for who does not take them.
 const SNAPSHOTS_KEPT: usize = 4;
 
@@ -170,6 +173,8 @@ async fn serve(
     samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval_at(Instant::now() + WATCH_INTERVAL, WATCH_INTERVAL);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut levers = interval_at(Instant::now() + LEVER_INTERVAL, LEVER_INTERVAL);
+    levers.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -182,6 +187,7 @@ async fn serve(
                 let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
+            _ = levers.tick(), if engine.holds_limits() => engine.pull_levers(),
         }
     }
 }

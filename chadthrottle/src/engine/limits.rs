@@ -55,6 +55,11 @@ impl Limits {
         })
     }
 
+    /// The rules in use.
+    pub fn rules(&self) -> impl Iterator<Item = u32> {
+        self.active.keys().copied()
+    }
+
     /// The limit behind a rule index.
     pub fn get(&self, rule: u32) -> Option<(LimitId, Limit)> {
         let active = self.active.get(&rule)?;
@@ -109,6 +114,7 @@ impl Engine {
             self.drop_limit(rule);
             return Err(error);
         }
+        self.pull_levers_of(rule);
         Ok(LimitId(rule))
     }
 
@@ -117,6 +123,7 @@ impl Engine {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
         self.configure(id.0, limit);
+        self.pull_levers_of(id.0);
         Ok(())
     }
 
@@ -157,7 +164,7 @@ impl Engine {
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }
-        let rules: Vec<u32> = self.limits.active.keys().copied().collect();
+        let rules: Vec<u32> = self.limits.rules().collect();
         for rule in rules {
             if let Err(error) = self.enroll(rule) {
                 log::warn!("{error}");
@@ -218,14 +225,33 @@ impl Engine {
 
     fn drop_limit(&mut self, rule: u32) {
         self.limits.active.remove(&rule);
-        if let Some(rule) = self.rule(rule) {
-            rule.ingress.configure(None, 0, Limit::NONE.scope);
-            rule.egress.configure(None, 0, Limit::NONE.scope);
-        }
+        self.unconfigure(rule);
+        self.scan_slots();
+        let members = self.member_pids(rule);
         for (_, slot) in self.slots.iter() {
             if self.rule_of(slot) == rule {
                 self.assign(slot, 0, false);
             }
+        }
+        // After the kernel program has no rate any more that it could give to a new connection.
+        self.levers.release(rule, &members);
+    }
+
+    /// Ends all limits, and leaves no socket as they made it.
+    pub(super) fn remove_all_limits(&mut self) {
+        let ever_limited = self.limits.serial != 0;
+        for rule in std::mem::take(&mut self.limits.active).into_keys() {
+            self.unconfigure(rule);
+        }
+        if ever_limited {
+            self.levers.release_all();
+        }
+    }
+
+    fn unconfigure(&self, rule: u32) {
+        if let Some(rule) = self.rule(rule) {
+            rule.ingress.configure(None, 0, Limit::NONE.scope);
+            rule.egress.configure(None, 0, Limit::NONE.scope);
         }
     }
 

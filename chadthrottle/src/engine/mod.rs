@@ -7,6 +7,7 @@
 mod attribution;
 mod command;
 mod handle;
+mod levers;
 mod limits;
 mod sampling;
 mod slots;
@@ -25,6 +26,7 @@ use chadthrottle_common::abi::MAX_EXECS;
 use crate::{
     backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
     error::Error,
+    levers::Levers,
     process::{ProcessKey, ProcessReader, Reread},
     sys::memory,
 };
@@ -51,6 +53,8 @@ pub struct Config {
 
 /// The engine. Dropping it removes every limit and detaches every program.
 pub struct Engine {
+    /// Goes first: no socket keeps what a limit has set.
+    levers: Levers,
     throttle: ThrottleManager,
     processes: ProcessReader,
     cgroup2: PathBuf,
@@ -67,9 +71,11 @@ impl Engine {
     /// What the kernel refused; nothing is attached then.
     pub fn start(config: &Config) -> Result<Self, Error> {
         let throttle = ThrottleManager::start(&config.throttle)?;
+        let levers = Levers::new(throttle.socket_options()?, &config.proc_root);
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
             .map_err(|error| Error::io("starting a thread to read processes", error))?;
         let mut engine = Self {
+            levers,
             throttle,
             processes,
             cgroup2: config.cgroup2.clone(),
@@ -101,6 +107,7 @@ impl Engine {
 
     /// Detaches every program, and says what could not be detached.
     pub fn stop(mut self) -> Vec<ThrottleError> {
+        self.remove_all_limits();
         self.throttle.stop()
     }
 

@@ -65,10 +65,7 @@ impl Engine {
         self.sampling.sequence += 1;
 
         // The slots first: a process that is in a slot and then not in the table has ended.
-        let processes = &self.processes;
-        self.slots.scan(&self.throttle.maps, |pid| {
-            Some(processes.get(pid)?.key.start_ticks)
-        });
+        self.scan_slots();
         let totals = self.throttle.maps.totals().unwrap_or_else(|error| {
             warnings.push(format!("reading the totals: {error}"));
             Totals::default()
@@ -104,6 +101,14 @@ impl Engine {
             loopback,
             warnings,
         }
+    }
+
+    /// Finds slots that the kernel has given out.
+    pub(super) fn scan_slots(&mut self) {
+        let processes = &self.processes;
+        self.slots.scan(&self.throttle.maps, |pid| {
+            Some(processes.get(pid)?.key.start_ticks)
+        });
     }
 
     fn sample_processes(&mut self, now: Instant, interval: Duration) -> Vec<ProcessSample> {

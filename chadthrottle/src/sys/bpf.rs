@@ -21,11 +21,13 @@ pub enum AttachType {
     Egress = 1,
     /// A socket is made.
     SockCreate = 2,
+    /// Something becomes of a TCP connection.
+    SockOps = 3,
 }
 
 impl AttachType {
     /// All that we use.
-    pub const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::SockCreate];
+    pub const ALL: [Self; 4] = [Self::Ingress, Self::Egress, Self::SockCreate, Self::SockOps];
 
     /// The name that bpftool has for it.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl AttachType {
             Self::Ingress => "cgroup_inet_ingress",
             Self::Egress => "cgroup_inet_egress",
             Self::SockCreate => "cgroup_inet_sock_create",
+            Self::SockOps => "cgroup_sock_ops",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod map;
 pub mod memory;
 pub mod process;
 pub mod socket;
+pub mod tcp;
 
 use std::io;
 

@@ -32,6 +32,11 @@ pub fn is_internet(socket: impl AsFd) -> bool {
     matches!(domain(socket.as_fd()), Ok(libc::AF_INET | libc::AF_INET6))
 }
 
+/// The inode that /proc shows for a socket.
+pub fn inode(socket: impl AsFd) -> Option<u64> {
+    Some(nix::sys::stat::fstat(socket).ok()?.st_ino)
+}
+
 fn domain(socket: BorrowedFd<'_>) -> Result<i32, SyscallError> {
     let mut value = 0i32;
     let mut size = size_of::<i32>() as libc::socklen_t;

@@ -29,8 +29,14 @@ fn find(btf: &[u8]) -> Option<KernelOffsets> {
     let header = Header::parse(btf)?;
     let types = btf.get(header.types.clone())?;
     let strings = btf.get(header.strings.clone())?;
-    let names: [&[u8]; 4] = [b"task_struct", b"sock_common", b"sock", b"socket"];
-    let [task, sock_common, sock, socket] = structs(types, strings, names)?;
+    let names: [&[u8]; 5] = [
+        b"task_struct",
+        b"sock_common",
+        b"sock",
+        b"socket",
+        b"tcp_sock",
+    ];
+    let [task, sock_common, sock, socket, tcp_sock] = structs(types, strings, names)?;
     let offset = |members: &[u8], name: &[u8]| {
         members.chunks_exact(12).find_map(|member| {
             let (name_offset, place) = (word(member, 0)?, word(member, 8)?);
@@ -48,6 +54,8 @@ fn find(btf: &[u8]) -> Option<KernelOffsets> {
         sock_family: offset(sock_common, b"skc_family")?,
         sock_socket: offset(sock, b"sk_socket")?,
         socket_file: offset(socket, b"file")?,
+        sock_max_pacing_rate: offset(sock, b"sk_max_pacing_rate")?,
+        tcp_window_clamp: offset(tcp_sock, b"window_clamp")?,
     })
 }
 
@@ -126,7 +134,7 @@ mod tests {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    /// A BTF with an int, an enum, and the four structs.
+    /// A BTF with an int, an enum, and the structs.
     fn sample() -> Vec<u8> {
         let mut strings = Vec::from(*b"\0");
         let mut name = |text: &str| {
@@ -149,8 +157,9 @@ mod tests {
                 ][..],
             ),
             ("sock_common", &[("skc_family", 16)][..]),
-            ("sock", &[("sk_socket", 32)][..]),
+            ("sock", &[("sk_socket", 32), ("sk_max_pacing_rate", 40)][..]),
             ("socket", &[("file", 24)][..]),
+            ("tcp_sock", &[("window_clamp", 48)][..]),
         ] {
             let kind = KIND_STRUCT << 24 | fields.len() as u32;
             types.extend(words(&[name(struct_name), kind, 64]));
@@ -178,6 +187,8 @@ mod tests {
             sock_family: 16,
             sock_socket: 32,
             socket_file: 24,
+            sock_max_pacing_rate: 40,
+            tcp_window_clamp: 48,
         };
         assert_eq!(find(&sample()), Some(expected));
     }

@@ -14,6 +14,7 @@ use aya::{
     Btf, Ebpf,
     programs::{
         BtfTracePoint, CgroupSkb, CgroupSock, Program, ProgramError, ProgramFd, RawTracePoint,
+        SockOps,
     },
 };
 
@@ -318,6 +319,16 @@ pub fn load_cgroup_sock<'a>(
     name: &'static str,
 ) -> Result<&'a ProgramFd, ThrottleError> {
     let program: &mut CgroupSock = find(object, name)?;
+    program.load().map_err(|error| refused(name, error))?;
+    program.fd().map_err(|error| refused(name, error))
+}
+
+/// Hands a `sockops` program to the kernel.
+pub fn load_sock_ops<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a ProgramFd, ThrottleError> {
+    let program: &mut SockOps = find(object, name)?;
     program.load().map_err(|error| refused(name, error))?;
     program.fd().map_err(|error| refused(name, error))
 }

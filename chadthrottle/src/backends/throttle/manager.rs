@@ -12,11 +12,14 @@ use super::{
     download::linux::ebpf::EbpfDownload,
     kernel_offsets,
     linux_ebpf_utils::{self, AttachConfig, Attachment},
-    maps::Maps,
+    maps::{self, Maps},
     self_test,
     upload::linux::ebpf::EbpfUpload,
 };
-use crate::sys::bpf::{self, AttachType, ProgramInfo};
+use crate::{
+    levers::Options,
+    sys::bpf::{self, AttachType, ProgramInfo},
+};
 
 /// The object that `cargo xtask build-ebpf` built, embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -34,6 +37,7 @@ pub struct ThrottleManager {
     /// are found by looking through /proc.
     pub sees_socket_use: bool,
     sockets: Attachment,
+    connections: Attachment,
     download: EbpfDownload,
     upload: EbpfUpload,
     /// Where the programs write lines for the log: in an object built for that only.
@@ -75,6 +79,9 @@ impl ThrottleManager {
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
         let sees_socket_use = sees_processes && watch_socket_use(&mut object);
+        let program = linux_ebpf_utils::load_sock_ops(&mut object, names::SOCK_OPS)?;
+        let place = AttachType::SockOps;
+        let connections = linux_ebpf_utils::attach(program, names::SOCK_OPS, place, config)?;
         let program_log = EbpfLogger::init(&mut object).ok();
         Ok(Self {
             program_log,
@@ -82,6 +89,7 @@ impl ThrottleManager {
             sees_processes,
             sees_socket_use,
             sockets,
+            connections,
             download,
             upload,
             object,
@@ -95,6 +103,14 @@ impl ThrottleManager {
             [first, ..] if methods.iter().all(|method| *method == first) => first,
             _ => "mixed",
         }
+    }
+
+    /// The notes on sockets' options.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn socket_options(&self) -> Result<Options, ThrottleError> {
+        maps::socket_options(&self.object)
     }
 
     /// Hands on what the programs have written for the log.
@@ -124,9 +140,10 @@ impl ThrottleManager {
         Ok([info(names::INGRESS)?, info(names::EGRESS)?])
     }
 
-    fn attachments(&self) -> [&Attachment; 3] {
+    fn attachments(&self) -> [&Attachment; 4] {
         [
             &self.sockets,
+            &self.connections,
             self.download.attachment(),
             self.upload.attachment(),
         ]
@@ -137,6 +154,7 @@ impl ThrottleManager {
         [
             self.download.attachment_mut().detach(),
             self.upload.attachment_mut().detach(),
+            self.connections.detach(),
             self.sockets.detach(),
         ]
         .into_iter()

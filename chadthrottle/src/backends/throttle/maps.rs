@@ -1,5 +1,7 @@
 //! The maps of the loaded object, with their types.
 
+use std::os::fd::AsFd;
+
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
@@ -7,7 +9,7 @@ use aya::{
 use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
 
 use super::ThrottleError;
-use crate::sys::map::MappedArray;
+use crate::{levers::Options, sys::map::MappedArray};
 
 /// [`chadthrottle_common::abi::Owner`] in the form that aya takes: slot, generation.
 pub type OwnerWords = [u32; 2];
@@ -73,6 +75,22 @@ impl Maps {
     }
 }
 
+/// The notes on sockets' options.
+///
+/// # Errors
+/// Where no descriptor is left.
+pub fn socket_options(object: &Ebpf) -> Result<Options, ThrottleError> {
+    let failed = |source| ThrottleError::Map {
+        map: names::SOCKET_OPTIONS,
+        source,
+    };
+    let fd = data(object, names::SOCKET_OPTIONS)?.fd().as_fd();
+    let fd = fd
+        .try_clone_to_owned()
+        .map_err(|error| failed(error.into()))?;
+    Options::new(fd).map_err(failed)
+}
+
 fn typed<M>(object: &mut Ebpf, name: &'static str) -> Result<M, ThrottleError>
 where
     M: TryFrom<Map, Error = MapError>,
@@ -87,7 +105,7 @@ where
 /// The bare map, of which only the descriptor is used.
 fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, ThrottleError> {
     match object.map(name) {
-        Some(Map::Array(data)) => Ok(data),
+        Some(Map::Array(data) | Map::SkStorage(data)) => Ok(data),
         _ => Err(ThrottleError::Missing(name)),
     }
 }

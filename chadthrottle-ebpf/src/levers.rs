@@ -1,0 +1,134 @@
+//! Connections of a limited process are held back from their first segment: paced where they
+//! send, with a small window where they receive. User space takes over from here; what the policer
+//! would refuse in the meantime is not sent at all.
+
+use aya_ebpf::bindings::bpf_sock_ops;
+use chadthrottle_common::{
+    abi::SocketOptions,
+    policer::Bucket,
+    scope::{self, Scope},
+};
+
+use crate::{
+    maps::{KERNEL_OFFSETS, RULES, SLOTS},
+    sys,
+};
+
+const AF_INET: u32 = 2;
+
+/// `SO_MAX_PACING_RATE` as a BPF program sets it has 32 bits, of which the highest value means
+/// unlimited.
+const MAX_PACING: u64 = u32::MAX as u64 - 1;
+
+/// The smallest window to start with, in bytes: two segments, so that they are acknowledged at
+/// once.
+const MIN_WINDOW: u64 = 2_920;
+
+/// Keeps rate times round-trip time within 64 bits.
+const MAX_WINDOW_RATE: u64 = 1 << 33;
+
+const US_PER_S: u64 = 1_000_000;
+
+/// A connection is established: the socket's owner is known, and so is the round-trip time of its
+/// handshake.
+#[inline(always)]
+pub fn connection_established(ops: *mut bpf_sock_ops) {
+    let offsets = KERNEL_OFFSETS.load();
+    if offsets.sock_max_pacing_rate == 0 || offsets.tcp_window_clamp == 0 {
+        return;
+    }
+    let sk = sys::connection_socket(ops);
+    if sk.is_null() {
+        return;
+    }
+    let Some(owner) = sys::owner_of_sock(sk) else {
+        return;
+    };
+    let Some(slot) = SLOTS.get(owner.slot) else {
+        return;
+    };
+    let index = slot.egress.rule.get();
+    if index == 0 || slot.identity.generation.get() != u64::from(owner.generation) {
+        return;
+    }
+    let Some(rule) = RULES.get(index as u32) else {
+        return;
+    };
+    let class = class(ops);
+    let up = rate_for(&rule.egress, class);
+    let down = rate_for(&rule.ingress, class);
+    if up == 0 && down == 0 {
+        return;
+    }
+    let address = sys::address_of(&sk);
+    let mut options = SocketOptions {
+        pacing_before: sys::read_kernel(address + u64::from(offsets.sock_max_pacing_rate)),
+        clamp_before: sys::read_kernel(address + u64::from(offsets.tcp_window_clamp)),
+        ..SocketOptions::default()
+    };
+    if up != 0 && up <= MAX_PACING && up < options.pacing_before {
+        options.pacing_set = up;
+    }
+    let window = window(down, sys::round_trip_us(ops));
+    if window != 0 && window < u64::from(options.clamp_before) {
+        options.clamp_set = window as u32;
+    }
+    // Noted first: what is set and not noted would stay.
+    if !sys::note_options(sk, options) {
+        return;
+    }
+    if options.pacing_set != 0 {
+        sys::set_max_pacing_rate(ops, options.pacing_set as u32);
+    }
+    if options.clamp_set != 0 {
+        sys::set_window_clamp(ops, options.clamp_set);
+    }
+}
+
+/// Bytes a second for a new connection to an address of that class; 0: as many as it likes.
+#[inline(always)]
+fn rate_for(bucket: &Bucket, class: Scope) -> u64 {
+    if bucket.ns_per_byte.get() != 0 && Scope(bucket.scope.get() as u32).contains(class) {
+        bucket.flow_rate.get()
+    } else {
+        0
+    }
+}
+
+/// Bytes that fill `rate` at that round-trip time; 0: not known.
+#[inline(always)]
+fn window(rate: u64, round_trip_us: u64) -> u64 {
+    if rate == 0 || round_trip_us == 0 {
+        return 0;
+    }
+    let rate = if rate > MAX_WINDOW_RATE {
+        MAX_WINDOW_RATE
+    } else {
+        rate
+    };
+    let window = rate * round_trip_us / US_PER_S;
+    if window > i32::MAX as u64 {
+        0
+    } else if window < MIN_WINDOW {
+        MIN_WINDOW
+    } else {
+        window
+    }
+}
+
+/// The class of the other end. A connection with this machine itself has one address twice.
+#[inline(always)]
+fn class(ops: *mut bpf_sock_ops) -> Scope {
+    if sys::connection_family(ops) == AF_INET {
+        let (remote, local) = sys::connection_v4(ops);
+        if remote == local {
+            return Scope::LOOPBACK;
+        }
+        return scope::classify_v4(remote);
+    }
+    let (remote, local) = sys::connection_v6(ops);
+    if remote == local {
+        return Scope::LOOPBACK;
+    }
+    scope::classify_v6(remote)
+}

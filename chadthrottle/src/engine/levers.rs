@@ -1,0 +1,60 @@
+//! The levers of the limits that are set: several looks a second, while there are any.
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::{Engine, LimitId};
+use crate::levers::Look;
+
+impl Engine {
+    /// Whether any limit is set, so that levers want looking at.
+    pub fn holds_limits(&self) -> bool {
+        self.limits.rules().next().is_some()
+    }
+
+    /// Looks at the flows of all limits and sets their levers.
+    pub fn pull_levers(&mut self) {
+        // Children may have inherited in the kernel since the last look.
+        self.scan_slots();
+        let rules: Vec<u32> = self.limits.rules().collect();
+        for rule in rules {
+            self.pull_levers_of(rule);
+        }
+    }
+
+    /// The same for one limit.
+    pub(super) fn pull_levers_of(&mut self, index: u32) {
+        let Some((LimitId(index), limit)) = self.limits.get(index) else {
+            return;
+        };
+        let members = self.member_pids(index);
+        let Some(rule) = self.throttle.maps.rules.get(index as usize) else {
+            return;
+        };
+        let now = now_ns();
+        let look = Look {
+            limit,
+            members: &members,
+            down_credit: rule.ingress.credit(now),
+            up_credit: rule.egress.credit(now),
+        };
+        let new = self.levers.hold(index, look);
+        rule.ingress.flow_rate.set(new.down);
+        rule.egress.flow_rate.set(new.up);
+    }
+
+    /// Ids of the processes that have that rule.
+    pub(super) fn member_pids(&self, rule: u32) -> Vec<u32> {
+        let members = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| self.rule_of(*slot) == rule);
+        members.map(|(key, _)| key.pid).collect()
+    }
+}
+
+/// The clock that the kernel programs use, in nanoseconds.
+fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
+        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
+    })
+}

@@ -1,0 +1,130 @@
+//! One TCP connection of a limited process: what it carries, and how much more it would.
+
+use std::{net::IpAddr, os::fd::RawFd};
+
+use chadthrottle_common::scope::{self, Scope};
+
+use crate::sys::tcp::TcpInfo;
+
+/// How long the average is that a flow's rate is taken over, in seconds.
+const AVERAGE_S: f64 = 0.25;
+
+/// A flow that carries less than this part of the limit is at rest.
+const REST: f64 = 0.02;
+
+/// A flow that uses less than this part of what it may, look after look, does not need more: the
+/// network, or the other end, holds it back.
+const USED: f64 = 0.6;
+const LOOKS_OF_SLACK: u8 = 10;
+
+/// What a flow that is not held back by us may grow by from look to look.
+const GROWTH: f64 = 1.5;
+
+/// A flow.
+#[derive(Debug)]
+pub struct Flow {
+    /// The process that was seen with it, and its descriptor there.
+    pub pid: u32,
+    /// The descriptor's number.
+    pub fd: RawFd,
+    /// What its other end is; `None`: not looked at yet.
+    pub class: Option<Scope>,
+    /// As last seen; `None`: not open, or not seen yet.
+    pub info: Option<TcpInfo>,
+    /// Download.
+    pub down: Half,
+    /// Upload.
+    pub up: Half,
+}
+
+/// One direction of a flow.
+#[derive(Debug, Default)]
+pub struct Half {
+    bytes: Option<u64>,
+    /// Bytes of payload a second, averaged.
+    pub rate: f64,
+    /// What it may carry, in bytes a second; 0: not decided yet.
+    pub granted: f64,
+    /// Whether it would carry more.
+    hungry: bool,
+    slack: u8,
+    /// What the lever keeps from one look to the next.
+    pub lever: super::window::State,
+}
+
+impl Flow {
+    /// A flow that nothing is known of.
+    pub fn new(pid: u32, fd: RawFd) -> Self {
+        Self {
+            pid,
+            fd,
+            class: None,
+            info: None,
+            down: Half::default(),
+            up: Half::default(),
+        }
+    }
+
+    /// Takes in what the kernel tells of it, `seconds` after the last time.
+    pub fn observe(&mut self, info: TcpInfo, seconds: f64) {
+        self.down.observe(info.bytes_received, seconds);
+        self.up.observe(info.bytes_acked, seconds);
+        self.down.hungry = self.down.rate >= USED * self.down.granted;
+        self.up.hungry = info.not_sent > 0;
+        self.info = info.is_open().then_some(info);
+    }
+
+    /// Whether a limit of that scope covers it.
+    pub fn is_in(&self, scope: Scope) -> bool {
+        self.info.is_some() && self.class.is_some_and(|class| scope.contains(class))
+    }
+}
+
+impl Half {
+    fn observe(&mut self, bytes: u64, seconds: f64) {
+        let before = self.bytes.replace(bytes).unwrap_or(bytes);
+        if seconds > 0.0 {
+            let rate = bytes.saturating_sub(before) as f64 / seconds;
+            self.rate += (rate - self.rate) * (1.0 - (-seconds / AVERAGE_S).exp());
+        }
+        if self.rate >= USED * self.granted {
+            self.slack = 0;
+        } else {
+            self.slack = self.slack.saturating_add(1);
+        }
+    }
+
+    /// Whether it carries anything to speak of under that limit (bytes a second).
+    pub fn is_active(&self, limit: f64) -> bool {
+        self.rate >= REST * limit || self.hungry && self.granted > 0.0
+    }
+
+    /// How much it needs of a limit that `active` flows share, in bytes a second.
+    pub fn need(&self, limit: f64, active: usize) -> f64 {
+        if self.hungry && (self.slack < LOOKS_OF_SLACK || active <= 1) {
+            f64::INFINITY
+        } else {
+            GROWTH * self.rate + 0.1 * limit / active.max(1) as f64
+        }
+    }
+
+    /// A new limit: what was used of the old one says nothing.
+    pub fn forget_slack(&mut self) {
+        self.slack = 0;
+    }
+}
+
+/// The class of a connection's other end. A connection of this machine with itself has one address
+/// twice, mostly.
+pub fn class(remote: IpAddr, local: IpAddr) -> Scope {
+    if remote == local {
+        return Scope::LOOPBACK;
+    }
+    match remote {
+        IpAddr::V4(address) => scope::classify_v4(address.octets()),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+            scope::classify_v6([[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]])
+        }
+    }
+}

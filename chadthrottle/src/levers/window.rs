@@ -1,0 +1,140 @@
+//! Downloads: a window that holds what a round trip may bring.
+
+/// Less is no window: the kernel makes it at least half of its smallest receive buffer, which is
+/// about this many bytes (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
+const SMALLEST: f64 = 1_152.0;
+
+/// How far the window may be from rate times round-trip time: round trips are longer than the
+/// shortest one, by queues on the way or acknowledgements that are held back.
+const GAIN: std::ops::RangeInclusive<f64> = 0.5..=8.0;
+
+/// What is kept of a flow from one look to the next.
+#[derive(Debug)]
+pub struct State {
+    gain: f64,
+    /// Segments that the window was too small for, less than one.
+    owed: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            gain: 1.0,
+            owed: 0.0,
+        }
+    }
+}
+
+/// A flow at one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// What it may carry, in bytes a second.
+    pub share: f64,
+    /// What it carries, in bytes a second.
+    pub rate: f64,
+    /// Shortest round-trip time, in seconds.
+    pub round_trip: f64,
+    /// Bytes of payload in a segment.
+    pub segment: f64,
+    /// Of the limit's bucket, as from [`chadthrottle_common::policer::Bucket::credit`].
+    pub credit: f64,
+}
+
+/// The window for a flow, in bytes.
+///
+/// Senders send whole segments only, so that a window between one segment and two is one. The
+/// part that is missing is made up for in later looks.
+pub fn window(state: &mut State, look: Look) -> u32 {
+    let Look {
+        share,
+        rate,
+        round_trip,
+        segment,
+        credit,
+    } = look;
+    if credit > 0.9 && (0.2..0.93).contains(&(rate / share)) {
+        state.gain *= 1.01;
+    } else if credit < 0.2 {
+        state.gain *= 0.98;
+    }
+    state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
+    let bytes = share * trim(credit) * round_trip * state.gain;
+    if bytes < SMALLEST {
+        state.owed = 0.0;
+        return SMALLEST as u32;
+    }
+    let segments = bytes / segment + state.owed;
+    let whole = segments.floor().max(1.0);
+    state.owed = (segments - whole).clamp(-1.0, 1.0);
+    (whole * segment).min(1e9) as u32
+}
+
+/// As with pacing, the bucket's credit steers; more steeply, since windows are coarse.
+fn trim(credit: f64) -> f64 {
+    const KNEE: f64 = 0.3;
+    let (at_empty, at_knee, at_full) = (0.4, 0.92, 1.06);
+    if credit < KNEE {
+        at_empty + (at_knee - at_empty) * credit.max(0.0) / KNEE
+    } else {
+        at_knee + (at_full - at_knee) * (credit - KNEE) / (1.0 - KNEE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender that sends whole segments, as many as fit into the window, each round trip. Gives
+    /// its rate over 20 s, as a part of the limit.
+    fn simulate(limit: f64, round_trip: f64, stretch: f64) -> f64 {
+        const SEGMENT: f64 = 1_448.0;
+        const TICK: f64 = 0.05;
+        let mut state = State::default();
+        let (mut credit, mut rate, mut sum) = (1.0f64, 0.0, 0.0);
+        for _ in 0..400 {
+            let look = Look {
+                share: limit,
+                rate,
+                round_trip,
+                segment: SEGMENT,
+                credit,
+            };
+            let window = f64::from(window(&mut state, look));
+            let sent = (window / SEGMENT).floor().max(1.0) * SEGMENT / (round_trip * stretch);
+            let packets = sent * 1_500.0 / SEGMENT;
+            credit = (credit + (limit - packets) * TICK / (limit * 0.25)).clamp(-1.0, 1.0);
+            rate += (sent - rate) * 0.18;
+            sum += sent * TICK;
+        }
+        sum / (20.0 * limit)
+    }
+
+    #[test]
+    fn whole_segments_add_up_to_the_limit() {
+        for (limit, round_trip) in [(100e3, 0.02), (100e3, 0.1), (1e6, 0.02), (1e7, 0.1)] {
+            let part = simulate(limit, round_trip, 1.0);
+            assert!(
+                (0.955..0.99).contains(&part),
+                "{limit} at {round_trip}: {part}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_round_trip_that_is_longer_than_the_shortest_is_made_up_for() {
+        let part = simulate(1e6, 0.02, 1.5);
+        assert!((0.90..0.99).contains(&part), "{part}");
+    }
+
+    #[test]
+    fn a_short_round_trip_leaves_the_smallest_window() {
+        let look = Look {
+            share: 1e6,
+            rate: 1e6,
+            round_trip: 30e-6,
+            segment: 1_448.0,
+            credit: 0.5,
+        };
+        assert_eq!(window(&mut State::default(), look), SMALLEST as u32);
+    }
+}

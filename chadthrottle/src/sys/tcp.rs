@@ -1,0 +1,236 @@
+//! TCP sockets: what the kernel tells of a connection, and the two options that hold it back.
+
+use std::{
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
+
+use super::SyscallError;
+
+/// An `SO_MAX_PACING_RATE` that is none.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// The part of `struct tcp_info` that we use (include/uapi/linux/tcp.h), as of kernel 4.19.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpInfo {
+    /// Number of the state (include/net/tcp_states.h).
+    pub state: u8,
+    _flags: [u8; 7],
+    _timers: [u32; 2],
+    /// Bytes of payload that are sent in a segment.
+    pub send_mss: u32,
+    /// Bytes of payload in the segments that arrive.
+    pub receive_mss: u32,
+    /// Segments that are sent and not acknowledged.
+    pub unacked: u32,
+    _losses: [u32; 4],
+    _times: [u32; 6],
+    /// Smoothed round-trip time, in microseconds.
+    pub rtt_us: u32,
+    _congestion: [u32; 5],
+    /// Round-trip time as the receiver sees it, in microseconds.
+    pub receive_rtt_us: u32,
+    _receive_space: [u32; 2],
+    _pacing_rate: u64,
+    /// `SO_MAX_PACING_RATE`, in bytes a second.
+    pub max_pacing_rate: u64,
+    /// Bytes that were sent and acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes that have arrived.
+    pub bytes_received: u64,
+    _segments: [u32; 2],
+    /// Bytes in the send buffer that are not sent yet.
+    pub not_sent: u32,
+    /// Shortest round-trip time of late, in microseconds; all ones: not measured.
+    pub min_rtt_us: u32,
+}
+
+const _: () = {
+    assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
+    assert!(std::mem::offset_of!(TcpInfo, rtt_us) == 68);
+    assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
+    assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
+    assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);
+    assert!(size_of::<TcpInfo>() == 152);
+};
+
+impl TcpInfo {
+    /// Whether bytes may still pass in some direction.
+    pub fn is_open(&self) -> bool {
+        const ESTABLISHED: u8 = 1;
+        const FIN_WAIT: [u8; 2] = [4, 5];
+        const CLOSE_WAIT: u8 = 8;
+        matches!(self.state, ESTABLISHED | CLOSE_WAIT) || FIN_WAIT.contains(&self.state)
+    }
+}
+
+/// What the kernel tells of a connection.
+pub fn info(socket: impl AsFd) -> Result<TcpInfo, SyscallError> {
+    get(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_INFO,
+        "getsockopt(TCP_INFO)",
+    )
+}
+
+/// Whether it is a TCP socket of the Internet families; others have options of these names too.
+pub fn is_tcp(socket: impl AsFd) -> bool {
+    let socket = socket.as_fd();
+    let protocol = get::<i32>(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_PROTOCOL,
+        "getsockopt(SO_PROTOCOL)",
+    );
+    super::socket::is_internet(socket) && protocol.is_ok_and(|it| it == libc::IPPROTO_TCP)
+}
+
+/// Sets `SO_MAX_PACING_RATE`, in bytes a second. TCP sends at most so much, without any queue
+/// (kernel 4.13).
+pub fn set_max_pacing_rate(socket: impl AsFd, rate: u64) -> Result<(), SyscallError> {
+    set(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_MAX_PACING_RATE,
+        rate,
+        "setsockopt(SO_MAX_PACING_RATE)",
+    )
+}
+
+/// `TCP_WINDOW_CLAMP`: the largest window that is offered, in bytes.
+pub fn window_clamp(socket: impl AsFd) -> Result<u32, SyscallError> {
+    get(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_WINDOW_CLAMP,
+        "getsockopt(TCP_WINDOW_CLAMP)",
+    )
+}
+
+/// Sets `TCP_WINDOW_CLAMP`, in bytes. What has been offered already stays; the kernel makes it at
+/// least half of its smallest receive buffer (`tcp_set_window_clamp`).
+pub fn set_window_clamp(socket: impl AsFd, window: u32) -> Result<(), SyscallError> {
+    set(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_WINDOW_CLAMP,
+        window,
+        "setsockopt(TCP_WINDOW_CLAMP)",
+    )
+}
+
+/// Remote and local address of a connection; `None` where it has none.
+pub fn addresses(socket: impl AsFd) -> Option<(IpAddr, IpAddr)> {
+    let fd = socket.as_fd().as_raw_fd();
+    let remote = ip(&getpeername::<SockaddrStorage>(fd).ok()?)?;
+    let local = ip(&getsockname::<SockaddrStorage>(fd).ok()?)?;
+    Some((remote, local))
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+}
+
+/// Values that are plain numbers: every bit pattern is one.
+///
+/// # Safety
+/// As it says.
+unsafe trait Plain: Copy + Default {}
+// SAFETY: a number.
+unsafe impl Plain for i32 {}
+// SAFETY: a number.
+unsafe impl Plain for u32 {}
+// SAFETY: a number.
+unsafe impl Plain for u64 {}
+// SAFETY: `repr(C)`, of numbers only.
+unsafe impl Plain for TcpInfo {}
+
+fn get<T: Plain>(
+    socket: impl AsFd,
+    level: i32,
+    option: i32,
+    call: &'static str,
+) -> Result<T, SyscallError> {
+    let mut value = T::default();
+    let mut size = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` has `size` bytes, of which every pattern is valid.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_mut(&mut value).cast(),
+            &raw mut size,
+        )
+    };
+    match result {
+        0 => Ok(value),
+        _ => Err(SyscallError::last(call)),
+    }
+}
+
+fn set<T: Plain>(
+    socket: impl AsFd,
+    level: i32,
+    option: i32,
+    value: T,
+    call: &'static str,
+) -> Result<(), SyscallError> {
+    // SAFETY: `value` has as many bytes as is said.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(SyscallError::last(call)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream, UdpSocket},
+    };
+
+    #[test]
+    fn options_are_read_as_they_were_set_and_the_connection_is_described() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut there, _) = listener.accept().unwrap();
+        here.write_all(&[7; 5_000]).unwrap();
+        there.read_exact(&mut [0; 5_000]).unwrap();
+        there.write_all(b"x").unwrap();
+        here.read_exact(&mut [0]).unwrap();
+
+        let before = info(&here).unwrap();
+        assert!(before.is_open() && before.max_pacing_rate == UNLIMITED);
+        assert_eq!(
+            (before.bytes_received, info(&there).unwrap().bytes_received),
+            (1, 5_000)
+        );
+        assert!(before.send_mss > 500 && before.rtt_us > 0);
+        set_max_pacing_rate(&here, 5_000_000_000).unwrap();
+        assert_eq!(info(&here).unwrap().max_pacing_rate, 5_000_000_000);
+        set_window_clamp(&here, 20_000).unwrap();
+        assert_eq!(window_clamp(&here).unwrap(), 20_000);
+
+        assert!(is_tcp(&here) && is_tcp(&listener) && !info(&listener).unwrap().is_open());
+        assert!(!is_tcp(UdpSocket::bind("127.0.0.1:0").unwrap()));
+        let (remote, local) = addresses(&here).unwrap();
+        assert!(remote.is_loopback() && local == remote);
+        assert!(addresses(&listener).is_none());
+    }
+}
