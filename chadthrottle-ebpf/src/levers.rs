@@ -2,9 +2,11 @@
 //! send, with a small window where they receive. User space takes over from here; what the policer
 //! would refuse in the meantime is not sent at all.
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
-    abi::SocketOptions,
+    abi::{Rule, SocketOptions},
     policer::Bucket,
     scope::{self, Scope},
 };
@@ -22,12 +24,56 @@ const MAX_PACING: u64 = u32::MAX as u64 - 1;
 
 /// The smallest window to start with, in bytes: two segments, so that they are acknowledged at
 /// once.
-const MIN_WINDOW: u64 = 2_920;
+const MIN_WINDOW: u64 = 2 * SEGMENT;
+
+/// The largest. More than so many segments in the first round trip, and the kernel tunes the window
+/// away (`tcp_init_buffer_space` and `tcp_rcv_space_adjust`).
+const FIRST_SEGMENTS: u64 = 10;
+
+/// Bytes of payload in a segment, mostly.
+const SEGMENT: u64 = 1_448;
 
 /// Keeps rate times round-trip time within 64 bits.
 const MAX_WINDOW_RATE: u64 = 1 << 33;
 
 const US_PER_S: u64 = 1_000_000;
+
+/// The window that a connection is made with, in segments. What it offers cannot be taken back,
+/// and while it is used up the kernel's tuning would take it for too small.
+#[inline(always)]
+pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
+    // The round-trip time is not known yet: enough for a near one.
+    const FIRST_MS: u64 = 20;
+    const FEWEST: u64 = 2;
+    let sk = sys::connection_socket(ops);
+    if sk.is_null() {
+        return None;
+    }
+    let rate = rate_for(&rule_of(sk)?.ingress, class(ops));
+    if rate == 0 || rate > MAX_WINDOW_RATE {
+        return None;
+    }
+    let segments = rate * FIRST_MS / (1_000 * SEGMENT);
+    Some(if segments > FIRST_SEGMENTS {
+        FIRST_SEGMENTS as u32
+    } else if segments < FEWEST {
+        FEWEST as u32
+    } else {
+        segments as u32
+    })
+}
+
+/// The rule of the process that the socket belongs to, if it has one.
+#[inline(always)]
+fn rule_of(sk: *mut c_void) -> Option<&'static Rule> {
+    let owner = sys::owner_of_sock(sk)?;
+    let slot = SLOTS.get(owner.slot)?;
+    let index = slot.egress.rule.get();
+    if index == 0 || slot.identity.generation.get() != u64::from(owner.generation) {
+        return None;
+    }
+    RULES.get(index as u32)
+}
 
 /// A connection is established: the socket's owner is known, and so is the round-trip time of its
 /// handshake.
@@ -41,17 +87,7 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if sk.is_null() {
         return;
     }
-    let Some(owner) = sys::owner_of_sock(sk) else {
-        return;
-    };
-    let Some(slot) = SLOTS.get(owner.slot) else {
-        return;
-    };
-    let index = slot.egress.rule.get();
-    if index == 0 || slot.identity.generation.get() != u64::from(owner.generation) {
-        return;
-    }
-    let Some(rule) = RULES.get(index as u32) else {
+    let Some(rule) = rule_of(sk) else {
         return;
     };
     let class = class(ops);
@@ -107,10 +143,10 @@ fn window(rate: u64, round_trip_us: u64) -> u64 {
         rate
     };
     let window = rate * round_trip_us / US_PER_S;
-    if window > i32::MAX as u64 {
-        0
-    } else if window < MIN_WINDOW {
+    if window < MIN_WINDOW {
         MIN_WINDOW
+    } else if window > FIRST_SEGMENTS * SEGMENT {
+        FIRST_SEGMENTS * SEGMENT
     } else {
         window
     }

@@ -19,7 +19,10 @@ mod wire;
 #[cfg(feature = "log")]
 use aya_ebpf::EbpfContext;
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB},
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_RWND_INIT,
+    },
     macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
     programs::{
         BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext, SockOpsContext,
@@ -67,13 +70,15 @@ pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
 #[sock_ops]
 pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
     const NO_ANSWER: u32 = u32::MAX;
-    if matches!(
-        ctx.op(),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
-    ) {
-        levers::connection_established(ctx.ops);
-    }
-    ctx.set_reply(NO_ANSWER);
+    let answer = match ctx.op() {
+        BPF_SOCK_OPS_RWND_INIT => levers::first_window(ctx.ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            levers::connection_established(ctx.ops);
+            None
+        }
+        _ => None,
+    };
+    ctx.set_reply(answer.unwrap_or(NO_ANSWER));
     1
 }
 

@@ -9,7 +9,7 @@ use crate::{
     cli::{Cleanup, Global},
     error::Error,
     lifecycle::{
-        cleanup::{self, Leftover, Outcome},
+        cleanup::{self, Leftover, Leftovers, Outcome},
         privilege,
     },
 };
@@ -18,22 +18,31 @@ use crate::{
 pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     privilege::check()?;
     let mount = cgroup::cgroup2_mount()?;
-    let leftovers = cleanup::run(&mount, &global.state_dir, args.dry_run)?;
+    let Leftovers {
+        programs: leftovers,
+        sockets,
+    } = cleanup::run(&mount, &global.state_dir, args.dry_run)?;
     if args.json {
-        let report = Report::new(&mount, args.dry_run, &leftovers);
+        let report = Report::new(&mount, args.dry_run, &leftovers, sockets);
         let text = serde_json::to_string(&report)
             .map_err(|error| Error::io("writing the report", error.into()))?;
         println!("{text}");
-    } else if leftovers.is_empty() {
+    } else if leftovers.is_empty() && sockets == 0 {
         println!("Nothing was left below {}.", mount.display());
     } else {
         for leftover in &leftovers {
             println!("{leftover}");
         }
+        match (sockets, args.dry_run) {
+            (0, _) => {}
+            (_, true) => println!("would put back the options of {sockets} sockets"),
+            (_, false) => println!("put back the options of {sockets} sockets"),
+        }
     }
     let all_gone = leftovers
         .iter()
-        .all(|leftover| leftover.outcome == Outcome::Detached);
+        .all(|leftover| leftover.outcome == Outcome::Detached)
+        && (sockets == 0 || !args.dry_run);
     Ok(u8::from(!all_gone))
 }
 
@@ -43,6 +52,8 @@ struct Report<'a> {
     cgroup2: &'a Path,
     dry_run: bool,
     leftovers: Vec<Item<'a>>,
+    /// Whose options a limit had set.
+    sockets: usize,
 }
 
 #[derive(Serialize)]
@@ -57,7 +68,7 @@ struct Item<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(cgroup2: &'a Path, dry_run: bool, leftovers: &'a [Leftover]) -> Self {
+    fn new(cgroup2: &'a Path, dry_run: bool, leftovers: &'a [Leftover], sockets: usize) -> Self {
         let leftovers = leftovers
             .iter()
             .map(
@@ -85,6 +96,7 @@ impl<'a> Report<'a> {
             cgroup2,
             dry_run,
             leftovers,
+            sockets,
         }
     }
 }

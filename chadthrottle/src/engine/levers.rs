@@ -1,8 +1,11 @@
 //! The levers of the limits that are set: several looks a second, while there are any.
 
+use std::os::fd::OwnedFd;
+
+use chadthrottle_common::abi::Owner;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Engine, LimitId};
+use super::{Engine, LimitId, slots::owner_of};
 use crate::levers::Look;
 
 impl Engine {
@@ -30,10 +33,20 @@ impl Engine {
         let Some(rule) = self.throttle.maps.rules.get(index as usize) else {
             return;
         };
+        let maps = &self.throttle.maps;
+        let owns = |socket: &OwnedFd| {
+            let Ok([slot, generation]) = maps.owners.get(socket, 0) else {
+                return false;
+            };
+            let noted = maps.slots.get(slot as usize);
+            owner_of(maps, slot) == Owner { slot, generation }
+                && noted.is_some_and(|noted| noted.ingress.rule.get() == u64::from(index))
+        };
         let now = now_ns();
         let look = Look {
             limit,
             members: &members,
+            owns: &owns,
             down_credit: rule.ingress.credit(now),
             up_credit: rule.egress.credit(now),
         };

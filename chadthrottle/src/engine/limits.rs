@@ -98,6 +98,8 @@ impl Engine {
             return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
         }
         let rule = self.limits.free_rule()?;
+        // Before the kernel program may set anything.
+        self.levers.are_allowed();
         self.configure(rule, limit);
         self.limits.serial += 1;
         let serial = self.limits.serial;
@@ -239,7 +241,7 @@ impl Engine {
 
     /// Ends all limits, and leaves no socket as they made it.
     pub(super) fn remove_all_limits(&mut self) {
-        let ever_limited = self.limits.serial != 0;
+        let ever_limited = std::mem::take(&mut self.limits.serial) != 0;
         for rule in std::mem::take(&mut self.limits.active).into_keys() {
             self.unconfigure(rule);
         }

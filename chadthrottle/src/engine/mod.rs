@@ -13,7 +13,7 @@ mod sampling;
 mod slots;
 mod snapshot;
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 pub use command::{Command, Targets};
 pub use handle::Handle;
@@ -26,7 +26,7 @@ use chadthrottle_common::abi::MAX_EXECS;
 use crate::{
     backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
     error::Error,
-    levers::Levers,
+    levers::{Heir, Levers},
     process::{ProcessKey, ProcessReader, Reread},
     sys::memory,
 };
@@ -43,6 +43,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub struct Config {
     /// Where and how to attach.
     pub throttle: AttachConfig,
+    /// Who puts socket options back, should we be killed.
+    pub heir: Arc<dyn Heir>,
     /// Where to read processes, `/proc` but in tests.
     pub proc_root: PathBuf,
     /// Where cgroup2 is mounted, to see who is in a cgroup that is limited.
@@ -53,7 +55,6 @@ pub struct Config {
 
 /// The engine. Dropping it removes every limit and detaches every program.
 pub struct Engine {
-    /// Goes first: no socket keeps what a limit has set.
     levers: Levers,
     throttle: ThrottleManager,
     processes: ProcessReader,
@@ -64,6 +65,13 @@ pub struct Engine {
     sampling: Sampling,
 }
 
+impl Drop for Engine {
+    /// Limits off and sockets as they were; then the fields go, and with them the programs.
+    fn drop(&mut self) {
+        self.remove_all_limits();
+    }
+}
+
 impl Engine {
     /// Loads and attaches the programs and finds out who owns the sockets that are open.
     ///
@@ -71,7 +79,12 @@ impl Engine {
     /// What the kernel refused; nothing is attached then.
     pub fn start(config: &Config) -> Result<Self, Error> {
         let throttle = ThrottleManager::start(&config.throttle)?;
-        let levers = Levers::new(throttle.socket_options()?, &config.proc_root);
+        let levers = Levers::new(
+            throttle
+                .socket_options()?
+                .with_heir(Arc::clone(&config.heir)),
+            &config.proc_root,
+        );
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
             .map_err(|error| Error::io("starting a thread to read processes", error))?;
         let mut engine = Self {

@@ -41,6 +41,7 @@ pub struct Flow {
 #[derive(Debug, Default)]
 pub struct Half {
     bytes: Option<u64>,
+    looks: u8,
     /// Bytes of payload a second, averaged.
     pub rate: f64,
     /// What it may carry, in bytes a second; 0: not decided yet.
@@ -82,10 +83,17 @@ impl Flow {
 
 impl Half {
     fn observe(&mut self, bytes: u64, seconds: f64) {
-        let before = self.bytes.replace(bytes).unwrap_or(bytes);
-        if seconds > 0.0 {
+        if let Some(before) = self.bytes.replace(bytes)
+            && seconds > 0.0
+        {
             let rate = bytes.saturating_sub(before) as f64 / seconds;
-            self.rate += (rate - self.rate) * (1.0 - (-seconds / AVERAGE_S).exp());
+            let weight = if self.looks == 0 {
+                1.0
+            } else {
+                1.0 - (-seconds / AVERAGE_S).exp()
+            };
+            self.rate += (rate - self.rate) * weight;
+            self.looks = self.looks.saturating_add(1);
         }
         if self.rate >= USED * self.granted {
             self.slack = 0;
@@ -101,7 +109,7 @@ impl Half {
 
     /// How much it needs of a limit that `active` flows share, in bytes a second.
     pub fn need(&self, limit: f64, active: usize) -> f64 {
-        if self.hungry && (self.slack < LOOKS_OF_SLACK || active <= 1) {
+        if active <= 1 || self.hungry && self.slack < LOOKS_OF_SLACK {
             f64::INFINITY
         } else {
             GROWTH * self.rate + 0.1 * limit / active.max(1) as f64

@@ -17,12 +17,12 @@ mod window;
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-pub use options::Options;
+pub use options::{Heir, Options, restore};
 
 use crate::{
     engine::Limit,
@@ -78,6 +78,8 @@ impl Lever {
 pub struct Levers {
     options: Options,
     root: PathBuf,
+    /// Whether options may be set; `None`: nobody has asked yet.
+    allowed: Option<bool>,
     /// By rule index.
     held: HashMap<u32, Held>,
 }
@@ -95,12 +97,14 @@ struct Held {
 }
 
 /// A limit at one look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Look<'a> {
     /// The limit.
     pub limit: Limit,
     /// Ids of the processes that share it.
     pub members: &'a [u32],
+    /// Whether a socket is a member's: it may hold others' too.
+    pub owns: &'a dyn Fn(&OwnedFd) -> bool,
     /// Of the ingress bucket, as from [`chadthrottle_common::policer::Bucket::credit`].
     pub down_credit: f64,
     /// Of the egress bucket.
@@ -122,19 +126,30 @@ impl Levers {
         Self {
             options,
             root: root.to_owned(),
+            allowed: None,
             held: HashMap::new(),
         }
     }
 
-    /// A descriptor of the notes, for who is to put things back after us.
-    pub fn map(&self) -> BorrowedFd<'_> {
-        self.options.map()
+    /// Whether options may be set: somebody would put them back if we were killed.
+    pub fn are_allowed(&mut self) -> bool {
+        let options = &self.options;
+        *self.allowed.get_or_insert_with(|| match options.appoint() {
+            Ok(()) => true,
+            Err(reason) => {
+                log::warn!("limits hold by refusing packets only: {reason}");
+                false
+            }
+        })
     }
 
     /// Looks at the flows under a limit and sets their levers.
     pub fn hold(&mut self, rule: u32, look: Look<'_>) -> NewFlow {
+        if !self.are_allowed() {
+            return NewFlow::default();
+        }
         let now = Instant::now();
-        let held = self.held.entry(rule).or_default();
+        let mut held = self.held.remove(&rule).unwrap_or_default();
         if held.limit != Some(look.limit) {
             held.limit = Some(look.limit);
             held.searched = None;
@@ -149,12 +164,17 @@ impl Levers {
         {
             held.searched = Some(now);
             held.search(&self.root, look.members);
+            let others = &self.held;
+            self.options.keep(|inode| {
+                let mut all = others.values().chain([&held]);
+                all.any(|held| held.flows.contains_key(&inode))
+            });
         }
         let seconds = held
             .observed
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
-        held.observe(seconds);
+        held.observe(look.owns, seconds);
         let new = NewFlow {
             down: share_out(
                 &mut held.flows,
@@ -165,12 +185,16 @@ impl Levers {
             up: share_out(&mut held.flows, Direction::Up, look.limit.up, &look.limit),
         };
         held.set(&mut self.options, look);
+        self.held.insert(rule, held);
         new
     }
 
     /// Puts back the options of a limit's flows, and of all sockets of its members: the kernel
     /// program may have set some that we have not seen.
     pub fn release(&mut self, rule: u32, members: &[u32]) {
+        if self.allowed != Some(true) {
+            return;
+        }
         let held = self.held.remove(&rule).unwrap_or_default();
         let seen = held.flows.values().map(|flow| flow.pid);
         let pids: HashSet<u32> = members.iter().copied().chain(seen).collect();
@@ -181,7 +205,9 @@ impl Levers {
 
     /// Puts back the options of a socket whose process has no limit.
     pub fn release_socket(&mut self, socket: &OwnedFd) {
-        if let Err(error) = self.options.put_back(socket) {
+        if self.allowed == Some(true)
+            && let Err(error) = self.options.put_back(socket)
+        {
             log::warn!("a socket keeps its limit: {error}");
         }
     }
@@ -189,7 +215,9 @@ impl Levers {
     /// Puts back the options of every socket of the machine.
     pub fn release_all(&mut self) {
         self.held.clear();
-        self.options.put_back_everywhere(&self.root);
+        if self.allowed == Some(true) {
+            self.options.put_back_everywhere(&self.root);
+        }
     }
 }
 
@@ -214,7 +242,7 @@ impl Held {
     }
 
     /// Asks the kernel how the flows are, `seconds` after the last time.
-    fn observe(&mut self, seconds: f64) {
+    fn observe(&mut self, owns: &dyn Fn(&OwnedFd) -> bool, seconds: f64) {
         let Self { flows, others, .. } = self;
         each(flows, |inode, flow, socket| {
             if flow.class.is_none() && !tcp::is_tcp(socket) {
@@ -227,6 +255,9 @@ impl Held {
                     tcp::addresses(socket).map(|(remote, local)| flow::class(remote, local));
             }
             flow.observe(info, seconds);
+            if !owns(socket) {
+                flow.info = None;
+            }
         });
         flows.retain(|inode, _| !others.contains(inode));
     }
@@ -234,13 +265,21 @@ impl Held {
     /// Sets the levers of all flows.
     fn set(&mut self, options: &mut Options, look: Look<'_>) {
         let limit = look.limit;
-        each(&mut self.flows, |_, flow, socket| {
+        each(&mut self.flows, |inode, flow, socket| {
             let Some(info) = flow.info else {
                 return;
             };
             if Lever::of(Direction::Up, limit.up, &limit, flow) == Lever::Pacing {
                 let pace = pacing::pace(flow.up.granted, look.up_credit);
-                options.pace(socket, &info, pace as u64);
+                log::trace!(
+                    "up {}/{}: {:.0} of {:.0} B/s, credit {:.2}, pace {pace:.0}",
+                    flow.pid,
+                    flow.fd,
+                    flow.up.rate,
+                    flow.up.granted,
+                    look.up_credit
+                );
+                options.pace(socket, inode, &info, pace as u64);
             }
             if Lever::of(Direction::Down, limit.down, &limit, flow) == Lever::Window
                 && let Some(round_trip) = round_trip(&info)
@@ -253,10 +292,18 @@ impl Held {
                         rate,
                         round_trip,
                         segment: f64::from(info.receive_mss.max(1)),
+                        unit: f64::from(info.window_unit()),
                         credit: look.down_credit,
                     },
                 );
-                options.clamp(socket, window);
+                log::trace!(
+                    "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}",
+                    flow.pid,
+                    flow.fd,
+                    look.down_credit,
+                    info.bytes_received
+                );
+                options.clamp(socket, inode, window);
             }
         });
     }

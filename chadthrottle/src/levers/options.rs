@@ -5,9 +5,10 @@
 //! else after us, and a socket that is closed takes its note along.
 
 use std::{
-    fs,
+    fmt, fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::Path,
+    sync::Arc,
 };
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
@@ -26,8 +27,9 @@ const BPF_ANY: u64 = 0;
 /// The notes on all sockets.
 #[derive(Debug)]
 pub struct Options {
-    notes: SkStorage<MapData, [u64; 3]>,
+    notes: SkStorage<MapData, [u64; 4]>,
     map: OwnedFd,
+    heir: Option<Arc<dyn Heir>>,
 }
 
 impl Options {
@@ -38,12 +40,37 @@ impl Options {
     pub fn new(map: OwnedFd) -> Result<Self, MapError> {
         let another = map.try_clone()?;
         let notes = Map::SkStorage(MapData::from_fd(another)?).try_into()?;
-        Ok(Self { notes, map })
+        Ok(Self {
+            notes,
+            map,
+            heir: None,
+        })
     }
 
-    /// The map's descriptor, for somebody who is to put things back after us.
-    pub fn map(&self) -> BorrowedFd<'_> {
-        self.map.as_fd()
+    /// The same, with somebody who puts things back should we be killed.
+    pub fn with_heir(self, heir: Arc<dyn Heir>) -> Self {
+        Self {
+            heir: Some(heir),
+            ..self
+        }
+    }
+
+    /// Has the heir ready.
+    ///
+    /// # Errors
+    /// Why there is none; nothing must be set then.
+    pub fn appoint(&self) -> Result<(), String> {
+        match &self.heir {
+            Some(heir) => heir.inherit(self.map.as_fd()),
+            None => Err("nobody would put socket options back".to_owned()),
+        }
+    }
+
+    /// Tells the heir which sockets are still open.
+    pub fn keep(&self, is_open: impl Fn(u64) -> bool) {
+        if let Some(heir) = &self.heir {
+            heir.keep(&is_open);
+        }
     }
 
     /// What is noted on the socket.
@@ -51,12 +78,25 @@ impl Options {
         Some(SocketOptions::from_words(self.notes.get(socket, 0).ok()?))
     }
 
-    fn write(&mut self, socket: &OwnedFd, note: SocketOptions) -> Result<(), MapError> {
-        self.notes.insert(socket, note.words(), BPF_ANY)
+    /// Notes what a socket has, everywhere. Says whether it may be set now.
+    fn write(&mut self, socket: &OwnedFd, inode: u64, note: SocketOptions) -> bool {
+        self.tell_heir(inode, note) && self.notes.insert(socket, note.words(), BPF_ANY).is_ok()
+    }
+
+    fn tell_heir(&self, inode: u64, note: SocketOptions) -> bool {
+        // What we set it to changes all the time, and does not matter for putting it back.
+        let note = SocketOptions {
+            pacing_set: note.pacing_set.min(1),
+            clamp_set: note.clamp_set.min(1),
+            ..note
+        };
+        self.heir
+            .as_ref()
+            .is_none_or(|heir| heir.noted(inode, note))
     }
 
     /// Holds what the socket sends to `rate` bytes a second; `info` is how it is now.
-    pub fn pace(&mut self, socket: &OwnedFd, info: &TcpInfo, rate: u64) {
+    pub fn pace(&mut self, socket: &OwnedFd, inode: u64, info: &TcpInfo, rate: u64) {
         let mut note = self.note(socket).unwrap_or_default();
         let present = info.max_pacing_rate;
         if note.pacing_set == 0 || note.pacing_set != present {
@@ -66,15 +106,19 @@ impl Options {
         // Never more than its program wants itself.
         note.pacing_set = rate.max(1).min(note.pacing_before);
         if note.pacing_set == present {
+            // The kernel program may have set it.
+            self.tell_heir(inode, note);
             return;
         }
-        if self.write(socket, note).is_ok() {
+        if self.write(socket, inode, note) {
             let _ = tcp::set_max_pacing_rate(socket, note.pacing_set);
         }
     }
 
-    /// Holds the window that the socket offers to `window` bytes.
-    pub fn clamp(&mut self, socket: &OwnedFd, window: u32) {
+    /// Holds the window that the socket offers to `window` bytes, against the kernel's tuning
+    /// where the buffer is large enough for it already.
+    pub fn clamp(&mut self, socket: &OwnedFd, inode: u64, window: u32) {
+        self.lock_buffer(socket, inode, window);
         let Ok(present) = tcp::window_clamp(socket) else {
             return;
         };
@@ -84,7 +128,11 @@ impl Options {
             note.clamp_before = present;
         }
         note.clamp_set = window.max(1).min(note.clamp_before);
-        if note.clamp_set == present || self.write(socket, note).is_err() {
+        if note.clamp_set == present {
+            self.tell_heir(inode, note);
+            return;
+        }
+        if !self.write(socket, inode, note) {
             return;
         }
         let _ = tcp::set_window_clamp(socket, note.clamp_set);
@@ -93,7 +141,31 @@ impl Options {
             && real != note.clamp_set
         {
             note.clamp_set = real;
-            let _ = self.write(socket, note);
+            self.write(socket, inode, note);
+        }
+    }
+
+    fn lock_buffer(&mut self, socket: &OwnedFd, inode: u64, window: u32) {
+        // A kernel that cannot do it tunes, and the next look sets the window anew.
+        let (Ok(locks), Ok(buffer)) = (tcp::buffer_locks(socket), tcp::receive_buffer(socket))
+        else {
+            return;
+        };
+        // About half of a buffer is window (`tcp_win_from_space`).
+        let wanted = window <= buffer / 2;
+        let mut note = self.note(socket).unwrap_or_default();
+        if wanted == (note.locked != 0) || note.locked == 0 && locks & tcp::RECEIVE_BUFFER_LOCK != 0
+        {
+            return;
+        }
+        if wanted {
+            (note.locks_before, note.locked) = (locks, 1);
+            if self.write(socket, inode, note) {
+                let _ = tcp::set_buffer_locks(socket, locks | tcp::RECEIVE_BUFFER_LOCK);
+            }
+        } else if tcp::set_buffer_locks(socket, note.locks_before).is_ok() {
+            note.locked = 0;
+            self.write(socket, inode, note);
         }
     }
 
@@ -105,12 +177,7 @@ impl Options {
         let Some(note) = self.note(socket) else {
             return Ok(false);
         };
-        if note.pacing_set != 0 {
-            tcp::set_max_pacing_rate(socket, note.pacing_before)?;
-        }
-        if note.clamp_set != 0 && note.clamp_before != 0 {
-            tcp::set_window_clamp(socket, note.clamp_before)?;
-        }
+        restore(socket, note)?;
         // It is gone where the socket is.
         let _ = self.notes.remove(socket);
         Ok(true)
@@ -138,6 +205,36 @@ impl Options {
             self.put_back_in(root, pid);
         }
     }
+}
+
+/// Somebody who puts socket options back, should we be killed.
+pub trait Heir: fmt::Debug + Send + Sync {
+    /// Hands over the map of the notes. When this returns, options may be set.
+    ///
+    /// # Errors
+    /// Where nobody would put them back; none must be set then.
+    fn inherit(&self, notes: BorrowedFd<'_>) -> Result<(), String>;
+    /// An option of a socket is about to be set. Says whether its value before is safe.
+    fn noted(&self, inode: u64, before: SocketOptions) -> bool;
+    /// Other sockets than these are closed, or nobody's concern any more.
+    fn keep(&self, is_open: &dyn Fn(u64) -> bool);
+}
+
+/// Puts a socket's options back to what is noted.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn restore(socket: &OwnedFd, note: SocketOptions) -> Result<(), SyscallError> {
+    if note.pacing_set != 0 {
+        tcp::set_max_pacing_rate(socket, note.pacing_before)?;
+    }
+    if note.clamp_set != 0 && note.clamp_before != 0 {
+        tcp::set_window_clamp(socket, note.clamp_before)?;
+    }
+    if note.locked != 0 {
+        tcp::set_buffer_locks(socket, note.locks_before)?;
+    }
+    Ok(())
 }
 
 /// A short-lived duplicate of a process's descriptor; `None` where it is gone.

@@ -12,7 +12,7 @@ const GAIN: std::ops::RangeInclusive<f64> = 0.5..=8.0;
 #[derive(Debug)]
 pub struct State {
     gain: f64,
-    /// Segments that the window was too small for, less than one.
+    /// Bytes that the windows so far were too small for; negative: too large.
     owed: f64,
 }
 
@@ -36,37 +36,39 @@ pub struct Look {
     pub round_trip: f64,
     /// Bytes of payload in a segment.
     pub segment: f64,
+    /// Windows are offered in multiples of so many bytes.
+    pub unit: f64,
     /// Of the limit's bucket, as from [`chadthrottle_common::policer::Bucket::credit`].
     pub credit: f64,
 }
 
 /// The window for a flow, in bytes.
 ///
-/// Senders send whole segments only, so that a window between one segment and two is one. The
-/// part that is missing is made up for in later looks.
+/// Not every window does something: one is offered in units, rounded up, and senders fill it with
+/// whole segments. What a window is too small, or too large, is made up for in later looks.
 pub fn window(state: &mut State, look: Look) -> u32 {
     let Look {
         share,
         rate,
         round_trip,
         segment,
+        unit,
         credit,
     } = look;
     if credit > 0.9 && (0.2..0.93).contains(&(rate / share)) {
         state.gain *= 1.01;
     } else if credit < 0.2 {
-        state.gain *= 0.98;
+        state.gain *= 0.995;
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
     let bytes = share * trim(credit) * round_trip * state.gain;
-    if bytes < SMALLEST {
-        state.owed = 0.0;
-        return SMALLEST as u32;
-    }
-    let segments = bytes / segment + state.owed;
-    let whole = segments.floor().max(1.0);
-    state.owed = (segments - whole).clamp(-1.0, 1.0);
-    (whole * segment).min(1e9) as u32
+    let smallest = (SMALLEST / unit).ceil() * unit;
+    // Units of about a segment are what counts; smaller ones leave it to the segments.
+    let step = if unit >= segment / 3.0 { unit } else { segment };
+    let wanted = bytes + state.owed;
+    let window = ((wanted / step).floor() * step).max(smallest);
+    state.owed = (wanted - window).clamp(-step, step);
+    window.min(1e9) as u32
 }
 
 /// As with pacing, the bucket's credit steers; more steeply, since windows are coarse.
@@ -86,7 +88,7 @@ mod tests {
 
     /// A sender that sends whole segments, as many as fit into the window, each round trip. Gives
     /// its rate over 20 s, as a part of the limit.
-    fn simulate(limit: f64, round_trip: f64, stretch: f64) -> f64 {
+    fn simulate(limit: f64, round_trip: f64, stretch: f64, unit: f64) -> f64 {
         const SEGMENT: f64 = 1_448.0;
         const TICK: f64 = 0.05;
         let mut state = State::default();
@@ -97,10 +99,17 @@ mod tests {
                 rate,
                 round_trip,
                 segment: SEGMENT,
+                unit,
                 credit,
             };
             let window = f64::from(window(&mut state, look));
-            let sent = (window / SEGMENT).floor().max(1.0) * SEGMENT / (round_trip * stretch);
+            let offered = (window / unit).ceil() * unit;
+            // With units of about a segment, senders send parts of one too.
+            let segments = match unit {
+                ..500.0 => (offered / SEGMENT).floor().max(1.0),
+                _ => offered / SEGMENT,
+            };
+            let sent = segments * SEGMENT / (round_trip * stretch);
             let packets = sent * 1_500.0 / SEGMENT;
             credit = (credit + (limit - packets) * TICK / (limit * 0.25)).clamp(-1.0, 1.0);
             rate += (sent - rate) * 0.18;
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn whole_segments_add_up_to_the_limit() {
         for (limit, round_trip) in [(100e3, 0.02), (100e3, 0.1), (1e6, 0.02), (1e7, 0.1)] {
-            let part = simulate(limit, round_trip, 1.0);
+            let part = simulate(limit, round_trip, 1.0, 128.0);
             assert!(
                 (0.955..0.99).contains(&part),
                 "{limit} at {round_trip}: {part}"
@@ -122,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_round_trip_that_is_longer_than_the_shortest_is_made_up_for() {
-        let part = simulate(1e6, 0.02, 1.5);
+        let part = simulate(1e6, 0.02, 1.5, 128.0);
         assert!((0.90..0.99).contains(&part), "{part}");
     }
 
@@ -133,6 +142,7 @@ mod tests {
             rate: 1e6,
             round_trip: 30e-6,
             segment: 1_448.0,
+            unit: 128.0,
             credit: 0.5,
         };
         assert_eq!(window(&mut State::default(), look), SMALLEST as u32);

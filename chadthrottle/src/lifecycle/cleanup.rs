@@ -11,7 +11,7 @@ use chadthrottle_common::abi::names;
 
 use super::{
     journal::{Journal, JournalError, Record},
-    ledger,
+    ledger, socket_journal,
 };
 
 use crate::{
@@ -74,13 +74,33 @@ impl fmt::Display for Leftover {
     }
 }
 
+/// All that earlier runs left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Programs that were attached.
+    pub programs: Vec<Leftover>,
+    /// How many sockets had options that a limit had set, and have their own again.
+    pub sockets: usize,
+}
+
 /// Detaches every program named `chadthrottle_*` in the cgroup tree below `mount`, and what the
-/// journal in `state_dir` knows beside, unless a living process holds it; with `dry_run` only says
-/// which. Programs of other names are never touched.
+/// journal in `state_dir` knows beside, unless a living process holds it, and puts socket options
+/// back; with `dry_run` only says which. Programs of other names are never touched.
 ///
 /// # Errors
 /// Where there is a journal that cannot be read.
-pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Vec<Leftover>, JournalError> {
+pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, JournalError> {
+    // The programs first: they set options of new connections.
+    let programs = detach_programs(mount, state_dir, dry_run)?;
+    let sockets = socket_journal::recover(state_dir, dry_run);
+    Ok(Leftovers { programs, sockets })
+}
+
+fn detach_programs(
+    mount: &Path,
+    state_dir: &Path,
+    dry_run: bool,
+) -> Result<Vec<Leftover>, JournalError> {
     let records = ledger::unfinished(state_dir)?;
     let mut found = attached(cgroup::tree(mount));
     // A cgroup may be out of our sight: in another mount, or moved.

@@ -2,8 +2,8 @@
 //!
 //! It holds a descriptor of the engine's process, and of every program and cgroup that is
 //! attached the legacy way. When the engine has gone without detaching them, it does; when the
-//! engine says that all is done, it just ends. A terminal that the engine has taken over it puts
-//! back in the same way.
+//! engine says that all is done, it just ends. Socket options that the engine has set, and a
+//! terminal that it has taken over, it puts back in the same way.
 
 use std::{
     fs::File,
@@ -25,9 +25,13 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Journal, Record};
+use super::{
+    journal::{Journal, Record},
+    socket_journal,
+};
 use crate::{
     backends::throttle::linux_ebpf_utils::{AttachPoint, LegacyAttachment},
+    levers::Options,
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,
@@ -45,6 +49,8 @@ enum Message {
     Watch(PathBuf),
     /// Engine, with a descriptor of a terminal: this is about to be taken over.
     Terminal,
+    /// Engine, with a descriptor of the notes on sockets' options: these are about to be set.
+    Sockets,
     /// Guard: from now on I take care.
     Ready,
     /// Engine, with descriptors of program and cgroup: this is about to be attached.
@@ -102,6 +108,15 @@ impl Guard {
     /// Where the guard has gone, or it is no terminal.
     pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
         self.send(&Message::Terminal, &[terminal])?;
+        self.expect_ready()
+    }
+
+    /// Hands it the notes on sockets' options, which it puts back.
+    ///
+    /// # Errors
+    /// Where the guard has gone.
+    pub fn protect_sockets(&self, notes: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.send(&Message::Sockets, &[notes])?;
         self.expect_ready()
     }
 
@@ -173,7 +188,7 @@ pub fn run() -> io::Result<u8> {
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     send(socket, &Message::Ready, &[])?;
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
-    let mut terminal = None;
+    let (mut terminal, mut options) = (None, None);
     loop {
         // From here it mostly waits.
         memory::release_clean_file_pages();
@@ -189,10 +204,22 @@ pub fn run() -> io::Result<u8> {
                 )?);
                 send(socket, &Message::Ready, &[])?;
             }
+            Some((Message::Sockets, mut fds)) => {
+                let notes = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+                options = Some(Options::new(notes).map_err(io::Error::other)?);
+                send(socket, &Message::Ready, &[])?;
+            }
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
                 let code = clean_up(&journal, held);
+                // Nothing sets options any more.
+                if let Some(mut options) = options {
+                    options.put_back_everywhere(Path::new("/proc"));
+                    if let Some(directory) = journal.parent() {
+                        socket_journal::forget(directory);
+                    }
+                }
                 if let Some(terminal) = terminal {
                     terminal.restore();
                 }

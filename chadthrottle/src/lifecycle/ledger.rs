@@ -1,23 +1,27 @@
 //! The ledger of legacy attachments: the journal on disk, and the guard process.
 //!
-//! Links need neither, so the guard is started with the first legacy attachment, or for the
-//! terminal of the screen.
+//! Links need neither, so the guard is started with the first legacy attachment, with the first
+//! limit, or for the terminal of the screen.
 
 use std::{
     os::fd::BorrowedFd,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     guard::{Guard, GuardError},
     journal::{self, Journal, JournalError, Record},
+    socket_journal::SocketJournal,
 };
+use chadthrottle_common::abi::SocketOptions;
+
 use crate::{
     backends::throttle::{
         ThrottleError,
         linux_ebpf_utils::{LegacyAttachment, LegacyLedger},
     },
+    levers::Heir,
     process::{ProcessKey, key_of},
 };
 
@@ -25,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger {
     engine: ProcessKey,
+    directory: PathBuf,
     inner: Mutex<Inner>,
 }
 
@@ -32,6 +37,8 @@ pub struct Ledger {
 struct Inner {
     journal: Journal,
     guard: Option<Guard>,
+    /// From the first limit on.
+    sockets: Option<SocketJournal>,
     /// Records of what is attached now.
     open: Vec<Record>,
 }
@@ -50,10 +57,12 @@ impl Ledger {
         let inner = Inner {
             journal: Journal::open(directory)?,
             guard: None,
+            sockets: None,
             open: Vec::new(),
         };
         Ok(Self {
             engine,
+            directory: directory.to_owned(),
             inner: Mutex::new(inner),
         })
     }
@@ -131,9 +140,44 @@ impl LegacyLedger for Ledger {
     }
 }
 
+impl Heir for Ledger {
+    fn inherit(&self, notes: BorrowedFd<'_>) -> Result<(), String> {
+        let mut inner = self.inner();
+        let guard = inner.guard().map_err(|error| error.to_string())?;
+        guard
+            .protect_sockets(notes)
+            .map_err(|error| error.to_string())?;
+        let journal = SocketJournal::start(&self.directory, self.engine);
+        inner.sockets = Some(journal.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn noted(&self, inode: u64, before: SocketOptions) -> bool {
+        let mut inner = self.inner();
+        let noted = inner.sockets.as_mut().map(|it| it.note(inode, before));
+        match noted {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                log::warn!("noting a socket's options: {error}");
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn keep(&self, is_open: &dyn Fn(u64) -> bool) {
+        if let Some(journal) = &mut self.inner().sockets {
+            journal.keep(is_open);
+        }
+    }
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         let mut inner = self.inner();
+        if let Some(journal) = inner.sockets.take() {
+            journal.remove();
+        }
         if inner.open.is_empty() {
             inner.journal.remove();
             if let Some(guard) = inner.guard.take() {

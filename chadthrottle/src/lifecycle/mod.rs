@@ -7,6 +7,7 @@ mod ledger;
 mod lock;
 pub mod privilege;
 pub mod signals;
+mod socket_journal;
 
 pub use guard::GuardError;
 pub use journal::JournalError;
@@ -23,6 +24,7 @@ use crate::{
     },
     engine::{Config, Handle},
     error::Error,
+    levers::Heir,
 };
 
 /// What the command line says about the engine.
@@ -58,8 +60,15 @@ impl Session {
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
-        for leftover in cleanup::run(&mount, &settings.state_dir, false)? {
+        let left = cleanup::run(&mount, &settings.state_dir, false)?;
+        for leftover in left.programs {
             log::warn!("left by an earlier run: {leftover}");
+        }
+        if left.sockets > 0 {
+            log::warn!(
+                "left by an earlier run: options of {} sockets, put back",
+                left.sockets
+            );
         }
         let ledger = Arc::new(Ledger::open(&settings.state_dir)?);
         let engine = Handle::start(Config {
@@ -68,6 +77,7 @@ impl Session {
                 mode: settings.attach,
                 ledger: Arc::clone(&ledger) as Arc<dyn LegacyLedger>,
             },
+            heir: Arc::clone(&ledger) as Arc<dyn Heir>,
             proc_root: "/proc".into(),
             cgroup2: mount,
             interval: settings.interval,

@@ -16,6 +16,7 @@ mod following;
 mod foreign;
 mod iperf;
 mod lab;
+mod levers;
 mod lifecycle;
 mod limits;
 mod observer;

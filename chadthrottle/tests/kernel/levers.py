@@ -1,0 +1,75 @@
+"""Connections of a process that may be limited, and their socket options as that process sees them.
+
+    levers.py ADDRESS PORT
+
+Commands on standard input, one a line, each answered by a line of JSON:
+    connect        makes a connection and gives its options at once
+    paced RATE     the same, of a connection that its program has set SO_MAX_PACING_RATE of
+    options        gives the options of all connections, in order
+    upload SECONDS
+    download SECONDS
+                   carries bulk over the first connection and gives the bytes a second
+"""
+
+import json
+import socket
+import struct
+import sys
+import time
+
+SO_MAX_PACING_RATE, SO_BUF_LOCK, TCP_WINDOW_CLAMP = 47, 72, 10
+CHUNK = b"x" * 65536
+connections = []
+
+
+def options(s):
+    pacing = s.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8)
+    return {
+        "pacing": struct.unpack("Q", pacing)[0],
+        "window": s.getsockopt(socket.IPPROTO_TCP, TCP_WINDOW_CLAMP),
+        "locks": s.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
+    }
+
+
+def connect(pacing=None):
+    s = socket.socket()
+    s.settimeout(30)
+    if pacing:
+        s.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", pacing))
+    s.connect((sys.argv[1], int(sys.argv[2])))
+    found = options(s)
+    connections.append(s)
+    return found
+
+
+def upload(seconds):
+    s, total, start = connections[0], 0, time.monotonic()
+    s.sendall(b"u")
+    while time.monotonic() < start + seconds:
+        total += s.send(CHUNK)
+    return total / (time.monotonic() - start)
+
+
+def download(seconds):
+    s, total, start = connections[0], 0, time.monotonic()
+    s.sendall(b"d")
+    while time.monotonic() < start + seconds:
+        total += len(s.recv(len(CHUNK)))
+    return total / (time.monotonic() - start)
+
+
+def main():
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        number = float(arguments[0]) if arguments else 0
+        answer = {
+            "connect": connect,
+            "paced": lambda: connect(int(number)),
+            "options": lambda: [options(s) for s in connections],
+            "upload": lambda: upload(number),
+            "download": lambda: download(number),
+        }[command]()
+        print(json.dumps(answer), flush=True)
+
+
+main()

@@ -1,0 +1,313 @@
+//! Levers: options of the limited process's sockets, which that process reads back.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    process::{ChildStdin, ChildStdout, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    audit::assert_nothing_left,
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running, eventually},
+};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/levers.py");
+const PORT: u16 = 7100;
+const UNLIMITED: u64 = u64::MAX;
+
+/// A process with connections, and the server that they go to.
+struct Client {
+    running: Running,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    _server: Running,
+    _lab: Lab,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Options {
+    pacing: u64,
+    window: u64,
+    locks: u64,
+}
+
+impl Client {
+    fn start() -> Self {
+        let lab = Lab::new();
+        let server = serve(&lab);
+        let child = Lab::command(&lab.client, "python3")
+            .args([SCRIPT, SERVER_V4, &PORT.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut running = Running(child.expect("python3"));
+        Self {
+            input: running.0.stdin.take().expect("its input"),
+            output: BufReader::new(running.0.stdout.take().expect("its output")),
+            running,
+            _server: server,
+            _lab: lab,
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    #[track_caller]
+    fn ask(&mut self, command: &str) -> Value {
+        writeln!(self.input, "{command}").expect("its input");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("its output");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{command}: {error} in {line}"))
+    }
+
+    fn connect(&mut self, command: &str) -> Options {
+        Options::of(&self.ask(command))
+    }
+
+    fn options(&mut self) -> Vec<Options> {
+        let all = self.ask("options");
+        all.as_array()
+            .expect("a list")
+            .iter()
+            .map(Options::of)
+            .collect()
+    }
+
+    /// Bytes a second.
+    fn carry(&mut self, command: &str) -> f64 {
+        self.ask(command).as_f64().expect("a rate")
+    }
+}
+
+impl Options {
+    fn of(value: &Value) -> Self {
+        let number = |key: &str| value[key].as_u64().expect("a number");
+        Self {
+            pacing: number("pacing"),
+            window: number("window"),
+            locks: number("locks"),
+        }
+    }
+}
+
+/// A server that sends without end to who says 'd', and reads what 'u' sends.
+fn serve(lab: &Lab) -> Running {
+    let script = "
+import socket, sys, threading
+def serve(s):
+    try:
+        kind = s.recv(1)
+        while kind == b'd': s.send(b'x' * 65536)
+        while s.recv(65536): pass
+    except OSError: pass
+l = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=64)
+print('ready', flush=True)
+while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
+";
+    let child = Lab::command(&lab.server, "python3")
+        .args(["-c", script, &PORT.to_string()])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut server = Running(child.expect("python3"));
+    let mut ready = [0; 5];
+    let output = server.0.stdout.as_mut().expect("its output");
+    output.read_exact(&mut ready).expect("its word");
+    server
+}
+
+/// How the limit ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Time,
+    Terminated,
+    Killed,
+    KilledWithItsGuard,
+}
+
+#[track_caller]
+fn options_are_as_before(attach: &str, end: End) {
+    let mut client = Client::start();
+    client.connect("connect");
+    client.connect("paced 50000");
+    let before = client.options();
+    assert_eq!(before[0].pacing, UNLIMITED);
+    assert_eq!((before[1].pacing, before[1].locks), (50_000, 0));
+
+    let program = Chadthrottle::new();
+    let time = if end == End::Time { "--for 2s" } else { "" };
+    let mut limit = program.spawn(&format!(
+        "--attach {attach} limit {} --down 1MB --up 1MB {time}",
+        client.pid()
+    ));
+    eventually(
+        "the limit's options are set",
+        Duration::from_secs(5),
+        || client.options()[0].pacing != UNLIMITED,
+    );
+    // Made under the limit, and before its end.
+    client.connect("connect");
+    std::thread::sleep(Duration::from_millis(300));
+    let during = client.options();
+    println!("{attach}, {end:?}: before {before:?}\nduring {during:?}");
+    for options in &during {
+        assert!(options.pacing <= 1_100_000, "{options:?}");
+        assert!(options.window <= 20_000, "{options:?}");
+        assert_eq!(options.locks, 2, "{options:?}");
+    }
+    assert_eq!(during[1].pacing, 50_000, "its own is lower");
+
+    match end {
+        End::Time => {
+            assert!(limit.wait(Duration::from_secs(4)).success());
+        }
+        End::Terminated => {
+            limit.signal("-TERM");
+            limit.wait(Duration::from_secs(2));
+        }
+        End::Killed => {
+            limit.signal("-KILL");
+            limit.wait(Duration::from_secs(2));
+            eventually(
+                "the guard puts them back",
+                Duration::from_millis(500),
+                || client.options()[0] == before[0],
+            );
+        }
+        End::KilledWithItsGuard => {
+            limit.kill_with_its_guard();
+            assert_ne!(client.options()[0], before[0], "nobody was there to do it");
+            assert!(program.output("cleanup").status.success());
+        }
+    }
+    let after = client.options();
+    assert_eq!(after[..2], before);
+    // What a connection has that was never limited: no pacing, no lock, a window of its own.
+    assert_eq!((after[2].pacing, after[2].locks), (UNLIMITED, 0));
+    assert!(after[2].window >= before[0].window, "{after:?}");
+    drop(client);
+    assert_nothing_left();
+}
+
+#[test]
+fn when_the_time_is_up_every_socket_has_the_options_that_it_had() {
+    options_are_as_before("link", End::Time);
+}
+
+#[test]
+fn after_a_signal_every_socket_has_the_options_that_it_had() {
+    options_are_as_before("legacy", End::Terminated);
+}
+
+#[test]
+fn after_sigkill_the_guard_gives_every_socket_the_options_that_it_had() {
+    options_are_as_before("link", End::Killed);
+    options_are_as_before("legacy", End::Killed);
+}
+
+#[test]
+fn when_the_guard_was_killed_too_cleanup_gives_every_socket_the_options_that_it_had() {
+    options_are_as_before("link", End::KilledWithItsGuard);
+}
+
+#[test]
+fn a_new_connection_is_held_back_from_its_first_segment() {
+    let mut client = Client::start();
+    let program = Chadthrottle::new();
+    client.connect("connect");
+    let mut limit = program.spawn(&format!(
+        "limit {} --down 1MB --up 1MB --for 3s",
+        client.pid()
+    ));
+    eventually("the limit holds", Duration::from_secs(5), || {
+        client.options()[0].pacing != UNLIMITED
+    });
+    // User space looks a few times a second: twenty that it came just in time are no chance.
+    for _ in 0..20 {
+        let options = client.connect("connect");
+        assert!(options.pacing <= 1_000_000, "{options:?}");
+        assert!(options.window <= 15_000, "{options:?}");
+    }
+    assert!(limit.wait(Duration::from_secs(5)).success());
+    assert!(client.options().iter().all(|it| it.pacing == UNLIMITED));
+    assert_nothing_left();
+}
+
+#[test]
+fn loopback_and_other_processes_are_left_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("its address").port();
+    let (mut limited, mut free) = (Client::start(), Client::start());
+    free.connect("connect");
+    let before = free.options();
+    let mut local = Running(
+        std::process::Command::new("python3")
+            .args([SCRIPT, "127.0.0.1", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3"),
+    );
+    let mut input = local.0.stdin.take().expect("its input");
+    let mut output = BufReader::new(local.0.stdout.take().expect("its output"));
+    limited.connect("connect");
+    let program = Chadthrottle::new();
+    let pids = format!("{} {}", limited.pid(), local.pid());
+    let mut limit = program.spawn(&format!("limit {pids} --down 1MB --up 1MB --for 2s"));
+    eventually("the limit holds", Duration::from_secs(5), || {
+        limited.options()[0].pacing != UNLIMITED
+    });
+    let mut answer = String::new();
+    input.write_all(b"connect\n").expect("its input");
+    output.read_line(&mut answer).expect("its output");
+    std::thread::sleep(Duration::from_millis(300));
+    input.write_all(b"options\n").expect("its input");
+    output.read_line(&mut answer).expect("its output");
+    assert!(
+        !answer.contains("\"pacing\": 1") || answer.contains(&UNLIMITED.to_string()),
+        "{answer}"
+    );
+    assert_eq!(
+        answer.matches(&UNLIMITED.to_string()).count(),
+        2,
+        "{answer}"
+    );
+    assert_eq!(free.options(), before);
+    assert!(limit.wait(Duration::from_secs(4)).success());
+    assert_nothing_left();
+}
+
+#[test]
+fn full_speed_is_back_a_second_after_the_limit() {
+    for direction in ["download", "upload"] {
+        let mut client = Client::start();
+        client.connect("connect");
+        let free = client.carry(&format!("{direction} 1"));
+        let program = Chadthrottle::new();
+        let mut limit = program.spawn(&format!(
+            "limit {} --down 1MB --up 1MB --for 3s",
+            client.pid()
+        ));
+        eventually("the limit holds", Duration::from_secs(5), || {
+            client.options()[0].pacing != UNLIMITED
+        });
+        let held = client.carry(&format!("{direction} 2"));
+        assert!(limit.wait(Duration::from_secs(4)).success());
+        // The first second after it, in which it recovers …
+        client.carry(&format!("{direction} 1"));
+        // … and then.
+        let after = client.carry(&format!("{direction} 1"));
+        println!("{direction}: {free:.0}, {held:.0}, {after:.0} B/s");
+        assert!(held < 3e6, "{direction} under the limit: {held:.0} B/s");
+        assert!(
+            after > free / 4.0,
+            "{direction}: {after:.0} B/s, before {free:.0}"
+        );
+        assert_nothing_left();
+    }
+}
