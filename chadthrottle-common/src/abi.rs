@@ -145,50 +145,29 @@ pub struct SocketOptions {
     pub clamp_before: u32,
     /// What we set it to, in bytes; 0: nothing yet.
     pub clamp_set: u32,
-    /// `SO_BUF_LOCK` before.
-    pub locks_before: u32,
-    /// 1: we keep the kernel from tuning the receive buffer, and with it the window.
-    pub locked: u32,
 }
 
 impl SocketOptions {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u64; 4] {
-        [
-            self.pacing_before,
-            self.pacing_set,
-            pair(self.clamp_before, self.clamp_set),
-            pair(self.locks_before, self.locked),
-        ]
+    pub const fn words(self) -> [u64; 3] {
+        let ([a, b, c, d], [e, f, g, h]) = (
+            self.clamp_before.to_ne_bytes(),
+            self.clamp_set.to_ne_bytes(),
+        );
+        let clamps = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        [self.pacing_before, self.pacing_set, clamps]
     }
 
     /// The same, from its words in the order of the fields.
-    pub const fn from_words([pacing_before, pacing_set, clamps, locks]: [u64; 4]) -> Self {
-        let (clamp_before, clamp_set) = halves(clamps);
-        let (locks_before, locked) = halves(locks);
+    pub const fn from_words([pacing_before, pacing_set, clamps]: [u64; 3]) -> Self {
+        let [a, b, c, d, e, f, g, h] = clamps.to_ne_bytes();
         Self {
             pacing_before,
             pacing_set,
-            clamp_before,
-            clamp_set,
-            locks_before,
-            locked,
+            clamp_before: u32::from_ne_bytes([a, b, c, d]),
+            clamp_set: u32::from_ne_bytes([e, f, g, h]),
         }
     }
-}
-
-/// Two words of 32 bits as they lie in memory.
-const fn pair(first: u32, second: u32) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-}
-
-const fn halves(word: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    )
 }
 
 /// What belongs to no process. Per CPU, so plain counters.
@@ -250,7 +229,7 @@ const _: () = {
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
-    assert!(size_of::<SocketOptions>() == 32);
+    assert!(size_of::<SocketOptions>() == 24);
     assert!(size_of::<Totals>() == 72);
     assert!(size_of::<KernelOffsets>() == 40);
 };

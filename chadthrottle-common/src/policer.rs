@@ -65,8 +65,10 @@ pub struct Bucket {
     pub tat_ns: Shared,
     /// The [`Scope`] that the rule covers.
     pub scope: Shared,
-    /// What a connection that is made now may start with, in bytes a second; 0: not known.
-    pub flow_rate: Shared,
+    /// The rate again, in bytes a second, for connections to start with; 0: as they like.
+    pub rate: Shared,
+    /// How many connections share it: those that user space has seen, and new ones.
+    pub flows: Shared,
 }
 
 impl Bucket {
@@ -120,7 +122,8 @@ impl Bucket {
         self.burst_ns.set(burst_ns);
         self.scope.set(u64::from(scope.0));
         self.ns_per_byte.set(rate.map_or(0, ns_per_byte));
-        self.flow_rate.set(rate.unwrap_or(0));
+        self.rate.set(0);
+        self.flows.set(0);
         self.tat_ns.set(0);
     }
 }

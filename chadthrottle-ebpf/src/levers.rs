@@ -49,7 +49,7 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
     if sk.is_null() {
         return None;
     }
-    let rate = rate_for(&rule_of(sk)?.ingress, class(ops));
+    let rate = share_of(&rule_of(sk)?.ingress, class(ops));
     if rate == 0 || rate > MAX_WINDOW_RATE {
         return None;
     }
@@ -91,11 +91,13 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
         return;
     };
     let class = class(ops);
-    let up = rate_for(&rule.egress, class);
-    let down = rate_for(&rule.ingress, class);
+    let up = share_of(&rule.egress, class);
+    let down = share_of(&rule.ingress, class);
     if up == 0 && down == 0 {
         return;
     }
+    rule.egress.flows.add(1);
+    rule.ingress.flows.add(1);
     let address = sys::address_of(&sk);
     let mut options = SocketOptions {
         pacing_before: sys::read_kernel(address + u64::from(offsets.sock_max_pacing_rate)),
@@ -118,14 +120,38 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     }
     if options.clamp_set != 0 {
         sys::set_window_clamp(ops, options.clamp_set);
+        sys::hear_of_packets(ops, true);
     }
 }
 
-/// Bytes a second for a new connection to an address of that class; 0: as many as it likes.
+/// A packet, say an acknowledgement, is about to offer the window of a connection that started with
+/// a small one. The kernel sets one of its own when it has seen the first data
+/// (`tcp_measure_rcv_mss`), and when it tunes the buffer (`tcp_rcv_space_adjust`).
 #[inline(always)]
-fn rate_for(bucket: &Bucket, class: Scope) -> u64 {
+pub fn packet_leaves(ops: *mut bpf_sock_ops) {
+    let sk = sys::connection_socket(ops);
+    if sk.is_null() {
+        return;
+    }
+    let Some(options) = sys::options_of(sk) else {
+        // The limit has ended.
+        sys::hear_of_packets(ops, false);
+        return;
+    };
+    let offset = u64::from(KERNEL_OFFSETS.load().tcp_window_clamp);
+    let present = sys::read_kernel::<u32>(sys::address_of(&sk) + offset);
+    if options.clamp_set != 0 && present != options.clamp_set {
+        options.clamp_before = present;
+        sys::set_window_clamp(ops, options.clamp_set);
+    }
+}
+
+/// Bytes a second for one connection more to an address of that class; 0: as many as it likes.
+#[inline(always)]
+fn share_of(bucket: &Bucket, class: Scope) -> u64 {
     if bucket.ns_per_byte.get() != 0 && Scope(bucket.scope.get() as u32).contains(class) {
-        bucket.flow_rate.get()
+        // By something that the compiler sees is not 0: a panic could not be linked.
+        bucket.rate.get() / (1 + (bucket.flows.get() & 0xffff_ffff))
     } else {
         0
     }

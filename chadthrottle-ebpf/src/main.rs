@@ -20,8 +20,8 @@ mod wire;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_RWND_INIT,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RWND_INIT,
     },
     macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
     programs::{
@@ -74,6 +74,10 @@ pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_RWND_INIT => levers::first_window(ctx.ops),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             levers::connection_established(ctx.ops);
+            None
+        }
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
+            levers::packet_leaves(ctx.ops);
             None
         }
         _ => None,

@@ -7,7 +7,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes, bpf_tcp_sock,
+        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes,
+        bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
@@ -188,6 +189,39 @@ pub fn note_options(sk: *mut c_void, mut options: SocketOptions) -> bool {
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: the value lives on the stack for the call, which copies it.
     !unsafe { bpf_sk_storage_get(map, sk, value, create) }.is_null()
+}
+
+/// What is noted on a socket's options.
+#[inline(always)]
+pub fn options_of<'a>(sk: *mut c_void) -> Option<&'a mut SocketOptions> {
+    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
+    // SAFETY: the result is the socket's own value or null. User space replaces it as a whole; of
+    // two writes at once one counts, and the next packet looks again.
+    unsafe {
+        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
+            .cast::<SocketOptions>()
+            .as_mut()
+    }
+}
+
+/// Whether the program is called for each packet that the connection sends, before the window in
+/// it is chosen (`__tcp_transmit_skb`): it might want to add an option. Kernel 5.10.
+///
+/// Programs of others may have asked for it too: that it is off then and comes no more is what
+/// the kernel's one flag for all makes of it.
+#[inline(always)]
+pub fn hear_of_packets(ops: *mut bpf_sock_ops, yes: bool) {
+    const WRITE_HDR_OPT: u32 = 1 << 6;
+    // SAFETY: reading a context field, and a helper with the context and a number.
+    let _ = unsafe {
+        let flags = (*ops).bpf_sock_ops_cb_flags;
+        let flags = if yes {
+            flags | WRITE_HDR_OPT
+        } else {
+            flags & !WRITE_HDR_OPT
+        };
+        bpf_sock_ops_cb_flags_set(ops, flags as i32)
+    };
 }
 
 /// Sets `SO_MAX_PACING_RATE`, in bytes a second.

@@ -50,9 +50,9 @@ impl Engine {
             down_credit: rule.ingress.credit(now),
             up_credit: rule.egress.credit(now),
         };
-        let new = self.levers.hold(index, look);
-        rule.ingress.flow_rate.set(new.down);
-        rule.egress.flow_rate.set(new.up);
+        let flows = self.levers.hold(index, look);
+        rule.ingress.flows.set(flows.down as u64);
+        rule.egress.flows.set(flows.up as u64);
     }
 
     /// Ids of the processes that have that rule.

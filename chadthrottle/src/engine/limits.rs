@@ -98,8 +98,6 @@ impl Engine {
             return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
         }
         let rule = self.limits.free_rule()?;
-        // Before the kernel program may set anything.
-        self.levers.are_allowed();
         self.configure(rule, limit);
         self.limits.serial += 1;
         let serial = self.limits.serial;
@@ -257,13 +255,18 @@ impl Engine {
         }
     }
 
-    fn configure(&self, rule: u32, limit: Limit) {
-        if let Some(rule) = self.rule(rule) {
-            let Limit { down, up, scope } = limit;
-            rule.ingress
-                .configure(down.map(Rate::bytes_per_second), BURST_NS, scope);
-            rule.egress
-                .configure(up.map(Rate::bytes_per_second), BURST_NS, scope);
+    fn configure(&mut self, rule: u32, limit: Limit) {
+        // Before the kernel program may set anything.
+        let levers = self.levers.are_allowed();
+        let Some(rule) = self.rule(rule) else {
+            return;
+        };
+        for (bucket, rate) in [(&rule.ingress, limit.down), (&rule.egress, limit.up)] {
+            let rate = rate.map(Rate::bytes_per_second);
+            bucket.configure(rate, BURST_NS, limit.scope);
+            if levers {
+                bucket.rate.set(rate.unwrap_or(0));
+            }
         }
     }
 

@@ -111,13 +111,13 @@ pub struct Look<'a> {
     pub up_credit: f64,
 }
 
-/// What a connection that is made now may start with, in bytes a second.
+/// How many flows carry something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewFlow {
-    /// Download; 0: not limited.
-    pub down: u64,
-    /// Upload; 0: not limited.
-    pub up: u64,
+pub struct ActiveFlows {
+    /// Download.
+    pub down: usize,
+    /// Upload.
+    pub up: usize,
 }
 
 impl Levers {
@@ -144,9 +144,9 @@ impl Levers {
     }
 
     /// Looks at the flows under a limit and sets their levers.
-    pub fn hold(&mut self, rule: u32, look: Look<'_>) -> NewFlow {
+    pub fn hold(&mut self, rule: u32, look: Look<'_>) -> ActiveFlows {
         if !self.are_allowed() {
-            return NewFlow::default();
+            return ActiveFlows::default();
         }
         let now = Instant::now();
         let mut held = self.held.remove(&rule).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Levers {
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
         held.observe(look.owns, seconds);
-        let new = NewFlow {
+        let active = ActiveFlows {
             down: share_out(
                 &mut held.flows,
                 Direction::Down,
@@ -186,7 +186,7 @@ impl Levers {
         };
         held.set(&mut self.options, look);
         self.held.insert(rule, held);
-        new
+        active
     }
 
     /// Puts back the options of a limit's flows, and of all sockets of its members: the kernel
@@ -334,14 +334,14 @@ fn each(flows: &mut HashMap<u64, Flow>, mut act: impl FnMut(u64, &mut Flow, &Own
     }
 }
 
-/// Shares one direction of the limit between the flows that it holds. Gives what a new one may
-/// start with.
+/// Shares one direction of the limit between the flows that it holds. Gives how many of them carry
+/// something.
 fn share_out(
     flows: &mut HashMap<u64, Flow>,
     direction: Direction,
     rate: Option<Rate>,
     limit: &Limit,
-) -> u64 {
+) -> usize {
     let Some(rate) = rate else {
         return 0;
     };
@@ -376,7 +376,7 @@ fn share_out(
             one_more
         };
     }
-    one_more as u64
+    active
 }
 
 /// The shortest round trip of late, in seconds; `None` where none was measured yet.

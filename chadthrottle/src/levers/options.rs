@@ -27,7 +27,7 @@ const BPF_ANY: u64 = 0;
 /// The notes on all sockets.
 #[derive(Debug)]
 pub struct Options {
-    notes: SkStorage<MapData, [u64; 4]>,
+    notes: SkStorage<MapData, [u64; 3]>,
     map: OwnedFd,
     heir: Option<Arc<dyn Heir>>,
 }
@@ -115,10 +115,8 @@ impl Options {
         }
     }
 
-    /// Holds the window that the socket offers to `window` bytes, against the kernel's tuning
-    /// where the buffer is large enough for it already.
+    /// Holds the window that the socket offers to `window` bytes.
     pub fn clamp(&mut self, socket: &OwnedFd, inode: u64, window: u32) {
-        self.lock_buffer(socket, inode, window);
         let Ok(present) = tcp::window_clamp(socket) else {
             return;
         };
@@ -141,30 +139,6 @@ impl Options {
             && real != note.clamp_set
         {
             note.clamp_set = real;
-            self.write(socket, inode, note);
-        }
-    }
-
-    fn lock_buffer(&mut self, socket: &OwnedFd, inode: u64, window: u32) {
-        // A kernel that cannot do it tunes, and the next look sets the window anew.
-        let (Ok(locks), Ok(buffer)) = (tcp::buffer_locks(socket), tcp::receive_buffer(socket))
-        else {
-            return;
-        };
-        // About half of a buffer is window (`tcp_win_from_space`).
-        let wanted = window <= buffer / 2;
-        let mut note = self.note(socket).unwrap_or_default();
-        if wanted == (note.locked != 0) || note.locked == 0 && locks & tcp::RECEIVE_BUFFER_LOCK != 0
-        {
-            return;
-        }
-        if wanted {
-            (note.locks_before, note.locked) = (locks, 1);
-            if self.write(socket, inode, note) {
-                let _ = tcp::set_buffer_locks(socket, locks | tcp::RECEIVE_BUFFER_LOCK);
-            }
-        } else if tcp::set_buffer_locks(socket, note.locks_before).is_ok() {
-            note.locked = 0;
             self.write(socket, inode, note);
         }
     }
@@ -230,9 +204,6 @@ pub fn restore(socket: &OwnedFd, note: SocketOptions) -> Result<(), SyscallError
     }
     if note.clamp_set != 0 && note.clamp_before != 0 {
         tcp::set_window_clamp(socket, note.clamp_before)?;
-    }
-    if note.locked != 0 {
-        tcp::set_buffer_locks(socket, note.locks_before)?;
     }
     Ok(())
 }

@@ -4,9 +4,9 @@
 /// about this many bytes (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
 const SMALLEST: f64 = 1_152.0;
 
-/// How far the window may be from rate times round-trip time: round trips are longer than the
+/// How much larger than rate times round-trip time: round trips are longer than the
 /// shortest one, by queues on the way or acknowledgements that are held back.
-const GAIN: std::ops::RangeInclusive<f64> = 0.5..=8.0;
+const GAIN: std::ops::RangeInclusive<f64> = 1.0..=8.0;
 
 /// What is kept of a flow from one look to the next.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub fn window(state: &mut State, look: Look) -> u32 {
     if credit > 0.9 && (0.2..0.93).contains(&(rate / share)) {
         state.gain *= 1.01;
     } else if credit < 0.2 {
-        state.gain *= 0.995;
+        state.gain *= 0.98;
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
     let bytes = share * trim(credit) * round_trip * state.gain;

@@ -44,7 +44,7 @@ struct Head {
 struct Line {
     inode: u64,
     /// [`SocketOptions::words`]
-    options: [u64; 4],
+    options: [u64; 3],
 }
 
 /// The journal of a running engine.

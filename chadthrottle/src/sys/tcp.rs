@@ -131,41 +131,6 @@ pub fn set_window_clamp(socket: impl AsFd, window: u32) -> Result<(), SyscallErr
     )
 }
 
-/// `SO_RCVBUF`: room for what has arrived, in bytes of kernel memory.
-pub fn receive_buffer(socket: impl AsFd) -> Result<u32, SyscallError> {
-    get(
-        socket,
-        libc::SOL_SOCKET,
-        libc::SO_RCVBUF,
-        "getsockopt(SO_RCVBUF)",
-    )
-}
-
-/// `SO_BUF_LOCK`: which of its buffers the kernel does not tune (bit 1: send, bit 2: receive).
-/// Kernel 5.15.
-pub fn buffer_locks(socket: impl AsFd) -> Result<u32, SyscallError> {
-    get(
-        socket,
-        libc::SOL_SOCKET,
-        libc::SO_BUF_LOCK,
-        "getsockopt(SO_BUF_LOCK)",
-    )
-}
-
-/// Sets `SO_BUF_LOCK`. Kernel 5.15.
-pub fn set_buffer_locks(socket: impl AsFd, locks: u32) -> Result<(), SyscallError> {
-    set(
-        socket,
-        libc::SOL_SOCKET,
-        libc::SO_BUF_LOCK,
-        locks,
-        "setsockopt(SO_BUF_LOCK)",
-    )
-}
-
-/// The bit of [`buffer_locks`] that keeps the kernel from tuning the receive buffer.
-pub const RECEIVE_BUFFER_LOCK: u32 = 2;
-
 /// Remote and local address of a connection; `None` where it has none.
 pub fn addresses(socket: impl AsFd) -> Option<(IpAddr, IpAddr)> {
     let fd = socket.as_fd().as_raw_fd();
@@ -269,10 +234,6 @@ mod tests {
         assert_eq!(info(&here).unwrap().max_pacing_rate, 5_000_000_000);
         set_window_clamp(&here, 20_000).unwrap();
         assert_eq!(window_clamp(&here).unwrap(), 20_000);
-        assert_eq!(buffer_locks(&here).unwrap(), 0);
-        set_buffer_locks(&here, RECEIVE_BUFFER_LOCK).unwrap();
-        assert_eq!(buffer_locks(&here).unwrap(), RECEIVE_BUFFER_LOCK);
-        assert!(receive_buffer(&here).unwrap() > 20_000);
 
         assert!(is_tcp(&here) && is_tcp(&listener) && !info(&listener).unwrap().is_open());
         assert!(!is_tcp(UdpSocket::bind("127.0.0.1:0").unwrap()));

@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 
-SO_MAX_PACING_RATE, SO_BUF_LOCK, TCP_WINDOW_CLAMP = 47, 72, 10
+SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP = 47, 10
 CHUNK = b"x" * 65536
 connections = []
 
@@ -27,7 +27,6 @@ def options(s):
     return {
         "pacing": struct.unpack("Q", pacing)[0],
         "window": s.getsockopt(socket.IPPROTO_TCP, TCP_WINDOW_CLAMP),
-        "locks": s.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
     }
 
 
