@@ -125,7 +125,7 @@ done
 one_of_each() {
     local names
     names=$(attached | awk '{ print $4 }' | sort | tr '\n' ' ')
-    if [ "$names" = 'chadthrottle_eg chadthrottle_in chadthrottle_sc ' ]; then
+    if [ "$names" = 'chadthrottle_eg chadthrottle_in chadthrottle_sc chadthrottle_so ' ]; then
         say "  while it ran: one of each program was attached"
     else
         say "  while it ran: WRONG: attached were: ${names:-none}"

@@ -116,8 +116,8 @@ impl Bucket {
         (credit / burst as f64).clamp(-1.0, 1.0)
     }
 
-    /// Sets rate (bytes a second; `None`: no limit), burst (nanoseconds) and scope, and forgives
-    /// debt, so that the new rate holds from the next packet.
+    /// Sets rate (bytes a second; `None`: no limit), burst (nanoseconds) and scope of a bucket that
+    /// is full.
     pub fn configure(&self, rate: Option<u64>, burst_ns: u64, scope: Scope) {
         self.burst_ns.set(burst_ns);
         self.scope.set(u64::from(scope.0));
@@ -125,5 +125,14 @@ impl Bucket {
         self.rate.set(0);
         self.flows.set(0);
         self.tat_ns.set(0);
+    }
+
+    /// The same for a bucket in use, at `now` (nanoseconds, monotonic): debt is forgiven, so that
+    /// the new rate holds from the next packet, and credit stays as it is, so that changing a
+    /// limit often gives nothing away.
+    pub fn change(&self, rate: Option<u64>, burst_ns: u64, scope: Scope, now: u64) {
+        let tat = self.tat_ns.get().min(now);
+        self.configure(rate, burst_ns, scope);
+        self.tat_ns.set(tat);
     }
 }

@@ -82,6 +82,7 @@ impl Global {
     /// What the engine needs to know.
     pub fn settings(&self, interval: Duration) -> Settings {
         Settings {
+            program: "/proc/self/exe".into(),
             attach: self.attach,
             cgroup: self.cgroup.clone(),
             state_dir: self.state_dir.clone(),

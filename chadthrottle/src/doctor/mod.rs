@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     backends::throttle::{ThrottleError, cgroup, linux_ebpf_utils::AttachPoint},
+    levers::Ability,
     lifecycle::{EngineLock, LockError, Settings, privilege},
 };
 pub use probe::Probe;
@@ -82,7 +83,7 @@ pub fn examine(settings: &Settings) -> Report {
         features: surroundings::features(),
         attached: Vec::new(),
         probe: None,
-        levers: vec!["policer: a hard cap on every packet, both directions, all protocols"],
+        levers: Ability::of_this_kernel().describe(),
         problem: None,
         exit_code: 0,
     };

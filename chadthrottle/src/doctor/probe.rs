@@ -81,7 +81,7 @@ impl Probe {
 /// Where the programs cannot be attached or detached, or nothing can be sent.
 pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
     let outside = settings.cgroup.is_some() && !point.holds_current_process();
-    let ledger = Arc::new(Ledger::open(&settings.state_dir)?);
+    let ledger = Arc::new(Ledger::open(settings)?);
     let mut throttle = ThrottleManager::start(&AttachConfig {
         point,
         mode: settings.attach,

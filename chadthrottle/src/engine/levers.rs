@@ -66,7 +66,7 @@ impl Engine {
 }
 
 /// The clock that the kernel programs use, in nanoseconds.
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
         now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
     })

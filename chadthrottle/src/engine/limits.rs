@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
 
-use super::{Carried, Engine, Limit, LimitId, Targets};
+use super::{Carried, Engine, Limit, LimitId, Targets, levers::now_ns};
 use crate::{
     error::Error,
     process::{ProcessKey, Selector, processes_in},
@@ -98,7 +98,7 @@ impl Engine {
             return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
         }
         let rule = self.limits.free_rule()?;
-        self.configure(rule, limit);
+        self.configure(rule, limit, None);
         self.limits.serial += 1;
         let serial = self.limits.serial;
         self.limits.active.insert(
@@ -122,7 +122,7 @@ impl Engine {
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
-        self.configure(id.0, limit);
+        self.configure(id.0, limit, Some(now_ns()));
         self.pull_levers_of(id.0);
         Ok(())
     }
@@ -255,7 +255,8 @@ impl Engine {
         }
     }
 
-    fn configure(&mut self, rule: u32, limit: Limit) {
+    /// Sets the rule's buckets, anew or, with an instant, as a change of what they are.
+    fn configure(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
         // Before the kernel program may set anything.
         let levers = self.levers.are_allowed();
         let Some(rule) = self.rule(rule) else {
@@ -263,7 +264,10 @@ impl Engine {
         };
         for (bucket, rate) in [(&rule.ingress, limit.down), (&rule.egress, limit.up)] {
             let rate = rate.map(Rate::bytes_per_second);
-            bucket.configure(rate, BURST_NS, limit.scope);
+            match change_at {
+                None => bucket.configure(rate, BURST_NS, limit.scope),
+                Some(now) => bucket.change(rate, BURST_NS, limit.scope, now),
+            }
             if levers {
                 bucket.rate.set(rate.unwrap_or(0));
             }

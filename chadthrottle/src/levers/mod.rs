@@ -9,6 +9,7 @@
 //! Architecture invariant: levers are choices per flow and direction, all made in [`Lever::of`]. A
 //! new one, say a real queue, is a variant there, and what [`Levers`] does with it.
 
+mod ability;
 mod flow;
 mod options;
 mod pacing;
@@ -22,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use ability::Ability;
 pub use options::{Heir, Options, restore};
 
 use crate::{
@@ -41,7 +43,7 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Above this rate, in bytes a second, windows and pacing make no difference on any network that
 /// the policer cannot hold alone.
-const FASTEST: f64 = 4e9;
+const FASTEST: u64 = 4_000_000_000;
 
 /// What holds one direction of a flow, with the policer beneath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +62,33 @@ enum Direction {
     Up,
 }
 
+impl Direction {
+    fn rate(self, limit: &Limit) -> Option<Rate> {
+        match self {
+            Self::Down => limit.down,
+            Self::Up => limit.up,
+        }
+    }
+
+    fn half(self, flow: &mut Flow) -> &mut Half {
+        match self {
+            Self::Down => &mut flow.down,
+            Self::Up => &mut flow.up,
+        }
+    }
+}
+
 impl Lever {
-    /// The lever for a direction of a flow under a limit of `rate`.
-    fn of(direction: Direction, rate: Option<Rate>, limit: &Limit, flow: &Flow) -> Self {
-        match (direction, rate) {
-            (_, Some(rate)) if rate.bytes_per_second() as f64 > FASTEST => Self::Policer,
-            (_, Some(_)) if !flow.is_in(limit.scope) => Self::Policer,
-            (Direction::Up, Some(_)) => Self::Pacing,
-            (Direction::Down, Some(_)) => Self::Window,
-            (_, None) => Self::Policer,
+    /// The lever for a direction of a flow.
+    fn of(direction: Direction, flow: &Flow, limit: &Limit, ability: Ability) -> Self {
+        let rate = direction.rate(limit).map(Rate::bytes_per_second);
+        if !flow.is_in(limit.scope) || rate.is_none_or(|rate| rate > FASTEST) {
+            return Self::Policer;
+        }
+        match direction {
+            Direction::Up if ability.pacing => Self::Pacing,
+            Direction::Down if ability.window => Self::Window,
+            _ => Self::Policer,
         }
     }
 }
@@ -78,6 +98,7 @@ impl Lever {
 pub struct Levers {
     options: Options,
     root: PathBuf,
+    ability: Ability,
     /// Whether options may be set; `None`: nobody has asked yet.
     allowed: Option<bool>,
     /// By rule index.
@@ -126,9 +147,15 @@ impl Levers {
         Self {
             options,
             root: root.to_owned(),
+            ability: Ability::of_this_kernel(),
             allowed: None,
             held: HashMap::new(),
         }
+    }
+
+    /// What works on this kernel.
+    pub fn ability(&self) -> Ability {
+        self.ability
     }
 
     /// Whether options may be set: somebody would put them back if we were killed.
@@ -175,16 +202,12 @@ impl Levers {
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
         held.observe(look.owns, seconds);
+        let (limit, ability) = (&look.limit, self.ability);
         let active = ActiveFlows {
-            down: share_out(
-                &mut held.flows,
-                Direction::Down,
-                look.limit.down,
-                &look.limit,
-            ),
-            up: share_out(&mut held.flows, Direction::Up, look.limit.up, &look.limit),
+            down: share_out(&mut held.flows, Direction::Down, limit, ability),
+            up: share_out(&mut held.flows, Direction::Up, limit, ability),
         };
-        held.set(&mut self.options, look);
+        held.set(&mut self.options, look, ability);
         self.held.insert(rule, held);
         active
     }
@@ -263,13 +286,13 @@ impl Held {
     }
 
     /// Sets the levers of all flows.
-    fn set(&mut self, options: &mut Options, look: Look<'_>) {
+    fn set(&mut self, options: &mut Options, look: Look<'_>, ability: Ability) {
         let limit = look.limit;
         each(&mut self.flows, |inode, flow, socket| {
             let Some(info) = flow.info else {
                 return;
             };
-            if Lever::of(Direction::Up, limit.up, &limit, flow) == Lever::Pacing {
+            if Lever::of(Direction::Up, flow, &limit, ability) == Lever::Pacing {
                 let pace = pacing::pace(flow.up.granted, look.up_credit);
                 log::trace!(
                     "up {}/{}: {:.0} of {:.0} B/s, credit {:.2}, pace {pace:.0}",
@@ -281,7 +304,7 @@ impl Held {
                 );
                 options.pace(socket, inode, &info, pace as u64);
             }
-            if Lever::of(Direction::Down, limit.down, &limit, flow) == Lever::Window
+            if Lever::of(Direction::Down, flow, &limit, ability) == Lever::Window
                 && let Some(round_trip) = round_trip(&info)
             {
                 let Half { granted, rate, .. } = flow.down;
@@ -339,20 +362,17 @@ fn each(flows: &mut HashMap<u64, Flow>, mut act: impl FnMut(u64, &mut Flow, &Own
 fn share_out(
     flows: &mut HashMap<u64, Flow>,
     direction: Direction,
-    rate: Option<Rate>,
     limit: &Limit,
+    ability: Ability,
 ) -> usize {
-    let Some(rate) = rate else {
+    let Some(rate) = direction.rate(limit) else {
         return 0;
     };
     let total = rate.bytes_per_second() as f64;
     let mut halves: Vec<&mut Half> = flows
         .values_mut()
-        .filter(|flow| Lever::of(direction, Some(rate), limit, flow) != Lever::Policer)
-        .map(|flow| match direction {
-            Direction::Down => &mut flow.down,
-            Direction::Up => &mut flow.up,
-        })
+        .filter(|flow| Lever::of(direction, flow, limit, ability) != Lever::Policer)
+        .map(|flow| direction.half(flow))
         .collect();
     let active = halves.iter().filter(|half| half.is_active(total)).count();
     let needs: Vec<f64> = halves

@@ -77,17 +77,17 @@ pub struct GuardError {
 }
 
 impl Guard {
-    /// Starts the guard of this process, and waits until it watches.
+    /// Starts the program once more, as the guard of this process, and waits until it watches.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(journal: &Path) -> Result<Self, GuardError> {
+    pub fn start(program: &Path, journal: &Path) -> Result<Self, GuardError> {
         let failed = |source: io::Error| GuardError {
             action: "could not be started",
             source,
         };
         let (socket, theirs) = fdpass::pair().map_err(failed)?;
-        let child = Command::new("/proc/self/exe")
+        let child = Command::new(program)
             .arg(COMMAND)
             .stdin(Stdio::from(theirs))
             // It must not keep anybody's pipe open, nor print over a screen.

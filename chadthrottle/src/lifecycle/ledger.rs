@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    Settings,
     guard::{Guard, GuardError},
     journal::{self, Journal, JournalError, Record},
     socket_journal::SocketJournal,
@@ -36,6 +37,7 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Inner {
     journal: Journal,
+    program: PathBuf,
     guard: Option<Guard>,
     /// From the first limit on.
     sockets: Option<SocketJournal>,
@@ -44,11 +46,12 @@ struct Inner {
 }
 
 impl Ledger {
-    /// A ledger in that state directory, for this process.
+    /// A ledger in the state directory, for this process.
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    pub fn open(directory: &Path) -> Result<Self, JournalError> {
+    pub fn open(settings: &Settings) -> Result<Self, JournalError> {
+        let directory = &settings.state_dir;
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
@@ -56,13 +59,14 @@ impl Ledger {
         });
         let inner = Inner {
             journal: Journal::open(directory)?,
+            program: settings.program.clone(),
             guard: None,
             sockets: None,
             open: Vec::new(),
         };
         Ok(Self {
             engine,
-            directory: directory.to_owned(),
+            directory: directory.clone(),
             inner: Mutex::new(inner),
         })
     }
@@ -98,7 +102,7 @@ impl Inner {
     fn guard(&mut self) -> Result<&Guard, GuardError> {
         let guard = match self.guard.take() {
             Some(guard) => guard,
-            None => Guard::start(self.journal.path())?,
+            None => Guard::start(&self.program, self.journal.path())?,
         };
         Ok(self.guard.insert(guard))
     }

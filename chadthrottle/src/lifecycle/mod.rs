@@ -30,6 +30,8 @@ use crate::{
 /// What the command line says about the engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The program itself, which is started once more as the guard.
+    pub program: PathBuf,
     /// Link or legacy.
     pub attach: AttachMode,
     /// Where to attach; `None`: the root of cgroup2.
@@ -70,7 +72,7 @@ impl Session {
                 left.sockets
             );
         }
-        let ledger = Arc::new(Ledger::open(&settings.state_dir)?);
+        let ledger = Arc::new(Ledger::open(&settings)?);
         let engine = Handle::start(Config {
             throttle: AttachConfig {
                 point,

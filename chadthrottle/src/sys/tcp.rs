@@ -30,7 +30,9 @@ pub struct TcpInfo {
     /// Segments that are sent and not acknowledged.
     pub unacked: u32,
     _losses: [u32; 4],
-    _times: [u32; 6],
+    _times: [u32; 5],
+    /// The largest window that would be offered now, in bytes.
+    pub receive_threshold: u32,
     /// Smoothed round-trip time, in microseconds.
     pub rtt_us: u32,
     _congestion: [u32; 5],
@@ -53,7 +55,7 @@ pub struct TcpInfo {
 
 const _: () = {
     assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
-    assert!(std::mem::offset_of!(TcpInfo, rtt_us) == 68);
+    assert!(std::mem::offset_of!(TcpInfo, receive_threshold) == 64);
     assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
     assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
     assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);

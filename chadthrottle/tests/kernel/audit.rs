@@ -81,7 +81,12 @@ pub fn loaded() -> Vec<String> {
 }
 
 /// The three programs that a running engine has on its cgroup.
-pub const OURS: [&str; 3] = ["chadthrottle_eg", "chadthrottle_in", "chadthrottle_sc"];
+pub const OURS: [&str; 4] = [
+    "chadthrottle_eg",
+    "chadthrottle_in",
+    "chadthrottle_sc",
+    "chadthrottle_so",
+];
 
 /// Nothing of ours is attached at the root, nor loaded, within a second: the kernel frees
 /// programs and maps a moment after their last user.

@@ -7,11 +7,19 @@ use std::{
     time::Duration,
 };
 
+use chadthrottle::{
+    engine::{Handle, Limit, LimitId, Targets},
+    lifecycle::Session,
+    process::key_of,
+};
+use chadthrottle_common::scope::Scope;
 use serde_json::Value;
 
 use crate::{
     audit::assert_nothing_left,
+    iperf::{self, server, to_server},
     lab::{Lab, SERVER_V4},
+    lifecycle::in_this_process,
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -276,6 +284,113 @@ fn loopback_and_other_processes_are_left_alone() {
     );
     assert_eq!(free.options(), before);
     assert!(limit.wait(Duration::from_secs(4)).success());
+    assert_nothing_left();
+}
+
+/// Bytes a second that a limit's members carry over a while, from 50 ms on.
+async fn carried_from_50_ms_on(engine: &Handle, id: LimitId, down: bool, seconds: f64) -> f64 {
+    let bytes = async || {
+        let passed = engine.carried(id).await.expect("the limit").passed;
+        if down {
+            passed.down_bytes
+        } else {
+            passed.up_bytes
+        }
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = bytes().await;
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    (bytes().await - before) as f64 / seconds
+}
+
+async fn change_while_it_runs(down: bool) {
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let session = Session::start(in_this_process(state.path())).await;
+    let session = session.expect("an engine");
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let direction = if down { "-R" } else { "" };
+    let mut client = iperf::Client::held(&lab, &to_server(5201, 8, direction));
+    let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
+    let limit = |kilobytes: u64| {
+        let rate = Some(format!("{kilobytes}KB").parse().expect("a rate"));
+        Limit {
+            down: rate,
+            up: rate,
+            scope: Scope::DEFAULT,
+        }
+    };
+    let targets = Targets {
+        processes: vec![key],
+        ..Targets::default()
+    };
+    let engine = &session.engine;
+    let id = engine.set_limit(targets, limit(1_000)).await;
+    let id = id.expect("a limit");
+    client.go();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for kilobytes in [4_000, 500, 2_000, 1_000] {
+        engine
+            .change_limit(id, limit(kilobytes))
+            .await
+            .expect("it is set");
+        let rate = carried_from_50_ms_on(engine, id, down, 1.0).await;
+        let part = rate / (kilobytes as f64 * 1e3);
+        println!("down {down}, {kilobytes} KB/s: {part:.3}");
+        // The burst of a quarter of a second may be used up in the first one.
+        assert!(
+            (0.75..1.3).contains(&part),
+            "down {down}, {kilobytes} KB/s: {part:.3}"
+        );
+    }
+    client.report();
+    assert!(session.stop());
+}
+
+#[test]
+fn a_changed_limit_holds_after_50_ms_up_and_down() {
+    for down in [true, false] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime
+            .expect("a runtime")
+            .block_on(change_while_it_runs(down));
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn eight_uploads_share_evenly_and_idle_connections_hold_no_share() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let run = |flows: &str| {
+        let arguments = format!(
+            "run --root --up 2MB/s -- ip netns exec {} iperf3 -J -c {SERVER_V4} -p 5201 -t 5 {flows}",
+            lab.client
+        );
+        let output = program.output(&arguments);
+        assert!(output.status.success());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+        let streams = report["end"]["streams"].as_array().expect("streams");
+        let bytes = |stream: &Value| stream["receiver"]["bytes"].as_f64().expect("bytes");
+        streams.iter().map(bytes).collect::<Vec<f64>>()
+    };
+    let eight = run("-P 8");
+    let (least, most) = (
+        eight.iter().copied().fold(f64::INFINITY, f64::min),
+        eight.iter().copied().fold(0.0, f64::max),
+    );
+    println!("least {least:.0}, most {most:.0} bytes");
+    assert!(most / least < 2.0, "{eight:?}");
+    // Beside it the control connection of iperf3 is at rest.
+    let [one] = run("-P 1")[..] else {
+        panic!("one flow")
+    };
+    let part = one / 5.0 / 2e6;
+    println!("one busy flow: {part:.3} of the limit");
+    assert!((0.93..1.05).contains(&part), "{part:.3}");
     assert_nothing_left();
 }
 

@@ -38,7 +38,7 @@ fn start(program: &Chadthrottle, arguments: &str) -> Running {
 fn attached_engine(program: &Chadthrottle) -> Running {
     let engine = start(program, QUIET);
     eventually("attached", Duration::from_secs(3), || {
-        program.journal().matches("\"attach\"").count() == 3
+        program.journal().matches("\"attach\"").count() == OURS.len()
     });
     engine
 }
@@ -194,10 +194,10 @@ fn limits_hold_while_the_engine_is_stopped() {
     assert_nothing_left();
 }
 
-/// Settings for an engine in the test's own process. By link: the legacy way needs the program
-/// itself as the guard, which a test binary is not.
-fn in_this_process(state: &Path) -> Settings {
+/// Settings for an engine in the test's own process.
+pub fn in_this_process(state: &Path) -> Settings {
     Settings {
+        program: Chadthrottle::path(),
         attach: AttachMode::Link,
         cgroup: None,
         state_dir: state.to_owned(),

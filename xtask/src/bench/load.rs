@@ -33,6 +33,17 @@ pub enum Part {
         port: u16,
         seconds: f64,
     },
+    /// Serves who says 'd' with bytes without end, reads those of who says 'u', and answers the
+    /// requests of who says 'r'
+    Feed { port: u16 },
+    /// Takes all there is from `feed` and makes small requests beside it; prints the median of what
+    /// they took, in milliseconds
+    Beside {
+        address: IpAddr,
+        port: u16,
+        direction: String,
+        seconds: f64,
+    },
     /// Joins two namespaces by a line that is so many microseconds long
     Delay {
         one: String,
@@ -66,6 +77,17 @@ pub fn carry(part: &Part) -> anyhow::Result<()> {
             port,
             seconds,
         } => ask(SocketAddr::new(*address, *port), *seconds),
+        Part::Feed { port } => feed(*port),
+        Part::Beside {
+            address,
+            port,
+            direction,
+            seconds,
+        } => beside(
+            SocketAddr::new(*address, *port),
+            direction == "down",
+            *seconds,
+        ),
         Part::Delay {
             one,
             two,
@@ -131,6 +153,61 @@ fn answer(port: u16) -> anyhow::Result<()> {
             while stream.read_exact(&mut request).is_ok() && stream.write_all(&request).is_ok() {}
         });
     }
+    Ok(())
+}
+
+fn feed(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    ready();
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        std::thread::spawn(move || {
+            let mut word = [0];
+            let _ = stream.set_nodelay(true);
+            let _ = stream.read_exact(&mut word);
+            let mut block = [0; 65_536];
+            let mut request = PAYLOAD;
+            // Each until the other side has had enough.
+            match word {
+                [b'd'] => while stream.write_all(&block).is_ok() {},
+                [b'u'] => while stream.read(&mut block).is_ok_and(|bytes| bytes > 0) {},
+                _ => {
+                    while stream.read_exact(&mut request).is_ok()
+                        && stream.write_all(&request).is_ok()
+                    {}
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn beside(address: SocketAddr, down: bool, seconds: f64) -> anyhow::Result<()> {
+    let mut bulk = TcpStream::connect(address)?;
+    bulk.write_all(if down { b"d" } else { b"u" })?;
+    std::thread::spawn(move || {
+        let mut block = [0; 65_536];
+        if down {
+            while bulk.read(&mut block).is_ok_and(|bytes| bytes > 0) {}
+        } else {
+            while bulk.write_all(&block).is_ok() {}
+        }
+    });
+    let mut requests = TcpStream::connect(address)?;
+    requests.set_nodelay(true)?;
+    requests.write_all(b"r")?;
+    let mut reply = PAYLOAD;
+    let mut took = Vec::new();
+    let started = Instant::now();
+    while started.elapsed().as_secs_f64() < seconds {
+        // As somebody types.
+        std::thread::sleep(Duration::from_millis(100));
+        let asked = Instant::now();
+        requests.write_all(&PAYLOAD)?;
+        requests.read_exact(&mut reply)?;
+        took.push(asked.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("{}", super::median(took));
     Ok(())
 }
 

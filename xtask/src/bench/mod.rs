@@ -10,8 +10,10 @@ mod engine;
 mod load;
 mod overhead;
 mod packets;
+mod peers;
 mod report;
 mod throughput;
+mod transfer;
 mod userspace;
 
 #[path = "../../../chadthrottle/tests/kernel/lab.rs"]
@@ -42,6 +44,12 @@ pub enum Bench {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// The same transfers held by others: trickle, HTB with ifb, TrafficToll
+    Peers {
+        /// Two of the transfers; docs/benchmarks.md is left alone
+        #[arg(long)]
+        quick: bool,
+    },
     /// A part of a load, started by the benchmarks themselves
     #[command(hide = true)]
     Load {
@@ -65,6 +73,10 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Accuracy { quick, only } => {
             build_release()?;
             accuracy::measure(*quick, only.as_deref())
+        }
+        Bench::Peers { quick } => {
+            build_release()?;
+            peers::measure(*quick)
         }
     }
 }

@@ -68,7 +68,7 @@ done
 kill -KILL $engine
 sleep 1
 removed=$(chadthrottle cleanup | grep -c "chadthrottle_")
-between "programs that a killed engine and guard left, removed" "$removed" 3 3
+between "programs that a killed engine and guard left, removed" "$removed" 4 4
 nothing_left "after cleanup"
 
 echo "END OF CHECKS"
