@@ -22,6 +22,9 @@ pub const MIN_RATE: u64 = 1_000;
 /// Fastest rate a bucket can hold, in bytes a second.
 pub const MAX_RATE: u64 = 1_000_000_000_000;
 
+/// What TCP hands over at once at most, mostly, in bytes.
+const AGGREGATE: u64 = 1 << 16;
+
 /// Longest packet the arithmetic accepts, in bytes.
 const MAX_LEN: u64 = 1 << 19;
 
@@ -67,6 +70,8 @@ pub struct Bucket {
     pub scope: Shared,
     /// The rate again, in bytes a second, for connections to start with; 0: as they like.
     pub rate: Shared,
+    /// How much debt is no more than [`Verdict::Congested`], in nanoseconds.
+    pub tolerance_ns: Shared,
     /// How many connections share it: those that user space has seen, and new ones.
     pub flows: Shared,
 }
@@ -76,14 +81,14 @@ impl Bucket {
     ///
     /// The length plays no part: a bucket without debt admits any packet and goes into debt for
     /// it, so that one 64 KB aggregate is not starved by a small burst. [`Verdict::Congested`] is
-    /// a debt of no more than the burst, which bounds what may pass on it.
+    /// a debt of no more than the burst or one such aggregate, which bounds what may pass on it.
     #[inline(always)]
     pub fn verdict(&self, now: u64) -> Verdict {
         // `max(tat, now - burst) <= now` is `tat <= now`.
         let tat = self.tat_ns.get();
         if tat <= now {
             Verdict::Pass
-        } else if tat - now <= self.burst_ns.get() {
+        } else if tat - now <= self.tolerance_ns.get() {
             Verdict::Congested
         } else {
             Verdict::Drop
@@ -121,7 +126,10 @@ impl Bucket {
     pub fn configure(&self, rate: Option<u64>, burst_ns: u64, scope: Scope) {
         self.burst_ns.set(burst_ns);
         self.scope.set(u64::from(scope.0));
-        self.ns_per_byte.set(rate.map_or(0, ns_per_byte));
+        let ns_per_byte = rate.map_or(0, ns_per_byte);
+        self.ns_per_byte.set(ns_per_byte);
+        let aggregate_ns = (AGGREGATE * ns_per_byte) >> FRACTION_BITS;
+        self.tolerance_ns.set(burst_ns.max(aggregate_ns));
         self.rate.set(0);
         self.flows.set(0);
         self.tat_ns.set(0);

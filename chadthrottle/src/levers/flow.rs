@@ -12,10 +12,12 @@ const AVERAGE_S: f64 = 0.25;
 /// A flow that carries less than this part of the limit is at rest.
 const REST: f64 = 0.02;
 
-/// A flow that uses less than this part of what it may, look after look, does not need more: the
-/// network, or the other end, holds it back.
+/// A download that uses less than this part of what it may does not need more.
 const USED: f64 = 0.6;
-const LOOKS_OF_SLACK: u8 = 10;
+
+/// An upload that was held back by something else at so many looks, more than by us, needs no
+/// more than it carries.
+const LOOKS_ELSEWHERE: u8 = 10;
 
 /// What a flow that is not held back by us may grow by from look to look.
 const GROWTH: f64 = 1.5;
@@ -48,7 +50,8 @@ pub struct Half {
     pub granted: f64,
     /// Whether it would carry more.
     hungry: bool,
-    slack: u8,
+    /// At how many looks something else held it back: up at each, down at each other.
+    elsewhere: u8,
     /// What the lever keeps from one look to the next.
     pub lever: super::window::State,
 }
@@ -72,6 +75,18 @@ impl Flow {
         self.up.observe(info.bytes_acked, seconds);
         self.down.hungry = self.down.rate >= USED * self.down.granted;
         self.up.hungry = info.not_sent > 0;
+        let window_limited_us = self.info.map_or(0, |before| {
+            info.window_limited_us
+                .saturating_sub(before.window_limited_us)
+        });
+        // As much on its way as the network or the other end takes: not our pace that it waits for.
+        let elsewhere =
+            info.unacked >= info.congestion_window || window_limited_us as f64 > seconds * 0.5e6;
+        self.up.elsewhere = if elsewhere {
+            (self.up.elsewhere + 1).min(2 * LOOKS_ELSEWHERE)
+        } else {
+            self.up.elsewhere.saturating_sub(1)
+        };
         self.info = info.is_open().then_some(info);
     }
 
@@ -82,7 +97,8 @@ impl Flow {
 }
 
 impl Half {
-    fn observe(&mut self, bytes: u64, seconds: f64) {
+    /// Takes in what it has carried so far, `seconds` after the last time.
+    pub fn observe(&mut self, bytes: u64, seconds: f64) {
         if let Some(before) = self.bytes.replace(bytes)
             && seconds > 0.0
         {
@@ -95,11 +111,6 @@ impl Half {
             self.rate += (rate - self.rate) * weight;
             self.looks = self.looks.saturating_add(1);
         }
-        if self.rate >= USED * self.granted {
-            self.slack = 0;
-        } else {
-            self.slack = self.slack.saturating_add(1);
-        }
     }
 
     /// Whether it carries anything to speak of under that limit (bytes a second).
@@ -109,16 +120,11 @@ impl Half {
 
     /// How much it needs of a limit that `active` flows share, in bytes a second.
     pub fn need(&self, limit: f64, active: usize) -> f64 {
-        if active <= 1 || self.hungry && self.slack < LOOKS_OF_SLACK {
+        if active <= 1 || self.hungry && self.elsewhere < LOOKS_ELSEWHERE {
             f64::INFINITY
         } else {
             GROWTH * self.rate + 0.1 * limit / active.max(1) as f64
         }
-    }
-
-    /// A new limit: what was used of the old one says nothing.
-    pub fn forget_slack(&mut self) {
-        self.slack = 0;
     }
 }
 

@@ -180,10 +180,6 @@ impl Levers {
         if held.limit != Some(look.limit) {
             held.limit = Some(look.limit);
             held.searched = None;
-            for flow in held.flows.values_mut() {
-                flow.down.forget_slack();
-                flow.up.forget_slack();
-            }
         }
         if held
             .searched

@@ -4,8 +4,9 @@
 ///
 /// The limit counts packets, the pacing counts payload, and how far the two are apart depends on
 /// the sizes. So the bucket itself steers: its credit grows while less is sent than allowed, and
-/// with it the pace, until both agree with credit to spare. At a third of it the pace gives way
-/// steeply: somebody else, say UDP, is using it up.
+/// with it the pace, until both agree with credit to spare. An empty bucket does not slow it down
+/// much: what TCP hands over at once may empty a small one, and is waited for at the pace of that
+/// moment.
 ///
 /// `credit` as from [`chadthrottle_common::policer::Bucket::credit`].
 pub fn pace(share: f64, credit: f64) -> f64 {
@@ -14,7 +15,7 @@ pub fn pace(share: f64, credit: f64) -> f64 {
 
 fn trim(credit: f64) -> f64 {
     const KNEE: f64 = 0.3;
-    let (at_empty, at_knee, at_full) = (0.2, 0.95, 1.02);
+    let (at_empty, at_knee, at_full) = (0.8, 0.95, 1.04);
     if credit < KNEE {
         let part = credit.max(0.0) / KNEE;
         at_empty + (at_knee - at_empty) * part
@@ -42,11 +43,5 @@ mod tests {
             assert!((29.9..30.2).contains(&sent), "{sent} of 30");
             assert!(least > 0.3, "nothing is refused: {least}");
         }
-    }
-
-    #[test]
-    fn an_empty_bucket_makes_way_for_others() {
-        assert!(pace(1e6, -1.0) <= 0.2e6 && pace(1e6, 0.0) > 0.0);
-        assert!(pace(1e6, 0.15) < 0.6e6);
     }
 }

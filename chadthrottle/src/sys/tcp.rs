@@ -35,7 +35,10 @@ pub struct TcpInfo {
     pub receive_threshold: u32,
     /// Smoothed round-trip time, in microseconds.
     pub rtt_us: u32,
-    _congestion: [u32; 5],
+    _round_trips: [u32; 2],
+    /// Segments that may be on their way.
+    pub congestion_window: u32,
+    _segment_sizes: [u32; 2],
     /// Round-trip time as the receiver sees it, in microseconds.
     pub receive_rtt_us: u32,
     _receive_space: [u32; 2],
@@ -51,6 +54,9 @@ pub struct TcpInfo {
     pub not_sent: u32,
     /// Shortest round-trip time of late, in microseconds; all ones: not measured.
     pub min_rtt_us: u32,
+    _deliveries: [u32; 6],
+    /// How long the other end's window has held the connection back so far, in microseconds.
+    pub window_limited_us: u64,
 }
 
 const _: () = {
@@ -59,7 +65,9 @@ const _: () = {
     assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
     assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
     assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);
-    assert!(size_of::<TcpInfo>() == 152);
+    assert!(std::mem::offset_of!(TcpInfo, congestion_window) == 80);
+    assert!(std::mem::offset_of!(TcpInfo, window_limited_us) == 176);
+    assert!(size_of::<TcpInfo>() == 184);
 };
 
 impl TcpInfo {

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -223,7 +224,7 @@ fn install_trickle() -> anyhow::Result<()> {
 
 /// TrafficToll in a place of its own.
 struct TrafficToll {
-    program: PathBuf,
+    programs: PathBuf,
     _directory: TempDir,
 }
 
@@ -238,17 +239,31 @@ impl TrafficToll {
             "traffictoll",
             "setuptools<80",
         ]))?;
-        Ok(Self {
-            program: place.join("bin/tt"),
+        let toll = Self {
+            programs: place.join("bin"),
             _directory: directory,
-        })
+        };
+        // It loads and unloads ifb as a module, in the first namespace; here it is to be made in
+        // its own, wherever the driver is.
+        toll.write_script("modprobe", "exec ip link add ifb0 type ifb")?;
+        toll.write_script("rmmod", "exec ip link del ifb0")?;
+        Ok(toll)
+    }
+
+    fn write_script(&self, name: &str, command: &str) -> anyhow::Result<()> {
+        let path = self.programs.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{command}\n"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(())
     }
 
     fn start(&self, lab: &Lab, row: Row) -> anyhow::Result<(Ended, TempDir)> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("limits.yaml");
         fs::write(&file, self.limits(row))?;
-        let child = Lab::command(&lab.client, &self.program.display().to_string())
+        let search = std::env::var("PATH").unwrap_or_default();
+        let child = Lab::command(&lab.client, &path(&self.programs.join("tt")))
+            .env("PATH", format!("{}:{search}", self.programs.display()))
             .args(["v0", &path(&file)])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
