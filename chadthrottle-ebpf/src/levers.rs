@@ -107,9 +107,10 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if up != 0 && up <= MAX_PACING && up < options.pacing_before {
         options.pacing_set = up;
     }
-    let window = window(down, sys::round_trip_us(ops));
-    if window != 0 && window < u64::from(options.clamp_before) {
-        options.clamp_set = window as u32;
+    let round_trip_us = sys::round_trip_us(ops);
+    let first_window = window(down, round_trip_us);
+    if first_window != 0 && first_window < u64::from(options.clamp_before) {
+        options.clamp_set = first_window as u32;
     }
     // Noted first: what is set and not noted would stay.
     if !sys::note_options(sk, options) {
@@ -117,6 +118,11 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     }
     if options.pacing_set != 0 {
         sys::set_max_pacing_rate(ops, options.pacing_set as u32);
+        // The first flight would not be paced.
+        let segments = window(up, round_trip_us) / SEGMENT;
+        if segments != 0 && segments < FIRST_SEGMENTS {
+            sys::set_first_flight(ops, segments as u32);
+        }
     }
     if options.clamp_set != 0 {
         sys::set_window_clamp(ops, options.clamp_set);
@@ -157,7 +163,8 @@ fn share_of(bucket: &Bucket, class: Scope) -> u64 {
     }
 }
 
-/// Bytes that fill `rate` at that round-trip time; 0: not known.
+/// Bytes that fill `rate` at that round-trip time, from two segments to what a connection starts
+/// with by itself; 0: not known.
 #[inline(always)]
 fn window(rate: u64, round_trip_us: u64) -> u64 {
     if rate == 0 || round_trip_us == 0 {

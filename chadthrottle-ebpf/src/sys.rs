@@ -240,6 +240,15 @@ pub fn set_window_clamp(ops: *mut bpf_sock_ops, window: u32) {
     set_option(ops, SOL_TCP, TCP_WINDOW_CLAMP, window);
 }
 
+/// Sets the congestion window that the connection starts with, in segments (`TCP_BPF_IW`). It is
+/// no option that would stay: it grows from there.
+#[inline(always)]
+pub fn set_first_flight(ops: *mut bpf_sock_ops, segments: u32) {
+    const SOL_TCP: i32 = 6;
+    const TCP_BPF_IW: i32 = 1001;
+    set_option(ops, SOL_TCP, TCP_BPF_IW, segments);
+}
+
 #[inline(always)]
 fn set_option(ops: *mut bpf_sock_ops, level: i32, option: i32, mut value: u32) {
     let size = size_of::<u32>() as i32;

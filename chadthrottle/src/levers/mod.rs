@@ -41,8 +41,8 @@ use flow::{Flow, Half};
 /// that the kernel program gave it.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Above this rate, in bytes a second, windows and pacing make no difference on any network that
-/// the policer cannot hold alone.
+/// Limits above this, in bytes a second, are the policer's alone: what the kernel program sets
+/// has 32 bits.
 const FASTEST: u64 = 4_000_000_000;
 
 /// What holds one direction of a flow, with the policer beneath.
@@ -177,8 +177,8 @@ impl Levers {
         }
         let now = Instant::now();
         let mut held = self.held.remove(&rule).unwrap_or_default();
-        if held.limit != Some(look.limit) {
-            held.limit = Some(look.limit);
+        let before = held.limit.replace(look.limit);
+        if before != Some(look.limit) {
             held.searched = None;
         }
         if held
@@ -192,6 +192,9 @@ impl Levers {
                 let mut all = others.values().chain([&held]);
                 all.any(|held| held.flows.contains_key(&inode))
             });
+        }
+        if before.is_some_and(|before| before != look.limit) {
+            held.put_back(&mut self.options);
         }
         let seconds = held
             .observed
@@ -279,6 +282,15 @@ impl Held {
             }
         });
         flows.retain(|inode, _| !others.contains(inode));
+    }
+
+    /// Puts back the options of all flows: what one limit has set, another may not cover.
+    fn put_back(&mut self, options: &mut Options) {
+        each(&mut self.flows, |_, flow, socket| {
+            if let Err(error) = options.put_back(socket) {
+                log::warn!("a socket of process {} keeps its limit: {error}", flow.pid);
+            }
+        });
     }
 
     /// Sets the levers of all flows.
