@@ -8,6 +8,9 @@ const SMALLEST: f64 = 1_152.0;
 /// shortest one, by queues on the way or acknowledgements that are held back.
 const GAIN: std::ops::RangeInclusive<f64> = 1.0..=8.0;
 
+/// Nearer ends than this, in seconds, wait for their programs rather than for the network.
+const SHORTEST_ROUND_TRIP: f64 = 100e-6;
+
 /// What is kept of a flow from one look to the next.
 #[derive(Debug)]
 pub struct State {
@@ -61,7 +64,7 @@ pub fn window(state: &mut State, look: Look) -> u32 {
         state.gain *= 0.98;
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
-    let bytes = share * trim(credit) * round_trip * state.gain;
+    let bytes = share * trim(credit) * round_trip.max(SHORTEST_ROUND_TRIP) * state.gain;
     let smallest = (SMALLEST / unit).ceil() * unit;
     // Units of about a segment are what counts; smaller ones leave it to the segments.
     let step = if unit >= segment / 3.0 { unit } else { segment };

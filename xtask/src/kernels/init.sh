@@ -30,6 +30,18 @@ nothing_left() { # NAME
 head -c 3000000 /dev/zero > /tmp/three-megabytes
 cd /tmp && httpd -p 127.0.0.1:8000
 
+# A connection's window can be made smaller from 5.15 on.
+case "$(uname -r)" in
+    5.10*) window="window: not on this kernel" ;;
+    *) window="window: TCP downloads" ;;
+esac
+said=$(chadthrottle doctor 2>&1 | grep "^lever")
+if echo "$said" | grep -q "pacing: TCP uploads" && echo "$said" | grep -q "$window"; then
+    passed "doctor, levers: pacing, $window"
+else
+    failed "doctor, levers: $said"
+fi
+
 for method in link legacy; do
     said=$(chadthrottle doctor --attach "$method" 2>&1)
     if echo "$said" | grep -q "attach method *$method" && echo "$said" | grep -q "limits will work"; then
