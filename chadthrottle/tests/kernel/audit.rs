@@ -80,7 +80,7 @@ pub fn loaded() -> Vec<String> {
     found
 }
 
-/// The three programs that a running engine has on its cgroup.
+/// The programs that a running engine has on its cgroup.
 pub const OURS: [&str; 4] = [
     "chadthrottle_eg",
     "chadthrottle_in",
