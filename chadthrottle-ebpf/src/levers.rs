@@ -144,10 +144,12 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
         sys::hear_of_packets(ops, false);
         return;
     };
+    // User space takes the rate away first and puts the window back then: what it puts back is not
+    // to be set again. The note is for user space to write, which sets what it has noted.
+    let covered = rule_of(sk).is_some_and(|rule| share_of(&rule.ingress, class(ops)) != 0);
     let offset = u64::from(KERNEL_OFFSETS.load().tcp_window_clamp);
     let present = sys::read_kernel::<u32>(sys::address_of(&sk) + offset);
-    if options.clamp_set != 0 && present != options.clamp_set {
-        options.clamp_before = present;
+    if covered && options.clamp_set != 0 && present != options.clamp_set {
         sys::set_window_clamp(ops, options.clamp_set);
     }
 }

@@ -193,14 +193,15 @@ pub fn note_options(sk: *mut c_void, mut options: SocketOptions) -> bool {
 
 /// What is noted on a socket's options.
 #[inline(always)]
-pub fn options_of<'a>(sk: *mut c_void) -> Option<&'a mut SocketOptions> {
+pub fn options_of(sk: *mut c_void) -> Option<SocketOptions> {
     let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
-    // SAFETY: the result is the socket's own value or null. User space replaces it as a whole; of
-    // two writes at once one counts, and the next packet looks again.
+    // SAFETY: the result is the socket's own value or null, copied at once. User space replaces it
+    // as a whole.
     unsafe {
         bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
             .cast::<SocketOptions>()
-            .as_mut()
+            .as_ref()
+            .copied()
     }
 }
 

@@ -1,11 +1,11 @@
 //! The levers of the limits that are set: several looks a second, while there are any.
 
-use std::os::fd::OwnedFd;
+use std::{collections::HashMap, os::fd::OwnedFd};
 
 use chadthrottle_common::abi::Owner;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Engine, LimitId, slots::owner_of};
+use super::{Engine, slots::owner_of};
 use crate::levers::Look;
 
 impl Engine {
@@ -18,18 +18,23 @@ impl Engine {
     pub fn pull_levers(&mut self) {
         // Children may have inherited in the kernel since the last look.
         self.scan_slots();
-        let rules: Vec<u32> = self.limits.rules().collect();
-        for rule in rules {
-            self.pull_levers_of(rule);
+        let mut members: HashMap<u32, Vec<u32>> =
+            self.limits.rules().map(|rule| (rule, Vec::new())).collect();
+        for (key, slot) in self.slots.iter() {
+            if let Some(members) = members.get_mut(&self.rule_of(slot)) {
+                members.push(key.pid);
+            }
+        }
+        for (rule, members) in members {
+            self.pull_levers_of(rule, &members);
         }
     }
 
-    /// The same for one limit.
-    pub(super) fn pull_levers_of(&mut self, index: u32) {
-        let Some((LimitId(index), limit)) = self.limits.get(index) else {
+    /// The same for one limit and the processes that have it.
+    pub(super) fn pull_levers_of(&mut self, index: u32, members: &[u32]) {
+        let Some((_, limit)) = self.limits.get(index) else {
             return;
         };
-        let members = self.member_pids(index);
         let Some(rule) = self.throttle.maps.rules.get(index as usize) else {
             return;
         };
@@ -45,7 +50,7 @@ impl Engine {
         let now = now_ns();
         let look = Look {
             limit,
-            members: &members,
+            members,
             owns: &owns,
             down_credit: rule.ingress.credit(now),
             up_credit: rule.egress.credit(now),

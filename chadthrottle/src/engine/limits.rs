@@ -114,7 +114,7 @@ impl Engine {
             self.drop_limit(rule);
             return Err(error);
         }
-        self.pull_levers_of(rule);
+        self.pull_levers_of(rule, &self.member_pids(rule));
         Ok(LimitId(rule))
     }
 
@@ -123,7 +123,7 @@ impl Engine {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
         self.configure(id.0, limit, Some(now_ns()));
-        self.pull_levers_of(id.0);
+        self.pull_levers_of(id.0, &self.member_pids(id.0));
         Ok(())
     }
 
@@ -258,19 +258,20 @@ impl Engine {
     /// Sets the rule's buckets, anew or, with an instant, as a change of what they are.
     fn configure(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
         // Before the kernel program may set anything.
-        let levers = self.levers.are_allowed();
+        let starts = self.levers.starting_rates(&limit);
         let Some(rule) = self.rule(rule) else {
             return;
         };
-        for (bucket, rate) in [(&rule.ingress, limit.down), (&rule.egress, limit.up)] {
+        for (bucket, rate, start) in [
+            (&rule.ingress, limit.down, starts.down_bytes),
+            (&rule.egress, limit.up, starts.up_bytes),
+        ] {
             let rate = rate.map(Rate::bytes_per_second);
             match change_at {
                 None => bucket.configure(rate, BURST_NS, limit.scope),
                 Some(now) => bucket.change(rate, BURST_NS, limit.scope, now),
             }
-            if levers {
-                bucket.rate.set(rate.unwrap_or(0));
-            }
+            bucket.rate.set(start);
         }
     }
 

@@ -115,7 +115,6 @@ impl Engine {
             attach: self.throttle.method(),
             cgroup: config.throttle.point.path().display().to_string(),
             sees_socket_use: self.throttle.sees_socket_use,
-            levers: self.levers.ability(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chadthrottle_common::scope::Scope;
 
-use crate::{levers::Ability, process::ProcessKey, units::Rate};
+use crate::{process::ProcessKey, units::Rate};
 
 /// A limit as the user set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,4 @@ pub struct EngineInfo {
     /// Whether the kernel programs see who uses a socket; else /proc is searched for sockets that
     /// have changed hands.
     pub sees_socket_use: bool,
-    /// What holds TCP connections beside the policer.
-    pub levers: Ability,
 }

@@ -10,7 +10,8 @@ use std::{
 use super::{
     Ability, ActiveFlows, Direction, Lever, Look, Options,
     flow::{self, Flow, Half},
-    options, pacing, share, window,
+    options::Which,
+    pacing, share, window,
 };
 use crate::{
     engine::Limit,
@@ -41,12 +42,13 @@ pub struct Held {
     rests_until: Option<Instant>,
     active: ActiveFlows,
     limit: Option<Limit>,
+    /// Since the last look: what one limit has set, the next may not cover.
+    changed: bool,
 }
 
 impl Held {
-    /// Looks for new sockets, where it is time for that, and says whether it was. Under a changed
-    /// limit, sockets have their own options first: what one has set, another may not cover.
-    pub fn look_for_flows(&mut self, options: &mut Options, root: &Path, look: &Look<'_>) -> bool {
+    /// Looks for new sockets, where it is time for that, and says whether it was.
+    pub fn look_for_flows(&mut self, root: &Path, look: &Look<'_>) -> bool {
         let now = Instant::now();
         let before = self.limit.replace(look.limit);
         let changed = before != Some(look.limit);
@@ -58,9 +60,7 @@ impl Held {
         }
         self.searched = Some(now);
         self.search(root, look.members);
-        if changed && before.is_some() {
-            self.put_back(options);
-        }
+        self.changed |= changed && before.is_some();
         true
     }
 
@@ -152,23 +152,26 @@ impl Held {
         flows.retain(|inode, _| !others.contains(inode));
     }
 
-    /// Puts back the options of all flows: what one limit has set, another may not cover.
-    fn put_back(&mut self, options: &mut Options) {
-        each(&mut self.flows, |_, flow, socket| {
-            if let Err(error) = options.put_back(socket) {
-                log::warn!("a socket of process {} keeps its limit: {error}", flow.pid);
-            }
-        });
-    }
-
     /// Sets the levers of all flows.
     fn set(&mut self, options: &mut Options, look: &Look<'_>, ability: Ability) {
         let limit = look.limit;
+        let changed = std::mem::take(&mut self.changed);
         each(&mut self.flows, |inode, flow, socket| {
             let Some(info) = flow.info else {
                 return;
             };
-            if Lever::of(Direction::Up, flow, &limit, ability) == Lever::Pacing {
+            let up = Lever::of(Direction::Up, flow, &limit, ability);
+            let down = Lever::of(Direction::Down, flow, &limit, ability);
+            if changed {
+                let which = Which {
+                    pacing: up != Lever::Pacing,
+                    clamp: down != Lever::Window,
+                };
+                if let Err(error) = options.put_back(socket, which) {
+                    log::warn!("a socket of process {} keeps its limit: {error}", flow.pid);
+                }
+            }
+            if up == Lever::Pacing {
                 let pace = pacing::pace(flow.up.granted, look.up_credit);
                 log::trace!(
                     "up {}/{}: {:.0} of {:.0} B/s, credit {:.2}, pace {pace:.0}",
@@ -180,7 +183,7 @@ impl Held {
                 );
                 options.pace(socket, inode, &info, pace as u64);
             }
-            if Lever::of(Direction::Down, flow, &limit, ability) == Lever::Window
+            if down == Lever::Window
                 && let Some(round_trip) = round_trip(&info)
             {
                 let Half { granted, rate, .. } = flow.down;
@@ -224,7 +227,7 @@ fn each(flows: &mut HashMap<u64, Flow>, mut act: impl FnMut(u64, &mut Flow, &Own
             continue;
         };
         for (inode, flow) in flows {
-            if let Some(socket) = options::duplicate(process.as_fd(), flow.fd)
+            if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), flow.fd)
                 && socket::inode(&socket) == Some(*inode)
             {
                 act(*inode, flow, &socket);

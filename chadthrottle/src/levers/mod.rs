@@ -27,9 +27,13 @@ use std::{
 pub use ability::Ability;
 pub use options::{Heir, Options, restore};
 
-use crate::{engine::Limit, units::Rate};
+use crate::{
+    engine::{BothWays, Limit},
+    units::Rate,
+};
 use flow::{Flow, Half};
 use held::Held;
+use options::Which;
 
 /// Limits above this, in bytes a second, are the policer's alone: what the kernel program sets
 /// has 32 bits.
@@ -71,11 +75,18 @@ impl Direction {
 impl Lever {
     /// The lever for a direction of a flow.
     fn of(direction: Direction, flow: &Flow, limit: &Limit, ability: Ability) -> Self {
-        let rate = direction.rate(limit).map(Rate::bytes_per_second);
-        if !flow.is_in(limit.scope) || rate.is_none_or(|rate| rate > FASTEST) {
-            return Self::Policer;
+        if flow.is_in(limit.scope) {
+            Self::under(direction, limit, ability)
+        } else {
+            Self::Policer
         }
+    }
+
+    /// The lever for that direction of every TCP flow that the limit covers.
+    fn under(direction: Direction, limit: &Limit, ability: Ability) -> Self {
+        let rate = direction.rate(limit).map(Rate::bytes_per_second);
         match direction {
+            _ if rate.is_none_or(|rate| rate > FASTEST) => Self::Policer,
             Direction::Up if ability.pacing => Self::Pacing,
             Direction::Down if ability.window => Self::Window,
             _ => Self::Policer,
@@ -131,13 +142,25 @@ impl Levers {
         }
     }
 
-    /// What works on this kernel.
-    pub fn ability(&self) -> Ability {
-        self.ability
+    /// What the kernel program may hold new connections to, in bytes a second; 0: they have no
+    /// lever in that direction.
+    pub fn starting_rates(&mut self, limit: &Limit) -> BothWays {
+        let allowed = self.are_allowed();
+        let rate = |direction: Direction| {
+            let lever = Lever::under(direction, limit, self.ability);
+            let rate = direction
+                .rate(limit)
+                .filter(|_| allowed && lever != Lever::Policer);
+            rate.map_or(0, Rate::bytes_per_second)
+        };
+        BothWays {
+            down_bytes: rate(Direction::Down),
+            up_bytes: rate(Direction::Up),
+        }
     }
 
     /// Whether options may be set: somebody would put them back if we were killed.
-    pub fn are_allowed(&mut self) -> bool {
+    fn are_allowed(&mut self) -> bool {
         let options = &self.options;
         *self.allowed.get_or_insert_with(|| match options.appoint() {
             Ok(()) => true,
@@ -160,7 +183,7 @@ impl Levers {
             self.held.insert(rule, held);
             return active;
         }
-        if held.look_for_flows(&mut self.options, &self.root, &look) {
+        if held.look_for_flows(&self.root, &look) {
             let others = &self.held;
             self.options.keep(|inode| {
                 let mut all = others.values().chain([&held]);
@@ -189,7 +212,7 @@ impl Levers {
     /// Puts back the options of a socket whose process has no limit.
     pub fn release_socket(&mut self, socket: &OwnedFd) {
         if self.allowed == Some(true)
-            && let Err(error) = self.options.put_back(socket)
+            && let Err(error) = self.options.put_back(socket, Which::ALL)
         {
             log::warn!("a socket keeps its limit: {error}");
         }

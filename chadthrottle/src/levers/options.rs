@@ -5,8 +5,8 @@
 //! else after us, and a socket that is closed takes its note along.
 
 use std::{
-    fmt, fs,
-    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    fmt,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
 };
@@ -15,9 +15,9 @@ use aya::maps::{Map, MapData, MapError, SkStorage};
 use chadthrottle_common::abi::SocketOptions;
 
 use crate::{
-    process::{SocketFd, sockets_of},
+    process::{each_socket_of, pids},
     sys::{
-        SyscallError, socket,
+        SyscallError,
         tcp::{self, TcpInfo},
     },
 };
@@ -143,42 +143,66 @@ impl Options {
         }
     }
 
-    /// Puts the socket's options back. Says whether there was anything to put back.
+    /// Puts options of the socket back, where they were set.
     ///
     /// # Errors
     /// Where the kernel refuses; it stays noted then.
-    pub fn put_back(&mut self, socket: &OwnedFd) -> Result<bool, SyscallError> {
+    pub fn put_back(&mut self, socket: &OwnedFd, which: Which) -> Result<(), SyscallError> {
         let Some(note) = self.note(socket) else {
-            return Ok(false);
+            return Ok(());
         };
-        restore(socket, note)?;
-        // It is gone where the socket is.
-        let _ = self.notes.remove(socket);
-        Ok(true)
+        let (mut back, mut left) = (note, note);
+        if which.pacing {
+            left.pacing_set = 0;
+        } else {
+            back.pacing_set = 0;
+        }
+        if which.clamp {
+            left.clamp_set = 0;
+        } else {
+            back.clamp_set = 0;
+        }
+        restore(socket, back)?;
+        // Either fails only where the socket is gone, and then so is its note.
+        let _ = match (left.pacing_set, left.clamp_set) {
+            (0, 0) => self.notes.remove(socket),
+            _ => self.notes.insert(socket, left.words(), BPF_ANY),
+        };
+        Ok(())
     }
 
     /// Puts back the options of all sockets of that process.
     pub fn put_back_in(&mut self, root: &Path, pid: u32) {
-        let Ok(process) = socket::pidfd_open(pid) else {
-            return;
-        };
-        for SocketFd { fd, .. } in sockets_of(root, pid) {
-            if let Some(socket) = duplicate(process.as_fd(), fd)
-                && let Err(error) = self.put_back(&socket)
-            {
+        each_socket_of(root, pid, |socket| {
+            if let Err(error) = self.put_back(socket, Which::ALL) {
                 log::warn!("a socket of process {pid} keeps its limit: {error}");
             }
-        }
+        });
     }
 
     /// Puts back the options of all sockets of the machine.
     pub fn put_back_everywhere(&mut self, root: &Path) {
-        let processes = fs::read_dir(root).into_iter().flatten().flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        for pid in pids {
+        for pid in pids(root) {
             self.put_back_in(root, pid);
         }
     }
+}
+
+/// Some of a socket's options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// `SO_MAX_PACING_RATE`
+    pub pacing: bool,
+    /// `TCP_WINDOW_CLAMP`
+    pub clamp: bool,
+}
+
+impl Which {
+    /// All of them.
+    pub const ALL: Self = Self {
+        pacing: true,
+        clamp: true,
+    };
 }
 
 /// Somebody who puts socket options back, should we be killed.
@@ -206,9 +230,4 @@ pub fn restore(socket: &OwnedFd, note: SocketOptions) -> Result<(), SyscallError
         tcp::set_window_clamp(socket, note.clamp_before)?;
     }
     Ok(())
-}
-
-/// A short-lived duplicate of a process's descriptor; `None` where it is gone.
-pub fn duplicate(process: BorrowedFd<'_>, fd: RawFd) -> Option<OwnedFd> {
-    socket::pidfd_getfd(process, fd).ok()
 }

@@ -1,15 +1,15 @@
 //! The journal of socket options: what sockets had before a limit set them, for the case that
 //! engine and guard are both killed.
 //!
-//! One JSON object a line: first whose it is, then a socket each. A line is written before an
-//! option is set. It need not survive a crash of the machine, which no socket does, so it is not
+//! One JSON object a line: first whose it is, then a socket each. A line is written before user
+//! space sets an option, and within a tenth of a second of the kernel program's having set one. It
+//! need not survive a crash of the machine, which no socket does, so it is not
 //! forced to disk.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, Write},
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     levers::restore,
-    process::{ProcessKey, SocketFd, key_of, sockets_of},
+    process::{ProcessKey, each_socket_of, key_of, pids},
     sys::socket,
 };
 
@@ -27,7 +27,7 @@ const NAME: &str = "sockets.jsonl";
 /// Version of the lines that this program writes and understands.
 const VERSION: u32 = 1;
 
-/// A journal with more lines than this, and twice as many as sockets, is written anew.
+/// A journal with so many lines, and twice as many as sockets, is written anew.
 const TIDY_ABOVE: usize = 1_000;
 
 /// Whose journal it is.
@@ -54,6 +54,8 @@ pub struct SocketJournal {
     head: Head,
     file: File,
     lines: usize,
+    /// So many lines are too many.
+    tidy_at: usize,
     sockets: HashMap<u64, SocketOptions>,
 }
 
@@ -77,6 +79,7 @@ impl SocketJournal {
             head,
             file,
             lines: 0,
+            tidy_at: TIDY_ABOVE,
             sockets: HashMap::new(),
         })
     }
@@ -102,14 +105,16 @@ impl SocketJournal {
         Ok(())
     }
 
-    /// Forgets sockets that are closed, and tidies up.
+    /// Forgets sockets that are closed, where it has grown long.
     pub fn keep(&mut self, is_open: impl Fn(u64) -> bool) {
+        if self.lines < self.tidy_at {
+            return;
+        }
         self.sockets.retain(|inode, _| is_open(*inode));
-        if self.lines > TIDY_ABOVE.max(2 * self.sockets.len())
-            && let Err(error) = self.tidy()
-        {
+        if let Err(error) = self.tidy() {
             log::warn!("{}: {error}", self.path.display());
         }
+        self.tidy_at = TIDY_ABOVE.max(2 * self.sockets.len());
     }
 
     fn tidy(&mut self) -> io::Result<()> {
@@ -198,30 +203,23 @@ pub fn recover(directory: &Path, dry_run: bool) -> usize {
         return 0;
     }
     let root = Path::new("/proc");
-    let mut found = std::collections::HashSet::new();
-    let processes = fs::read_dir(root).into_iter().flatten().flatten();
-    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        for SocketFd { fd, inode } in sockets_of(root, pid) {
-            let Some(options) = left.get(&inode) else {
-                continue;
-            };
-            let Ok(process) = socket::pidfd_open(pid) else {
-                continue;
-            };
-            let socket = socket::pidfd_getfd(process.as_fd(), fd);
-            let Some(socket) = socket.ok().filter(|it| socket::inode(it) == Some(inode)) else {
-                continue;
+    let mut found = HashSet::new();
+    for pid in pids(root) {
+        each_socket_of(root, pid, |socket| {
+            let inode = socket::inode(socket);
+            let Some((inode, options)) = inode.and_then(|inode| left.get_key_value(&inode)) else {
+                return;
             };
             let result = if dry_run {
                 Ok(())
             } else {
-                restore(&socket, *options)
+                restore(socket, *options)
             };
             match result {
-                Ok(()) => _ = found.insert(inode),
+                Ok(()) => _ = found.insert(*inode),
                 Err(error) => log::warn!("a socket of process {pid} keeps its limit: {error}"),
             }
-        }
+        });
     }
     if !dry_run {
         forget(directory);

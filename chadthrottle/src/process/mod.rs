@@ -17,5 +17,5 @@ pub use cgroup::processes_in;
 pub use key::ProcessKey;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};
-pub use sockets::{SocketFd, holds, sockets_of};
+pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread, key_of};

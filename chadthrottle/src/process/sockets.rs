@@ -2,9 +2,11 @@
 
 use std::{
     fs,
-    os::fd::RawFd,
+    os::fd::{AsFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
+
+use crate::sys::socket;
 
 /// A descriptor that is a socket of some family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +30,27 @@ pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
             Some(SocketFd { fd, inode })
         })
         .collect()
+}
+
+/// Ids of the processes that `root` shows.
+pub fn pids(root: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Does something with a short-lived duplicate of each socket of process `pid`; nothing where it is
+/// gone, or may not be looked into.
+pub fn each_socket_of(root: &Path, pid: u32, mut act: impl FnMut(&OwnedFd)) {
+    let Ok(process) = socket::pidfd_open(pid) else {
+        return;
+    };
+    for SocketFd { fd, .. } in sockets_of(root, pid) {
+        if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), fd) {
+            act(&socket);
+        }
+    }
 }
 
 /// Whether process `pid` holds that socket, which is first looked for under the same number.

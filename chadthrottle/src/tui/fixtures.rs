@@ -78,10 +78,6 @@ pub fn usual() -> Arc<Snapshot> {
 pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
     let info = EngineInfo {
         sees_socket_use: true,
-        levers: crate::levers::Ability {
-            pacing: true,
-            window: true,
-        },
         attach: "link",
         cgroup: "/sys/fs/cgroup".into(),
     };

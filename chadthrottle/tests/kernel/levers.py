@@ -9,12 +9,14 @@ Commands on standard input, one a line, each answered by a line of JSON:
     upload SECONDS
     download SECONDS
                    carries bulk over the first connection and gives the bytes a second
+    fetch          carries bulk over the first connection from now on, beside all else
 """
 
 import json
 import socket
 import struct
 import sys
+import threading
 import time
 
 SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP = 47, 10
@@ -57,6 +59,17 @@ def download(seconds):
     return total / (time.monotonic() - start)
 
 
+def fetch():
+    s = connections[0]
+    s.sendall(b"d")
+
+    def receive():
+        while s.recv(len(CHUNK)):
+            pass
+
+    threading.Thread(target=receive, daemon=True).start()
+
+
 def main():
     for line in sys.stdin:
         command, *arguments = line.split()
@@ -65,6 +78,7 @@ def main():
             "connect": connect,
             "paced": lambda: connect(int(number)),
             "options": lambda: [options(s) for s in connections],
+            "fetch": fetch,
             "upload": lambda: upload(number),
             "download": lambda: download(number),
         }[command]()

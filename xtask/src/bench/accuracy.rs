@@ -154,11 +154,12 @@ fn users_waits(quick: bool) -> anyhow::Result<Table> {
     );
     let laboratory = Laboratory::new(RTT_MS)?;
     let lab = &laboratory.lab;
-    let rounds = if quick { 1 } else { 3 };
-    for (name, limit, more) in [
+    let (rounds, directions) = if quick { (1, 1) } else { (3, 2) };
+    let files = [
         ("download of 20 MB", "--down", &["-R"][..]),
         ("upload of 20 MB", "--up", &[]),
-    ] {
+    ];
+    for (name, limit, more) in files.into_iter().take(directions) {
         let mut arguments: Vec<String> = ["-J", "-c", SERVER_V4, "-p", "5201", "-n", "20000000"]
             .map(str::to_owned)
             .into();
@@ -179,10 +180,11 @@ fn users_waits(quick: bool) -> anyhow::Result<Table> {
     }
     let _feed = Running::start(&lab.server, "feed 7001")?;
     let us = std::env::current_exe()?;
-    for (name, limit, direction) in [
+    let requests = [
         ("100 B each way, beside a download", "--down", "down"),
         ("100 B each way, beside an upload", "--up", "up"),
-    ] {
+    ];
+    for (name, limit, direction) in requests.into_iter().take(directions) {
         let ask = format!("bench load beside {SERVER_V4} 7001 {direction} 8");
         let arguments: Vec<String> = ask.split(' ').map(str::to_owned).collect();
         let program = us.display().to_string();
