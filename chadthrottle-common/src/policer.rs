@@ -70,8 +70,8 @@ pub struct Bucket {
     pub scope: Shared,
     /// The rate again, in bytes a second, for connections to start with; 0: as they like.
     pub rate: Shared,
-    /// How much debt is no more than [`Verdict::Congested`], in nanoseconds.
-    pub tolerance_ns: Shared,
+    /// How long one aggregate of TCP takes, in nanoseconds.
+    pub aggregate_ns: Shared,
     /// How many connections share it: those that user space has seen, and new ones.
     pub flows: Shared,
 }
@@ -81,17 +81,31 @@ impl Bucket {
     ///
     /// The length plays no part: a bucket without debt admits any packet and goes into debt for
     /// it, so that one 64 KB aggregate is not starved by a small burst. [`Verdict::Congested`] is
-    /// a debt of no more than the burst or one such aggregate, which bounds what may pass on it.
+    /// a debt of no more than the burst or one such aggregate a connection, which bounds what may
+    /// pass on it: connections that are paced then send what TCP hands over at once each in
+    /// its turn, and none waits for a timeout because the others did.
     #[inline(always)]
     pub fn verdict(&self, now: u64) -> Verdict {
         // `max(tat, now - burst) <= now` is `tat <= now`.
         let tat = self.tat_ns.get();
         if tat <= now {
             Verdict::Pass
-        } else if tat - now <= self.tolerance_ns.get() {
+        } else if tat - now <= self.tolerance_ns() {
             Verdict::Congested
         } else {
             Verdict::Drop
+        }
+    }
+
+    #[inline(always)]
+    fn tolerance_ns(&self) -> u64 {
+        let flows = self.flows.get() & 0xffff_ffff;
+        let aggregates = self.aggregate_ns.get() * if flows == 0 { 1 } else { flows };
+        let burst = self.burst_ns.get();
+        if aggregates > burst {
+            aggregates
+        } else {
+            burst
         }
     }
 
@@ -128,8 +142,8 @@ impl Bucket {
         self.scope.set(u64::from(scope.0));
         let ns_per_byte = rate.map_or(0, ns_per_byte);
         self.ns_per_byte.set(ns_per_byte);
-        let aggregate_ns = (AGGREGATE * ns_per_byte) >> FRACTION_BITS;
-        self.tolerance_ns.set(burst_ns.max(aggregate_ns));
+        self.aggregate_ns
+            .set((AGGREGATE * ns_per_byte) >> FRACTION_BITS);
         self.rate.set(0);
         self.flows.set(0);
         self.tat_ns.set(0);

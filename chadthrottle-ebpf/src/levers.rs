@@ -108,7 +108,12 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
         options.pacing_set = up;
     }
     let round_trip_us = sys::round_trip_us(ops);
-    let first_window = window(down, round_trip_us);
+    let mut first_window = window(down, round_trip_us);
+    // Senders wait for room for a full segment; on loopback, and with jumbo frames, that is more.
+    let full_segment = sys::full_segment(ops);
+    if first_window != 0 && first_window < full_segment {
+        first_window = full_segment;
+    }
     if first_window != 0 && first_window < u64::from(options.clamp_before) {
         options.clamp_set = first_window as u32;
     }

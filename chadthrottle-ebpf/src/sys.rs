@@ -181,6 +181,13 @@ pub fn round_trip_us(ops: *mut bpf_sock_ops) -> u64 {
     u64::from(unsafe { (*ops).srtt_us } >> 3)
 }
 
+/// Bytes of payload in a full segment of the connection, as far as both ends' networks say.
+#[inline(always)]
+pub fn full_segment(ops: *mut bpf_sock_ops) -> u64 {
+    // SAFETY: reading a context field (`tcp_sock.mss_cache`).
+    u64::from(unsafe { (*ops).mss_cache })
+}
+
 /// Notes what a socket's options were, unless that is noted already. Says whether it is.
 #[inline(always)]
 pub fn note_options(sk: *mut c_void, mut options: SocketOptions) -> bool {

@@ -194,6 +194,7 @@ impl Held {
                         rate,
                         round_trip,
                         segment: f64::from(info.receive_mss.max(1)),
+                        full_segment: f64::from(info.arriving_mss()),
                         unit: f64::from(info.window_unit()),
                         credit: look.down_credit,
                     },

@@ -39,6 +39,8 @@ pub struct Look {
     pub round_trip: f64,
     /// Bytes of payload in a segment.
     pub segment: f64,
+    /// Bytes of payload in the fullest segment that the other end may send.
+    pub full_segment: f64,
     /// Windows are offered in multiples of so many bytes.
     pub unit: f64,
     /// Of the limit's bucket, as from [`chadthrottle_common::policer::Bucket::credit`].
@@ -55,6 +57,7 @@ pub fn window(state: &mut State, look: Look) -> u32 {
         rate,
         round_trip,
         segment,
+        full_segment,
         unit,
         credit,
     } = look;
@@ -65,7 +68,9 @@ pub fn window(state: &mut State, look: Look) -> u32 {
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
     let bytes = share * trim(credit) * round_trip.max(SHORTEST_ROUND_TRIP) * state.gain;
-    let smallest = (SMALLEST / unit).ceil() * unit;
+    // A sender waits for room for a full segment, and where there never is any, for its timer: on
+    // loopback, where one has 64 KB, and in networks with jumbo frames.
+    let smallest = (SMALLEST.max(full_segment) / unit).ceil() * unit;
     // Units of about a segment are what counts; smaller ones leave it to the segments.
     let step = if unit >= segment / 3.0 { unit } else { segment };
     let wanted = bytes + state.owed;
@@ -102,6 +107,7 @@ mod tests {
                 rate,
                 round_trip,
                 segment: SEGMENT,
+                full_segment: SEGMENT,
                 unit,
                 credit,
             };
@@ -145,9 +151,26 @@ mod tests {
             rate: 1e6,
             round_trip: 30e-6,
             segment: 1_448.0,
+            full_segment: 536.0,
             unit: 128.0,
             credit: 0.5,
         };
         assert_eq!(window(&mut State::default(), look), SMALLEST as u32);
+    }
+
+    #[test]
+    fn there_is_always_room_for_a_full_segment() {
+        for (full_segment, unit, least) in [(1_448.0, 128.0, 1_536), (65_483.0, 1_024.0, 65_536)] {
+            let look = Look {
+                share: 1e5,
+                rate: 1e5,
+                round_trip: 30e-6,
+                segment: 1_000.0,
+                full_segment,
+                unit,
+                credit: 0.5,
+            };
+            assert_eq!(window(&mut State::default(), look), least);
+        }
     }
 }

@@ -38,7 +38,9 @@ pub struct TcpInfo {
     _round_trips: [u32; 2],
     /// Segments that may be on their way.
     pub congestion_window: u32,
-    _segment_sizes: [u32; 2],
+    /// Bytes of payload that we have told the other end to put into a segment at most.
+    pub advertised_mss: u32,
+    _reordering: u32,
     /// Round-trip time as the receiver sees it, in microseconds.
     pub receive_rtt_us: u32,
     _receive_space: [u32; 2],
@@ -62,6 +64,7 @@ pub struct TcpInfo {
 const _: () = {
     assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
     assert!(std::mem::offset_of!(TcpInfo, receive_threshold) == 64);
+    assert!(std::mem::offset_of!(TcpInfo, advertised_mss) == 84);
     assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
     assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
     assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);
@@ -71,6 +74,12 @@ const _: () = {
 };
 
 impl TcpInfo {
+    /// Bytes of payload that the other end puts into a full segment, as far as both ends' networks
+    /// say; the route between them may allow less.
+    pub fn arriving_mss(&self) -> u32 {
+        self.advertised_mss.min(self.send_mss)
+    }
+
     /// The windows that we offer are multiples of so many bytes.
     pub fn window_unit(&self) -> u32 {
         1 << (self.window_scales >> 4)

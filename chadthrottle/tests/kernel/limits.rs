@@ -13,12 +13,23 @@ use crate::{
 #[track_caller]
 fn held(attach: &str, address: &str, more: &str) -> f64 {
     let lab = Lab::new();
-    let _server = server(&lab, 5201);
+    transfer(
+        &lab,
+        &lab.client,
+        &format!("--attach {attach}"),
+        address,
+        more,
+    )
+}
+
+/// The same from a host of an own laboratory, with more options.
+#[track_caller]
+fn transfer(lab: &Lab, host: &str, options: &str, address: &str, more: &str) -> f64 {
+    let _server = server(lab, 5201);
     let program = Chadthrottle::new();
     let arguments = format!(
-        "run --root --attach {attach} --down 1MB/s --up 1MB/s -- \
-         ip netns exec {} iperf3 -J -c {address} -p 5201 -t 5 {more}",
-        lab.client
+        "run --root {options} --down 1MB/s --up 1MB/s -- \
+         ip netns exec {host} iperf3 -J -c {address} -p 5201 -t 5 {more}",
     );
     let output = program.output(&arguments);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -28,7 +39,7 @@ fn held(attach: &str, address: &str, more: &str) -> f64 {
         String::from_utf8_lossy(&output.stderr)
     );
     let ratio = crate::iperf::Report::parse(&text, more).goodput() / MB;
-    println!("{attach} {address} {more}: goodput / limit {ratio:.3}");
+    println!("{options} {address} {more}: goodput / limit {ratio:.3}");
     assert_nothing_left();
     ratio
 }
@@ -40,6 +51,29 @@ fn check(attach: &str, address: &str, more: &str) {
         (0.7..1.15).contains(&ratio),
         "{attach} {address} {more}: {ratio:.3} of the limit"
     );
+}
+
+/// A window in which a full segment has no room would leave senders to their timers.
+#[test]
+fn segments_of_64_kb_over_loopback_are_held_and_not_starved() {
+    let lab = Lab::new();
+    for more in ["", "-R"] {
+        let ratio = transfer(&lab, &lab.server, "--scope all", "127.0.0.1", more);
+        assert!((0.7..1.3).contains(&ratio), "{more}: {ratio:.3}");
+    }
+}
+
+#[test]
+fn jumbo_frames_are_held_and_not_starved() {
+    let lab = Lab::new();
+    for host in [&lab.client, &lab.server] {
+        let status = Lab::command(host, "ip")
+            .args("link set v0 mtu 9000".split(' '))
+            .status();
+        assert!(status.expect("ip(8)").success());
+    }
+    let ratio = transfer(&lab, &lab.client, "", SERVER_V4, "-R");
+    assert!((0.7..1.15).contains(&ratio), "{ratio:.3}");
 }
 
 #[test]
