@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::{
     backends::throttle::AttachMode,
+    config::ThemeName,
     engine::Limit,
     lifecycle::Settings,
     process::Target,
@@ -23,9 +24,33 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Options of the screen
+    #[command(flatten)]
+    pub screen: Screen,
     /// Options of every command
     #[command(flatten)]
     pub global: Global,
+}
+
+/// Options of the screen, over those of the configuration file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of the screen")]
+pub struct Screen {
+    /// Read this configuration, not ~/.config/chadthrottle/config.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Colours
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub theme: Option<ThemeName>,
+    /// Draw with characters of ASCII only
+    #[arg(long)]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    pub no_mouse: bool,
+    /// Look up the names of remote addresses
+    #[arg(long)]
+    pub resolve: bool,
 }
 
 /// Options of every command.

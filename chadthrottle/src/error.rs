@@ -2,6 +2,7 @@
 
 use crate::{
     backends::throttle::ThrottleError,
+    config::ConfigError,
     lifecycle::{GuardError, JournalError, LockError},
     process::SelectorError,
     process::user::UserError,
@@ -16,6 +17,9 @@ pub enum Error {
     /// A target that cannot be read.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The programs could not be loaded, attached or detached.
     #[error(transparent)]
     Throttle(#[from] ThrottleError),
@@ -82,7 +86,7 @@ impl Error {
     /// 4 kernel or system cannot do it, 5 no such target.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Selector(_) | Self::User(_) => 2,
+            Self::Usage(_) | Self::Selector(_) | Self::User(_) | Self::Config(_) => 2,
             Self::Throttle(error) => error.exit_code(),
             Self::NoTarget(_) => 5,
             Self::Lock(_)

@@ -6,6 +6,7 @@
 pub mod backends;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod error;

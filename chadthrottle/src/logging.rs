@@ -1,18 +1,45 @@
 //! The log: to a file, or to standard error where no screen is open.
 
-use std::fs::File;
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use env_logger::{Builder, Target};
-use log::LevelFilter;
+use env_logger::{Builder, Logger, Target};
+use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::{cli::Global, error::Error};
 
-/// Starts logging. While a screen is open nothing may be printed over it, so without a file
-/// nothing is logged then.
+/// Name of the screen's log in the state directory.
+const SCREEN_LOG: &str = "screen.log";
+
+/// A screen that is open for months writes no more than that, in bytes.
+const MAX_SCREEN_LOG: u64 = 1 << 20;
+
+/// The latest warning, for a screen to show.
+#[derive(Clone, Debug, Default)]
+pub struct LastWarning(Arc<Mutex<Option<String>>>);
+
+impl LastWarning {
+    /// The latest warning since this was last asked.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, warning: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(warning);
+    }
+}
+
+/// Starts logging. While a screen is open nothing may be printed over it: without a file named,
+/// the log goes to one in the state directory, which is made when there is something to write.
+/// Gives where the latest warning will be.
 ///
 /// # Errors
-/// Where the file cannot be written.
-pub fn start(global: &Global, screen: bool) -> Result<(), Error> {
+/// Where the named file cannot be written.
+pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     let level = match global.verbose {
         0 => LevelFilter::Warn,
         1 => LevelFilter::Info,
@@ -20,6 +47,7 @@ pub fn start(global: &Global, screen: bool) -> Result<(), Error> {
     };
     let mut builder = Builder::new();
     builder.filter_level(level);
+    let last = LastWarning::default();
     match &global.log_file {
         Some(path) => {
             let file = File::options()
@@ -29,7 +57,10 @@ pub fn start(global: &Global, screen: bool) -> Result<(), Error> {
                 .map_err(|error| Error::io(path.display().to_string(), error))?;
             builder.target(Target::Pipe(Box::new(file)));
         }
-        None if screen => return Ok(()),
+        None if screen => {
+            let file = LazyFile::new(&global.state_dir.join(SCREEN_LOG));
+            builder.target(Target::Pipe(Box::new(file)));
+        }
         None => {
             builder
                 .target(Target::Stderr)
@@ -37,6 +68,116 @@ pub fn start(global: &Global, screen: bool) -> Result<(), Error> {
                 .format_target(false);
         }
     }
-    builder.init();
-    Ok(())
+    let logger = NotingLogger {
+        inner: builder.build(),
+        last: last.clone(),
+    };
+    log::set_max_level(logger.inner.filter());
+    // Whoever has set one before us, say a test, keeps it.
+    let _ = log::set_boxed_logger(Box::new(logger));
+    Ok(last)
+}
+
+/// Writes the log, and notes the latest warning.
+struct NotingLogger {
+    inner: Logger,
+    last: LastWarning,
+}
+
+impl Log for NotingLogger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.inner.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if record.level() <= log::Level::Warn && self.enabled(record.metadata()) {
+            self.last.set(record.args().to_string());
+        }
+        self.inner.log(record);
+    }
+
+    fn flush(&self) {
+        self.inner.flush();
+    }
+}
+
+/// A file that is made at the first write, and does not grow without end.
+#[derive(Debug)]
+struct LazyFile {
+    path: PathBuf,
+    file: Option<File>,
+    room: u64,
+}
+
+impl LazyFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            file: None,
+            room: MAX_SCREEN_LOG,
+        }
+    }
+}
+
+impl Write for LazyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len() as u64;
+        if len > self.room {
+            // Said and done with: the footer still shows the latest warning.
+            return Ok(bytes.len());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create(&self.path)?),
+        };
+        file.write_all(bytes)?;
+        self.room -= len;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_screens_log_is_made_when_there_is_something_to_write_and_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut file = LazyFile::new(&path);
+        file.flush().unwrap();
+        assert!(!path.exists());
+        let line = [b'x'; 1_000];
+        for _ in 0..2_000 {
+            file.write_all(&line).unwrap();
+        }
+        let len = std::fs::metadata(&path).unwrap().len();
+        assert!((1_000_000..=MAX_SCREEN_LOG).contains(&len), "{len}");
+    }
+
+    #[test]
+    fn the_latest_warning_is_told_once() {
+        let last = LastWarning::default();
+        let logger = NotingLogger {
+            inner: Builder::new()
+                .filter_level(LevelFilter::Warn)
+                .target(Target::Pipe(Box::new(io::sink())))
+                .build(),
+            last: last.clone(),
+        };
+        for (level, text) in [
+            (log::Level::Warn, "first"),
+            (log::Level::Error, "second"),
+            (log::Level::Info, "third"),
+        ] {
+            let arguments = format_args!("{text}");
+            logger.log(&Record::builder().level(level).args(arguments).build());
+        }
+        assert_eq!(last.take().as_deref(), Some("second"));
+        assert_eq!(last.take(), None);
+    }
 }

@@ -7,7 +7,8 @@ use chadthrottle::{
     commands,
     error::Error,
     lifecycle::guard,
-    logging, text,
+    logging::{self, LastWarning},
+    text,
 };
 use clap::Parser;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         return guard::run().map_or(ExitCode::FAILURE, ExitCode::from);
     }
     let cli = Cli::parse();
-    let result = logging::start(&cli.global, cli.command.is_none()).and_then(|()| run(cli));
+    let result = logging::start(&cli.global, cli.command.is_none()).and_then(|log| run(cli, &log));
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -30,14 +31,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<u8, Error> {
-    let Cli { command, global } = cli;
+fn run(cli: Cli, warnings: &LastWarning) -> Result<u8, Error> {
+    let Cli {
+        command,
+        screen,
+        global,
+    } = cli;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting the runtime", error))?;
-    match command {
-        None => runtime.block_on(commands::tui::run(&global)),
+    let result = match command {
+        None => runtime.block_on(commands::tui::run(&global, &screen, warnings)),
         Some(Command::Run(args)) => runtime.block_on(commands::run::run(&global, args)),
         Some(Command::Limit(args)) => runtime.block_on(commands::limit::run(&global, args)),
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
@@ -45,5 +50,8 @@ fn run(cli: Cli) -> Result<u8, Error> {
         Some(Command::Doctor(args)) => commands::doctor::run(&global, &args),
         Some(Command::Completions { shell }) => Ok(commands::completions::completions(shell)),
         Some(Command::Man) => commands::completions::man(),
-    }
+    };
+    // A look-up of a name may take seconds more, and nobody waits for it.
+    runtime.shutdown_background();
+    result
 }

@@ -7,17 +7,20 @@ use std::{
 };
 
 use crate::{
-    cli::Global,
+    cli::{Global, Screen},
+    config::{Config, ThemeName},
     error::Error,
     lifecycle::{
         Session, privilege,
         signals::{Ending, Signals},
     },
-    tui::{self, Options, Outcome},
+    logging::LastWarning,
+    tui::{self, Outcome},
 };
 
 /// Opens the screen and gives the exit code.
-pub async fn run(global: &Global) -> Result<u8, Error> {
+pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Result<u8, Error> {
+    let config = configure(global, screen)?;
     privilege::check()?;
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Error::Usage(
@@ -27,11 +30,7 @@ pub async fn run(global: &Global) -> Result<u8, Error> {
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
     session.protect_terminal(io::stdout().as_fd())?;
-    let options = Options {
-        style: global.style(),
-        monochrome: global.monochrome(),
-    };
-    let outcome = tui::run(&mut session.engine, &mut signals, options)
+    let outcome = tui::run(&mut session.engine, &mut signals, &config, warnings)
         .await
         .map_err(|error| Error::io("setting up the terminal", error))?;
     let clean = session.stop();
@@ -46,4 +45,21 @@ pub async fn run(global: &Global) -> Result<u8, Error> {
         Outcome::EngineStopped => return Err(Error::EngineStopped),
     };
     Ok(if clean { code } else { code.max(1) })
+}
+
+/// The configuration file, and over it the command line.
+fn configure(global: &Global, screen: &Screen) -> Result<Config, Error> {
+    let mut config = Config::load(screen.config.as_deref())?;
+    config.theme = match screen.theme {
+        _ if global.no_color => ThemeName::Mono,
+        // What is asked for by name goes over what the environment says of all programs.
+        Some(theme) => theme,
+        None if global.monochrome() => ThemeName::Mono,
+        None => config.theme,
+    };
+    config.ascii |= screen.ascii;
+    config.mouse &= !screen.no_mouse;
+    config.resolve |= screen.resolve;
+    config.bits = (config.bits || global.bits) && !global.bytes;
+    Ok(config)
 }

@@ -40,6 +40,15 @@ pub enum Command {
         /// Whether it was there.
         answer: oneshot::Sender<Result<(), Error>>,
     },
+    /// Has a limit hold for what its members start too, or no longer.
+    SetChildren {
+        /// Which.
+        id: LimitId,
+        /// Whether it is to.
+        children: bool,
+        /// The limit's name from now on.
+        answer: oneshot::Sender<Result<LimitId, Error>>,
+    },
     /// Asks what a limit's members have carried.
     Carried {
         /// Which.

@@ -82,6 +82,19 @@ impl Handle {
             .await
     }
 
+    /// Has a limit hold for what its members start too, or no longer. Gives its name from now on.
+    ///
+    /// # Errors
+    /// [`Error::NoLimit`] where it is not set any more.
+    pub async fn set_children(&self, id: LimitId, children: bool) -> Result<LimitId, Error> {
+        self.ask(|answer| Command::SetChildren {
+            id,
+            children,
+            answer,
+        })
+        .await
+    }
+
     /// What a limit's members have carried so far.
     ///
     /// # Errors

@@ -60,6 +60,13 @@ impl Limits {
         self.active.keys().copied()
     }
 
+    /// Every limit, and whom it is for.
+    pub fn iter(&self) -> impl Iterator<Item = (LimitId, Limit, &Targets)> {
+        self.active
+            .iter()
+            .map(|(rule, active)| (LimitId(*rule), active.limit, &active.targets))
+    }
+
     /// The limit behind a rule index.
     pub fn get(&self, rule: u32) -> Option<(LimitId, Limit)> {
         let active = self.active.get(&rule)?;
@@ -125,6 +132,22 @@ impl Engine {
         self.configure(id.0, limit, Some(now_ns()));
         self.pull_levers_of(id.0, &self.member_pids(id.0));
         Ok(())
+    }
+
+    /// Has a limit hold for what its members start too, or no longer: a new one takes its place, so
+    /// that descendants leave it with their sockets as they were.
+    pub(super) fn set_children(&mut self, id: LimitId, children: bool) -> Result<LimitId, Error> {
+        let active = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?;
+        if active.targets.children == children {
+            return Ok(id);
+        }
+        let (limit, mut targets) = (active.limit, active.targets.clone());
+        targets.children = children;
+        targets
+            .processes
+            .retain(|key| self.processes.contains(*key));
+        self.drop_limit(id.0);
+        self.set_limit(targets, limit)
     }
 
     /// What the limit's members have carried.

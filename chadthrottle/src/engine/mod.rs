@@ -18,7 +18,7 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 pub use command::{Command, Targets};
 pub use handle::Handle;
 pub use snapshot::{
-    BothWays, Carried, EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic,
+    BothWays, Carried, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic,
 };
 
 use chadthrottle_common::abi::MAX_EXECS;
@@ -114,6 +114,7 @@ impl Engine {
         EngineInfo {
             attach: self.throttle.method(),
             cgroup: config.throttle.point.path().display().to_string(),
+            levers: self.levers.ability(),
             sees_socket_use: self.throttle.sees_socket_use,
         }
     }
@@ -140,6 +141,13 @@ impl Engine {
             }
             Command::Carried { id, answer } => {
                 let _ = answer.send(self.carried(id));
+            }
+            Command::SetChildren {
+                id,
+                children,
+                answer,
+            } => {
+                let _ = answer.send(self.set_children(id, children));
             }
             Command::RemoveLimit { id, answer } => {
                 let _ = answer.send(self.remove_limit(id));

@@ -7,7 +7,7 @@ use std::{
 
 use chadthrottle_common::abi::{MAX_PROCESSES, Meter, ProcessSlot, Totals};
 
-use super::{BothWays, Engine, ProcessSample, Snapshot, Traffic};
+use super::{BothWays, Carried, Engine, LimitId, LimitSample, ProcessSample, Snapshot, Traffic};
 use crate::{
     backends::throttle::{
         ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
@@ -24,8 +24,8 @@ const LINGER: Duration = Duration::from_secs(5);
 pub struct Sampling {
     sequence: u64,
     previous: Option<Instant>,
-    /// Bytes down and up at the last sample.
-    last: HashMap<ProcessKey, BothWays>,
+    /// Bytes at the last sample, passed and refused.
+    last: HashMap<ProcessKey, Carried>,
     ended: BTreeMap<ProcessKey, Ended>,
     /// Loopback bytes of slots that have been given back.
     released_loopback: BothWays,
@@ -93,6 +93,7 @@ impl Engine {
         Snapshot {
             sequence: self.sampling.sequence,
             interval,
+            limits: self.sample_limits(&processes),
             processes,
             unattributed: BothWays {
                 down_bytes: totals.ingress.bytes,
@@ -101,6 +102,34 @@ impl Engine {
             loopback,
             warnings,
         }
+    }
+
+    fn sample_limits(&self, processes: &[ProcessSample]) -> Vec<LimitSample> {
+        let mut limits: BTreeMap<LimitId, LimitSample> = self
+            .limits
+            .iter()
+            .map(|(id, limit, targets)| {
+                let sample = LimitSample {
+                    id,
+                    limit,
+                    children: targets.children,
+                    open_ended: !targets.selectors.is_empty(),
+                    members: 0,
+                    down: Traffic::default(),
+                    up: Traffic::default(),
+                    flows: self.levers.active(id.0),
+                };
+                (id, sample)
+            })
+            .collect();
+        for process in processes {
+            if let Some(limit) = process.limit.and_then(|(id, _)| limits.get_mut(&id)) {
+                limit.members += 1;
+                limit.down += process.down;
+                limit.up += process.up;
+            }
+        }
+        limits.into_values().collect()
     }
 
     /// Finds slots that the kernel has given out.
@@ -123,11 +152,17 @@ impl Engine {
             let Some(slot) = self.throttle.maps.slots.get(index as usize) else {
                 continue;
             };
-            let bytes = BothWays {
-                down_bytes: slot.ingress.bytes.get(),
-                up_bytes: slot.egress.bytes.get(),
+            let carried = Carried {
+                passed: BothWays {
+                    down_bytes: slot.ingress.bytes.get(),
+                    up_bytes: slot.egress.bytes.get(),
+                },
+                dropped: BothWays {
+                    down_bytes: slot.ingress.dropped_bytes.get(),
+                    up_bytes: slot.egress.dropped_bytes.get(),
+                },
             };
-            let before = self.sampling.last.insert(key, bytes);
+            let before = self.sampling.last.insert(key, carried);
             // A slot that is new to us started from zero.
             let before = before.unwrap_or_default();
             let sample = samples.entry(key).or_insert_with(|| {
@@ -135,7 +170,7 @@ impl Engine {
                     info: unseen(key, slot),
                     quiet_since: now,
                 });
-                if before != bytes {
+                if before != carried {
                     ended.quiet_since = now;
                 }
                 if now - ended.quiet_since >= LINGER && current {
@@ -146,8 +181,11 @@ impl Engine {
             let rule = slot.ingress.rule.get() as u32;
             sample.limit = self.limits.get(rule);
             sample.sockets = self.attribution.sockets(key);
-            sample.down = traffic::<EbpfDownload>(slot, before.down_bytes, interval);
-            sample.up = traffic::<EbpfUpload>(slot, before.up_bytes, interval);
+            let (passed, dropped) = (before.passed, before.dropped);
+            let down = [passed.down_bytes, dropped.down_bytes];
+            let up = [passed.up_bytes, dropped.up_bytes];
+            sample.down = traffic::<EbpfDownload>(slot, down, interval);
+            sample.up = traffic::<EbpfUpload>(slot, up, interval);
         }
         for key in released {
             self.release(key);
@@ -195,6 +233,7 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
         parent: info.parent,
         name: info.name.clone(),
         exe: info.exe.clone(),
+        command: info.command.clone(),
         user: info.user.clone(),
         cgroup: info.cgroup.clone(),
         sockets: 0,
@@ -218,20 +257,30 @@ fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
         parent: 0,
         name: String::from_utf8_lossy(&bytes).into(),
         exe: "".into(),
+        command: "".into(),
         uid: 0,
         user: "".into(),
         cgroup: "".into(),
     }
 }
 
-fn traffic<B: ThrottleBackend>(slot: &ProcessSlot, before: u64, interval: Duration) -> Traffic {
+/// One direction of a slot, which had passed and dropped so many bytes an interval ago.
+fn traffic<B: ThrottleBackend>(
+    slot: &ProcessSlot,
+    [passed, dropped]: [u64; 2],
+    interval: Duration,
+) -> Traffic {
     let meter: &Meter = B::meter(slot);
-    let bytes = meter.bytes.get();
+    let (bytes, dropped_bytes) = (meter.bytes.get(), meter.dropped_bytes.get());
     let seconds = interval.as_secs_f64();
-    let grown = bytes.saturating_sub(before) as f64;
+    let rate = |now: u64, before: u64| {
+        let grown = now.saturating_sub(before) as f64;
+        if seconds > 0.0 { grown / seconds } else { 0.0 }
+    };
     Traffic {
-        bytes_per_s: if seconds > 0.0 { grown / seconds } else { 0.0 },
+        bytes_per_s: rate(bytes, passed),
         bytes,
-        dropped_bytes: meter.dropped_bytes.get(),
+        dropped_bytes,
+        dropped_bytes_per_s: rate(dropped_bytes, dropped),
     }
 }

@@ -1,10 +1,14 @@
 //! What the engine tells the outside: one picture of all processes a sample.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::AddAssign, sync::Arc, time::Duration};
 
 use chadthrottle_common::scope::Scope;
 
-use crate::{process::ProcessKey, units::Rate};
+use crate::{
+    levers::{Ability, ActiveFlows},
+    process::ProcessKey,
+    units::Rate,
+};
 
 /// A limit as the user set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,17 @@ pub struct Traffic {
     pub bytes: u64,
     /// IP bytes refused since the engine started.
     pub dropped_bytes: u64,
+    /// IP bytes refused a second over the last interval.
+    pub dropped_bytes_per_s: f64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes_per_s += other.bytes_per_s;
+        self.bytes += other.bytes;
+        self.dropped_bytes += other.dropped_bytes;
+        self.dropped_bytes_per_s += other.dropped_bytes_per_s;
+    }
 }
 
 /// One process.
@@ -52,6 +67,8 @@ pub struct ProcessSample {
     pub name: Arc<str>,
     /// Path of the executable; empty where it cannot be read.
     pub exe: Arc<str>,
+    /// The command line with spaces between its arguments, as it is; cut where it is very long.
+    pub command: Arc<str>,
     /// Name of the effective user, or the number where it has no name.
     pub user: Arc<str>,
     /// cgroup v2 path.
@@ -86,6 +103,27 @@ pub struct Carried {
     pub dropped: BothWays,
 }
 
+/// One limit, over all its members.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LimitSample {
+    /// Which one.
+    pub id: LimitId,
+    /// How much.
+    pub limit: Limit,
+    /// Whether it holds for what its members start.
+    pub children: bool,
+    /// Whether it takes in processes that match and start later.
+    pub open_ended: bool,
+    /// Processes that share it, those that have just ended included.
+    pub members: usize,
+    /// Download of all its members.
+    pub down: Traffic,
+    /// Upload of all its members.
+    pub up: Traffic,
+    /// Connections that a lever holds in each direction, of those that carry something.
+    pub flows: ActiveFlows,
+}
+
 /// One sample of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -95,6 +133,8 @@ pub struct Snapshot {
     pub interval: Duration,
     /// All processes, in the order of their ids.
     pub processes: Vec<ProcessSample>,
+    /// The limits that are set, in the order of their ids.
+    pub limits: Vec<LimitSample>,
     /// Traffic that belongs to no process.
     pub unattributed: BothWays,
     /// Traffic over loopback, each byte once a direction.
@@ -110,6 +150,8 @@ pub struct EngineInfo {
     pub attach: &'static str,
     /// The cgroup they are attached to.
     pub cgroup: String,
+    /// What holds limits beside the policer.
+    pub levers: Ability,
     /// Whether the kernel programs see who uses a socket; else /proc is searched for sockets that
     /// have changed hands.
     pub sees_socket_use: bool,

@@ -142,6 +142,16 @@ impl Levers {
         }
     }
 
+    /// What this kernel can do.
+    pub fn ability(&self) -> Ability {
+        self.ability
+    }
+
+    /// How many flows under a limit carried something at the last look.
+    pub fn active(&self, rule: u32) -> ActiveFlows {
+        self.held.get(&rule).map(Held::active).unwrap_or_default()
+    }
+
     /// What the kernel program may hold new connections to, in bytes a second; 0: they have no
     /// lever in that direction.
     pub fn starting_rates(&mut self, limit: &Limit) -> BothWays {

@@ -14,7 +14,10 @@ use std::{
 };
 
 use crossterm::{
-    cursor::Show, event::DisableBracketedPaste, execute, terminal::LeaveAlternateScreen,
+    cursor::Show,
+    event::{DisableBracketedPaste, DisableMouseCapture},
+    execute,
+    terminal::LeaveAlternateScreen,
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -271,7 +274,13 @@ impl TakenTerminal {
     /// Puts it back. It is not our controlling terminal, so the kernel lets us.
     fn restore(mut self) {
         // A terminal that has gone needs no restoring.
-        let _ = execute!(self.file, DisableBracketedPaste, LeaveAlternateScreen, Show);
+        let _ = execute!(
+            self.file,
+            DisableMouseCapture,
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
         let _ = tcsetattr(&self.file, SetArg::TCSANOW, &self.before);
     }
 }

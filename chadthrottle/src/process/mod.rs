@@ -4,6 +4,7 @@
 //! that tests use made-up trees; and everything expects a process to vanish between two reads.
 
 mod cgroup;
+mod connections;
 mod key;
 mod reader;
 mod selector;
@@ -11,11 +12,14 @@ mod sockets;
 mod table;
 #[cfg(test)]
 mod testing;
+mod unit;
 pub mod user;
 
 pub use cgroup::processes_in;
+pub use connections::{Connection, connections_of};
 pub use key::ProcessKey;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread, key_of};
+pub use unit::unit_of;

@@ -29,6 +29,16 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// All processes with exactly that executable.
+    pub fn of_exe(path: &str) -> Self {
+        Self::Exe(exactly(path))
+    }
+
+    /// All processes with exactly that name.
+    pub fn of_name(name: &str) -> Self {
+        Self::Name(exactly(name))
+    }
+
     /// Whether the process matches.
     pub fn matches(&self, process: &ProcessInfo) -> bool {
         match self {
@@ -98,6 +108,12 @@ impl FromStr for Target {
     }
 }
 
+/// A pattern that matches that text and no other.
+fn exactly(text: &str) -> Pattern {
+    // Escaped, every text is a pattern.
+    Pattern::new(&Pattern::escape(text)).unwrap_or_default()
+}
+
 /// A cgroup path as /proc/PID/cgroup has it: absolute in the hierarchy, without a slash at the
 /// end; the root is the empty string.
 fn cgroup_path(value: &str) -> String {
@@ -120,9 +136,21 @@ mod tests {
             parent: 1,
             name: "firefox".into(),
             exe: "/usr/lib/firefox/firefox".into(),
+            command: "".into(),
             uid: 1,
             user: "daemon".into(),
             cgroup: "/user.slice/app".into(),
+        }
+    }
+
+    #[test]
+    fn a_name_with_wildcards_in_it_means_only_itself() {
+        let mut process = process();
+        for name in ["[*]?", "a[b", "*", "]", ""] {
+            process.name = name.into();
+            assert!(Selector::of_name(name).matches(&process), "{name}");
+            process.name = format!("{name}x").into();
+            assert!(!Selector::of_name(name).matches(&process), "{name}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
+    io::Read,
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,6 +24,8 @@ pub struct ProcessInfo {
     pub name: Arc<str>,
     /// Path of the executable; empty where it cannot be read.
     pub exe: Arc<str>,
+    /// The command line with spaces between its arguments; cut where it is very long.
+    pub command: Arc<str>,
     /// Effective user id.
     pub uid: u32,
     /// Name of that user.
@@ -234,12 +237,29 @@ impl ProcessTable {
             parent: u32::try_from(stat.ppid).unwrap_or(0),
             name: stat.comm.into(),
             exe: exe.to_string_lossy().into(),
+            command: self.command(pid).into(),
             uid,
             user: self.users.name(uid),
             cgroup: cgroup.into(),
         }))
     }
+
+    /// The command line, which the process may have overwritten with anything; empty where it
+    /// cannot be read.
+    fn command(&self, pid: u32) -> String {
+        let path = self.root.join(pid.to_string()).join("cmdline");
+        let mut bytes = Vec::new();
+        if let Ok(file) = fs::File::open(path) {
+            // Half a line is better than none.
+            let _ = file.take(MAX_COMMAND).read_to_end(&mut bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        text.trim_end_matches('\0').replace('\0', " ")
+    }
 }
+
+/// Longest command line that is kept, in bytes: some are megabytes.
+const MAX_COMMAND: u64 = 1_024;
 
 /// The identity of the process that has that id now, read from `root`.
 pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {

@@ -109,6 +109,14 @@ pub fn invoker(sudo_uid: Option<&str>) -> Result<Option<Invoker>, UserError> {
     }))
 }
 
+/// Home directory of whoever called us: behind sudo, of who called that.
+pub fn home_of_caller() -> Option<PathBuf> {
+    match invoker(std::env::var("SUDO_UID").ok().as_deref()) {
+        Ok(Some(invoker)) => Some(invoker.home),
+        _ => std::env::home_dir(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! TCP sockets: what the kernel tells of a connection, and the two options that hold it back.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
 };
 
@@ -107,13 +107,18 @@ pub fn info(socket: impl AsFd) -> Result<TcpInfo, SyscallError> {
 /// Whether it is a TCP socket of the Internet families; others have options of these names too.
 pub fn is_tcp(socket: impl AsFd) -> bool {
     let socket = socket.as_fd();
-    let protocol = get::<i32>(
+    super::socket::is_internet(socket) && protocol(socket) == Some(libc::IPPROTO_TCP)
+}
+
+/// Number of the socket's protocol, as of `IPPROTO_TCP`.
+pub fn protocol(socket: impl AsFd) -> Option<i32> {
+    get(
         socket,
         libc::SOL_SOCKET,
         libc::SO_PROTOCOL,
         "getsockopt(SO_PROTOCOL)",
-    );
-    super::socket::is_internet(socket) && protocol.is_ok_and(|it| it == libc::IPPROTO_TCP)
+    )
+    .ok()
 }
 
 /// Sets `SO_MAX_PACING_RATE`, in bytes a second. TCP sends at most so much, without any queue
@@ -152,15 +157,29 @@ pub fn set_window_clamp(socket: impl AsFd, window: u32) -> Result<(), SyscallErr
 
 /// Remote and local address of a connection; `None` where it has none.
 pub fn addresses(socket: impl AsFd) -> Option<(IpAddr, IpAddr)> {
-    let fd = socket.as_fd().as_raw_fd();
-    let remote = ip(&getpeername::<SockaddrStorage>(fd).ok()?)?;
-    let local = ip(&getsockname::<SockaddrStorage>(fd).ok()?)?;
-    Some((remote, local))
+    let socket = socket.as_fd();
+    Some((remote_end(socket)?.ip(), local_end(socket)?.ip()))
 }
 
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+/// Where a socket is connected to; `None` where it is not.
+pub fn remote_end(socket: impl AsFd) -> Option<SocketAddr> {
+    let fd = socket.as_fd().as_raw_fd();
+    end(&getpeername::<SockaddrStorage>(fd).ok()?)
+}
+
+/// Where a socket is bound to.
+pub fn local_end(socket: impl AsFd) -> Option<SocketAddr> {
+    let fd = socket.as_fd().as_raw_fd();
+    end(&getsockname::<SockaddrStorage>(fd).ok()?)
+}
+
+fn end(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in();
+    v4.map(|it| SocketAddr::from((it.ip(), it.port())))
+        .or_else(|| {
+            let v6 = address.as_sockaddr_in6()?;
+            Some(SocketAddr::from((v6.ip(), v6.port())))
+        })
 }
 
 /// Values that are plain numbers: every bit pattern is one.

@@ -1,25 +1,47 @@
-//! The limit dialog: two fields that read rates while they are typed.
+//! The limit dialog: two rates that are read while they are typed, scope, and children.
 
 use chadthrottle_common::scope::Scope;
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent};
 
+use super::{field::Field, rows::RowKey};
 use crate::{
-    engine::{Limit, LimitId, ProcessSample},
-    process::ProcessKey,
+    engine::{Limit, LimitId},
     units::Rate,
 };
 
-/// Longest text a field takes.
-const MAX_CHARS: usize = 24;
-
-/// A text that is being typed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Field {
-    /// The text.
-    pub text: String,
-    /// Where the cursor is, in characters from the start.
-    pub cursor: usize,
+/// What is typed into or chosen, in the order of Tab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// The download limit.
+    Download,
+    /// The upload limit.
+    Upload,
+    /// Which remote addresses.
+    Scope,
+    /// Whether what they start is limited too.
+    Children,
 }
+
+impl Focus {
+    /// All, in order.
+    pub const ALL: [Self; 4] = [Self::Download, Self::Upload, Self::Scope, Self::Children];
+
+    fn step(self, by: usize) -> Self {
+        let at = Self::ALL.iter().position(|it| *it == self).unwrap_or(0);
+        Self::ALL
+            .get((at + by) % Self::ALL.len())
+            .copied()
+            .unwrap_or(self)
+    }
+}
+
+/// The scopes to choose from, and what they mean.
+pub const SCOPES: [(Scope, &str); 4] = [
+    (Scope::DEFAULT, "everything but loopback"),
+    (Scope::INTERNET, "internet only"),
+    (Scope::LOCAL, "own network only"),
+    (Scope::ALL, "everything, loopback too"),
+];
 
 /// What a field says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,97 +54,71 @@ pub enum Reading {
     Unreadable(String),
 }
 
-impl Field {
-    fn new(rate: Option<Rate>) -> Self {
-        let text = rate.map(typed).unwrap_or_default();
-        Self {
-            cursor: text.chars().count(),
-            text,
+impl Reading {
+    /// Of a field's text.
+    pub fn of(field: &Field) -> Self {
+        if field.text.trim().is_empty() {
+            return Self::Unlimited;
         }
-    }
-
-    /// Reads the text.
-    pub fn reading(&self) -> Reading {
-        if self.text.trim().is_empty() {
-            return Reading::Unlimited;
-        }
-        match self.text.parse() {
-            Ok(rate) => Reading::Rate(rate),
+        match field.text.parse() {
+            Ok(rate) => Self::Rate(rate),
             Err(error) => {
                 // Of the message the reason only: the dialog shows the forms anyway.
                 let text = error.to_string();
                 let reason = text.split(". ").next().unwrap_or(&text);
-                Reading::Unreadable(reason.to_owned())
+                Self::Unreadable(reason.to_owned())
             }
         }
     }
 
-    /// Puts characters in at the cursor; control characters are left out.
-    pub fn insert(&mut self, text: &str) {
-        for c in text.chars().filter(|c| !c.is_control()) {
-            if self.text.chars().count() >= MAX_CHARS {
-                return;
-            }
-            self.text.insert(self.byte(self.cursor), c);
-            self.cursor += 1;
+    fn rate(self) -> Option<Option<Rate>> {
+        match self {
+            Self::Unlimited => Some(None),
+            Self::Rate(rate) => Some(Some(rate)),
+            Self::Unreadable(_) => None,
         }
-    }
-
-    fn key(&mut self, key: KeyEvent) {
-        let end = self.text.chars().count();
-        match key.code {
-            KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                *self = Self::default();
-            }
-            KeyCode::Char(_) if key.modifiers.intersects(KeyModifiers::CONTROL) => {}
-            KeyCode::Char(c) => self.insert(c.encode_utf8(&mut [0; 4])),
-            KeyCode::Backspace if self.cursor > 0 => {
-                self.cursor -= 1;
-                self.text.remove(self.byte(self.cursor));
-            }
-            KeyCode::Delete if self.cursor < end => {
-                self.text.remove(self.byte(self.cursor));
-            }
-            KeyCode::Left => self.cursor = self.cursor.saturating_sub(1),
-            KeyCode::Right => self.cursor = (self.cursor + 1).min(end),
-            KeyCode::Home => self.cursor = 0,
-            KeyCode::End => self.cursor = end,
-            _ => {}
-        }
-    }
-
-    fn byte(&self, index: usize) -> usize {
-        self.text
-            .char_indices()
-            .nth(index)
-            .map_or(self.text.len(), |(byte, _)| byte)
     }
 }
 
-/// A rate in a form that the field reads back exactly: the largest unit that divides it.
-fn typed(rate: Rate) -> String {
-    let bytes = rate.bytes_per_second();
-    let (unit, name) = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "KB")]
-        .into_iter()
-        .find(|(unit, _)| bytes.is_multiple_of(*unit))
-        .unwrap_or((1, "B"));
-    format!("{}{name}", bytes / unit)
+/// The limit that the dialog changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// Which.
+    pub id: LimitId,
+    /// Whether it holds for what its members start.
+    pub children: bool,
+    /// How many processes share it.
+    pub members: usize,
+}
+
+/// Whom the dialog is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The rows.
+    pub rows: Vec<RowKey>,
+    /// The same in words, safe to show.
+    pub who: String,
+    /// What they are held to now, to start from.
+    pub limit: Option<Limit>,
+    /// The limit that is changed; `None`: a new one is set.
+    pub present: Option<Present>,
 }
 
 /// The dialog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitDialog {
     /// Whom it is about.
-    pub process: ProcessKey,
-    /// Its name, not yet escaped.
-    pub name: String,
-    /// Download and upload.
-    pub fields: [Field; 2],
-    /// Which field is typed into.
-    pub focus: usize,
-    /// The limit that the process has.
-    pub present: Option<LimitId>,
-    scope: Scope,
+    pub subject: Subject,
+    /// The download limit as it is typed.
+    pub download: Field,
+    /// The upload limit as it is typed.
+    pub upload: Field,
+    /// Index into [`SCOPES`].
+    pub scope: usize,
+    /// Whether what they start is limited too.
+    pub children: bool,
+    /// What is typed into.
+    pub focus: Focus,
 }
 
 /// What a key did to the dialog.
@@ -137,98 +133,136 @@ pub enum Pressed {
 }
 
 impl LimitDialog {
-    /// For a process, with the limit that it has filled in.
-    pub fn new(process: &ProcessSample) -> Self {
-        let limit = process.limit.map_or(Limit::NONE, |(_, limit)| limit);
+    /// With the limit that they have filled in.
+    pub fn new(subject: Subject) -> Self {
+        let limit = subject.limit.unwrap_or(Limit::NONE);
+        let field = |rate: Option<Rate>| Field::new(rate.map(typed).unwrap_or_default());
         Self {
-            process: process.key,
-            name: process.name.to_string(),
-            fields: [Field::new(limit.down), Field::new(limit.up)],
-            focus: 0,
-            present: process.limit.map(|(id, _)| id),
-            scope: limit.scope,
+            download: field(limit.down),
+            upload: field(limit.up),
+            scope: SCOPES
+                .iter()
+                .position(|(scope, _)| *scope == limit.scope)
+                .unwrap_or(0),
+            children: subject.present.is_none_or(|present| present.children),
+            focus: Focus::Download,
+            subject,
         }
     }
 
-    /// Takes a key.
-    pub fn key(&mut self, key: KeyEvent) -> Pressed {
+    /// Takes a key. In a rate, up and down go through the `presets`, slowest first.
+    pub fn key(&mut self, key: KeyEvent, presets: &[Rate]) -> Pressed {
         match key.code {
             KeyCode::Esc => return Pressed::Cancel,
             KeyCode::Enter => return self.limit().map_or(Pressed::Stay, Pressed::Apply),
-            KeyCode::Tab | KeyCode::BackTab | KeyCode::Up | KeyCode::Down => self.focus ^= 1,
-            _ => self.focused().key(key),
+            KeyCode::Tab => self.focus = self.focus.step(1),
+            KeyCode::BackTab => self.focus = self.focus.step(Focus::ALL.len() - 1),
+            code => match (self.focus, code) {
+                (Focus::Scope, KeyCode::Right | KeyCode::Down | KeyCode::Char(' ')) => {
+                    self.scope = (self.scope + 1) % SCOPES.len();
+                }
+                (Focus::Scope, KeyCode::Left | KeyCode::Up) => {
+                    self.scope = (self.scope + SCOPES.len() - 1) % SCOPES.len();
+                }
+                (
+                    Focus::Children,
+                    KeyCode::Right
+                    | KeyCode::Left
+                    | KeyCode::Up
+                    | KeyCode::Down
+                    | KeyCode::Char(' '),
+                ) => self.children = !self.children,
+                (_, code) => {
+                    if let Some(field) = self.typed_into() {
+                        match code {
+                            KeyCode::Up => raise(field, presets),
+                            KeyCode::Down => lower(field, presets),
+                            _ => field.key(key),
+                        }
+                    }
+                }
+            },
         }
         Pressed::Stay
     }
 
-    /// The field that is typed into.
-    pub fn focused(&mut self) -> &mut Field {
-        let [down, up] = &mut self.fields;
-        if self.focus == 0 { down } else { up }
+    /// Puts pasted text where text goes.
+    pub fn paste(&mut self, text: &str) {
+        if let Some(field) = self.typed_into() {
+            field.insert(text);
+        }
+    }
+
+    fn typed_into(&mut self) -> Option<&mut Field> {
+        match self.focus {
+            Focus::Download => Some(&mut self.download),
+            Focus::Upload => Some(&mut self.upload),
+            Focus::Scope | Focus::Children => None,
+        }
     }
 
     /// What is typed, where both fields can be read.
     fn limit(&self) -> Option<Limit> {
-        let rate = |field: &Field| match field.reading() {
-            Reading::Unlimited => Some(None),
-            Reading::Rate(rate) => Some(Some(rate)),
-            Reading::Unreadable(_) => None,
-        };
-        let [down, up] = &self.fields;
         Some(Limit {
-            down: rate(down)?,
-            up: rate(up)?,
-            scope: self.scope,
+            down: Reading::of(&self.download).rate()?,
+            up: Reading::of(&self.upload).rate()?,
+            scope: SCOPES.get(self.scope).map_or(Scope::DEFAULT, |it| it.0),
         })
     }
+}
+
+/// A rate in a form that a field reads back exactly: the largest unit that divides it.
+fn typed(rate: Rate) -> String {
+    let bytes = rate.bytes_per_second();
+    let (unit, name) = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "KB")]
+        .into_iter()
+        .find(|(unit, _)| bytes.is_multiple_of(*unit))
+        .unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
+}
+
+/// The next faster preset; of nothing, the slowest.
+fn raise(field: &mut Field, presets: &[Rate]) {
+    let next = match Reading::of(field) {
+        Reading::Rate(rate) => presets.iter().find(|preset| **preset > rate),
+        Reading::Unlimited | Reading::Unreadable(_) => presets.first(),
+    };
+    if let Some(rate) = next {
+        *field = Field::new(typed(*rate));
+    }
+}
+
+/// The next slower preset; below the slowest, and of nothing, nothing.
+fn lower(field: &mut Field, presets: &[Rate]) {
+    if let Reading::Rate(rate) = Reading::of(field) {
+        let next = presets.iter().rev().find(|preset| **preset < rate);
+        *field = next.map_or_else(Field::default, |rate| Field::new(typed(*rate)));
+    }
+}
+
+/// A rate one step of 1, 1.5, 2, 3, 5, 7, 10 … faster or slower.
+pub fn stepped(rate: Rate, faster: bool) -> Rate {
+    const STEPS: [u64; 6] = [10, 15, 20, 30, 50, 70];
+    let ladder = || {
+        // 1.5 TB/s is beyond every rate.
+        let decades = (2..=11).map(|exponent| 10u64.pow(exponent));
+        decades.flat_map(|decade| STEPS.map(|step| step * decade))
+    };
+    let bytes = rate.bytes_per_second();
+    let next = if faster {
+        ladder().find(|step| *step > bytes)
+    } else {
+        ladder().take_while(|step| *step < bytes).last()
+    };
+    next.map_or(rate, Rate::clamped)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn press(field: &mut Field, codes: &[KeyCode]) {
-        for code in codes {
-            field.key(KeyEvent::new(*code, KeyModifiers::NONE));
-        }
-    }
-
     #[test]
-    fn editing_in_the_middle_of_wide_characters() {
-        let mut field = Field::default();
-        field.insert("1日MB\u{1b}\n");
-        assert_eq!(field.text, "1日MB");
-        press(
-            &mut field,
-            &[KeyCode::Left, KeyCode::Left, KeyCode::Backspace],
-        );
-        assert_eq!((field.text.as_str(), field.cursor), ("1MB", 1));
-        press(
-            &mut field,
-            &[KeyCode::Char('.'), KeyCode::Char('5'), KeyCode::Delete],
-        );
-        assert_eq!(field.text, "1.5B");
-        press(
-            &mut field,
-            &[
-                KeyCode::Home,
-                KeyCode::Backspace,
-                KeyCode::Left,
-                KeyCode::Delete,
-            ],
-        );
-        assert_eq!(field.text, ".5B");
-        press(&mut field, &[KeyCode::End, KeyCode::Right, KeyCode::Delete]);
-        assert_eq!((field.text.as_str(), field.cursor), (".5B", 3));
-        field.key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL));
-        assert_eq!(field, Field::default());
-    }
-
-    #[test]
-    fn a_field_is_bounded_and_reads_back_what_it_shows() {
-        let mut field = Field::default();
-        field.insert(&"9".repeat(100));
-        assert_eq!(field.text.len(), MAX_CHARS);
+    fn a_field_reads_back_what_it_shows() {
         for bytes in [
             1_000,
             1_500,
@@ -238,11 +272,47 @@ mod tests {
             999_999_999_999,
         ] {
             let rate = Rate::clamped(bytes);
-            assert_eq!(
-                Field::new(Some(rate)).reading(),
-                Reading::Rate(rate),
-                "{bytes}"
-            );
+            let field = Field::new(typed(rate));
+            assert_eq!(Reading::of(&field), Reading::Rate(rate), "{bytes}");
         }
+    }
+
+    #[test]
+    fn steps_go_up_and_down_the_ladder_and_stay_within_what_a_limit_can_be() {
+        for (from, slower, faster) in [
+            (1_000, 1_000, 1_500),
+            (1_000_000, 700_000, 1_500_000),
+            (1_234_567, 1_000_000, 1_500_000),
+            (7_000_000, 5_000_000, 10_000_000),
+            (1_000_000_000_000, 700_000_000_000, 1_000_000_000_000),
+        ] {
+            let rate = Rate::clamped(from);
+            assert_eq!(stepped(rate, false).bytes_per_second(), slower, "{from}");
+            assert_eq!(stepped(rate, true).bytes_per_second(), faster, "{from}");
+        }
+    }
+
+    #[test]
+    fn presets_are_gone_through_up_and_down() {
+        let presets = [100_000, 1_000_000].map(Rate::clamped);
+        let mut field = Field::default();
+        for (up, text) in [
+            (true, "100KB"),
+            (true, "1MB"),
+            (true, "1MB"),
+            (false, "100KB"),
+            (false, ""),
+            (false, ""),
+        ] {
+            if up {
+                raise(&mut field, &presets);
+            } else {
+                lower(&mut field, &presets);
+            }
+            assert_eq!(field.text, text);
+        }
+        field = Field::new("500KB".to_owned());
+        lower(&mut field, &presets);
+        assert_eq!(field.text, "100KB");
     }
 }

@@ -1,9 +1,10 @@
 //! What the screen asks of the engine, carried out in one place.
 
-use super::state::Message;
+use super::{inspect::Request, state::Message};
 use crate::{
     commands::describe,
     engine::{Handle, Limit, LimitId, Targets},
+    error::Error,
 };
 
 /// Something to be done. `who` is whom it is about, safe to show.
@@ -24,49 +25,75 @@ pub enum Effect {
         id: LimitId,
         /// How much from now on.
         limit: Limit,
+        /// Whether it is to hold for what its members start, where that changes.
+        children: Option<bool>,
         /// Whom it is about.
         who: String,
     },
-    /// Remove a limit.
-    RemoveLimit {
+    /// Remove limits.
+    RemoveLimits {
         /// Which.
-        id: LimitId,
-        /// Whom it was about.
+        ids: Vec<LimitId>,
+        /// Whom they were about.
         who: String,
     },
+    /// Look at connections; the answer comes as an action.
+    Inspect(Request),
     /// Close the screen.
     Quit,
 }
 
-/// Carries an effect out, and gives what to tell the user.
-pub async fn apply(engine: &Handle, effect: Effect) -> Message {
-    let (result, done) = match effect {
+/// Carries out what is for the engine, and gives what to tell the user.
+pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
+    let result = match effect {
         Effect::SetLimit {
             targets,
             limit,
             who,
         } => {
-            let result = engine.set_limit(targets, limit).await.map(drop);
-            (result, format!("{who}: {}", describe(limit)))
+            let result = engine.set_limit(targets, limit).await;
+            result.map(|_| format!("{who}: {}", describe(limit)))
         }
-        Effect::ChangeLimit { id, limit, who } => {
-            let result = engine.change_limit(id, limit).await;
-            (result, format!("{who}: {}", describe(limit)))
-        }
-        Effect::RemoveLimit { id, who } => (
-            engine.remove_limit(id).await,
-            format!("{who}: no limit any more"),
-        ),
-        Effect::Quit => (Ok(()), String::new()),
+        Effect::ChangeLimit {
+            id,
+            limit,
+            children,
+            who,
+        } => change(engine, id, limit, children)
+            .await
+            .map(|()| format!("{who}: {}", describe(limit))),
+        Effect::RemoveLimits { ids, who } => remove(engine, &ids)
+            .await
+            .map(|()| format!("{who}: no limit any more")),
+        Effect::Inspect(_) | Effect::Quit => return None,
     };
-    match result {
-        Ok(()) => Message {
-            text: done,
-            error: false,
-        },
-        Err(error) => Message {
-            text: error.to_string(),
-            error: true,
-        },
+    Some(match result {
+        Ok(text) => Message { text, error: false },
+        Err(error) => Message::error(error.to_string()),
+    })
+}
+
+async fn change(
+    engine: &Handle,
+    id: LimitId,
+    limit: Limit,
+    children: Option<bool>,
+) -> Result<(), Error> {
+    engine.change_limit(id, limit).await?;
+    if let Some(children) = children {
+        engine.set_children(id, children).await?;
     }
+    Ok(())
+}
+
+/// Removes them all; one that has ended by itself is no error.
+async fn remove(engine: &Handle, ids: &[LimitId]) -> Result<(), Error> {
+    let mut result = Ok(());
+    for id in ids {
+        match engine.remove_limit(*id).await {
+            Ok(()) | Err(Error::NoLimit) => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    result
 }

@@ -12,9 +12,11 @@ use super::{
     update::{Action, update},
 };
 use crate::{
-    engine::{EngineInfo, Limit, LimitId, ProcessSample, Snapshot, Traffic},
+    config::Config,
+    engine::{EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
+    levers::{Ability, ActiveFlows},
     process::ProcessKey,
-    units::{Rate, Style},
+    units::Rate,
 };
 
 /// A process with rates in bytes a second.
@@ -22,7 +24,7 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
     let traffic = |rate: f64| Traffic {
         bytes_per_s: rate,
         bytes: rate as u64 * 60,
-        dropped_bytes: 0,
+        ..Traffic::default()
     };
     ProcessSample {
         key: ProcessKey {
@@ -31,7 +33,8 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
         },
         parent: 1,
         name: name.into(),
-        exe: "".into(),
+        exe: format!("/usr/bin/{name}").into(),
+        command: format!("{name} --some argument").into(),
         user: "ada".into(),
         cgroup: "/".into(),
         sockets: 1,
@@ -51,11 +54,36 @@ pub fn limit(down: Option<u64>, up: Option<u64>) -> Limit {
     }
 }
 
-/// A sample of them.
+/// A sample of them, and of the limits that they have.
 pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
+    let mut limits: Vec<LimitSample> = Vec::new();
+    for process in &processes {
+        let Some((id, limit)) = process.limit else {
+            continue;
+        };
+        let found = limits.iter().position(|it| it.id == id);
+        let at = found.unwrap_or_else(|| {
+            limits.push(LimitSample {
+                id,
+                limit,
+                children: true,
+                open_ended: false,
+                members: 0,
+                down: Traffic::default(),
+                up: Traffic::default(),
+                flows: ActiveFlows { down: 2, up: 0 },
+            });
+            limits.len() - 1
+        });
+        limits[at].members += 1;
+        limits[at].down += process.down;
+        limits[at].up += process.up;
+    }
+    limits.sort_by_key(|limit| limit.id);
     Arc::new(Snapshot {
         sequence: 2,
         processes,
+        limits,
         ..Snapshot::default()
     })
 }
@@ -78,10 +106,14 @@ pub fn usual() -> Arc<Snapshot> {
 pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
     let info = EngineInfo {
         sees_socket_use: true,
+        levers: Ability {
+            pacing: true,
+            window: true,
+        },
         attach: "link",
         cgroup: "/sys/fs/cgroup".into(),
     };
-    let mut state = State::new(info, Size { width, height }, Style::Bytes);
+    let mut state = State::new(info, Size { width, height }, &Config::default());
     update(&mut state, Action::Snapshot(snapshot));
     state
 }
@@ -96,6 +128,9 @@ pub fn press(state: &mut State, keys: &[&str]) -> Vec<Effect> {
             "<Tab>" => KeyCode::Tab,
             "<Up>" => KeyCode::Up,
             "<Down>" => KeyCode::Down,
+            "<Left>" => KeyCode::Left,
+            "<Right>" => KeyCode::Right,
+            "<S-Tab>" => KeyCode::BackTab,
             "<PgUp>" => KeyCode::PageUp,
             "<PgDn>" => KeyCode::PageDown,
             "<Ctrl-C>" | "<Ctrl-U>" => {

@@ -1,74 +1,54 @@
 //! All that the screen knows.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ratatui::layout::Size;
 
-use super::dialog::LimitDialog;
+use super::{
+    dialog::LimitDialog,
+    field::Field,
+    history::History,
+    inspect::ConnectionRow,
+    layout::Areas,
+    rows::{Making, Row, RowKey, RowLimit, Show, Sort},
+};
 use crate::{
-    engine::{EngineInfo, ProcessSample, Snapshot},
+    config::{Config, View},
+    engine::{EngineInfo, LimitId, LimitSample, ProcessSample, Snapshot},
     process::ProcessKey,
-    units::Style,
+    units::{Rate, Style},
 };
 
-/// Smallest screen that can be drawn, in columns and rows.
-pub const MIN_SIZE: Size = Size {
-    width: 60,
-    height: 12,
-};
-
-/// Rows of the screen that are not the table's: header, column titles, status, keys.
-pub const FRAME_ROWS: u16 = 5;
-
-/// What the rows are sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// Both rates together.
-    #[default]
-    Total,
-    /// Download rate.
-    Down,
-    /// Upload rate.
-    Up,
-    /// Process id.
-    Pid,
-    /// Name.
-    Name,
-}
-
-impl Sort {
-    /// The order after this one.
-    pub fn next(self) -> Self {
-        match self {
-            Self::Total => Self::Down,
-            Self::Down => Self::Up,
-            Self::Up => Self::Pid,
-            Self::Pid => Self::Name,
-            Self::Name => Self::Total,
-        }
-    }
-
-    /// Its name for the header.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Total => "down + up",
-            Self::Down => "down",
-            Self::Up => "up",
-            Self::Pid => "pid",
-            Self::Name => "name",
-        }
-    }
-}
+/// Samples that are kept for the end of a pause: as many as graphs show.
+const MISSED: usize = super::history::SAMPLES;
 
 /// What is in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The table.
+    /// The table, or the details.
     Normal,
+    /// The filter is being typed.
+    Filter,
     /// The limit dialog.
     Dialog(LimitDialog),
-    /// The help.
-    Help,
+    /// The menu of orders, with the place of its cursor.
+    Sort(usize),
+    /// A question that takes yes or no.
+    Confirm(Question),
+    /// The help, from that line on.
+    Help(usize),
+}
+
+/// What is asked before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Remove all limits?
+    RemoveAll,
+    /// Quit, with limits set?
+    Quit,
 }
 
 /// The line above the keys.
@@ -80,29 +60,70 @@ pub struct Message {
     pub error: bool,
 }
 
+impl Message {
+    /// That something failed, or cannot be done.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            error: true,
+        }
+    }
+}
+
+/// One row, looked at closely.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Details {
+    /// Which.
+    pub key: RowKey,
+    /// Its connections, as they were last looked at; `None`: not yet.
+    pub connections: Option<Vec<ConnectionRow>>,
+    /// The first connection on the screen.
+    pub offset: usize,
+}
+
 /// The state.
 #[derive(Debug)]
 pub struct State {
     /// What the engine said of itself.
     pub info: EngineInfo,
-    /// The latest sample.
+    /// The sample that is shown.
     pub snapshot: Arc<Snapshot>,
-    /// Indices into the sample's processes, in the order of the rows.
-    pub rows: Vec<usize>,
-    /// The selected process: it stays selected wherever its row goes.
-    pub selected: Option<ProcessKey>,
-    /// The row that it was in, for when it vanishes.
+    /// The last minute.
+    pub history: History,
+    /// While the view is frozen: what has come since.
+    pub paused: Option<Vec<Arc<Snapshot>>>,
+    /// The rows, in order.
+    pub rows: Vec<Row>,
+    /// The selected row: it stays selected wherever it goes.
+    pub selected: Option<RowKey>,
+    /// Where it was, for when it vanishes.
     pub cursor: usize,
     /// The first row on the screen.
     pub offset: usize,
+    /// Rows that actions apply to, instead of the selected one.
+    pub tagged: HashSet<RowKey>,
+    /// List, tree or programs.
+    pub view: View,
+    /// Processes whose children the tree does not show.
+    pub folded: HashSet<ProcessKey>,
+    /// What rows must hold.
+    pub filter: Field,
+    /// Which rows are shown.
+    pub show: Show,
     /// The order of the rows.
     pub sort: Sort,
     /// Whether the order is turned round.
     pub reversed: bool,
     /// Bits or bytes.
     pub style: Style,
+    /// Rates to choose from.
+    pub presets: Vec<Rate>,
+    /// Whether names of remote addresses are looked up.
+    pub resolve: bool,
     /// What is in front.
     pub mode: Mode,
+    /// In place of the table.
+    pub details: Option<Details>,
     /// The latest message.
     pub message: Option<Message>,
     /// Of the terminal.
@@ -111,18 +132,32 @@ pub struct State {
 
 impl State {
     /// Before the first sample.
-    pub fn new(info: EngineInfo, size: Size, style: Style) -> Self {
+    pub fn new(info: EngineInfo, size: Size, config: &Config) -> Self {
         Self {
             info,
             snapshot: Arc::default(),
+            history: History::default(),
+            paused: None,
             rows: Vec::new(),
             selected: None,
             cursor: 0,
             offset: 0,
+            tagged: HashSet::new(),
+            view: config.view,
+            folded: HashSet::new(),
+            filter: Field::default(),
+            show: Show::default(),
             sort: Sort::default(),
             reversed: false,
-            style,
+            style: if config.bits {
+                Style::Bits
+            } else {
+                Style::Bytes
+            },
+            presets: config.presets.0.clone(),
+            resolve: config.resolve,
             mode: Mode::Normal,
+            details: None,
             message: None,
             size,
         }
@@ -130,97 +165,138 @@ impl State {
 
     /// How many rows of the table fit on the screen.
     pub fn page(&self) -> usize {
-        usize::from(self.size.height.saturating_sub(FRAME_ROWS)).max(1)
+        usize::from(Areas::of(self.size).rows.height).max(1)
     }
 
-    /// The process in that row.
-    pub fn row(&self, row: usize) -> Option<&ProcessSample> {
-        self.snapshot.processes.get(*self.rows.get(row)?)
+    /// The process that names a row.
+    pub fn lead(&self, row: &Row) -> Option<&ProcessSample> {
+        self.snapshot.processes.get(row.lead)
     }
 
-    /// The selected process.
-    pub fn selected_process(&self) -> Option<&ProcessSample> {
-        let key = self.selected?;
-        let found = self
-            .snapshot
-            .processes
-            .binary_search_by_key(&key, |process| process.key);
-        self.snapshot.processes.get(found.ok()?)
+    /// The row with that key.
+    pub fn row_of(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.iter().find(|row| row.key == *key)
     }
 
-    /// Takes a new sample. While a dialog is open rows keep their order.
-    pub fn show(&mut self, snapshot: Arc<Snapshot>) {
-        if self.mode == Mode::Normal {
-            self.snapshot = snapshot;
-            self.sort_rows();
-        } else {
-            let place: HashMap<ProcessKey, usize> = (0..self.rows.len())
-                .filter_map(|row| Some((self.row(row)?.key, row)))
-                .collect();
-            self.snapshot = snapshot;
-            self.rows = (0..self.snapshot.processes.len()).collect();
-            let processes = &self.snapshot.processes;
-            self.rows.sort_by_key(|index| {
-                let key = processes.get(*index).map(|process| process.key);
-                key.and_then(|key| place.get(&key).copied())
-                    .unwrap_or(usize::MAX)
-            });
+    /// The processes that a row stands for; of the tree, the one that names it.
+    pub fn processes_of<'a>(&'a self, key: &'a RowKey) -> impl Iterator<Item = &'a ProcessSample> {
+        let processes = &self.snapshot.processes;
+        processes.iter().filter(move |process| match key {
+            RowKey::Process(key) => process.key == *key,
+            RowKey::Program(program) => program.has(process),
+        })
+    }
+
+    /// The rows that an action applies to: that of the details, or the tagged ones, or the
+    /// selected one.
+    pub fn chosen(&self) -> Vec<&Row> {
+        if let Some(details) = &self.details {
+            return self.row_of(&details.key).into_iter().collect();
         }
+        let tagged: Vec<&Row> = self
+            .rows
+            .iter()
+            .filter(|row| self.tagged.contains(&row.key))
+            .collect();
+        match tagged.is_empty() {
+            true => self.rows.get(self.cursor).into_iter().collect(),
+            false => tagged,
+        }
+    }
+
+    /// A limit, over all its members.
+    pub fn limit(&self, id: LimitId) -> Option<&LimitSample> {
+        let limits = &self.snapshot.limits;
+        let found = limits.binary_search_by_key(&id, |limit| limit.id);
+        limits.get(found.ok()?)
+    }
+
+    /// The limits of a row, each once.
+    pub fn limits_of(&self, row: &Row) -> Vec<LimitId> {
+        match row.limit {
+            RowLimit::None => Vec::new(),
+            RowLimit::One(id, _) => vec![id],
+            RowLimit::Several => {
+                let mut ids: Vec<LimitId> = self
+                    .processes_of(&row.key)
+                    .filter_map(|process| process.limit.map(|(id, _)| id))
+                    .collect();
+                ids.sort_unstable();
+                ids.dedup();
+                ids
+            }
+        }
+    }
+
+    /// Takes a new sample. Where the view is frozen, it is kept for later.
+    pub fn show(&mut self, snapshot: Arc<Snapshot>) {
+        if let Some(missed) = &mut self.paused {
+            if missed.len() == MISSED {
+                missed.remove(0);
+            }
+            missed.push(snapshot);
+            return;
+        }
+        self.history.push(&snapshot);
+        self.snapshot = snapshot;
+        self.make_rows();
+        let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
+        // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
+        let filtered = !self.filter.text.is_empty() || self.show != Show::All;
+        self.tagged.retain(|key| filtered || rows.contains(key));
+    }
+
+    /// Ends a pause: what has come since is shown.
+    pub fn resume(&mut self) {
+        for snapshot in self.paused.take().unwrap_or_default() {
+            self.show(snapshot);
+        }
+    }
+
+    /// Makes the rows anew. While something is in front of the table they keep their order.
+    pub fn make_rows(&mut self) {
+        let keep = !matches!(self.mode, Mode::Normal | Mode::Filter);
+        let places: HashMap<RowKey, usize> = match keep {
+            true => self
+                .rows
+                .iter()
+                .enumerate()
+                .map(|(place, row)| (row.key.clone(), place))
+                .collect(),
+            false => HashMap::new(),
+        };
+        let making = Making {
+            view: self.view,
+            filter: &self.filter.text,
+            show: self.show,
+            sort: self.sort,
+            reversed: self.reversed,
+            folded: &self.folded,
+            history: &self.history,
+        };
+        let mut rows = making.rows(&self.snapshot);
+        if keep {
+            rows.sort_by_key(|row| places.get(&row.key).copied().unwrap_or(usize::MAX));
+        }
+        self.rows = rows;
         self.follow_selection();
     }
 
-    /// Puts the rows in order.
-    pub fn sort_rows(&mut self) {
-        let (sort, reversed) = (self.sort, self.reversed);
-        let processes = &self.snapshot.processes;
-        self.rows = (0..processes.len()).collect();
-        self.rows
-            .sort_by(|a, b| match (processes.get(*a), processes.get(*b)) {
-                (Some(a), Some(b)) if reversed => compare(sort, b, a),
-                (Some(a), Some(b)) => compare(sort, a, b),
-                _ => Ordering::Equal,
-            });
-    }
-
-    /// Finds the selected process again; where it has vanished, selects what is in its row now.
-    pub fn follow_selection(&mut self) {
-        let row = (0..self.rows.len())
-            .find(|row| self.row(*row).map(|process| process.key) == self.selected);
+    /// Finds the selected row again; where it has vanished, selects what is in its place now.
+    fn follow_selection(&mut self) {
+        let selected = self.selected.as_ref();
+        let row = selected.and_then(|key| self.rows.iter().position(|row| row.key == *key));
         self.select(row.unwrap_or(self.cursor));
     }
 
     /// Selects a row, or the last one, and brings it onto the screen.
     pub fn select(&mut self, row: usize) {
         self.cursor = row.min(self.rows.len().saturating_sub(1));
-        self.selected = self.row(self.cursor).map(|process| process.key);
+        self.selected = self.rows.get(self.cursor).map(|row| row.key.clone());
         let page = self.page();
         let lowest = (self.cursor + 1).saturating_sub(page);
         self.offset = self.offset.clamp(lowest, self.cursor);
         // No empty rows below the last one while there are more above.
         self.offset = self.offset.min(self.rows.len().saturating_sub(page));
     }
-}
-
-/// Highest rates first, then most bytes; ids and names ascending. Ids decide what is equal.
-fn compare(sort: Sort, a: &ProcessSample, b: &ProcessSample) -> Ordering {
-    type Of<T> = fn(&ProcessSample) -> T;
-    let rates = |rate: Of<f64>, bytes: Of<u64>| {
-        rate(b)
-            .total_cmp(&rate(a))
-            .then_with(|| bytes(b).cmp(&bytes(a)))
-    };
-    let order = match sort {
-        Sort::Total => rates(
-            |process| process.down.bytes_per_s + process.up.bytes_per_s,
-            |process| process.down.bytes + process.up.bytes,
-        ),
-        Sort::Down => rates(
-            |process| process.down.bytes_per_s,
-            |process| process.down.bytes,
-        ),
-        Sort::Up => rates(|process| process.up.bytes_per_s, |process| process.up.bytes),
-        Sort::Pid => Ordering::Equal,
-        Sort::Name => a.name.cmp(&b.name),
-    };
-    order.then_with(|| a.key.cmp(&b.key))
 }

@@ -3,7 +3,7 @@
 use std::io::{self, stdout};
 
 use crossterm::{
-    event::{DisableBracketedPaste, EnableBracketedPaste},
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
     execute,
 };
 use ratatui::{DefaultTerminal, Frame, layout::Size};
@@ -16,15 +16,18 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal over.
+    /// Takes the terminal over, with or without its mouse.
     ///
     /// # Errors
     /// Where it is none, or cannot be written.
-    pub fn enter() -> io::Result<Self> {
+    pub fn enter(mouse: bool) -> io::Result<Self> {
         // Chains a panic hook that restores the terminal first.
         let inner = ratatui::try_init()?;
         let terminal = Self { inner };
         execute!(stdout(), EnableBracketedPaste)?;
+        if mouse {
+            execute!(stdout(), EnableMouseCapture)?;
+        }
         Ok(terminal)
     }
 
@@ -48,7 +51,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A terminal that has gone needs no restoring.
-        let _ = execute!(stdout(), DisableBracketedPaste);
+        let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste);
         let _ = self.inner.show_cursor();
         let _ = ratatui::try_restore();
     }

@@ -2,55 +2,109 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::config::ThemeName;
+
 /// The styles of the screen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Name of the program, titles of columns.
+    /// All that has no style of its own.
+    pub text: Style,
+    /// Name of the program, titles of columns and boxes.
     pub title: Style,
     /// The selected row.
     pub selected: Style,
+    /// The mark of a tagged row.
+    pub tag: Style,
     /// Download.
     pub down: Style,
     /// Upload.
     pub up: Style,
     /// A limit.
     pub limit: Style,
+    /// What is held back right now.
+    pub held: Style,
     /// What matters less: idle, ended, explanations.
     pub dim: Style,
     /// A key in the footer and the help.
     pub key: Style,
+    /// Frames of boxes.
+    pub border: Style,
     /// Something failed, or needs to be known.
     pub error: Style,
 }
 
 impl Theme {
-    /// The dark theme, or the one without colours.
-    pub fn new(monochrome: bool) -> Self {
+    /// The theme of that name. One with more than 16 colours is the terminal's own where the
+    /// terminal, as `TERM` says it, has no more.
+    pub fn new(name: ThemeName, term: &str) -> Self {
+        const OF_FEW_COLOURS: [&str; 5] = ["linux", "xterm", "vt100", "vt220", "ansi"];
+        match name {
+            ThemeName::Dark | ThemeName::Light if OF_FEW_COLOURS.contains(&term) => {
+                Self::terminal()
+            }
+            ThemeName::Dark => Self::coloured([114, 176, 221, 215, 245, 81, 240, 203], 252),
+            ThemeName::Light => Self::coloured([28, 90, 94, 166, 244, 25, 248, 160], 235),
+            ThemeName::Mono => Self::mono(),
+            ThemeName::Terminal => Self::terminal(),
+        }
+    }
+
+    /// Of the 256 colours: for download, upload, limit, held, dim, key, border and error, and for
+    /// text.
+    fn coloured(colours: [u8; 8], text: u8) -> Self {
+        let [down, up, limit, held, dim, key, border, error] =
+            colours.map(|colour| Style::new().fg(Color::Indexed(colour)));
+        Self {
+            text: Style::new().fg(Color::Indexed(text)),
+            title: key.add_modifier(Modifier::BOLD),
+            selected: Style::new().add_modifier(Modifier::REVERSED),
+            tag: held.add_modifier(Modifier::BOLD),
+            down,
+            up,
+            limit,
+            held: held.add_modifier(Modifier::BOLD),
+            dim,
+            key: key.add_modifier(Modifier::BOLD),
+            border,
+            error: error.add_modifier(Modifier::BOLD),
+        }
+    }
+
+    fn terminal() -> Self {
         let plain = Style::new();
         let bold = plain.add_modifier(Modifier::BOLD);
-        let dim = plain.add_modifier(Modifier::DIM);
-        let selected = plain.add_modifier(Modifier::REVERSED);
-        if monochrome {
-            return Self {
-                title: bold,
-                selected,
-                down: plain,
-                up: plain,
-                limit: bold,
-                dim,
-                key: bold,
-                error: bold,
-            };
-        }
         Self {
+            text: plain,
             title: bold.fg(Color::Cyan),
-            selected,
+            selected: plain.add_modifier(Modifier::REVERSED),
+            tag: bold.fg(Color::Yellow),
             down: plain.fg(Color::Green),
             up: plain.fg(Color::Magenta),
             limit: plain.fg(Color::Yellow),
+            held: bold.fg(Color::Yellow),
             dim: plain.fg(Color::DarkGray),
             key: bold.fg(Color::Cyan),
+            border: plain.fg(Color::DarkGray),
             error: bold.fg(Color::Red),
+        }
+    }
+
+    fn mono() -> Self {
+        let plain = Style::new();
+        let bold = plain.add_modifier(Modifier::BOLD);
+        Self {
+            text: plain,
+            title: bold,
+            selected: plain.add_modifier(Modifier::REVERSED),
+            tag: bold,
+            down: plain,
+            up: plain,
+            limit: bold,
+            held: bold,
+            dim: plain.add_modifier(Modifier::DIM),
+            key: bold,
+            border: plain,
+            error: bold,
         }
     }
 }

@@ -2,25 +2,29 @@
 
 use std::sync::Arc;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyCode, KeyEvent, MouseEvent};
 use ratatui::layout::Size;
 
 use super::{
-    dialog::{LimitDialog, Pressed},
+    act,
+    dialog::Pressed,
     effect::Effect,
+    field::Field,
+    inspect::{ConnectionRow, Request},
     keymap::{Command, command_of, is_interrupt},
-    state::{Message, Mode, State},
+    mouse,
+    rows::{RowKey, Sort},
+    state::{Details, Message, Mode, Question, State},
 };
-use crate::{
-    engine::{Limit, Snapshot, Targets},
-    units::Style,
-};
+use crate::{config::View, engine::Snapshot, units::Style};
 
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A key was pressed.
     Key(KeyEvent),
+    /// The mouse was used.
+    Mouse(MouseEvent),
     /// Text was pasted.
     Paste(String),
     /// The terminal has another size.
@@ -32,8 +36,15 @@ pub enum Action {
     },
     /// The engine took a sample.
     Snapshot(Arc<Snapshot>),
-    /// An effect was carried out, or not.
-    Applied(Message),
+    /// Connections were looked at.
+    Inspected {
+        /// Whose.
+        key: RowKey,
+        /// What was seen.
+        connections: Vec<ConnectionRow>,
+    },
+    /// An effect was carried out or not, or the log has a warning.
+    Said(Message),
 }
 
 /// Brings the state up to date and says what is to be done.
@@ -41,9 +52,18 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     match action {
         Action::Key(key) if is_interrupt(key) => vec![Effect::Quit],
         Action::Key(key) => self::key(state, key),
+        Action::Mouse(event) => {
+            mouse::event(state, event);
+            Vec::new()
+        }
         Action::Paste(text) => {
-            if let Mode::Dialog(dialog) = &mut state.mode {
-                dialog.focused().insert(&text);
+            match &mut state.mode {
+                Mode::Dialog(dialog) => dialog.paste(&text),
+                Mode::Filter => {
+                    state.filter.insert(&text);
+                    state.make_rows();
+                }
+                _ => {}
             }
             Vec::new()
         }
@@ -54,9 +74,19 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Snapshot(snapshot) => {
             state.show(snapshot);
+            inspect(state)
+        }
+        Action::Inspected { key, connections } => {
+            if let Some(details) = &mut state.details
+                && details.key == key
+                && state.paused.is_none()
+            {
+                details.offset = details.offset.min(connections.len().saturating_sub(1));
+                details.connections = Some(connections);
+            }
             Vec::new()
         }
-        Action::Applied(message) => {
+        Action::Said(message) => {
             state.message = Some(message);
             Vec::new()
         }
@@ -65,24 +95,64 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
 
 fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
     match &mut state.mode {
-        Mode::Normal => command_of(key).map(|command| self::command(state, command)),
-        Mode::Help => {
-            // Any key of the keymap closes it; others may have been meant for something else.
-            if command_of(key).is_some() {
-                state.mode = Mode::Normal;
+        Mode::Normal => {
+            let in_details = state.details.is_some();
+            command_of(key, in_details).map(|command| self::command(state, command))
+        }
+        Mode::Filter => {
+            match key.code {
+                KeyCode::Esc => {
+                    state.filter = Field::default();
+                    state.mode = Mode::Normal;
+                }
+                KeyCode::Enter => state.mode = Mode::Normal,
+                KeyCode::Up => state.select(state.cursor.saturating_sub(1)),
+                KeyCode::Down => state.select(state.cursor + 1),
+                _ => state.filter.key(key),
+            }
+            state.make_rows();
+            None
+        }
+        Mode::Help(offset) => {
+            match command_of(key, false) {
+                Some(Command::Up) => *offset = offset.saturating_sub(1),
+                Some(Command::Down) => *offset += 1,
+                Some(Command::PageUp) => *offset = offset.saturating_sub(10),
+                Some(Command::PageDown) => *offset += 10,
+                Some(Command::Top) => *offset = 0,
+                // Any other key of the keymap closes it; one that is none may be a slip.
+                Some(_) => state.mode = Mode::Normal,
+                None => {}
             }
             None
         }
-        Mode::Dialog(dialog) => match dialog.key(key) {
+        Mode::Sort(_) => {
+            sort_menu(state, key);
+            None
+        }
+        Mode::Confirm(question) => match key.code {
+            KeyCode::Enter | KeyCode::Char('y' | 'Y') => {
+                let question = *question;
+                state.mode = Mode::Normal;
+                Some(confirmed(state, question))
+            }
+            KeyCode::Esc | KeyCode::Char('n' | 'N' | 'q') => {
+                state.mode = Mode::Normal;
+                None
+            }
+            _ => None,
+        },
+        Mode::Dialog(dialog) => match dialog.key(key, &state.presets) {
             Pressed::Stay => None,
             Pressed::Cancel => {
                 state.mode = Mode::Normal;
                 None
             }
             Pressed::Apply(limit) => {
-                let effect = apply(dialog, limit);
+                let effects = act::apply(dialog, limit);
                 state.mode = Mode::Normal;
-                Some(effect)
+                state.tagged.clear();
+                Some(effects)
             }
         },
     }
@@ -90,97 +160,195 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
 }
 
 fn command(state: &mut State, command: Command) -> Vec<Effect> {
+    state.message = None;
     match command {
-        Command::Up => state.select(state.cursor.saturating_sub(1)),
-        Command::Down => state.select(state.cursor + 1),
-        Command::PageUp => state.select(state.cursor.saturating_sub(state.page())),
-        Command::PageDown => state.select(state.cursor + state.page()),
-        Command::Top => state.select(0),
-        Command::Bottom => state.select(usize::MAX),
-        Command::Limit => open_dialog(state),
-        Command::Remove => return remove(state),
+        Command::Up => move_by(state, -1),
+        Command::Down => move_by(state, 1),
+        Command::PageUp => move_by(state, -page(state)),
+        Command::PageDown => move_by(state, page(state)),
+        Command::Top => move_by(state, isize::MIN),
+        Command::Bottom => move_by(state, isize::MAX),
+        Command::Limit => act::open_dialog(state),
+        Command::Lower => return act::step(state, false),
+        Command::Raise => return act::step(state, true),
+        Command::Remove => return act::remove(state),
+        Command::RemoveAll if state.snapshot.limits.is_empty() => {
+            state.message = Some(Message::error("there are no limits"));
+        }
+        Command::RemoveAll => state.mode = Mode::Confirm(Question::RemoveAll),
+        Command::Tag => tag(state),
+        Command::Untag => state.tagged.clear(),
+        Command::Filter => state.mode = Mode::Filter,
         Command::Sort => {
-            state.sort = state.sort.next();
-            resort(state);
+            let present = Sort::ALL.iter().position(|sort| *sort == state.sort);
+            state.mode = Mode::Sort(present.unwrap_or(0));
         }
         Command::Reverse => {
             state.reversed = !state.reversed;
-            resort(state);
+            state.make_rows();
         }
+        Command::View => {
+            state.view = match state.view {
+                View::List => View::Tree,
+                View::Tree => View::Programs,
+                View::Programs => View::List,
+            };
+            regroup(state);
+        }
+        Command::Fold => fold(state),
+        Command::Show => {
+            state.show = state.show.next();
+            state.make_rows();
+        }
+        Command::Details => {
+            state.details = state.selected.clone().map(|key| Details {
+                key,
+                connections: None,
+                offset: 0,
+            });
+            return inspect(state);
+        }
+        Command::Resolve => {
+            state.resolve = !state.resolve;
+            return inspect(state);
+        }
+        Command::Pause => match state.paused {
+            None => state.paused = Some(Vec::new()),
+            Some(_) => state.resume(),
+        },
         Command::Bits => {
             state.style = match state.style {
                 Style::Bytes => Style::Bits,
                 Style::Bits => Style::Bytes,
             };
         }
-        Command::Help => state.mode = Mode::Help,
-        Command::Quit => return vec![Effect::Quit],
-        Command::Cancel => state.message = None,
+        Command::Help => state.mode = Mode::Help(0),
+        Command::Quit if state.snapshot.limits.is_empty() => return vec![Effect::Quit],
+        Command::Quit => state.mode = Mode::Confirm(Question::Quit),
+        Command::Cancel => cancel(state),
     }
     Vec::new()
 }
 
-fn resort(state: &mut State) {
-    state.sort_rows();
-    state.follow_selection();
-}
-
-fn open_dialog(state: &mut State) {
-    match state.selected_process() {
-        None => {}
-        Some(process) if process.ended => {
-            let text = format!("process {} has ended", process.key.pid);
-            state.message = Some(Message { text, error: true });
-        }
-        Some(process) => {
-            state.mode = Mode::Dialog(LimitDialog::new(process));
-            state.message = None;
-        }
+/// One step back: out of the details, then the filter, then the tags.
+fn cancel(state: &mut State) {
+    if state.details.take().is_some() {
+        return;
+    }
+    if state.filter.text.is_empty() {
+        state.tagged.clear();
+    } else {
+        state.filter = Field::default();
+        state.make_rows();
     }
 }
 
-fn remove(state: &mut State) -> Vec<Effect> {
-    let Some(process) = state.selected_process() else {
+fn page(state: &State) -> isize {
+    isize::try_from(state.page()).unwrap_or(isize::MAX)
+}
+
+/// Moves the selection, or in the details the first connection on the screen.
+pub fn move_by(state: &mut State, rows: isize) {
+    if let Some(details) = &mut state.details {
+        let count = details.connections.as_ref().map_or(0, Vec::len);
+        let last = count.saturating_sub(1);
+        details.offset = details.offset.saturating_add_signed(rows).min(last);
+    } else {
+        state.select(state.cursor.saturating_add_signed(rows));
+    }
+}
+
+fn tag(state: &mut State) {
+    if let Some(key) = state.selected.clone() {
+        if !state.tagged.remove(&key) {
+            state.tagged.insert(key);
+        }
+        state.select(state.cursor + 1);
+    }
+}
+
+/// Selects the row that the selected process is in, where rows stand for something else now.
+fn regroup(state: &mut State) {
+    let process = state.rows.get(state.cursor).and_then(|row| {
+        let lead = state.lead(row)?;
+        Some(lead.key)
+    });
+    state.tagged.clear();
+    state.make_rows();
+    let row = process.and_then(|key| {
+        let has = |row: &RowKey| state.processes_of(row).any(|process| process.key == key);
+        state.rows.iter().position(|row| has(&row.key))
+    });
+    if let Some(row) = row {
+        state.select(row);
+    }
+}
+
+fn fold(state: &mut State) {
+    let Some(row) = state.rows.get(state.cursor) else {
+        return;
+    };
+    let RowKey::Process(key) = row.key else {
+        return;
+    };
+    match row.folded {
+        Some(true) => _ = state.folded.remove(&key),
+        Some(false) => _ = state.folded.insert(key),
+        None => return,
+    }
+    state.make_rows();
+}
+
+fn sort_menu(state: &mut State, key: KeyEvent) {
+    let Mode::Sort(cursor) = &mut state.mode else {
+        return;
+    };
+    let last = Sort::ALL.len() - 1;
+    match key.code {
+        KeyCode::Up | KeyCode::Char('k') => *cursor = cursor.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => *cursor = (*cursor + 1).min(last),
+        KeyCode::Home | KeyCode::Char('g') => *cursor = 0,
+        KeyCode::End | KeyCode::Char('G') => *cursor = last,
+        KeyCode::Enter | KeyCode::Char(' ') => {
+            let chosen = Sort::ALL.get(*cursor).copied().unwrap_or_default();
+            state.mode = Mode::Normal;
+            sort_by(state, chosen);
+        }
+        KeyCode::Esc | KeyCode::Char('q' | 's') | KeyCode::F(6) => state.mode = Mode::Normal,
+        _ => {}
+    }
+}
+
+/// Sorts by that; where it is so already, turns the order round.
+pub fn sort_by(state: &mut State, sort: Sort) {
+    state.reversed = state.sort == sort && !state.reversed;
+    state.sort = sort;
+    state.make_rows();
+}
+
+fn confirmed(state: &mut State, question: Question) -> Vec<Effect> {
+    match question {
+        Question::Quit => vec![Effect::Quit],
+        Question::RemoveAll => vec![Effect::RemoveLimits {
+            ids: state.snapshot.limits.iter().map(|limit| limit.id).collect(),
+            who: "all".to_owned(),
+        }],
+    }
+}
+
+/// Asks for the connections of what the details are of.
+fn inspect(state: &State) -> Vec<Effect> {
+    let Some(details) = state.details.as_ref().filter(|_| state.paused.is_none()) else {
         return Vec::new();
     };
-    match process.limit {
-        Some((id, _)) => vec![Effect::RemoveLimit {
-            id,
-            who: who(&process.name, process.key.pid),
-        }],
-        None => {
-            let text = format!("{} has no limit", who(&process.name, process.key.pid));
-            state.message = Some(Message { text, error: true });
-            Vec::new()
-        }
-    }
-}
-
-/// What a dialog's limit asks for: two empty fields remove it.
-fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
-    let who = who(&dialog.name, dialog.process.pid);
-    let unlimited = limit.down.is_none() && limit.up.is_none();
-    match dialog.present {
-        Some(id) if unlimited => vec![Effect::RemoveLimit { id, who }],
-        Some(id) => vec![Effect::ChangeLimit { id, limit, who }],
-        None if unlimited => Vec::new(),
-        None => {
-            let targets = Targets {
-                processes: vec![dialog.process],
-                children: true,
-                ..Targets::default()
-            };
-            vec![Effect::SetLimit {
-                targets,
-                limit,
-                who,
-            }]
-        }
-    }
-}
-
-fn who(name: &str, pid: u32) -> String {
-    format!("{} ({pid})", crate::text::escape(name))
+    let living = state
+        .processes_of(&details.key)
+        .filter(|process| !process.ended);
+    vec![Effect::Inspect(Request {
+        key: details.key.clone(),
+        pids: living.map(|process| process.key.pid).collect(),
+        resolve: state.resolve,
+    })]
 }
 
 #[cfg(test)]

@@ -1,20 +1,39 @@
 //! The update, key by key.
 
+use crossterm::event::{KeyModifiers, MouseButton, MouseEventKind};
+
 use super::*;
 use crate::{
-    engine::LimitId,
-    process::ProcessKey,
-    tui::fixtures::{limit, press, process, snapshot, state, usual},
+    engine::{LimitId, Targets},
+    process::{ProcessKey, Selector},
+    tui::{
+        fixtures::{limit, press, process, snapshot, state, usual},
+        layout::Areas,
+        rows::{Program, Show},
+    },
 };
 
+fn key(pid: u32) -> ProcessKey {
+    ProcessKey {
+        pid,
+        start_ticks: 100,
+    }
+}
+
 fn selected(state: &State) -> u32 {
-    state.selected.map_or(0, |key| key.pid)
+    match &state.selected {
+        Some(RowKey::Process(key)) => key.pid,
+        _ => 0,
+    }
 }
 
 fn order(state: &State) -> Vec<u32> {
-    (0..state.rows.len())
-        .filter_map(|row| Some(state.row(row)?.key.pid))
-        .collect()
+    let lead = |row| state.lead(row).unwrap().key.pid;
+    state.rows.iter().map(lead).collect()
+}
+
+fn said(state: &State) -> &str {
+    state.message.as_ref().map_or("", |message| &message.text)
 }
 
 #[test]
@@ -59,7 +78,16 @@ fn the_selection_follows_the_process_and_not_the_row() {
     assert_eq!(selected(&state), 900);
     update(&mut state, Action::Snapshot(snapshot(vec![])));
     assert_eq!(state.selected, None);
-    assert_eq!(press(&mut state, &["x", "<Enter>", "G", "j"]), []);
+    let keys = [
+        "x", "<Enter>", "G", "j", "[", "]", " ", "<Right>", "<Esc>", "t", "-",
+    ];
+    for key in keys {
+        let effects = press(&mut state, &[key]);
+        assert!(
+            effects.iter().all(|it| matches!(it, Effect::Inspect(_))),
+            "{key}"
+        );
+    }
 }
 
 #[test]
@@ -78,13 +106,7 @@ fn another_process_with_the_same_id_is_not_the_selected_one() {
         Action::Snapshot(snapshot(vec![heir, process(8, "b", 2.0, 0.0)])),
     );
     // Row 1, where the selected one was, is now that of 8.
-    assert_eq!(
-        state.selected,
-        Some(ProcessKey {
-            pid: 8,
-            start_ticks: 100
-        })
-    );
+    assert_eq!(state.selected, Some(RowKey::Process(key(8))));
 }
 
 #[test]
@@ -95,10 +117,7 @@ fn a_limit_is_typed_and_asked_for_with_its_children() {
         &["<Enter>", "1.5MB", "<Tab>", "800kbit", "<Enter>"],
     );
     let targets = Targets {
-        processes: vec![ProcessKey {
-            pid: 3100,
-            start_ticks: 100,
-        }],
+        processes: vec![key(3100)],
         children: true,
         ..Targets::default()
     };
@@ -115,31 +134,75 @@ fn a_limit_is_typed_and_asked_for_with_its_children() {
 }
 
 #[test]
+fn scope_and_children_are_chosen_and_presets_gone_through() {
+    let mut state = state(80, 24, usual());
+    let keys = [
+        "<Enter>", "<Up>", "<Up>", "<Tab>", "<Tab>", "<Right>", "<Tab>", " ", "<Enter>",
+    ];
+    let effects = press(&mut state, &keys);
+    let [Effect::SetLimit { targets, limit, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert!(!targets.children);
+    assert_eq!(limit.scope, chadthrottle_common::scope::Scope::INTERNET);
+    assert_eq!(limit.down, Some(crate::units::Rate::clamped(250_000)));
+    // Round, and back with Shift.
+    press(&mut state, &["<Enter>", "<S-Tab>"]);
+    let Mode::Dialog(dialog) = &state.mode else {
+        panic!("no dialog")
+    };
+    assert_eq!(dialog.focus, crate::tui::dialog::Focus::Children);
+}
+
+#[test]
 fn a_present_limit_is_filled_in_changed_and_removed() {
     let mut state = state(80, 24, usual());
     press(&mut state, &["j", "l"]);
     let Mode::Dialog(dialog) = &state.mode else {
         panic!("no dialog")
     };
-    assert_eq!(dialog.fields[0].text, "1MB");
+    assert_eq!(dialog.download.text, "1MB");
     let who = "wget (4242)".to_owned();
     let effects = press(&mut state, &["<Ctrl-U>", "2MB", "<Enter>"]);
     let changed = limit(Some(2_000_000), None);
-    assert_eq!(
-        effects,
+    let change = |children| {
         [Effect::ChangeLimit {
             id: LimitId(1),
             limit: changed,
-            who: who.clone()
+            children,
+            who: who.clone(),
         }]
-    );
+    };
+    assert_eq!(effects, change(None));
+    // The same, and for itself only.
+    let keys = ["l", "<Ctrl-U>", "2MB", "<S-Tab>", " ", "<Enter>"];
+    assert_eq!(press(&mut state, &keys), change(Some(false)));
     // Both fields empty, or x: removed.
-    let removed = [Effect::RemoveLimit {
-        id: LimitId(1),
-        who,
+    let removed = [Effect::RemoveLimits {
+        ids: vec![LimitId(1)],
+        who: who.clone(),
     }];
     assert_eq!(press(&mut state, &["l", "<Ctrl-U>", "<Enter>"]), removed);
     assert_eq!(press(&mut state, &["x"]), removed);
+}
+
+#[test]
+fn brackets_step_the_limit_and_nothing_else() {
+    let mut state = state(80, 24, usual());
+    for (press_key, bytes) in [("[", 700_000), ("]", 1_500_000)] {
+        let effects = press(&mut state, &["g", "j", press_key]);
+        assert_eq!(
+            effects,
+            [Effect::ChangeLimit {
+                id: LimitId(1),
+                limit: limit(Some(bytes), None),
+                children: None,
+                who: "wget (4242)".to_owned()
+            }]
+        );
+    }
+    assert_eq!(press(&mut state, &["g", "]"]), []);
+    assert!(said(&state).contains("has no limit"), "{}", said(&state));
 }
 
 #[test]
@@ -149,31 +212,36 @@ fn what_cannot_be_read_is_not_applied_and_nothing_typed_acts_as_a_key() {
     let Mode::Dialog(dialog) = &state.mode else {
         panic!("the dialog has closed")
     };
-    assert_eq!(dialog.fields[0].text, "xqb?5kbps");
+    assert_eq!(dialog.download.text, "xqb?5kbps");
     update(&mut state, Action::Paste("\u{1b}[31m\n1MB".to_owned()));
     let Mode::Dialog(dialog) = &state.mode else {
         panic!("the dialog has closed")
     };
-    assert_eq!(dialog.fields[0].text, "xqb?5kbps[31m1MB");
+    assert_eq!(dialog.download.text, "xqb?5kbps[31m1MB");
     assert_eq!(press(&mut state, &["<Esc>"]), []);
     assert_eq!(state.mode, Mode::Normal);
     // Nothing typed, nothing set: no limit is no effect.
     assert_eq!(press(&mut state, &["<Enter>", "<Enter>"]), []);
+    // A paste outside of a field does nothing.
+    update(&mut state, Action::Paste("xq".to_owned()));
+    assert_eq!(state.mode, Mode::Normal);
 }
 
 #[test]
 fn rows_keep_their_order_while_a_dialog_is_open() {
-    let mut state = state(80, 24, usual());
-    press(&mut state, &["<Enter>"]);
     let turned = vec![
         process(900, "bash", 9e6, 0.0),
         process(3100, "firefox", 1.0, 0.0),
     ];
-    update(&mut state, Action::Snapshot(snapshot(turned.clone())));
-    assert_eq!(order(&state), [3100, 900]);
-    press(&mut state, &["<Esc>"]);
-    update(&mut state, Action::Snapshot(snapshot(turned)));
-    assert_eq!((order(&state), selected(&state)), (vec![900, 3100], 3100));
+    for open in ["<Enter>", "s", "?", "X"] {
+        let mut state = state(80, 24, usual());
+        press(&mut state, &[open]);
+        update(&mut state, Action::Snapshot(snapshot(turned.clone())));
+        assert_eq!(order(&state), [3100, 900], "{open}");
+        press(&mut state, &["<Esc>"]);
+        update(&mut state, Action::Snapshot(snapshot(turned.clone())));
+        assert_eq!((order(&state), selected(&state)), (vec![900, 3100], 3100));
+    }
 }
 
 #[test]
@@ -183,27 +251,262 @@ fn an_ended_process_cannot_be_limited_and_one_without_a_limit_has_none_to_remove
     assert_eq!(state.mode, Mode::Normal);
     assert!(state.message.as_ref().is_some_and(|message| message.error));
     assert_eq!(press(&mut state, &["g", "x"]), []);
+    assert_eq!(said(&state), "firefox (3100) has no limit");
+}
+
+#[test]
+fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["s", "jjjjj", "<Enter>"]);
+    assert_eq!(order(&state), [900, 3100, 4242, 5000]);
+    press(&mut state, &["I"]);
+    assert_eq!(order(&state), [5000, 4242, 3100, 900]);
+    press(&mut state, &["s", "k", "<Esc>"]);
+    assert_eq!((state.sort, &state.mode), (Sort::Pid, &Mode::Normal));
+    press(&mut state, &["b"]);
+    assert_eq!(state.style, Style::Bits);
+    press(&mut state, &["?"]);
+    assert_eq!(state.mode, Mode::Help(0));
+    press(&mut state, &["jj"]);
+    assert_eq!(state.mode, Mode::Help(2));
+    assert_eq!(press(&mut state, &["q"]), []);
+    assert_eq!(state.mode, Mode::Normal);
+    // Esc only cancels.
+    assert_eq!(press(&mut state, &["<Esc>"]), []);
+}
+
+#[test]
+fn quitting_asks_only_while_limits_are_set_and_ctrl_c_never() {
+    let mut state = state(80, 24, usual());
+    assert_eq!(press(&mut state, &["q"]), []);
+    assert_eq!(state.mode, Mode::Confirm(Question::Quit));
+    assert_eq!(press(&mut state, &["n"]), []);
+    assert_eq!(state.mode, Mode::Normal);
+    assert_eq!(press(&mut state, &["q", "y"]), [Effect::Quit]);
+    assert_eq!(press(&mut state, &["q", "<Ctrl-C>"]), [Effect::Quit]);
+    assert_eq!(press(&mut state, &["<Enter>", "<Ctrl-C>"]), [Effect::Quit]);
+    let free = snapshot(vec![process(1, "a", 0.0, 0.0)]);
+    update(&mut state, Action::Snapshot(free));
+    press(&mut state, &["<Esc>", "<Esc>"]);
+    assert_eq!(press(&mut state, &["q"]), [Effect::Quit]);
+}
+
+#[test]
+fn all_limits_are_removed_after_asking() {
+    let mut state = state(80, 24, usual());
+    assert_eq!(press(&mut state, &["X", "<Esc>"]), []);
+    let all = [Effect::RemoveLimits {
+        ids: vec![LimitId(1)],
+        who: "all".to_owned(),
+    }];
+    assert_eq!(press(&mut state, &["X", "y"]), all);
+    update(&mut state, Action::Snapshot(snapshot(vec![])));
+    assert_eq!(press(&mut state, &["X"]), []);
+    assert_eq!(said(&state), "there are no limits");
+}
+
+#[test]
+fn actions_apply_to_all_tagged_rows_which_share_a_limit() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &[" ", "j", " "]);
+    assert_eq!(state.tagged.len(), 2);
+    let effects = press(&mut state, &["g", "<Enter>", "1MB", "<Enter>"]);
+    let [Effect::SetLimit { targets, who, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(targets.processes, [key(3100), key(900)]);
+    assert_eq!(who, "2 rows together");
+    // They are untagged then.
+    assert!(state.tagged.is_empty());
+    // Of a limited and another one, x removes the one limit.
+    press(&mut state, &["g", " ", " "]);
+    let effects = press(&mut state, &["x"]);
+    assert!(matches!(&effects[..], [Effect::RemoveLimits { ids, .. }] if *ids == [LimitId(1)]));
+    press(&mut state, &["<Esc>"]);
+    assert!(state.tagged.is_empty());
+    press(&mut state, &["g", " ", "U"]);
+    assert!(state.tagged.is_empty());
+}
+
+#[test]
+fn whoever_has_gone_is_not_tagged_any_more_and_a_filter_untags_nobody() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["G", " "]);
+    let rest = vec![process(900, "bash", 0.0, 0.0)];
+    press(&mut state, &["/", "wget", "<Enter>"]);
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(state.tagged.len(), 1);
+    press(&mut state, &["<Esc>"]);
+    assert_eq!(state.tagged.len(), 1);
+    update(&mut state, Action::Snapshot(snapshot(rest)));
+    assert!(state.tagged.is_empty());
+}
+
+#[test]
+fn the_filter_is_live_and_its_letters_are_no_keys() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["/"]);
+    press(&mut state, &["w"]);
+    assert_eq!(order(&state), [4242]);
+    assert_eq!(press(&mut state, &["xq"]), []);
+    assert_eq!(order(&state), [0u32; 0]);
+    press(&mut state, &["<Ctrl-U>"]);
+    update(&mut state, Action::Paste("FIRE".to_owned()));
+    assert_eq!(order(&state), [3100]);
+    press(&mut state, &["<Enter>"]);
+    assert_eq!((&state.mode, order(&state)), (&Mode::Normal, vec![3100]));
+    press(&mut state, &["<Esc>"]);
+    assert_eq!(order(&state).len(), 4);
+    press(&mut state, &["/", "w", "<Esc>"]);
+    assert_eq!((&state.mode, order(&state).len()), (&Mode::Normal, 4));
+}
+
+#[test]
+fn which_rows_are_shown_goes_round() {
+    let mut state = state(80, 24, usual());
+    for (show, count) in [(Show::Busy, 2), (Show::Limited, 1), (Show::All, 4)] {
+        press(&mut state, &["f"]);
+        assert_eq!((state.show, state.rows.len()), (show, count));
+    }
+}
+
+#[test]
+fn the_views_go_round_and_the_selection_stays_with_its_process() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["j", "t"]);
+    assert_eq!((state.view, selected(&state)), (View::Tree, 4242));
+    press(&mut state, &["t"]);
+    assert_eq!(state.view, View::Programs);
+    let wget = RowKey::Program(Program::Exe("/usr/bin/wget".into()));
+    assert_eq!(state.selected, Some(wget));
+    press(&mut state, &["t"]);
+    assert_eq!((state.view, selected(&state)), (View::List, 4242));
+}
+
+#[test]
+fn a_programs_limit_takes_in_what_starts_later() {
+    let mut state = state(80, 24, usual());
+    let keys = ["tt", "<Enter>", "1MB", "<Enter>"];
+    let effects = press(&mut state, &keys);
+    let [Effect::SetLimit { targets, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(targets.selectors, [Selector::of_exe("/usr/bin/firefox")]);
+    assert!(targets.processes.is_empty());
+    // That of one process does not, and so is not changed but taken over; its rate is filled in.
+    let effects = press(&mut state, &["j", "<Enter>", "<Enter>"]);
+    let [Effect::SetLimit { targets, limit, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(targets.selectors, [Selector::of_exe("/usr/bin/wget")]);
+    assert_eq!(limit.down, Some(crate::units::Rate::clamped(1_000_000)));
+}
+
+#[test]
+fn a_frozen_view_shows_nothing_new_and_catches_up() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["p"]);
+    let samples = state.history.samples;
+    for _ in 0..200 {
+        let sample = snapshot(vec![process(1, "new", 1.0, 1.0)]);
+        update(&mut state, Action::Snapshot(sample));
+    }
+    assert_eq!(order(&state), [3100, 4242, 900, 5000]);
+    // Limits can be set on what is seen.
+    let effects = press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
+    assert!(matches!(&effects[..], [Effect::SetLimit { .. }]));
+    press(&mut state, &["p"]);
+    assert_eq!(order(&state), [1]);
     assert_eq!(
-        state.message.as_ref().unwrap().text,
-        "firefox (3100) has no limit"
+        state.history.samples,
+        samples + crate::tui::history::SAMPLES
     );
 }
 
 #[test]
-fn sort_orders_their_reverse_units_help_and_the_ways_out() {
+fn folding_hides_what_is_below() {
+    let mut parent = process(10, "make", 1.0, 0.0);
+    parent.parent = 0;
+    let mut child = process(11, "cc", 2.0, 0.0);
+    child.parent = 10;
+    let mut state = state(80, 24, snapshot(vec![parent, child]));
+    press(&mut state, &["<Left>"]);
+    assert_eq!(order(&state).len(), 2, "there is nothing to fold in a list");
+    press(&mut state, &["t", "g", "-"]);
+    assert_eq!(order(&state), [10]);
+    press(&mut state, &["+"]);
+    assert_eq!(order(&state), [10, 11]);
+}
+
+#[test]
+fn details_are_of_the_row_ask_for_connections_and_lead_back() {
     let mut state = state(80, 24, usual());
-    press(&mut state, &["sss"]);
-    assert_eq!(order(&state), [900, 3100, 4242, 5000]);
-    press(&mut state, &["I"]);
-    assert_eq!(order(&state), [5000, 4242, 3100, 900]);
-    press(&mut state, &["b"]);
-    assert_eq!(state.style, Style::Bits);
-    press(&mut state, &["?"]);
-    assert_eq!(state.mode, Mode::Help);
-    assert_eq!(press(&mut state, &["q"]), []);
-    assert_eq!(press(&mut state, &["<Esc>"]), []);
-    assert_eq!(press(&mut state, &["q"]), [Effect::Quit]);
-    assert_eq!(press(&mut state, &["<Enter>", "<Ctrl-C>"]), [Effect::Quit]);
+    let effects = press(&mut state, &["j", "<Right>"]);
+    let request = |resolve| {
+        [Effect::Inspect(Request {
+            key: RowKey::Process(key(4242)),
+            pids: vec![4242],
+            resolve,
+        })]
+    };
+    assert_eq!(effects, request(false));
+    let effects = update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(effects, request(false));
+    assert_eq!(press(&mut state, &["n"]), request(true));
+    // Of another row, seen late: not taken.
+    let inspected = |pid| Action::Inspected {
+        key: RowKey::Process(key(pid)),
+        connections: Vec::new(),
+    };
+    update(&mut state, inspected(3100));
+    assert_eq!(state.details.as_ref().unwrap().connections, None);
+    update(&mut state, inspected(4242));
+    assert_eq!(state.details.as_ref().unwrap().connections, Some(vec![]));
+    press(&mut state, &["j", "G", "<PgUp>"]);
+    assert_eq!(selected(&state), 4242);
+    // Its limit, not that of what is tagged.
+    let effects = press(&mut state, &["x"]);
+    assert!(matches!(&effects[..], [Effect::RemoveLimits { .. }]));
+    press(&mut state, &["<Left>"]);
+    assert_eq!(state.details, None);
+    press(&mut state, &["d", "<Esc>"]);
+    assert_eq!(state.details, None);
+}
+
+#[test]
+fn the_mouse_scrolls_selects_and_sorts() {
+    let many = (1..=100).map(|pid| process(pid, "p", 0.0, 0.0)).collect();
+    let mut state = state(80, 24, snapshot(many));
+    let mouse = |kind, column, row| {
+        Action::Mouse(MouseEvent {
+            kind,
+            column,
+            row,
+            modifiers: KeyModifiers::NONE,
+        })
+    };
+    let click = MouseEventKind::Down(MouseButton::Left);
+    update(&mut state, mouse(MouseEventKind::ScrollDown, 5, 10));
+    assert_eq!(selected(&state), 4);
+    update(&mut state, mouse(MouseEventKind::ScrollUp, 5, 10));
+    assert_eq!(selected(&state), 1);
+    let areas = Areas::of(state.size);
+    update(&mut state, mouse(click, 20, areas.rows.y + 6));
+    assert_eq!(selected(&state), 7);
+    // The title of the ids, once and twice.
+    update(&mut state, mouse(click, 6, areas.titles.y));
+    assert_eq!((state.sort, state.reversed), (Sort::Pid, false));
+    update(&mut state, mouse(click, 6, areas.titles.y));
+    assert_eq!((state.sort, state.reversed), (Sort::Pid, true));
+    assert_eq!(selected(&state), 7);
+    for (column, row) in [(0, 0), (79, 23), (500, 500), (79, areas.titles.y)] {
+        update(&mut state, mouse(click, column, row));
+    }
+    assert_eq!(selected(&state), 7);
+    // Not behind a dialog.
+    press(&mut state, &["<Enter>"]);
+    update(&mut state, mouse(click, 20, areas.rows.y));
+    assert_eq!(selected(&state), 7);
 }
 
 #[test]

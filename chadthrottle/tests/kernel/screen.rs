@@ -17,8 +17,7 @@ use crate::{
 
 /// The program on a pseudo-terminal, and what its screen shows.
 struct Screen {
-    /// Keeps the terminal open.
-    _pty: PtyPair,
+    pty: PtyPair,
     keys: Box<dyn Write + Send>,
     parser: Arc<Mutex<vt100::Parser>>,
     child: Box<dyn Child + Send + Sync>,
@@ -57,7 +56,7 @@ impl Screen {
             }
         });
         Self {
-            _pty: pty,
+            pty,
             keys,
             parser,
             child,
@@ -66,6 +65,18 @@ impl Screen {
 
     fn text(&self) -> String {
         self.parser.lock().expect("the parser").screen().contents()
+    }
+
+    fn resize(&self, rows: u16, cols: u16) {
+        let size = PtySize {
+            rows,
+            cols,
+            pixel_width: 0,
+            pixel_height: 0,
+        };
+        self.pty.master.resize(size).expect("another size");
+        let mut parser = self.parser.lock().expect("the parser");
+        parser.screen_mut().set_size(rows, cols);
     }
 
     fn press(&mut self, keys: &str) {
@@ -86,6 +97,56 @@ impl Screen {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Whatever comes over the wire to the keyboard, and however large the terminal is.
+#[test]
+fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
+    let program = Chadthrottle::new();
+    let mut screen = Screen::open(&program);
+    screen.shows("the table", |text| text.contains("processes by"));
+    // Nothing of it sets a limit: it is other people's processes that are listed.
+    let keys = [
+        "?",
+        "jjjG\x1b[6~",
+        "\x1b",
+        "/",
+        "\x1b[200~na\x07me\x1b[31m\u{202e}日本\x1b[201~",
+        "\x1b",
+        "t",
+        "-+",
+        "sjk\x1b",
+        "\x1b[<0;10;8M\x1b[<64;1;1M\x1b[<65;79;23M\x1b[<0;999;999M",
+        "d",
+        "n",
+        "\x1b[D",
+        "fbpbp",
+        "I",
+    ];
+    for round in 0..12u16 {
+        for (number, keys) in keys.iter().enumerate() {
+            let step = round * 31 + number as u16 * 7;
+            let (rows, cols) = match step % 5 {
+                0 => (3, 10),
+                1 => (1, 1),
+                _ => (2 + step % 60, 2 + step * 3 % 250),
+            };
+            screen.resize(rows, cols);
+            screen.press(keys);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    // Esc leaves whatever is open; the views have gone round.
+    for _ in 0..4 {
+        screen.press("\x1b");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    screen.resize(24, 80);
+    screen.shows("the table again", |text| text.contains(" by "));
+    screen.press("\x03");
+    let status = screen.child.wait().expect("its end");
+    assert_eq!(status.exit_code(), 0, "{status:?}");
+    assert_nothing_left();
 }
 
 impl Drop for Screen {
@@ -111,11 +172,13 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     let pid = client.pid();
     let mut screen = Screen::open(&program);
 
-    // By download rate, the transfer is the first row.
     screen.shows("the transfer", |text| {
         row(text, pid).is_some_and(|row| row.contains("iperf3"))
     });
+    // By download rate, it is the first row.
     screen.press("s");
+    screen.shows("the menu", |text| text.contains("Sort by"));
+    screen.press("j\r");
     screen.shows("its rate", |text| {
         row(text, pid).is_some_and(|row| row.contains("GB/s"))
     });
@@ -127,12 +190,25 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     screen.shows("the echo", |text| text.contains("1 MB/s (8 Mbit/s)"));
     screen.press("\r");
     screen.shows("the limit in its row", |text| {
-        row(text, pid).is_some_and(|row| row.trim_end().ends_with("1 MB/s"))
+        row(text, pid).is_some_and(|row| row.contains(" 1 MB/s"))
+    });
+    screen.shows("that it is held back", |text| {
+        row(text, pid).is_some_and(|row| row.trim_end().ends_with('↓'))
     });
     screen.shows("a lower rate", |text| {
         row(text, pid).is_some_and(|row| !row.contains("GB/s"))
     });
+    screen.press("d");
+    screen.shows("its details", |text| {
+        text.contains("198.18.0.2:5201") && text.contains("refused")
+    });
     std::thread::sleep(Duration::from_secs(3));
+    screen.press("\x1b");
+    screen.shows("the table again", |text| row(text, pid).is_some());
+    // Limits end with the screen, so it asks.
+    screen.press("q");
+    screen.shows("the question", |text| text.contains("1 limit is set"));
+    screen.press("n");
     screen.press("x");
     screen.shows("no limit", |text| text.contains("no limit any more"));
     screen.shows("the full rate again", |text| {

@@ -12,6 +12,7 @@ mod overhead;
 mod packets;
 mod peers;
 mod report;
+mod screen;
 mod throughput;
 mod transfer;
 mod userspace;
@@ -50,6 +51,12 @@ pub enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// What the screen needs: start, key to frame, processor, memory
+    Screen {
+        /// Fewer processes; docs/benchmarks.md is left alone
+        #[arg(long)]
+        quick: bool,
+    },
     /// A part of a load, started by the benchmarks themselves
     #[command(hide = true)]
     Load {
@@ -77,6 +84,10 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Peers { quick } => {
             build_release()?;
             peers::measure(*quick)
+        }
+        Bench::Screen { quick } => {
+            build_release()?;
+            screen::measure(*quick)
         }
     }
 }

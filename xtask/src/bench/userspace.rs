@@ -98,7 +98,7 @@ pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
 }
 
 /// The part of a core that a process takes over so many seconds, and its resident bytes then.
-fn needs(pid: u32, seconds: u64) -> anyhow::Result<(f64, f64)> {
+pub fn needs(pid: u32, seconds: u64) -> anyhow::Result<(f64, f64)> {
     sleep(Duration::from_secs(3));
     let began = Instant::now();
     let before = processor_time(pid)?;

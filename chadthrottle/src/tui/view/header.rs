@@ -1,58 +1,123 @@
-//! The first lines: totals, limits, how it is attached, warnings.
-
-use std::collections::HashSet;
+//! The first lines: totals and their last minute, limits, how it is attached, warnings.
 
 use ratatui::{
     Frame,
-    layout::Rect,
+    layout::{Constraint, Layout},
     text::{Line, Span},
     widgets::Paragraph,
 };
 
+use super::{Look, counted, cut, graph::Graph};
 use crate::{
-    engine::ProcessSample,
-    tui::{state::State, theme::Theme},
+    config::View,
+    tui::{
+        layout::Areas,
+        rows::Show,
+        state::{Mode, State},
+    },
     units::format_rate,
 };
 
+/// What the full height of the graphs stands for at least, in bytes a second: silence looks like
+/// silence.
+const FLOOR: f64 = 10_000.0;
+
 /// Draws the header.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, theme: &Theme) {
-    let processes = &state.snapshot.processes;
-    let sum = |rate: fn(&ProcessSample) -> f64| {
-        format_rate(processes.iter().map(rate).sum::<f64>(), state.style)
+pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
+    let theme = &look.theme;
+    let total = |direction| {
+        let rate = state.history.total.latest_first(direction).next();
+        format_rate(rate.unwrap_or_default(), state.style)
     };
-    let limits: HashSet<_> = processes
-        .iter()
-        .filter_map(|process| process.limit.map(|(id, _)| id))
-        .collect();
-    let limits = match limits.len() {
+    let limits = match state.snapshot.limits.len() {
         0 => "no limits".to_owned(),
-        1 => "1 limit".to_owned(),
-        n => format!("{n} limits"),
+        count => counted(count, "limit", "limits"),
     };
-    let order = if state.reversed { ", reversed" } else { "" };
-    let first = Line::from(vec![
+    let mut summary = vec![
         Span::styled("ChadThrottle", theme.title),
         Span::raw("  "),
-        Span::styled(
-            format!("↓ {}", sum(|process| process.down.bytes_per_s)),
-            theme.down,
-        ),
+        Span::styled(format!("{} {}", look.symbols.down, total(0)), theme.down),
+        Span::raw("  "),
+        Span::styled(format!("{} {}", look.symbols.up, total(1)), theme.up),
         Span::raw("  "),
         Span::styled(
-            format!("↑ {}", sum(|process| process.up.bytes_per_s)),
-            theme.up,
+            limits,
+            if state.snapshot.limits.is_empty() {
+                theme.dim
+            } else {
+                theme.limit
+            },
         ),
-        Span::raw(format!("  {limits}")),
-    ]);
-    let second = match state.snapshot.warnings.last() {
+    ];
+    if state.paused.is_some() {
+        summary.push(Span::styled(
+            "  PAUSED: the view stands still, limits go on",
+            theme.error,
+        ));
+    }
+    frame.render_widget(Paragraph::new(Line::from(summary)), areas.summary);
+
+    let [down, up] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
+        .spacing(2)
+        .areas(areas.graphs);
+    for (direction, area, style) in [(0, down, theme.down), (1, up, theme.up)] {
+        let graph = Graph {
+            rates: state.history.total.latest_first(direction),
+            samples: state.history.samples,
+            limit: None,
+            style,
+            floor: FLOOR,
+        };
+        graph.draw(frame, area, look);
+    }
+    let line = match state.snapshot.warnings.last() {
         Some(warning) => Line::styled(format!("! {warning}"), theme.error),
-        None => {
-            let (count, sort) = (processes.len(), state.sort.name());
-            let attach = state.info.attach;
-            let text = format!("{count} processes by {sort}{order}, attached by {attach}");
-            Line::styled(text, theme.dim)
-        }
+        None => status(state, look),
     };
-    frame.render_widget(Paragraph::new(vec![first, second]), area);
+    frame.render_widget(Paragraph::new(line), areas.status);
+}
+
+/// What is shown, in which order, and how limits are held.
+fn status(state: &State, look: &Look) -> Line<'static> {
+    let theme = &look.theme;
+    let (one, several, tree) = match state.view {
+        View::List => ("process", "processes", ""),
+        View::Tree => ("process", "processes", " as a tree"),
+        View::Programs => ("program", "programs", ""),
+    };
+    let what = counted(state.rows.len(), one, several);
+    let show = match state.show {
+        Show::All => String::new(),
+        other => format!(" {}", other.name()),
+    };
+    let order = if state.reversed { ", reversed" } else { "" };
+    let mut spans = vec![Span::styled(
+        format!("{what}{tree}{show} by {}{order}", state.sort.name()),
+        theme.dim,
+    )];
+    if !state.filter.text.is_empty() && state.mode != Mode::Filter {
+        let text = crate::text::escape(&state.filter.text);
+        let text = cut(&text, 20, look).into_owned();
+        spans.push(Span::styled(format!("  /{text}"), theme.key));
+    }
+    if !state.tagged.is_empty() {
+        let count = state.tagged.len();
+        spans.push(Span::styled(
+            format!("  {} {count} tagged", look.symbols.tag),
+            theme.tag,
+        ));
+    }
+    let levers: Vec<&str> = [
+        ("pacing", state.info.levers.pacing),
+        ("window", state.info.levers.window),
+        ("policer", true),
+    ]
+    .into_iter()
+    .filter_map(|(name, here)| here.then_some(name))
+    .collect();
+    spans.push(Span::styled(
+        format!("  {}: {}", state.info.attach, levers.join(", ")),
+        theme.dim,
+    ));
+    Line::from(spans)
 }

@@ -1,71 +1,125 @@
-//! The limit dialog: two fields, and under each how it is understood.
+//! The limit dialog: two rates, and under each how it is understood; scope, and children.
 
 use ratatui::{
     Frame,
     layout::{Position, Rect},
     text::{Line, Span},
-    widgets::{Block, Clear, Paragraph},
+    widgets::Paragraph,
 };
 
-use super::centred;
-use crate::tui::{
-    dialog::{Field, LimitDialog, Reading},
-    theme::Theme,
+use super::{Look, boxed, cut, labelled};
+use crate::{
+    tui::{
+        dialog::{Focus, LimitDialog, Reading, SCOPES},
+        field::Field,
+        state::State,
+    },
+    units::format_rate,
 };
 
-const WIDTH: u16 = 58;
-const HEIGHT: u16 = 9;
-const LABELS: [&str; 2] = ["Download  ", "Upload    "];
+const WIDTH: u16 = 72;
+const HEIGHT: u16 = 10;
+/// Columns before what is typed.
+const LABEL: u16 = 12;
 
 /// Draws the dialog over the table.
-pub fn draw(frame: &mut Frame, dialog: &LimitDialog, theme: &Theme) {
-    let area = centred(frame.area(), WIDTH, HEIGHT);
-    let name = crate::text::escape(&dialog.name);
-    let block = Block::bordered()
-        .title(format!(
-            " Limit {name} ({}) and what it starts ",
-            dialog.process.pid
-        ))
-        .border_style(theme.key);
-    let inner = block.inner(area);
-    let mut lines = Vec::new();
-    for (label, field) in LABELS.iter().zip(&dialog.fields) {
-        lines.push(Line::from(vec![
-            Span::styled(*label, theme.title),
-            Span::raw(&field.text),
-        ]));
-        lines.push(understood(field, theme));
+pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look) {
+    let theme = &look.theme;
+    let inside = boxed(
+        frame,
+        &format!("Limit {}", dialog.subject.who),
+        WIDTH,
+        HEIGHT,
+        look,
+    );
+    let mark = |focus| {
+        if dialog.focus == focus {
+            Span::styled(look.symbols.chosen, theme.key)
+        } else {
+            Span::raw(" ")
+        }
+    };
+    let line = |focus, label, text: String| {
+        let mut line = labelled(label, text, theme.text, look);
+        line.spans.insert(0, Span::raw(" "));
+        line.spans.insert(0, mark(focus));
+        line
+    };
+    let shared = match dialog.subject.present {
+        Some(present) if present.members > 1 => {
+            format!("It is one limit for {} processes.", present.members)
+        }
+        _ if dialog.subject.rows.len() > 1 => "They will share one limit.".to_owned(),
+        _ => String::new(),
+    };
+    let children = if dialog.children {
+        "yes, what it starts is limited with it"
+    } else {
+        "no, only itself"
+    };
+    let scope = SCOPES.get(dialog.scope).map_or("", |it| it.1);
+    let presets: Vec<String> = state
+        .presets
+        .iter()
+        .map(|rate| format_rate(rate.bytes_per_second() as f64, state.style))
+        .collect();
+    let presets = format!("  {}", presets.join("  "));
+    let width = usize::from(inside.width);
+    let lines = vec![
+        line(Focus::Download, "Download", dialog.download.text.clone()),
+        understood(&dialog.download, look),
+        line(Focus::Upload, "Upload", dialog.upload.text.clone()),
+        understood(&dialog.upload, look),
+        line(Focus::Scope, "Scope", scope.to_owned()),
+        line(Focus::Children, "Children", children.to_owned()),
+        Line::styled(format!("  {shared}"), theme.limit),
+        Line::styled(
+            match dialog.focus {
+                Focus::Download | Focus::Upload => cut(&presets, width, look).into_owned(),
+                Focus::Scope | Focus::Children => String::new(),
+            },
+            theme.dim,
+        ),
+    ];
+    frame.render_widget(Paragraph::new(lines), inside);
+    if let Some(position) = cursor(inside, dialog) {
+        frame.set_cursor_position(position);
     }
-    lines.push(Line::default());
-    lines.push(Line::styled(
-        "1.5MB  500KB  2MiB  8Mbit  300kbit; empty: no limit",
-        theme.dim,
-    ));
-    frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(lines).block(block), area);
-    frame.set_cursor_position(cursor(inner, dialog));
 }
 
 /// How the field is understood, or why it is not.
-fn understood(field: &Field, theme: &Theme) -> Line<'static> {
-    let (text, style) = match field.reading() {
-        Reading::Unlimited => ("no limit".to_owned(), theme.dim),
-        Reading::Rate(rate) => (rate.to_string(), theme.limit),
-        Reading::Unreadable(reason) => (format!("! {reason}"), theme.error),
+fn understood(field: &Field, look: &Look) -> Line<'static> {
+    // A reason is long.
+    let mut indent = usize::from(LABEL);
+    let (text, style) = match Reading::of(field) {
+        Reading::Unlimited => (
+            "no limit; say 1.5MB, 500KB, 8mbit, 300kbit".to_owned(),
+            look.theme.dim,
+        ),
+        Reading::Rate(rate) => (format!("= {rate}"), look.theme.limit),
+        Reading::Unreadable(reason) => {
+            indent = 2;
+            (format!("! {reason}"), look.theme.error)
+        }
     };
-    Line::styled(format!("          {text}"), style)
+    Line::from(vec![
+        Span::raw(" ".repeat(indent)),
+        Span::styled(text, style),
+    ])
 }
 
-fn cursor(inner: Rect, dialog: &LimitDialog) -> Position {
-    let field = dialog.fields.get(dialog.focus).cloned().unwrap_or_default();
-    let before: String = field.text.chars().take(field.cursor).collect();
-    let column = LABELS[0].len() + Span::raw(before).width();
-    let column = u16::try_from(column)
-        .unwrap_or(u16::MAX)
-        .min(inner.width.saturating_sub(1));
-    let row = if dialog.focus == 0 { 0 } else { 2 };
-    Position {
-        x: inner.x + column,
-        y: inner.y + row,
-    }
+fn cursor(inside: Rect, dialog: &LimitDialog) -> Option<Position> {
+    let (field, row) = match dialog.focus {
+        Focus::Download => (&dialog.download, 0),
+        Focus::Upload => (&dialog.upload, 2),
+        Focus::Scope | Focus::Children => return None,
+    };
+    let before = u16::try_from(Span::raw(field.head()).width()).unwrap_or(u16::MAX);
+    let column = LABEL
+        .saturating_add(before)
+        .min(inside.width.saturating_sub(1));
+    Some(Position {
+        x: inside.x + column,
+        y: inside.y + row,
+    })
 }

@@ -1,61 +1,135 @@
-//! Drawing, from a read-only state: one file a widget.
+//! Draws the state. Nothing here changes anything.
 
+mod confirm;
+mod details;
 mod footer;
+mod graph;
 mod header;
 mod help;
 mod limit_dialog;
+mod sort_menu;
 mod table;
 
 use ratatui::{
     Frame,
     layout::{Constraint, Flex, Layout, Rect},
-    widgets::Paragraph,
+    style::Style,
+    text::{Line, Span},
+    widgets::{Block, Clear, Paragraph, Wrap},
 };
 
 use super::{
-    state::{MIN_SIZE, Mode, State},
+    layout::{Areas, MIN_SIZE, fits},
+    state::{Mode, State},
+    symbols::Symbols,
     theme::Theme,
 };
 
+/// What it is drawn with.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Colours.
+    pub theme: Theme,
+    /// Characters.
+    pub symbols: Symbols,
+}
+
 /// Draws the whole screen.
-pub fn draw(frame: &mut Frame, state: &State, theme: &Theme) {
+pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
     let area = frame.area();
-    if area.width < MIN_SIZE.width || area.height < MIN_SIZE.height {
+    frame.buffer_mut().set_style(area, look.theme.text);
+    if !fits(area.as_size()) {
         let text = format!(
-            "ChadThrottle needs {} × {}, and this terminal has {} × {}.",
+            "ChadThrottle needs {} x {}: this is {} x {}. Limits hold. Ctrl-C ends them.",
             MIN_SIZE.width, MIN_SIZE.height, area.width, area.height
         );
-        frame.render_widget(
-            Paragraph::new(text).wrap(ratatui::widgets::Wrap { trim: true }),
-            area,
-        );
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return;
     }
-    let rows = [
-        Constraint::Length(2),
-        Constraint::Min(1),
-        Constraint::Length(2),
-    ];
-    let [top, middle, bottom] = Layout::vertical(rows).areas(area);
-    header::draw(frame, top, state, theme);
-    table::draw(frame, middle, state, theme);
-    footer::draw(frame, bottom, state, theme);
+    let areas = Areas::of(area.as_size());
+    header::draw(frame, &areas, state, look);
+    if state.details.is_some() {
+        details::draw(frame, areas.body(), state, look);
+    } else {
+        table::draw(frame, &areas, state, look);
+    }
+    footer::draw(frame, areas.footer, state, look);
     match &state.mode {
-        Mode::Normal => {}
-        Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, theme),
-        Mode::Help => help::draw(frame, theme),
+        Mode::Normal | Mode::Filter => {}
+        Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, state, look),
+        Mode::Sort(cursor) => sort_menu::draw(frame, *cursor, state, look),
+        Mode::Confirm(question) => confirm::draw(frame, *question, state, look),
+        Mode::Help(offset) => help::draw(frame, *offset, look),
     }
 }
 
-/// A box of that size in the middle of the screen.
-fn centred(area: Rect, width: u16, height: u16) -> Rect {
-    let [row] = Layout::vertical([Constraint::Length(height)])
+/// A box in the middle of the screen, of that size as far as there is room, and its inside.
+fn boxed(frame: &mut Frame, title: &str, width: u16, height: u16, look: &Look) -> Rect {
+    let screen = frame.area();
+    let [row] = Layout::vertical([Constraint::Length(height.min(screen.height))])
         .flex(Flex::Center)
-        .areas(area);
-    let [cell] = Layout::horizontal([Constraint::Length(width)])
+        .areas(screen);
+    let [area] = Layout::horizontal([Constraint::Length(width.min(screen.width))])
         .flex(Flex::Center)
         .areas(row);
-    cell
+    let room = usize::from(area.width).saturating_sub(4);
+    let block = Block::bordered()
+        .border_set(look.symbols.border)
+        .border_style(look.theme.key)
+        .title(Span::styled(
+            format!(" {} ", cut(title, room, look)),
+            look.theme.title,
+        ));
+    let inside = block.inner(area);
+    frame.render_widget(Clear, area);
+    frame.render_widget(block, area);
+    frame.buffer_mut().set_style(inside, look.theme.text);
+    inside
+}
+
+/// The text, or what of it fits into so many columns and a mark that it was cut.
+fn cut<'a>(text: &'a str, width: usize, look: &Look) -> std::borrow::Cow<'a, str> {
+    if Span::raw(text).width() <= width {
+        return text.into();
+    }
+    let mut cut = String::new();
+    for c in text.chars() {
+        cut.push(c);
+        if Span::raw(cut.as_str()).width() + 1 > width {
+            cut.pop();
+            break;
+        }
+    }
+    if width > 0 {
+        cut.push_str(look.symbols.ellipsis);
+    }
+    cut.into()
+}
+
+/// A number and the word for so many.
+fn counted(count: usize, one: &str, several: &str) -> String {
+    let word = if count == 1 { one } else { several };
+    format!("{count} {word}")
+}
+
+/// The arrows of a text in the characters of the look.
+fn arrows(text: &str, look: &Look) -> String {
+    text.replace('↓', look.symbols.down)
+        .replace('↑', look.symbols.up)
+        .replace('–', look.symbols.dash)
+}
+
+/// A word and what it says, as the details and the dialog list them.
+fn labelled<'a>(
+    label: &'static str,
+    text: impl Into<std::borrow::Cow<'a, str>>,
+    style: Style,
+    look: &Look,
+) -> Line<'a> {
+    Line::from(vec![
+        Span::styled(format!("{label:<10}"), look.theme.dim),
+        Span::styled(text, style),
+    ])
 }
 
 #[cfg(test)]

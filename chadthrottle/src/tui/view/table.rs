@@ -1,168 +1,260 @@
-//! The table of processes. Columns leave by importance as the screen gets narrower.
+//! The table.
 
 use ratatui::{
     Frame,
-    layout::{Alignment, Constraint, Rect},
+    layout::Alignment,
     style::Style,
-    text::Text,
-    widgets::{Cell, Row, Table},
+    text::{Line, Span},
 };
 
+use super::{Look, cut, graph::trend};
 use crate::{
-    engine::{Limit, ProcessSample},
-    tui::{state::State, theme::Theme},
-    units::{Rate, Style as UnitStyle, format_bytes, format_rate},
+    config::View,
+    tui::{
+        held::Use,
+        layout::{Areas, Column, columns},
+        rows::{Branch, Row, RowKey, RowLimit, Sort},
+        state::State,
+    },
+    units::{Rate, format_bytes, format_rate},
 };
 
-/// A column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Pid,
-    Name,
-    User,
-    Down,
-    Up,
-    DownTotal,
-    UpTotal,
-    DownLimit,
-    UpLimit,
-}
-
-/// In the order of the screen.
-const COLUMNS: [Column; 9] = [
-    Column::Pid,
-    Column::Name,
-    Column::User,
-    Column::Down,
-    Column::Up,
-    Column::DownTotal,
-    Column::UpTotal,
-    Column::DownLimit,
-    Column::UpLimit,
-];
-
-/// Room that the name needs at least; it takes all that is left over.
-const NAME_WIDTH: u16 = 12;
-
-impl Column {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Pid => "PID",
-            Self::Name => "NAME",
-            Self::User => "USER",
-            Self::Down => "↓",
-            Self::Up => "↑",
-            Self::DownTotal => "↓ TOTAL",
-            Self::UpTotal => "↑ TOTAL",
-            Self::DownLimit => "↓ LIMIT",
-            Self::UpLimit => "↑ LIMIT",
+/// Draws titles and rows.
+pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
+    let columns = columns(areas.rows.width, state.style);
+    for (column, x, width) in &columns {
+        let title = title(*column, state, look);
+        let line = Line::styled(title, look.theme.title);
+        put(frame, &line, *column, *x, areas.titles.y, *width);
+    }
+    if state.rows.is_empty() {
+        let area = areas.rows;
+        let line = Line::styled(nothing(state), look.theme.dim);
+        frame
+            .buffer_mut()
+            .set_line(area.x + 1, area.y, &line, area.width.saturating_sub(1));
+        return;
+    }
+    let visible = state.rows.iter().skip(state.offset);
+    for (row, y) in visible.zip(areas.rows.top()..areas.rows.bottom()) {
+        let selected = state.selected.as_ref() == Some(&row.key);
+        if state.tagged.contains(&row.key) {
+            let line = Line::styled(look.symbols.tag, look.theme.tag);
+            frame.buffer_mut().set_line(areas.rows.x, y, &line, 1);
         }
-    }
-
-    fn width(self) -> u16 {
-        match self {
-            Self::Pid => 7,
-            Self::Name => NAME_WIDTH,
-            Self::DownTotal | Self::UpTotal => 8,
-            Self::User | Self::Down | Self::Up | Self::DownLimit | Self::UpLimit => 10,
-        }
-    }
-
-    /// The lower, the longer it stays.
-    fn rank(self) -> u8 {
-        match self {
-            Self::Name | Self::Down | Self::Up => 0,
-            Self::DownLimit | Self::UpLimit => 1,
-            Self::Pid => 2,
-            Self::User => 3,
-            Self::DownTotal | Self::UpTotal => 4,
-        }
-    }
-
-    fn alignment(self) -> Alignment {
-        match self {
-            Self::Name | Self::User => Alignment::Left,
-            _ => Alignment::Right,
-        }
-    }
-
-    fn text(self, process: &ProcessSample, style: UnitStyle) -> String {
-        let limit = |rate: fn(Limit) -> Option<Rate>| {
-            let rate = process.limit.and_then(|(_, limit)| rate(limit));
-            rate.map(|rate| format_rate(rate.bytes_per_second() as f64, style))
-                .unwrap_or_default()
-        };
-        match self {
-            Self::Pid => process.key.pid.to_string(),
-            Self::Name if process.ended => {
-                format!("{} (ended)", crate::text::escape(&process.name))
-            }
-            Self::Name => crate::text::escape(&process.name).into_owned(),
-            Self::User => crate::text::escape(&process.user).into_owned(),
-            Self::Down => format_rate(process.down.bytes_per_s, style),
-            Self::Up => format_rate(process.up.bytes_per_s, style),
-            Self::DownTotal => format_bytes(process.down.bytes),
-            Self::UpTotal => format_bytes(process.up.bytes),
-            Self::DownLimit => limit(|limit| limit.down),
-            Self::UpLimit => limit(|limit| limit.up),
-        }
-    }
-
-    fn style(self, process: &ProcessSample, theme: &Theme) -> Style {
-        let active = |rate: f64, style| if rate > 0.0 { style } else { theme.dim };
-        match self {
-            _ if process.ended => theme.dim,
-            Self::Down => active(process.down.bytes_per_s, theme.down),
-            Self::Up => active(process.up.bytes_per_s, theme.up),
-            Self::DownLimit | Self::UpLimit => theme.limit,
-            Self::Pid | Self::User | Self::DownTotal | Self::UpTotal => theme.dim,
-            Self::Name => Style::new(),
-        }
-    }
-}
-
-/// The columns that fit.
-fn columns(width: u16) -> Vec<Column> {
-    let mut columns: Vec<Column> = COLUMNS.into();
-    let needed = |columns: &[Column]| -> u16 { columns.iter().map(|c| c.width() + 1).sum() };
-    while needed(&columns) > width + 1 {
-        let Some(rank) = columns.iter().map(|column| column.rank()).max() else {
-            break;
-        };
-        columns.retain(|column| column.rank() < rank);
-    }
-    columns
-}
-
-/// Draws the table.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, theme: &Theme) {
-    let columns = columns(area.width);
-    let widths = columns.iter().map(|column| match column {
-        Column::Name => Constraint::Min(NAME_WIDTH),
-        column => Constraint::Length(column.width()),
-    });
-    let cell =
-        |text: String, column: Column| Cell::from(Text::from(text).alignment(column.alignment()));
-    let titles = columns
-        .iter()
-        .map(|column| cell(column.title().to_owned(), *column));
-    let last = (state.offset + state.page()).min(state.rows.len());
-    let rows = (state.offset..last).filter_map(|row| {
-        let process = state.row(row)?;
-        let selected = state.selected == Some(process.key);
-        let cells = columns.iter().map(|column| {
-            let style = column.style(process, theme);
+        for (column, x, width) in &columns {
+            let mut line = cell(*column, row, usize::from(*width), state, look);
             // On the selected row the reversed colours of a dim cell cannot be read.
-            let style = if selected { Style::new() } else { style };
-            cell(column.text(process, state.style), *column).style(style)
-        });
-        let style = if selected {
-            theme.selected
+            if selected {
+                for span in &mut line.spans {
+                    span.style = Style::new();
+                }
+            }
+            put(frame, &line, *column, *x, y, *width);
+        }
+        if selected {
+            let line = ratatui::layout::Rect::new(areas.rows.x, y, areas.rows.width, 1);
+            frame.buffer_mut().set_style(line, look.theme.selected);
+        }
+    }
+}
+
+/// Puts a line into its column.
+fn put(frame: &mut Frame, line: &Line<'_>, column: Column, x: u16, y: u16, width: u16) {
+    let used = u16::try_from(line.width()).unwrap_or(u16::MAX);
+    let indent = match alignment(column) {
+        Alignment::Right => width.saturating_sub(used),
+        _ => 0,
+    };
+    let buffer = frame.buffer_mut();
+    // A screen narrower than the columns that always stay.
+    let room = buffer.area.right().saturating_sub(x + indent);
+    buffer.set_line(x + indent, y, line, width.saturating_sub(indent).min(room));
+}
+
+fn alignment(column: Column) -> Alignment {
+    match column {
+        Column::Name
+        | Column::User
+        | Column::Trend
+        | Column::DownGauge
+        | Column::UpGauge
+        | Column::Held => Alignment::Left,
+        _ => Alignment::Right,
+    }
+}
+
+/// Why there is nothing to see.
+fn nothing(state: &State) -> String {
+    if state.snapshot.sequence == 0 {
+        "reading processes".to_owned()
+    } else if state.filter.text.is_empty() {
+        format!("no processes {}: f shows others", state.show.name())
+    } else {
+        "no process matches the filter: Esc drops it".to_owned()
+    }
+}
+
+/// The column's title, with a mark on what the rows are sorted by.
+fn title(column: Column, state: &State, look: &Look) -> String {
+    let (down, up) = (look.symbols.down, look.symbols.up);
+    let title = match column {
+        Column::Pid if state.view == View::Programs => "COUNT".to_owned(),
+        Column::Pid => "PID".to_owned(),
+        Column::Name => "NAME".to_owned(),
+        Column::User => "USER".to_owned(),
+        Column::Sockets => "SOCKS".to_owned(),
+        Column::Down => down.to_owned(),
+        Column::Up => up.to_owned(),
+        Column::Trend => "TREND".to_owned(),
+        Column::DownTotal => format!("{down} TOTAL"),
+        Column::UpTotal => format!("{up} TOTAL"),
+        Column::DownLimit => format!("{down} LIMIT"),
+        Column::UpLimit => format!("{up} LIMIT"),
+        Column::DownGauge | Column::UpGauge => "USED".to_owned(),
+        Column::Held => "HELD".to_owned(),
+    };
+    let sorted = column.sort() == Some(state.sort)
+        && !matches!(column, Column::DownGauge | Column::UpGauge)
+        || state.sort == Sort::Total && matches!(column, Column::Down | Column::Up);
+    match sorted {
+        true => format!("{}{title}", look.symbols.chosen),
+        false => title,
+    }
+}
+
+fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: &Look) -> Line<'a> {
+    let theme = &look.theme;
+    let lead = state.lead(row);
+    let rate = |rate: f64, style| {
+        let style = if rate > 0.0 && !row.ended {
+            style
         } else {
-            Style::new()
+            theme.dim
         };
-        Some(Row::new(cells).style(style))
+        Line::styled(format_rate(rate, state.style), style)
+    };
+    let dim = |text: String| Line::styled(text, theme.dim);
+    match column {
+        Column::Pid => dim(match row.key {
+            RowKey::Process(key) => key.pid.to_string(),
+            RowKey::Program(_) => format!("x{}", row.count),
+        }),
+        Column::Name => name(row, width, state, look),
+        Column::User => {
+            let user = lead.map(|lead| crate::text::escape(&lead.user));
+            dim(cut(&user.unwrap_or_default(), width, look).into_owned())
+        }
+        Column::Sockets => dim(row.sockets.to_string()),
+        Column::Down => rate(row.down.bytes_per_s, theme.down),
+        Column::Up => rate(row.up.bytes_per_s, theme.up),
+        Column::Trend => {
+            let ring = state
+                .history
+                .of(state.processes_of(&row.key).map(|process| process.key));
+            let both = ring.latest_first(0).zip(ring.latest_first(1));
+            let text = trend(both.map(|(down, up)| down + up), width, look);
+            Line::styled(text, theme.down)
+        }
+        Column::DownTotal => dim(format_bytes(row.down.bytes)),
+        Column::UpTotal => dim(format_bytes(row.up.bytes)),
+        Column::DownLimit => limit(row, 0, state, look),
+        Column::UpLimit => limit(row, 1, state, look),
+        Column::DownGauge => gauge(row, 0, width, state, look),
+        Column::UpGauge => gauge(row, 1, width, state, look),
+        Column::Held => held(row, state, look),
+    }
+}
+
+/// Branches of the tree, and the name, of the selected program's processes with their number.
+fn name<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
+    let symbols = &look.symbols;
+    let mut branches: String = row
+        .branches
+        .iter()
+        .map(|branch| {
+            let index = match branch {
+                Branch::Middle => 0,
+                Branch::Last => 1,
+                Branch::Passing => 2,
+                Branch::Blank => 3,
+            };
+            symbols.branches.get(index).copied().unwrap_or_default()
+        })
+        .collect();
+    if let Some(folded) = row.folded {
+        branches.push_str(symbols.folds[usize::from(!folded)]);
+        branches.push(' ');
+    }
+    // A deep tree leaves room for the name.
+    let room = width.saturating_sub(8);
+    let over = branches.chars().count().saturating_sub(room);
+    let branches: String = branches.chars().skip(over).collect();
+    let lead = state.lead(row);
+    let mut name = lead.map_or_else(String::new, |lead| {
+        crate::text::escape(&lead.name).into_owned()
     });
-    let table = Table::new(rows, widths).header(Row::new(titles).style(theme.title));
-    frame.render_widget(table, area);
+    if row.folded == Some(true) {
+        name.push_str(&format!(" (+{})", row.count - 1));
+    }
+    let style = if row.ended {
+        name.push_str(" (ended)");
+        look.theme.dim
+    } else {
+        look.theme.text
+    };
+    let left = width.saturating_sub(Span::raw(branches.as_str()).width());
+    Line::from(vec![
+        Span::styled(branches, look.theme.border),
+        Span::styled(cut(&name, left, look).into_owned(), style),
+    ])
+}
+
+fn used(row: &Row, direction: usize, state: &State) -> Option<Use> {
+    match row.limit {
+        RowLimit::One(id, _) => Use::of(state.limit(id)?, direction),
+        RowLimit::None | RowLimit::Several => None,
+    }
+}
+
+fn limit<'a>(row: &Row, direction: usize, state: &State, look: &Look) -> Line<'a> {
+    let text = match row.limit {
+        RowLimit::None => String::new(),
+        RowLimit::Several => "mixed".to_owned(),
+        RowLimit::One(_, limit) => {
+            let rate = if direction == 0 { limit.down } else { limit.up };
+            let rate = rate.map(Rate::bytes_per_second);
+            rate.map(|rate| format_rate(rate as f64, state.style))
+                .unwrap_or_default()
+        }
+    };
+    Line::styled(text, look.theme.limit)
+}
+
+/// How much of the limit is used, by all that share it.
+fn gauge<'a>(row: &Row, direction: usize, width: usize, state: &State, look: &Look) -> Line<'a> {
+    let Some(used) = used(row, direction, state) else {
+        return Line::default();
+    };
+    let steps = look.symbols.gauge.len() - 1;
+    let filled = (used.part().min(1.0) * (width * steps) as f64).round() as usize;
+    let text: String = (0..width)
+        .map(|cell| {
+            let part = filled.saturating_sub(cell * steps).min(steps);
+            look.symbols.gauge.get(part).copied().unwrap_or(" ")
+        })
+        .collect();
+    Line::styled(text, look.theme.limit)
+}
+
+/// The directions that are held back right now.
+fn held<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
+    let directions = [look.symbols.down, look.symbols.up];
+    let text: String = directions
+        .into_iter()
+        .enumerate()
+        .filter(|(direction, _)| used(row, *direction, state).is_some_and(|used| used.holds_back()))
+        .map(|(_, symbol)| symbol)
+        .collect();
+    Line::styled(text, look.theme.held)
 }

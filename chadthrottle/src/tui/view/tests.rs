@@ -1,119 +1,383 @@
-//! What the screen looks like.
+//! What the screen looks like: every view in three sizes, and the styles of every theme.
 
-use ratatui::{backend::TestBackend, style::Modifier};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use super::*;
-use crate::tui::{
-    fixtures::{press, process, snapshot, state, usual},
-    update::{Action, update},
+use ratatui::{
+    backend::TestBackend,
+    buffer::Buffer,
+    style::{Color, Modifier},
 };
 
-fn draw_on(state: &State, monochrome: bool) -> TestBackend {
+use super::*;
+use crate::{
+    config::ThemeName,
+    engine::{LimitId, Snapshot},
+    process::Connection,
+    tui::{
+        fixtures::{limit, press, process, snapshot, state, usual},
+        inspect::ConnectionRow,
+        update::{Action, update},
+    },
+};
+
+const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (200, 50)];
+
+fn look(theme: ThemeName, ascii: bool) -> Look {
+    Look {
+        theme: Theme::new(theme, "xterm-256color"),
+        symbols: Symbols::new(ascii),
+    }
+}
+
+fn draw_with(state: &State, look: &Look) -> TestBackend {
     let backend = TestBackend::new(state.size.width, state.size.height);
     let mut terminal = ratatui::Terminal::new(backend).unwrap();
-    terminal
-        .draw(|frame| draw(frame, state, &Theme::new(monochrome)))
-        .unwrap();
+    terminal.draw(|frame| draw(frame, state, look)).unwrap();
     terminal.backend().clone()
 }
 
-#[test]
-fn main_view_80x24() {
-    insta::assert_snapshot!(draw_on(&state(80, 24, usual()), false));
+fn draw_on(state: &State) -> TestBackend {
+    draw_with(state, &look(ThemeName::Dark, false))
 }
 
-#[test]
-fn main_view_200x50() {
-    insta::assert_snapshot!(draw_on(&state(200, 50, usual()), false));
+/// A busy minute: a browser of three processes, two downloads that share a limit, and the rest.
+fn minute(size: (u16, u16)) -> State {
+    let mut state = state(size.0, size.1, snapshot(vec![]));
+    for second in 0..75 {
+        update(&mut state, Action::Snapshot(busy(second)));
+    }
+    state
 }
 
-#[test]
-fn main_view_60x12() {
-    insta::assert_snapshot!(draw_on(&state(60, 12, usual()), false));
+fn busy(second: u32) -> Arc<Snapshot> {
+    let wave = f64::from(second % 20) / 20.0;
+    let child = |pid, parent, name, down, up| {
+        let mut process = process(pid, name, down, up);
+        process.parent = parent;
+        process
+    };
+    let mut shell = child(900, 1, "bash", 0.0, 0.0);
+    shell.sockets = 0;
+    let mut wget = child(4242, 900, "wget", 640_000.0, 21_000.0);
+    let mut curl = child(4300, 900, "curl", 355_000.0, 9_000.0);
+    let shared = Some((LimitId(1), limit(Some(1_000_000), None)));
+    (wget.limit, curl.limit) = (shared, shared);
+    let mut backup = child(5100, 1, "restic", 0.0, 480_000.0);
+    backup.user = "root".into();
+    backup.cgroup = "/system.slice/backup.service".into();
+    backup.limit = Some((LimitId(2), limit(Some(2_000_000), Some(500_000))));
+    backup.up.dropped_bytes_per_s = 900.0;
+    let mut ended = child(5000, 900, "apt", 0.0, 0.0);
+    ended.ended = true;
+    snapshot(vec![
+        child(1, 0, "systemd", 0.0, 0.0),
+        shell,
+        child(3100, 1, "firefox", 5_300_000.0 * wave, 120_000.0 * wave),
+        child(3120, 3100, "firefox", 1_200_000.0, 8_000.0),
+        child(3121, 3100, "firefox", 0.0, 0.0),
+        wget,
+        curl,
+        ended,
+        backup,
+    ])
 }
 
-#[test]
-fn too_small() {
-    insta::assert_snapshot!(draw_on(&state(40, 5, usual()), false));
+fn with_connections(state: &mut State) {
+    let address = |text: &str| text.parse::<SocketAddr>().ok();
+    let row = |inode, protocol, local, remote, state, rates, rtt| ConnectionRow {
+        connection: Connection {
+            inode,
+            protocol,
+            local: address(local),
+            remote: address(remote),
+            state,
+            bytes: None,
+            round_trip: rtt,
+        },
+        rates,
+        name: None,
+    };
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let mut connections = vec![
+        row(
+            1,
+            "tcp",
+            "192.0.2.7:50312",
+            "198.51.100.20:443",
+            "established",
+            Some([610_000.0, 12_000.0]),
+            ms(23),
+        ),
+        row(
+            2,
+            "tcp",
+            "[2001:db8::7]:50313",
+            "[2001:db8:1234:5678::443]:443",
+            "established",
+            Some([0.0, 0.0]),
+            ms(140),
+        ),
+        row(3, "udp", "0.0.0.0:5353", "", "", None, None),
+    ];
+    connections[0].name = Some("mirror.example.org".into());
+    let key = state.details.as_ref().unwrap().key.clone();
+    update(state, Action::Inspected { key, connections });
 }
 
-#[test]
-fn limit_dialog() {
-    let mut state = state(80, 24, usual());
-    press(&mut state, &["<Enter>", "1.5MB", "<Tab>", "5kbps"]);
-    insta::assert_snapshot!(draw_on(&state, false));
-}
-
-#[test]
-fn help() {
-    let mut state = state(80, 24, usual());
-    press(&mut state, &["?"]);
-    insta::assert_snapshot!(draw_on(&state, false));
-}
-
-#[test]
-fn hostile_names() {
-    let state = state(
-        80,
-        24,
-        snapshot(vec![
-            process(1, "\u{1b}[2Jevil\nname\u{202e}", 3.0, 0.0),
-            process(2, "日本語のとても長いプロセスの名前", 2.0, 0.0),
-            process(3, "e\u{301}\u{301}\u{301}clair", 1.0, 0.0),
-        ]),
-    );
-    let screen = draw_on(&state, false).to_string();
-    assert!(!screen.contains('\u{1b}') && !screen.contains('\u{202e}'));
-    insta::assert_snapshot!(screen);
-}
-
-#[test]
-fn no_size_is_too_small_to_draw() {
-    for (width, height) in [
-        (1, 1),
-        (10, 3),
-        (59, 12),
-        (60, 11),
-        (60, 12),
-        (300, 2),
-        (2, 200),
-    ] {
-        let mut state = state(width, height, usual());
-        for keys in [
-            &["?"][..],
-            &["<Esc>", "<Enter>"],
-            &["99999999999999999999MB"],
-        ] {
-            press(&mut state, keys);
-            draw_on(&state, true);
+/// A snapshot of each size, after those keys.
+fn check(name: &str, keys: &[&str]) {
+    for (width, height) in SIZES {
+        let mut state = minute((width, height));
+        press(&mut state, keys);
+        if state.details.is_some() {
+            with_connections(&mut state);
         }
+        insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw_on(&state));
     }
 }
 
 #[test]
-fn without_colours_the_selected_row_is_still_marked() {
-    let state = state(80, 24, usual());
-    let screen = draw_on(&state, true);
-    let cell = screen.buffer().cell((10, 3)).unwrap();
-    assert!(cell.modifier.contains(Modifier::REVERSED));
-    let coloured = (0..24)
-        .flat_map(|y| (0..80).map(move |x| (x, y)))
-        .any(|position| {
-            let cell = screen.buffer().cell(position).unwrap();
-            cell.fg != ratatui::style::Color::Reset
-        });
-    assert!(!coloured);
+fn list() {
+    check("list", &[]);
 }
 
 #[test]
-fn a_warning_of_the_engine_takes_the_second_line() {
+fn tree() {
+    check("tree", &["t"]);
+}
+
+#[test]
+fn programs() {
+    check("programs", &["tt"]);
+}
+
+#[test]
+fn details() {
+    check("details", &["/wget", "<Enter>", "<Right>"]);
+}
+
+#[test]
+fn limit_dialog() {
+    check("limit_dialog", &["<Enter>", "1.5MB", "<Tab>", "5kbps"]);
+}
+
+#[test]
+fn shared_limit_dialog() {
+    check("shared_limit_dialog", &["/wget", "<Enter>", "l", "<S-Tab>"]);
+}
+
+#[test]
+fn help() {
+    check("help", &["?"]);
+}
+
+#[test]
+fn sort_menu() {
+    check("sort_menu", &["s", "j"]);
+}
+
+#[test]
+fn questions() {
+    check("remove_all", &["X"]);
+    check("quit", &["q"]);
+}
+
+#[test]
+fn filter_and_tags() {
+    check("filter", &[" ", " ", "/", "e"]);
+}
+
+#[test]
+fn paused() {
+    check("paused", &["p", "I"]);
+}
+
+#[test]
+fn too_small() {
+    insta::assert_snapshot!(draw_on(&minute((40, 5))));
+}
+
+#[test]
+fn ascii_only() {
+    for (width, height) in SIZES {
+        for keys in [
+            &["t"][..],
+            &["s"],
+            &["?"],
+            &["q"],
+            &["<Enter>", "1MB"],
+            &["d"],
+        ] {
+            let mut state = minute((width, height));
+            press(&mut state, keys);
+            if state.details.is_some() {
+                with_connections(&mut state);
+            }
+            let screen = draw_with(&state, &look(ThemeName::Dark, true)).to_string();
+            assert!(screen.is_ascii(), "{keys:?}\n{screen}");
+        }
+    }
+    let mut state = minute((80, 24));
+    press(&mut state, &["t"]);
+    insta::assert_snapshot!(
+        "ascii_80x24",
+        draw_with(&state, &look(ThemeName::Mono, true))
+    );
+}
+
+#[test]
+fn a_width_of_300_columns() {
+    insta::assert_snapshot!(draw_on(&minute((300, 40))));
+}
+
+#[test]
+fn hostile_names() {
+    let mut hostile = process(1, "\u{1b}[2Jevil\nname\u{202e}", 3.0, 0.0);
+    hostile.command = "\u{1b}]0;title\u{7} \u{9b}31m".into();
+    hostile.user = "\u{1b}c".into();
+    let mut state = state(
+        200,
+        24,
+        snapshot(vec![
+            hostile,
+            process(2, "日本語のとても長いプロセスの名前", 2.0, 0.0),
+            process(3, "e\u{301}\u{301}\u{301}clair", 1.0, 0.0),
+            process(4, "שלום עולם", 0.5, 0.0),
+            process(5, "👩‍👩‍👧‍👦 family", 0.4, 0.0),
+        ]),
+    );
+    let hostile = |screen: &str| {
+        let bad = ['\u{1b}', '\u{202e}', '\u{7}', '\u{9b}'];
+        screen.contains(bad)
+    };
+    let screen = draw_on(&state).to_string();
+    assert!(!hostile(&screen));
+    insta::assert_snapshot!(screen);
+    press(&mut state, &["d"]);
+    assert!(!hostile(&draw_on(&state).to_string()));
+    press(&mut state, &["<Enter>"]);
+    assert!(!hostile(&draw_on(&state).to_string()));
+}
+
+#[test]
+fn no_size_is_too_small_to_draw() {
+    let mut sizes: Vec<(u16, u16)> = vec![
+        (1, 1),
+        (10, 3),
+        (59, 12),
+        (60, 11),
+        (300, 2),
+        (2, 200),
+        (500, 200),
+    ];
+    sizes.extend((60..130).map(|width| (width, 12)));
+    sizes.extend((12..45).map(|height| (60, height)));
+    for size in sizes {
+        for keys in [
+            &["?"][..],
+            &["<Enter>", "99999999999999999999MB"],
+            &["d"],
+            &["s", "G"],
+            &["q"],
+            &["t"],
+            &["/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"],
+        ] {
+            let mut state = state(size.0, size.1, busy(3));
+            press(&mut state, keys);
+            if state.details.is_some() {
+                with_connections(&mut state);
+            }
+            draw_on(&state);
+        }
+    }
+}
+
+/// Every colour and modifier on the screen.
+fn styles(buffer: &Buffer) -> (BTreeSet<String>, bool) {
+    let cells = buffer.content();
+    let colours = cells
+        .iter()
+        .flat_map(|cell| [cell.fg, cell.bg])
+        .filter(|colour| *colour != Color::Reset)
+        .map(|colour| colour.to_string())
+        .collect();
+    let reversed = cells
+        .iter()
+        .any(|cell| cell.modifier.contains(Modifier::REVERSED));
+    (colours, reversed)
+}
+
+#[test]
+fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
+    let state = minute((200, 50));
+    let of = |name| styles(draw_with(&state, &look(name, false)).buffer());
+    let (mono, reversed) = of(ThemeName::Mono);
+    assert!(mono.is_empty() && reversed, "{mono:?}");
+    let sixteen = [
+        "Black",
+        "Red",
+        "Green",
+        "Yellow",
+        "Blue",
+        "Magenta",
+        "Cyan",
+        "Gray",
+        "DarkGray",
+        "LightRed",
+        "LightGreen",
+        "LightYellow",
+        "LightBlue",
+        "LightMagenta",
+        "LightCyan",
+        "White",
+    ];
+    let (terminal, reversed) = of(ThemeName::Terminal);
+    assert!(reversed && !terminal.is_empty());
+    let own = |colour: &String| sixteen.contains(&colour.as_str());
+    assert!(terminal.iter().all(own), "{terminal:?}");
+    let mut seen = Vec::new();
+    for name in [ThemeName::Dark, ThemeName::Light] {
+        let (colours, reversed) = of(name);
+        assert!(reversed && colours.len() >= 7, "{name:?}: {colours:?}");
+        seen.push(colours);
+    }
+    assert_ne!(seen[0], seen[1]);
+    insta::assert_snapshot!("styles_of_themes", {
+        let line = |name| format!("{name:?}: {:?}", of(name).0);
+        [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal]
+            .map(line)
+            .join("\n")
+    });
+    // A console of few colours.
+    for name in [ThemeName::Dark, ThemeName::Light] {
+        assert_eq!(
+            Theme::new(name, "linux"),
+            Theme::new(ThemeName::Terminal, "")
+        );
+    }
+}
+
+#[test]
+fn a_warning_of_the_engine_takes_the_status_line() {
     let mut state = state(80, 24, usual());
     let mut sample = (*usual()).clone();
     sample.warnings.push("all slots are in use".to_owned());
     update(&mut state, Action::Snapshot(sample.into()));
     assert!(
-        draw_on(&state, false)
+        draw_on(&state)
             .to_string()
             .contains("! all slots are in use")
     );
+}
+
+#[test]
+fn a_process_that_has_ended_is_greyed_and_says_so() {
+    let state = minute((80, 24));
+    let screen = draw_on(&state);
+    let text = screen.to_string();
+    let line = text.lines().position(|line| line.contains("apt (ended)"));
+    let y = u16::try_from(line.expect("the row")).unwrap();
+    let dim = Theme::new(ThemeName::Dark, "").dim.fg;
+    let name = screen.buffer().cell((10, y)).unwrap();
+    assert_eq!(Some(name.fg), dim);
 }

@@ -1,0 +1,250 @@
+//! The configuration file of the screen: how it looks, never what is limited.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::{process::user, units::Rate};
+
+/// Below the home of who calls it.
+const OF_USER: &str = ".config/chadthrottle/config.toml";
+/// Where the user has none.
+const OF_SYSTEM: &str = "/etc/chadthrottle/config.toml";
+
+/// A longer file is not a configuration.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// The settings, each with its default where the file does not name it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Colours.
+    pub theme: ThemeName,
+    /// Only characters of ASCII.
+    pub ascii: bool,
+    /// Whether the mouse works on the screen, and no longer selects text.
+    pub mouse: bool,
+    /// Rates in bits a second.
+    pub bits: bool,
+    /// Whether remote addresses are looked up in the DNS.
+    pub resolve: bool,
+    /// What the list starts as.
+    pub view: View,
+    /// Rates to choose from in the limit dialog.
+    pub presets: Presets,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            theme: ThemeName::default(),
+            ascii: false,
+            mouse: true,
+            bits: false,
+            resolve: false,
+            view: View::default(),
+            presets: Presets::default(),
+        }
+    }
+}
+
+/// Names of the themes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ThemeName {
+    /// For dark backgrounds
+    #[default]
+    Dark,
+    /// For light backgrounds
+    Light,
+    /// Without colours
+    Mono,
+    /// The terminal's own 16 colours
+    Terminal,
+}
+
+/// What the list can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// Every process for itself.
+    #[default]
+    List,
+    /// Below their parents.
+    Tree,
+    /// All processes of one executable together.
+    Programs,
+}
+
+/// Rates, slowest first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct Presets(pub Vec<Rate>);
+
+impl Default for Presets {
+    fn default() -> Self {
+        let rates = [100_000, 250_000, 500_000, 1_000_000, 2_000_000, 5_000_000];
+        Self(rates.map(Rate::clamped).into())
+    }
+}
+
+impl TryFrom<Vec<String>> for Presets {
+    type Error = crate::units::ParseRateError;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, Self::Error> {
+        let mut rates = texts
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<Vec<Rate>, _>>()?;
+        rates.sort_unstable();
+        rates.dedup();
+        Ok(Self(rates))
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("configuration {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// It is too long, or not a file.
+    #[error("configuration {0}: not a text file of at most 64 KB")]
+    NotAFile(PathBuf),
+    /// It says something that we do not understand.
+    #[error("configuration {path}: {reason}")]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads that file or, without one, that of the user who called us (behind sudo: who called
+    /// sudo), or that of the system, or takes the defaults.
+    ///
+    /// # Errors
+    /// Where a file is there and cannot be used, or the named one is not there.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(path) = named {
+            return Self::read(path);
+        }
+        let candidates = user::home_of_caller()
+            .map(|home| home.join(OF_USER))
+            .into_iter()
+            .chain([PathBuf::from(OF_SYSTEM)]);
+        for path in candidates {
+            match Self::read(&path) {
+                Err(ConfigError::Unreadable { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                result => return result,
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        // Before it is opened: a pipe would have us wait for its writer.
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > MAX_BYTES {
+            return Err(ConfigError::NotAFile(path.to_owned()));
+        }
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
+            .map_err(unreadable)?;
+        toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+            path: path.to_owned(),
+            reason: reason(&error, &text),
+        })
+    }
+}
+
+/// The line and what is wrong with it; not the line itself, which may hold anything.
+fn reason(error: &toml::de::Error, text: &str) -> String {
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map_or(1, |before| before.matches('\n').count() + 1);
+    let message = error.message();
+    format!("line {line}: {}", crate::text::escape(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn what_is_not_named_has_its_default() {
+        let config = load("theme = 'light'\npresets = ['1MB', '8Mbit', '100KB']\n").unwrap();
+        let presets = [100_000, 1_000_000].map(Rate::clamped);
+        assert_eq!(
+            config,
+            Config {
+                theme: ThemeName::Light,
+                presets: Presets(presets.into()),
+                ..Config::default()
+            }
+        );
+        assert!(!load("mouse = false").unwrap().mouse);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (text, line, word) in [
+            ("\ntheme = 'pink'", 2, "pink"),
+            ("ascii = 1", 1, "boolean"),
+            ("colour = 'red'", 1, "colour"),
+            ("\n\npresets = ['5kbps']", 3, "ambiguous"),
+            ("= =", 1, ""),
+            ("theme = '\u{7}'", 1, ""),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line}")), "{error}");
+            assert!(error.contains(word), "{error}");
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_one_that_is_named_must_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Config::load(Some(directory.path())),
+            Err(ConfigError::NotAFile(_))
+        ));
+        assert!(matches!(
+            Config::load(Some(Path::new("/dev/zero"))),
+            Err(ConfigError::NotAFile(_))
+        ));
+        let missing = directory.path().join("missing");
+        assert!(matches!(
+            Config::load(Some(&missing)),
+            Err(ConfigError::Unreadable { .. })
+        ));
+        assert!(load(&"#".repeat(70_000)).is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! Limits from the keyboard: whom they are for, and what is asked of the engine.
+
+use super::{
+    dialog::{LimitDialog, Present, Subject, stepped},
+    effect::Effect,
+    rows::{Program, Row, RowKey, RowLimit},
+    state::{Message, Mode, State},
+};
+use crate::{
+    engine::{Limit, LimitId, Targets},
+    process::Selector,
+    text::escape,
+    units::Rate,
+};
+
+/// Opens the dialog for the chosen rows, or says why not.
+pub fn open_dialog(state: &mut State) {
+    match subject(state) {
+        Ok(subject) => state.mode = Mode::Dialog(LimitDialog::new(subject)),
+        Err(why) => state.message = Some(Message::error(why)),
+    }
+}
+
+fn subject(state: &State) -> Result<Subject, String> {
+    let chosen = state.chosen();
+    let living: Vec<&&Row> = chosen.iter().filter(|row| !row.ended).collect();
+    let Some(first) = living.first() else {
+        return Err(match chosen.first() {
+            Some(row) => format!("{} has ended", who(state, row)),
+            None => "there is no process to limit".to_owned(),
+        });
+    };
+    let same = living.iter().all(|row| row.limit == first.limit);
+    let present = match first.limit {
+        RowLimit::One(id, _) if same => present(state, first, id),
+        _ => None,
+    };
+    let limit = match first.limit {
+        RowLimit::One(_, limit) if same => Some(limit),
+        _ => None,
+    };
+    Ok(Subject {
+        rows: living.iter().map(|row| row.key.clone()).collect(),
+        who: match living.as_slice() {
+            [one] => who(state, one),
+            several => format!("{} rows together", several.len()),
+        },
+        limit,
+        // Of several rows a limit that they share already is changed, with all its members.
+        present,
+    })
+}
+
+/// The limit to change; `None` where a new one takes its place: a program's limit takes in what
+/// starts later, which that of a process does not.
+fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
+    let limit = state.limit(id)?;
+    let program = matches!(row.key, RowKey::Program(_));
+    (!program || limit.open_ended).then_some(Present {
+        id,
+        children: limit.children,
+        members: limit.members,
+    })
+}
+
+/// What a dialog's limit asks for: two empty fields remove it.
+pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
+    let who = dialog.subject.who.clone();
+    let unlimited = limit.down.is_none() && limit.up.is_none();
+    match dialog.subject.present {
+        Some(Present { id, .. }) if unlimited => vec![Effect::RemoveLimits { ids: vec![id], who }],
+        Some(Present { id, children, .. }) => vec![Effect::ChangeLimit {
+            id,
+            limit,
+            children: (children != dialog.children).then_some(dialog.children),
+            who,
+        }],
+        None if unlimited => Vec::new(),
+        None => {
+            let mut targets = Targets {
+                children: dialog.children,
+                ..Targets::default()
+            };
+            for row in &dialog.subject.rows {
+                match row {
+                    RowKey::Process(key) => targets.processes.push(*key),
+                    RowKey::Program(Program::Exe(path)) => {
+                        targets.selectors.push(Selector::of_exe(path));
+                    }
+                    RowKey::Program(Program::Name(name)) => {
+                        targets.selectors.push(Selector::of_name(name));
+                    }
+                }
+            }
+            vec![Effect::SetLimit {
+                targets,
+                limit,
+                who,
+            }]
+        }
+    }
+}
+
+/// Removes the limits of the chosen rows.
+pub fn remove(state: &mut State) -> Vec<Effect> {
+    let ids = chosen_limits(state);
+    let who = chosen_in_words(state);
+    if ids.is_empty() {
+        state.message = Some(Message::error(format!("{who} has no limit")));
+        return Vec::new();
+    }
+    vec![Effect::RemoveLimits { ids, who }]
+}
+
+/// Makes the limits of the chosen rows a step slower or faster.
+pub fn step(state: &mut State, faster: bool) -> Vec<Effect> {
+    let ids = chosen_limits(state);
+    if ids.is_empty() {
+        let who = chosen_in_words(state);
+        state.message = Some(Message::error(format!(
+            "{who} has no limit: Enter sets one"
+        )));
+    }
+    let who = chosen_in_words(state);
+    let step = |rate: Rate| stepped(rate, faster);
+    ids.into_iter()
+        .filter_map(|id| {
+            let limit = state.limit(id)?.limit;
+            Some(Effect::ChangeLimit {
+                id,
+                limit: Limit {
+                    down: limit.down.map(step),
+                    up: limit.up.map(step),
+                    ..limit
+                },
+                children: None,
+                who: who.clone(),
+            })
+        })
+        .collect()
+}
+
+/// The limits of the chosen rows, each once.
+fn chosen_limits(state: &State) -> Vec<LimitId> {
+    let mut ids: Vec<LimitId> = state
+        .chosen()
+        .into_iter()
+        .flat_map(|row| state.limits_of(row))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn chosen_in_words(state: &State) -> String {
+    match state.chosen().as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => who(state, one),
+        several => format!("{} rows", several.len()),
+    }
+}
+
+/// A row in words, safe to show.
+pub fn who(state: &State, row: &Row) -> String {
+    let name = state
+        .lead(row)
+        .map_or_else(String::new, |lead| escape(&lead.name).into_owned());
+    match (&row.key, row.count) {
+        (RowKey::Process(key), _) => format!("{name} ({})", key.pid),
+        (RowKey::Program(_), 1) => format!("{name} (1 process)"),
+        (RowKey::Program(_), count) => format!("{name} ({count} processes)"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Whether a limit holds something back, and why it is met or not.
+
+use crate::{
+    engine::{LimitSample, Traffic},
+    units::Rate,
+};
+
+/// A limit counts as reached from this part of it on.
+const REACHED: f64 = 0.9;
+
+/// More than this part of it is over it.
+const OVER: f64 = 1.05;
+
+/// One direction of a limit and its use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Use {
+    /// The limit, in bytes a second.
+    pub limit: f64,
+    /// What its members carry.
+    pub traffic: Traffic,
+    /// Connections that a lever holds.
+    pub flows: usize,
+    /// How many processes share it.
+    pub members: usize,
+}
+
+impl Use {
+    /// Of download (0) or upload; `None` where that is not limited.
+    pub fn of(sample: &LimitSample, direction: usize) -> Option<Self> {
+        let (limit, traffic, flows) = match direction {
+            0 => (sample.limit.down, sample.down, sample.flows.down),
+            _ => (sample.limit.up, sample.up, sample.flows.up),
+        };
+        Some(Self {
+            limit: limit.map(Rate::bytes_per_second)? as f64,
+            traffic,
+            flows,
+            members: sample.members,
+        })
+    }
+
+    /// How much of the limit is used, as a part of it.
+    pub fn part(&self) -> f64 {
+        self.traffic.bytes_per_s / self.limit
+    }
+
+    /// Whether more would pass without it, right now.
+    pub fn holds_back(&self) -> bool {
+        let offered = self.traffic.bytes_per_s + self.traffic.dropped_bytes_per_s;
+        offered >= REACHED * self.limit
+    }
+
+    /// Of what came, the part that was refused.
+    pub fn refused(&self) -> f64 {
+        let offered = self.traffic.bytes_per_s + self.traffic.dropped_bytes_per_s;
+        if offered > 0.0 {
+            self.traffic.dropped_bytes_per_s / offered
+        } else {
+            0.0
+        }
+    }
+
+    /// In words, how the limit is met, or why it is not.
+    pub fn in_words(&self) -> &'static str {
+        let much_refused = self.refused() > 0.05;
+        if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
+            "idle"
+        } else if self.part() > OVER {
+            "over it for a moment: a quarter of a second's worth may pass after a rest"
+        } else if self.part() >= REACHED && much_refused {
+            "held, by refusing packets: the sender does not slow down, or is very near"
+        } else if self.part() >= REACHED && self.flows > 0 {
+            "held, by slowing the senders down"
+        } else if self.part() >= REACHED {
+            "held"
+        } else if much_refused {
+            "under it: senders wait after refused packets"
+        } else if self.members > 1 {
+            "not held back: together they carry less than the limit"
+        } else {
+            "not held back: program or network carry less than the limit"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(passed: f64, dropped: f64, flows: usize, members: usize) -> Use {
+        let traffic = Traffic {
+            bytes_per_s: passed,
+            dropped_bytes_per_s: dropped,
+            ..Traffic::default()
+        };
+        Use {
+            limit: 1_000.0,
+            traffic,
+            flows,
+            members,
+        }
+    }
+
+    #[test]
+    fn each_case_has_its_words() {
+        for (it, holds, words) in [
+            (of(0.0, 0.0, 0, 1), false, "idle"),
+            (of(2_000.0, 0.0, 1, 1), true, "over it"),
+            (of(990.0, 500.0, 1, 1), true, "by refusing"),
+            (of(990.0, 5.0, 2, 1), true, "by slowing"),
+            (of(990.0, 0.0, 0, 1), true, "held"),
+            (of(500.0, 500.0, 1, 1), true, "under it: senders"),
+            (of(500.0, 0.0, 1, 1), false, "program or network"),
+            (of(500.0, 0.0, 1, 3), false, "together"),
+        ] {
+            assert_eq!(it.holds_back(), holds, "{it:?}");
+            assert!(it.in_words().contains(words), "{it:?}: {}", it.in_words());
+        }
+    }
+}

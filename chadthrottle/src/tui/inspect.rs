@@ -1,0 +1,174 @@
+//! Looks at connections, off the screen's thread: reading descriptors and asking for names takes
+//! as long as it takes.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use super::{history::Rates, rows::RowKey};
+use crate::process::{Connection, connections_of};
+
+/// At most so many processes of a program are looked into, and so many names kept.
+const MAX_PROCESSES: usize = 64;
+const MAX_NAMES: usize = 10_000;
+/// And so many looked up at one look, so that a slow name server does not hold up the rates.
+const LOOKUPS: u32 = 4;
+
+/// A connection as the details show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionRow {
+    /// What its socket says.
+    pub connection: Connection,
+    /// Bytes of payload a second since the last look, of TCP only.
+    pub rates: Option<Rates>,
+    /// Name of the remote address, where it was asked for and there is one.
+    pub name: Option<Arc<str>>,
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Whose details it is for.
+    pub key: RowKey,
+    /// Ids of the processes.
+    pub pids: Vec<u32>,
+    /// Whether to look up names.
+    pub resolve: bool,
+}
+
+/// What the last look saw, and names that are known.
+#[derive(Clone, Debug, Default)]
+pub struct Inspector(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    key: Option<RowKey>,
+    at: Option<Instant>,
+    /// Bytes of payload by inode.
+    bytes: HashMap<u64, [u64; 2]>,
+    /// `None`: it has none.
+    names: HashMap<IpAddr, Option<Arc<str>>>,
+}
+
+impl Inspector {
+    /// Looks. Blocks, for seconds where a name server is slow.
+    pub fn look(&self, root: &Path, request: &Request) -> Vec<ConnectionRow> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.key.as_ref() != Some(&request.key) {
+            *seen = Seen {
+                key: Some(request.key.clone()),
+                names: std::mem::take(&mut seen.names),
+                ..Seen::default()
+            };
+        }
+        let now = Instant::now();
+        let seconds = seen.at.replace(now).map(|before| now - before);
+        let seconds = seconds.map_or(0.0, |it| it.as_secs_f64());
+        let mut connections: Vec<Connection> = request
+            .pids
+            .iter()
+            .take(MAX_PROCESSES)
+            .flat_map(|pid| connections_of(root, *pid))
+            .collect();
+        connections.sort_by_key(|connection| connection.inode);
+        connections.dedup_by_key(|connection| connection.inode);
+        let before = std::mem::take(&mut seen.bytes);
+        let mut lookups = LOOKUPS;
+        let mut rows: Vec<ConnectionRow> = connections
+            .into_iter()
+            .map(|connection| {
+                let rates = connection.bytes.map(|bytes| {
+                    seen.bytes.insert(connection.inode, bytes);
+                    let before = before.get(&connection.inode).copied().unwrap_or(bytes);
+                    [0, 1].map(|way| rate(bytes, before, way, seconds))
+                });
+                let name = connection
+                    .remote
+                    .filter(|_| request.resolve)
+                    .and_then(|remote| seen.name(remote.ip(), &mut lookups));
+                ConnectionRow {
+                    connection,
+                    rates,
+                    name,
+                }
+            })
+            .collect();
+        // The busiest first, then those that are connected, and always in the same order.
+        let sum = |row: &ConnectionRow| row.rates.map_or(0.0, |rates| rates[0] + rates[1]);
+        rows.sort_by(|a, b| {
+            let busy = sum(b).total_cmp(&sum(a));
+            let connected = |row: &ConnectionRow| row.connection.remote.is_none();
+            busy.then_with(|| connected(a).cmp(&connected(b)))
+                .then_with(|| a.connection.inode.cmp(&b.connection.inode))
+        });
+        rows
+    }
+}
+
+impl Seen {
+    /// The name, or none yet where no more `lookups` may be made.
+    fn name(&mut self, address: IpAddr, lookups: &mut u32) -> Option<Arc<str>> {
+        if let Some(name) = self.names.get(&address) {
+            return name.clone();
+        }
+        *lookups = lookups.checked_sub(1)?;
+        if self.names.len() >= MAX_NAMES {
+            self.names.clear();
+        }
+        let name: Option<Arc<str>> = dns_lookup::lookup_addr(&address)
+            .ok()
+            .filter(|name| *name != address.to_string())
+            .map(Into::into);
+        self.names.insert(address, name.clone());
+        name
+    }
+}
+
+fn rate(now: [u64; 2], before: [u64; 2], way: usize, seconds: f64) -> f64 {
+    let of = |bytes: [u64; 2]| bytes.get(way).copied().unwrap_or_default();
+    let grown = of(now).saturating_sub(of(before)) as f64;
+    if seconds > 0.0 { grown / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::ProcessKey;
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+        time::Duration,
+    };
+
+    #[test]
+    fn rates_are_of_the_time_between_two_looks_at_the_same_row() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut there, _) = listener.accept().unwrap();
+        let pid = std::process::id();
+        let request = |start_ticks| Request {
+            key: RowKey::Process(ProcessKey { pid, start_ticks }),
+            pids: vec![pid],
+            resolve: false,
+        };
+        let inspector = Inspector::default();
+        let sent = |request: &Request| {
+            let rows = inspector.look(Path::new("/proc"), request);
+            let local = here.local_addr().ok();
+            let row = rows.iter().find(|row| row.connection.local == local);
+            row.unwrap().rates.unwrap()[1]
+        };
+        assert_eq!(sent(&request(1)), 0.0);
+        (&here).write_all(&[7; 100_000]).unwrap();
+        there.read_exact(&mut [0; 100_000]).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let rate = sent(&request(1));
+        assert!((1.0..2_000_000.0).contains(&rate), "{rate}");
+        // Another row starts anew.
+        assert_eq!(sent(&request(2)), 0.0);
+    }
+}
