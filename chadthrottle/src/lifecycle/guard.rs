@@ -181,6 +181,8 @@ pub fn run() -> io::Result<u8> {
     // Nothing that is meant for the engine, or for its terminal, is to reach us; and the
     // directory that we were started in may be unmounted.
     nix::unistd::setsid()?;
+    // We were started as /proc/self/exe, and would be listed as "exe".
+    nix::sys::prctl::set_name(c"chadthrottle-gd")?;
     SigSet::all().thread_block()?;
     std::env::set_current_dir("/")?;
     let stdin = io::stdin();

@@ -144,7 +144,11 @@ impl LimitDialog {
                 .iter()
                 .position(|(scope, _)| *scope == limit.scope)
                 .unwrap_or(0),
-            children: subject.present.is_none_or(|present| present.children),
+            children: match subject.present {
+                Some(present) => present.children,
+                // What init has started is the whole machine.
+                None => !subject.rows.iter().any(is_init),
+            },
             focus: Focus::Download,
             subject,
         }
@@ -209,6 +213,10 @@ impl LimitDialog {
             scope: SCOPES.get(self.scope).map_or(Scope::DEFAULT, |it| it.0),
         })
     }
+}
+
+fn is_init(row: &RowKey) -> bool {
+    matches!(row, RowKey::Process(key) if key.pid == 1)
 }
 
 /// A rate in a form that a field reads back exactly: the largest unit that divides it.

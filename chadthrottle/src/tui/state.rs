@@ -98,6 +98,9 @@ pub struct State {
     pub selected: Option<RowKey>,
     /// Where it was, for when it vanishes.
     pub cursor: usize,
+    /// Whether the user has chosen it. Until then it is the first row, whichever that is: in the
+    /// first sample nothing has a rate yet, and what would be selected is no choice.
+    pub touched: bool,
     /// The first row on the screen.
     pub offset: usize,
     /// Rows that actions apply to, instead of the selected one.
@@ -141,6 +144,7 @@ impl State {
             rows: Vec::new(),
             selected: None,
             cursor: 0,
+            touched: false,
             offset: 0,
             tagged: HashSet::new(),
             view: config.view,
@@ -284,7 +288,7 @@ impl State {
 
     /// Finds the selected row again; where it has vanished, selects what is in its place now.
     fn follow_selection(&mut self) {
-        let selected = self.selected.as_ref();
+        let selected = self.selected.as_ref().filter(|_| self.touched);
         let row = selected.and_then(|key| self.rows.iter().position(|row| row.key == *key));
         self.select(row.unwrap_or(self.cursor));
     }

@@ -51,8 +51,12 @@ pub enum Action {
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     match action {
         Action::Key(key) if is_interrupt(key) => vec![Effect::Quit],
-        Action::Key(key) => self::key(state, key),
+        Action::Key(key) => {
+            state.touched = true;
+            self::key(state, key)
+        }
         Action::Mouse(event) => {
+            state.touched = true;
             mouse::event(state, event);
             Vec::new()
         }

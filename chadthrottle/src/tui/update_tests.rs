@@ -90,6 +90,35 @@ fn the_selection_follows_the_process_and_not_the_row() {
     }
 }
 
+/// In the first sample nothing has a rate, and init is on top.
+#[test]
+fn until_a_key_is_pressed_the_first_row_is_selected_whichever_it_is() {
+    let first = vec![process(1, "init", 0.0, 0.0), process(7, "wget", 0.0, 0.0)];
+    let mut state = state(80, 24, snapshot(first));
+    assert_eq!(selected(&state), 1);
+    let second = |rate| {
+        snapshot(vec![
+            process(1, "init", 0.0, 0.0),
+            process(7, "wget", rate, 0.0),
+        ])
+    };
+    update(&mut state, Action::Snapshot(second(5.0)));
+    assert_eq!(selected(&state), 7);
+    press(&mut state, &["b"]);
+    update(&mut state, Action::Snapshot(second(0.0)));
+    assert_eq!((selected(&state), state.cursor), (7, 1));
+}
+
+#[test]
+fn the_limit_of_init_is_not_for_the_whole_machine_unless_asked_for() {
+    let mut state = state(80, 24, snapshot(vec![process(1, "init", 0.0, 0.0)]));
+    let effects = press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
+    let [Effect::SetLimit { targets, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert!(!targets.children);
+}
+
 #[test]
 fn another_process_with_the_same_id_is_not_the_selected_one() {
     let mut state = state(

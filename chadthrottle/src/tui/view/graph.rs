@@ -31,7 +31,9 @@ impl<I: Iterator<Item = f64>> Graph<I> {
             area.height.saturating_sub(from_below)
         });
         let buffer = frame.buffer_mut();
-        for (place, rate) in columns.iter().enumerate() {
+        // The limit is a line also where there are no samples yet.
+        let columns = columns.iter().chain(std::iter::repeat(&0.0));
+        for (place, rate) in columns.take(usize::from(area.width)).enumerate() {
             let x = area.right().saturating_sub(place as u16 + 1);
             let filled = rate / full * rows;
             for row in 0..area.height {

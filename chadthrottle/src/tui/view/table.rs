@@ -253,7 +253,12 @@ fn held<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
     let text: String = directions
         .into_iter()
         .enumerate()
-        .filter(|(direction, _)| used(row, *direction, state).is_some_and(|used| used.holds_back()))
+        .filter(|(direction, _)| {
+            // Of those that share a limit, who carries nothing is not held back.
+            let own = if *direction == 0 { row.down } else { row.up };
+            own.bytes_per_s + own.dropped_bytes_per_s > 0.0
+                && used(row, *direction, state).is_some_and(|used| used.holds_back())
+        })
         .map(|(_, symbol)| symbol)
         .collect();
     Line::styled(text, look.theme.held)
