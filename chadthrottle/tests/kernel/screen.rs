@@ -74,14 +74,31 @@ impl Screen {
             pixel_width: 0,
             pixel_height: 0,
         };
+        // What reads along keeps its size, and shows what it can: at its own it is drawn anew.
         self.pty.master.resize(size).expect("another size");
-        let mut parser = self.parser.lock().expect("the parser");
-        parser.screen_mut().set_size(rows, cols);
     }
 
     fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("the keyboard");
         self.keys.flush().expect("the keyboard");
+    }
+
+    /// Waits until it has ended, with success.
+    #[track_caller]
+    fn ends(&mut self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(6);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its end") {
+                break status;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "it does not end:\n{}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "{status:?}");
     }
 
     #[track_caller]
@@ -144,8 +161,7 @@ fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
     screen.resize(24, 80);
     screen.shows("the table again", |text| text.contains(" by "));
     screen.press("\x03");
-    let status = screen.child.wait().expect("its end");
-    assert_eq!(status.exit_code(), 0, "{status:?}");
+    screen.ends();
     assert_nothing_left();
 }
 
@@ -216,8 +232,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     });
 
     screen.press("q");
-    let status = screen.child.wait().expect("its end");
-    assert!(status.success(), "{status:?}");
+    screen.ends();
     let after = screen.parser.lock().expect("the parser");
     assert!(
         !after.screen().alternate_screen(),
