@@ -13,7 +13,12 @@ mod sampling;
 mod slots;
 mod snapshot;
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use command::{Command, Targets};
 pub use handle::Handle;
@@ -37,6 +42,9 @@ use slots::Slots;
 
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// And how long for the first one.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How to run an engine.
 #[derive(Clone, Debug)]
@@ -97,7 +105,7 @@ impl Engine {
             attribution: Attribution::default(),
             sampling: Sampling::default(),
         };
-        match engine.refresh_processes() {
+        match engine.first_look() {
             Ok(()) => {}
             // It hangs: the kernel still notes who uses a socket.
             Err(error) if error.is_timeout() => log::warn!("{error}"),
@@ -166,15 +174,23 @@ impl Engine {
         self.throttle.sees_processes
     }
 
+    /// The first look, which reads every process: thousands take a while.
+    fn first_look(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + FIRST_PATIENCE;
+        loop {
+            match self.refresh_processes() {
+                Err(error) if error.is_timeout() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn refresh_processes(&mut self) -> Result<(), Error> {
         let reread = self.reread();
-        let patience = if self.processes.is_current() {
-            PATIENCE
-        } else {
-            // It hangs: waiting again would hold up whoever gives commands.
-            Duration::ZERO
-        };
-        let changes = self.processes.refresh(reread, patience).map_err(|error| {
+        let result = self.processes.refresh(reread, PATIENCE);
+        let changes = result.map_err(|error| {
             Error::io(
                 format!("reading {}", self.processes.root().display()),
                 error,

@@ -22,6 +22,8 @@ pub struct ProcessReader {
     answers: Receiver<io::Result<Changes>>,
     /// A request has not been answered yet.
     waiting: bool,
+    /// What looks have found that nobody has been told of yet.
+    found: Changes,
     /// What to read again when the next request can be made.
     reread: Reread,
 }
@@ -51,6 +53,7 @@ impl ProcessReader {
             requests,
             answers,
             waiting: false,
+            found: Changes::default(),
             reread: Reread::InTurn,
         })
     }
@@ -60,7 +63,8 @@ impl ProcessReader {
         &self.root
     }
 
-    /// Brings everything up to date, waiting at most `patience`.
+    /// Brings everything up to date, waiting at most `patience`: for a look that was waited for in
+    /// vain before, not at all.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] where reading takes longer; what it finds then comes with a
@@ -68,27 +72,20 @@ impl ProcessReader {
     pub fn refresh(&mut self, reread: Reread, patience: Duration) -> io::Result<Changes> {
         self.reread.and(reread);
         let stopped = || io::Error::other("the thread that reads processes has stopped");
-        let mut changes = Changes::default();
         if self.waiting {
             // Of an earlier call that was too impatient: it may be older than what was asked now.
-            changes = self.answer(patience)?;
+            self.answer(Duration::ZERO)?;
         }
         self.requests
             .send(std::mem::take(&mut self.reread))
             .map_err(|_| stopped())?;
         self.waiting = true;
-        let Changes {
-            started,
-            changed,
-            ended,
-        } = self.answer(patience)?;
-        changes.started.extend(started);
-        changes.changed.extend(changed);
-        changes.ended.extend(ended);
-        Ok(changes)
+        self.answer(patience)?;
+        Ok(std::mem::take(&mut self.found))
     }
 
-    fn answer(&mut self, patience: Duration) -> io::Result<Changes> {
+    /// Takes in what a look has found.
+    fn answer(&mut self, patience: Duration) -> io::Result<()> {
         let answer = self.answers.recv_timeout(patience).map_err(|error| {
             let kind = match error {
                 RecvTimeoutError::Timeout => io::ErrorKind::TimedOut,
@@ -107,7 +104,10 @@ impl ProcessReader {
         for info in changes.started.iter().chain(&changes.changed) {
             self.processes.insert(info.key.pid, info.clone());
         }
-        Ok(changes)
+        self.found.started.extend(changes.started);
+        self.found.changed.extend(changes.changed);
+        self.found.ended.extend(changes.ended);
+        Ok(())
     }
 
     /// Whether the last look came back. If not, a process that is missing may just be new.
@@ -186,6 +186,31 @@ mod tests {
         fs::write(&stat, text).unwrap();
         fs::remove_file(&stat).unwrap();
         write_process(root.path(), 6, "hangs", 1, 0, 100);
+        let deadline = Instant::now() + PATIENCE;
+        let changes = loop {
+            match reader.refresh(Reread::InTurn, PATIENCE) {
+                Ok(changes) => break changes,
+                Err(_) => assert!(Instant::now() < deadline),
+            }
+        };
+        assert_eq!(changes.started.len(), 2);
+        assert!(reader.is_current());
+    }
+
+    /// As with thousands of processes, of which only the first look is slow.
+    #[test]
+    fn after_a_slow_look_it_is_current_again_and_tells_all_that_was_found() {
+        let root = tempfile::tempdir().unwrap();
+        write_process(root.path(), 5, "sh", 1, 0, 100);
+        let mut reader = ProcessReader::new(root.path(), true).unwrap();
+        // No look is as fast as that.
+        let error = reader.refresh(Reread::InTurn, Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        std::thread::sleep(Duration::from_millis(100));
+        // It has come back; the next one is too slow again.
+        reader.refresh(Reread::InTurn, Duration::ZERO).unwrap_err();
+        std::thread::sleep(Duration::from_millis(100));
+        write_process(root.path(), 6, "sh", 1, 0, 100);
         let changes = reader.refresh(Reread::InTurn, PATIENCE).unwrap();
         assert_eq!(changes.started.len(), 2);
         assert!(reader.is_current());

@@ -8,10 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chadthrottle::{
+    engine::{self, LimitId, Targets},
+    lifecycle::Session,
+    process::key_of,
+};
+
 use crate::{
     audit::{Cgroup, assert_nothing_left},
     iperf::{MB, Report, server},
     lab::{Lab, SERVER_V4},
+    lifecycle::in_this_process,
     observer::Observer,
     program::{Chadthrottle, Running, eventually},
     traffic::{Traffic, far_side},
@@ -252,5 +259,80 @@ fn processes_that_move_into_a_cgroup_later_are_held_and_named() {
     assert!(before > 5.0 && after < 1.3, "{intervals:?}");
     limit.says("(ct-fetch)");
     drop(limit);
+    assert_nothing_left();
+}
+
+/// Ids of a limit's members, and whether it says that it is for children, in a sample begun from
+/// now on.
+async fn members(session: &mut Session, id: LimitId) -> (Vec<u32>, bool) {
+    let mut latest = None;
+    // The one that comes next may have been begun before.
+    for _ in 0..2 {
+        latest = session.engine.next_snapshot().await;
+    }
+    let snapshot = latest.expect("a sample");
+    let members: Vec<u32> = snapshot
+        .processes
+        .iter()
+        .filter(|process| process.limit.is_some_and(|(of, _)| of == id))
+        .map(|process| process.key.pid)
+        .collect();
+    let limit = snapshot.limits.iter().find(|limit| limit.id == id);
+    let limit = limit.expect("the limit");
+    assert_eq!(limit.members, members.len());
+    (members, limit.children)
+}
+
+#[test]
+fn children_leave_a_limit_and_join_it_again() {
+    let parent = Running(
+        Command::new("sh")
+            .args(["-c", "sleep 30 & wait"])
+            .spawn()
+            .expect("sh"),
+    );
+    eventually("it has a child", Duration::from_secs(5), || {
+        parent.children().len() == 1
+    });
+    let both = vec![parent.pid(), parent.children()[0]];
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let session = Session::start(in_this_process(state.path())).await;
+        let mut session = session.expect("an engine");
+        let targets = Targets {
+            processes: vec![key_of("/proc".as_ref(), parent.pid()).expect("the parent")],
+            children: true,
+            ..Targets::default()
+        };
+        let limit = engine::Limit {
+            down: Some("1MB".parse().expect("a rate")),
+            ..engine::Limit::NONE
+        };
+        let id = session.engine.set_limit(targets, limit).await;
+        let id = id.expect("a limit");
+        assert_eq!(members(&mut session, id).await, (both.clone(), true));
+        let id = session
+            .engine
+            .set_children(id, false)
+            .await
+            .expect("it is set");
+        let alone = vec![parent.pid()];
+        assert_eq!(members(&mut session, id).await, (alone, false));
+        let id = session
+            .engine
+            .set_children(id, true)
+            .await
+            .expect("it is set");
+        assert_eq!(members(&mut session, id).await, (both.clone(), true));
+        session.engine.remove_limit(id).await.expect("it is set");
+        assert!(session.stop());
+    });
+    let child = both[1].to_string();
+    let status = Command::new("kill").arg(child).status();
+    assert!(status.expect("kill(1)").success());
+    drop(parent);
     assert_nothing_left();
 }

@@ -168,7 +168,7 @@ fn draw_graphs(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &L
         let full = format_rate(full, state.style);
         let line = Line::from(vec![
             Span::styled(format!("{symbol} {now}"), style),
-            Span::styled(format!("  of {full}, 1 min"), theme.dim),
+            Span::styled(format!("  1 min, top {full}"), theme.dim),
         ]);
         frame.render_widget(Paragraph::new(line), title);
     }
