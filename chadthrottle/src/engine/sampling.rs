@@ -13,11 +13,15 @@ use crate::{
         ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
     },
     process::{ProcessInfo, ProcessKey},
+    sys::memory,
 };
 
 /// How long an ended process is still shown, and how long its sockets must have been silent
 /// before its slot is given to somebody else: connections outlive their process for a moment.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Every so many samples what thousands of processes have left behind goes back to the system.
+const TRIM_EVERY: u64 = 32;
 
 /// What is kept from one sample to the next.
 #[derive(Debug, Default)]
@@ -80,6 +84,9 @@ impl Engine {
             self.watch();
         }
         self.collect_garbage();
+        if self.sampling.sequence.is_multiple_of(TRIM_EVERY) {
+            memory::release_free_heap();
+        }
         if totals.slots_exhausted > self.sampling.slots_exhausted {
             warnings.push(format!(
                 "all {MAX_PROCESSES} slots are in use: what processes beyond them carry is counted \

@@ -148,6 +148,8 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
         sleep(Duration::from_millis(5));
     }
     let took = began.elapsed().as_secs();
+    // Free memory goes back every 32 samples.
+    sleep(Duration::from_secs(if quick { 1 } else { 33 }));
     let (_, memory) = needs(screen.pid()?, 2)?;
     row(
         format!("resident after {churn} more that came and went, in {took} s"),
