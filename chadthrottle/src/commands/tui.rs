@@ -63,3 +63,28 @@ fn configure(global: &Global, screen: &Screen) -> Result<Config, Error> {
     config.bits = (config.bits || global.bits) && !global.bytes;
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn the_command_line_goes_over_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, "theme = 'light'\nbits = true\nascii = true\n").unwrap();
+        let path = path.display();
+        let of = |options: &str| {
+            let line = format!("chadthrottle --config {path} {options}");
+            let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+            configure(&cli.global, &cli.screen).unwrap()
+        };
+        let config = of("--theme terminal --no-mouse --bytes");
+        assert_eq!(config.theme, ThemeName::Terminal);
+        assert!(config.ascii && !config.mouse && !config.bits);
+        assert!(of("--resolve").resolve && of("").bits);
+        assert_eq!(of("--theme dark --no-color").theme, ThemeName::Mono);
+    }
+}

@@ -23,7 +23,11 @@ pub fn open_dialog(state: &mut State) {
 
 fn subject(state: &State) -> Result<Subject, String> {
     let chosen = state.chosen();
-    let living: Vec<&&Row> = chosen.iter().filter(|row| !row.ended).collect();
+    let living: Vec<&Row> = chosen
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|row: &&Row| !row.ended)
+        .collect();
     let Some(first) = living.first() else {
         return Err(match chosen.first() {
             Some(row) => format!("{} has ended", who(state, row)),
@@ -145,7 +149,7 @@ fn chosen_limits(state: &State) -> Vec<LimitId> {
     let mut ids: Vec<LimitId> = state
         .chosen()
         .into_iter()
-        .flat_map(|row| state.limits_of(row))
+        .flat_map(|row| state.limits_of(&row))
         .collect();
     ids.sort_unstable();
     ids.dedup();

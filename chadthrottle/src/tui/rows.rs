@@ -287,7 +287,8 @@ impl Program {
 }
 
 impl Row {
-    fn of(index: usize, process: &ProcessSample) -> Self {
+    /// The row of the process with that index.
+    pub fn of(index: usize, process: &ProcessSample) -> Self {
         Self {
             key: RowKey::Process(process.key),
             lead: index,

@@ -1,6 +1,7 @@
 //! All that the screen knows.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -177,9 +178,21 @@ impl State {
         self.snapshot.processes.get(row.lead)
     }
 
-    /// The row with that key.
-    pub fn row_of(&self, key: &RowKey) -> Option<&Row> {
-        self.rows.iter().find(|row| row.key == *key)
+    /// What the details are of: a process for itself, also where the table shows it with all below
+    /// it or not at all; or a program's row.
+    pub fn details_row(&self, key: &RowKey) -> Option<Cow<'_, Row>> {
+        match key {
+            RowKey::Process(key) => {
+                let processes = &self.snapshot.processes;
+                let index = processes.binary_search_by_key(key, |process| process.key);
+                let index = index.ok()?;
+                Some(Cow::Owned(Row::of(index, processes.get(index)?)))
+            }
+            RowKey::Program(_) => {
+                let row = self.rows.iter().find(|row| row.key == *key)?;
+                Some(Cow::Borrowed(row))
+            }
+        }
     }
 
     /// The processes that a row stands for; of the tree, the one that names it.
@@ -193,17 +206,21 @@ impl State {
 
     /// The rows that an action applies to: that of the details, or the tagged ones, or the
     /// selected one.
-    pub fn chosen(&self) -> Vec<&Row> {
+    pub fn chosen(&self) -> Vec<Cow<'_, Row>> {
         if let Some(details) = &self.details {
-            return self.row_of(&details.key).into_iter().collect();
+            return self.details_row(&details.key).into_iter().collect();
         }
-        let tagged: Vec<&Row> = self
+        let tagged: Vec<Cow<'_, Row>> = self
             .rows
             .iter()
             .filter(|row| self.tagged.contains(&row.key))
+            .map(Cow::Borrowed)
             .collect();
         match tagged.is_empty() {
-            true => self.rows.get(self.cursor).into_iter().collect(),
+            true => {
+                let selected = self.rows.get(self.cursor);
+                selected.map(Cow::Borrowed).into_iter().collect()
+            }
             false => tagged,
         }
     }

@@ -54,6 +54,25 @@ fn rates_that_cannot_be_read() {
 }
 
 #[test]
+fn configurations_that_cannot_be_used() {
+    let program = Chadthrottle::new();
+    let path = program.state().join("config.toml");
+    for (text, words) in [
+        ("theme = 'pink'\n", ["line 1", "pink"]),
+        ("\ncolour = 'red'\n", ["line 2", "colour"]),
+        ("presets = ['5kbps']\n", ["line 1", "ambiguous"]),
+    ] {
+        fs::write(&path, text).expect("a file");
+        let arguments = format!("--config {}", path.display());
+        check(&program.output(&arguments), 2, &words);
+    }
+    for path in ["/no/such/config.toml", "/dev/zero", "/tmp"] {
+        check(&program.output(&format!("--config {path}")), 2, &[path]);
+    }
+    check(&program.output("--theme pink"), 2, &["pink", "mono"]);
+}
+
+#[test]
 fn a_process_that_is_not_there() {
     let program = Chadthrottle::new();
     check(

@@ -32,14 +32,12 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
     let Some(details) = &state.details else {
         return;
     };
-    let Some(row) = state.row_of(&details.key) else {
-        let line = Line::styled(
-            " It has ended, or the table does not show it any more: Esc leads back.",
-            look.theme.dim,
-        );
+    let Some(row) = state.details_row(&details.key) else {
+        let line = Line::styled(" It has ended: Esc leads back.", look.theme.dim);
         frame.render_widget(Paragraph::new(line), area);
         return;
     };
+    let row = row.as_ref();
     let about = about(row, state, area, look);
     let about_rows = u16::try_from(about.len()).unwrap_or(u16::MAX);
     let limits = limit_lines(row, state, look);
