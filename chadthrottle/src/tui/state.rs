@@ -18,13 +18,16 @@ use super::{
 };
 use crate::{
     config::{Config, View},
-    engine::{EngineInfo, LimitId, LimitSample, ProcessSample, Snapshot},
+    engine::{EngineInfo, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
     process::ProcessKey,
     units::{Rate, Style},
 };
 
 /// Samples that are kept for the end of a pause: as many as graphs show.
 const MISSED: usize = super::history::SAMPLES;
+
+/// Samples, one a second, that a process is shown after its end.
+const SHOWN_AFTER_THE_END: u32 = 5;
 
 /// What is in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct State {
     pub info: EngineInfo,
     /// The sample that is shown.
     pub snapshot: Arc<Snapshot>,
+    /// Processes that ended a moment ago, each with the samples that it is still shown.
+    ended: Vec<(ProcessSample, u32)>,
     /// The last minute.
     pub history: History,
     /// While the view is frozen: what has come since.
@@ -140,6 +145,7 @@ impl State {
         Self {
             info,
             snapshot: Arc::default(),
+            ended: Vec::new(),
             history: History::default(),
             paused: None,
             rows: Vec::new(),
@@ -259,12 +265,50 @@ impl State {
             return;
         }
         self.history.push(&snapshot);
-        self.snapshot = snapshot;
+        self.snapshot = self.with_ended(snapshot);
         self.make_rows();
         let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
         let filtered = !self.filter.text.is_empty() || self.show != Show::All;
         self.tagged.retain(|key| filtered || rows.contains(key));
+    }
+
+    /// The sample, with the processes that were shown and have ended: the engine keeps only those
+    /// whose connections may go on.
+    fn with_ended(&mut self, mut snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        let is_in = |processes: &[ProcessSample], key| {
+            let found = processes.binary_search_by_key(&key, |process| process.key);
+            found.is_ok()
+        };
+        for (_, samples) in &mut self.ended {
+            *samples -= 1;
+        }
+        for process in &self.snapshot.processes {
+            if !process.ended && !is_in(&snapshot.processes, process.key) {
+                let [down, up] = [process.down, process.up].map(|traffic| Traffic {
+                    bytes_per_s: 0.0,
+                    dropped_bytes_per_s: 0.0,
+                    ..traffic
+                });
+                let ended = ProcessSample {
+                    ended: true,
+                    limit: None,
+                    down,
+                    up,
+                    ..process.clone()
+                };
+                self.ended.push((ended, SHOWN_AFTER_THE_END));
+            }
+        }
+        self.ended
+            .retain(|(process, samples)| *samples > 0 && !is_in(&snapshot.processes, process.key));
+        if !self.ended.is_empty() {
+            // It is ours alone, but where a test keeps it.
+            let processes = &mut Arc::make_mut(&mut snapshot).processes;
+            processes.extend(self.ended.iter().map(|(process, _)| process.clone()));
+            processes.sort_by_key(|process| process.key);
+        }
+        snapshot
     }
 
     /// Ends a pause: what has come since is shown.

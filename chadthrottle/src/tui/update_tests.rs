@@ -70,13 +70,18 @@ fn the_selection_follows_the_process_and_not_the_row() {
     );
     assert_eq!(order(&state), [900, 3100, 4242]);
     assert_eq!((selected(&state), state.cursor), (4242, 2));
-    // It vanishes: what is now in its place is selected.
-    update(
-        &mut state,
-        Action::Snapshot(snapshot(vec![process(900, "bash", 9e6, 0.0)])),
-    );
+    // It ends and then vanishes: what is now in its place is selected.
+    for _ in 0..6 {
+        assert_eq!(selected(&state), 4242);
+        update(
+            &mut state,
+            Action::Snapshot(snapshot(vec![process(900, "bash", 9e6, 0.0)])),
+        );
+    }
     assert_eq!(selected(&state), 900);
-    update(&mut state, Action::Snapshot(snapshot(vec![])));
+    for _ in 0..6 {
+        update(&mut state, Action::Snapshot(snapshot(vec![])));
+    }
     assert_eq!(state.selected, None);
     let keys = [
         "x", "<Enter>", "G", "j", "[", "]", " ", "<Right>", "<Esc>", "t", "-",
@@ -130,10 +135,10 @@ fn another_process_with_the_same_id_is_not_the_selected_one() {
     assert_eq!(selected(&state), 7);
     let mut heir = process(7, "c", 9.0, 0.0);
     heir.key.start_ticks = 200;
-    update(
-        &mut state,
-        Action::Snapshot(snapshot(vec![heir, process(8, "b", 2.0, 0.0)])),
-    );
+    for _ in 0..6 {
+        let both = vec![heir.clone(), process(8, "b", 2.0, 0.0)];
+        update(&mut state, Action::Snapshot(snapshot(both)));
+    }
     // Row 1, where the selected one was, is now that of 8.
     assert_eq!(state.selected, Some(RowKey::Process(key(8))));
 }
@@ -266,11 +271,31 @@ fn rows_keep_their_order_while_a_dialog_is_open() {
         let mut state = state(80, 24, usual());
         press(&mut state, &[open]);
         update(&mut state, Action::Snapshot(snapshot(turned.clone())));
-        assert_eq!(order(&state), [3100, 900], "{open}");
+        // The one that has ended is still there.
+        assert_eq!(order(&state), [3100, 4242, 900], "{open}");
         press(&mut state, &["<Esc>"]);
         update(&mut state, Action::Snapshot(snapshot(turned.clone())));
-        assert_eq!((order(&state), selected(&state)), (vec![900, 3100], 3100));
+        assert_eq!(order(&state), [900, 3100, 4242], "{open}");
+        assert_eq!(selected(&state), 3100);
     }
+}
+
+#[test]
+fn a_process_that_has_ended_is_shown_for_five_samples_more_and_cannot_be_limited() {
+    let both = || snapshot(vec![process(7, "a", 1.0, 0.0), process(8, "b", 2.0, 0.0)]);
+    let mut state = state(80, 24, both());
+    press(&mut state, &["G"]);
+    let one = || snapshot(vec![process(8, "b", 2.0, 0.0)]);
+    for sample in 0..5 {
+        update(&mut state, Action::Snapshot(one()));
+        assert_eq!(order(&state), [8, 7], "{sample}");
+        assert_eq!((selected(&state), state.rows[1].ended), (7, true));
+        assert_eq!(state.rows[1].down.bytes_per_s, 0.0);
+        assert_eq!(press(&mut state, &["<Enter>", "x"]), []);
+        assert!(said(&state).contains("a (7)"), "{}", said(&state));
+    }
+    update(&mut state, Action::Snapshot(one()));
+    assert_eq!(order(&state), [8]);
 }
 
 #[test]
