@@ -11,7 +11,7 @@ use super::{
     effect::Effect,
     field::Field,
     inspect::{ConnectionRow, Request},
-    keymap::{Command, command_of, is_interrupt},
+    keymap::{Command, KEYMAP, command_of, is_interrupt},
     mouse,
     rows::{RowKey, Sort},
     state::{Details, Message, Mode, Question, State},
@@ -118,11 +118,13 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             None
         }
         Mode::Help(offset) => {
+            // No further than there is help; the view keeps the last line at the bottom.
+            let last = KEYMAP.len() - 1;
             match command_of(key, false) {
                 Some(Command::Up) => *offset = offset.saturating_sub(1),
-                Some(Command::Down) => *offset += 1,
+                Some(Command::Down) => *offset = (*offset + 1).min(last),
                 Some(Command::PageUp) => *offset = offset.saturating_sub(10),
-                Some(Command::PageDown) => *offset += 10,
+                Some(Command::PageDown) => *offset = (*offset + 10).min(last),
                 Some(Command::Top) => *offset = 0,
                 // Any other key of the keymap closes it; one that is none may be a slip.
                 Some(_) => state.mode = Mode::Normal,

@@ -323,6 +323,8 @@ fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
     assert_eq!(state.mode, Mode::Help(0));
     press(&mut state, &["jj"]);
     assert_eq!(state.mode, Mode::Help(2));
+    press(&mut state, &["<PgDn>"; 20]);
+    assert_eq!(state.mode, Mode::Help(KEYMAP.len() - 1));
     assert_eq!(press(&mut state, &["q"]), []);
     assert_eq!(state.mode, Mode::Normal);
     // Esc only cancels.
