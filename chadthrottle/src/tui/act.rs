@@ -175,3 +175,7 @@ pub fn who(state: &State, row: &Row) -> String {
         (RowKey::Program(_), count) => format!("{name} ({count} processes)"),
     }
 }
+
+#[cfg(test)]
+#[path = "act_tests.rs"]
+mod tests;

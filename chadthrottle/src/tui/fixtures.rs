@@ -45,6 +45,19 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
     }
 }
 
+/// Identity of a made-up process.
+pub fn key(pid: u32) -> ProcessKey {
+    ProcessKey {
+        pid,
+        start_ticks: 100,
+    }
+}
+
+/// The latest message.
+pub fn said(state: &State) -> &str {
+    state.message.as_ref().map_or("", |message| &message.text)
+}
+
 /// A limit in bytes a second.
 pub fn limit(down: Option<u64>, up: Option<u64>) -> Limit {
     Limit {

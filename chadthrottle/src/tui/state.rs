@@ -203,9 +203,20 @@ impl State {
 
     /// The processes that a row stands for; of the tree, the one that names it.
     pub fn processes_of<'a>(&'a self, key: &'a RowKey) -> impl Iterator<Item = &'a ProcessSample> {
-        let processes = &self.snapshot.processes;
-        processes.iter().filter(move |process| match key {
-            RowKey::Process(key) => process.key == *key,
+        let processes = self.snapshot.processes.as_slice();
+        let range = match key {
+            // Drawing asks for each row on the screen.
+            RowKey::Process(key) => {
+                match processes.binary_search_by_key(key, |process| process.key) {
+                    Ok(index) => index..index + 1,
+                    Err(_) => 0..0,
+                }
+            }
+            RowKey::Program(_) => 0..processes.len(),
+        };
+        let candidates = processes.get(range).unwrap_or_default();
+        candidates.iter().filter(move |process| match key {
+            RowKey::Process(_) => true,
             RowKey::Program(program) => program.has(process),
         })
     }

@@ -10,7 +10,7 @@ use std::{
 use chadthrottle::{
     engine::{Handle, Limit, LimitId, Targets},
     lifecycle::Session,
-    process::key_of,
+    process::{ProcessKey, key_of},
 };
 use chadthrottle_common::scope::Scope;
 use serde_json::Value;
@@ -283,6 +283,24 @@ fn loopback_and_other_processes_are_left_alone() {
     assert_nothing_left();
 }
 
+/// A limit of that rate in each direction.
+fn both_ways(rate: &str) -> Limit {
+    let rate = Some(rate.parse().expect("a rate"));
+    Limit {
+        down: rate,
+        up: rate,
+        scope: Scope::DEFAULT,
+    }
+}
+
+/// That process and no other.
+fn only(key: ProcessKey) -> Targets {
+    Targets {
+        processes: vec![key],
+        ..Targets::default()
+    }
+}
+
 /// The kernel program sets a window again before each packet that offers it: at full traffic it
 /// must not do so between the putting back and its end.
 #[test]
@@ -298,17 +316,8 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
         let engine = &session.engine;
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let set = async || {
-            let rate = Some("20MB".parse().expect("a rate"));
-            let limit = Limit {
-                down: rate,
-                up: rate,
-                scope: Scope::DEFAULT,
-            };
-            let targets = Targets {
-                processes: vec![key],
-                ..Targets::default()
-            };
-            engine.set_limit(targets, limit).await.expect("a limit")
+            let limit = both_ways("20MB");
+            engine.set_limit(only(key), limit).await.expect("a limit")
         };
         // The connection is made under a limit, so that the kernel program holds its window.
         let mut id = set().await;
@@ -355,20 +364,9 @@ async fn change_while_it_runs(down: bool) {
     let direction = if down { "-R" } else { "" };
     let mut client = iperf::Client::held(&lab, &to_server(5201, 8, direction));
     let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
-    let limit = |kilobytes: u64| {
-        let rate = Some(format!("{kilobytes}KB").parse().expect("a rate"));
-        Limit {
-            down: rate,
-            up: rate,
-            scope: Scope::DEFAULT,
-        }
-    };
-    let targets = Targets {
-        processes: vec![key],
-        ..Targets::default()
-    };
+    let limit = |kilobytes: u64| both_ways(&format!("{kilobytes}KB"));
     let engine = &session.engine;
-    let id = engine.set_limit(targets, limit(1_000)).await;
+    let id = engine.set_limit(only(key), limit(1_000)).await;
     let id = id.expect("a limit");
     client.go();
     tokio::time::sleep(Duration::from_secs(2)).await;

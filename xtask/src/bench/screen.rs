@@ -43,16 +43,9 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
         table.row([what, measured, aim.to_owned()]);
     };
 
-    let mut starts = Vec::new();
-    for _ in 0..5 {
-        let began = Instant::now();
-        let screen = Screen::open()?;
-        screen.wait_for("ChadThrottle")?;
-        starts.push(began.elapsed().as_secs_f64() * 1e3);
-    }
     row(
         "start to first frame".into(),
-        format!("{:.0} ms", median(starts)),
+        format!("{:.0} ms", first_frame()?),
         "300 ms",
     );
 
@@ -60,19 +53,12 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
     let sockets = (0..idle)
         .map(|_| Running::start(&lab.client, "idle 20"))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut starts = Vec::new();
-    for _ in 0..5 {
-        let began = Instant::now();
-        let screen = Screen::open()?;
-        screen.wait_for("ChadThrottle")?;
-        starts.push(began.elapsed().as_secs_f64() * 1e3);
-    }
     row(
         format!(
             "the same beside {idle} processes with {} sockets",
             idle * 20
         ),
-        format!("{:.0} ms", median(starts)),
+        format!("{:.0} ms", first_frame()?),
         "-",
     );
     let mut screen = Screen::open()?;
@@ -164,6 +150,18 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
         report::write_section("screen", &text)?;
     }
     Ok(())
+}
+
+/// Milliseconds from the start to the first frame.
+fn first_frame() -> anyhow::Result<f64> {
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        let screen = Screen::open()?;
+        screen.wait_for("ChadThrottle")?;
+        starts.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(median(starts))
 }
 
 /// The release binary on a terminal of its own.
