@@ -8,9 +8,9 @@ use std::{
 };
 
 use chadthrottle::{
-    engine::{Handle, Limit, LimitId, Targets},
+    engine::{Handle, Limit, LimitId},
     lifecycle::Session,
-    process::{ProcessKey, key_of},
+    process::key_of,
 };
 use chadthrottle_common::scope::Scope;
 use serde_json::Value;
@@ -20,6 +20,7 @@ use crate::{
     iperf::{self, server, to_server},
     lab::{Lab, SERVER_V4},
     lifecycle::in_this_process,
+    limits::{both_ways, only},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -283,24 +284,6 @@ fn loopback_and_other_processes_are_left_alone() {
     assert_nothing_left();
 }
 
-/// A limit of that rate in each direction.
-fn both_ways(rate: &str) -> Limit {
-    let rate = Some(rate.parse().expect("a rate"));
-    Limit {
-        down: rate,
-        up: rate,
-        scope: Scope::DEFAULT,
-    }
-}
-
-/// That process and no other.
-fn only(key: ProcessKey) -> Targets {
-    Targets {
-        processes: vec![key],
-        ..Targets::default()
-    }
-}
-
 /// The kernel program sets a window again before each packet that offers it: at full traffic it
 /// must not do so between the putting back and its end.
 #[test]
@@ -416,13 +399,9 @@ fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
         let rate = Some("1MB".parse().expect("a rate"));
         let limit = |down, up, scope| Limit { down, up, scope };
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
-        let targets = Targets {
-            processes: vec![key],
-            ..Targets::default()
-        };
         let engine = &session.engine;
-        let both = limit(rate, rate, Scope::DEFAULT);
-        let id = engine.set_limit(targets, both).await.expect("a limit");
+        let both = both_ways("1MB");
+        let id = engine.set_limit(only(key), both).await.expect("a limit");
         let [options] = client.options()[..] else {
             panic!("one connection")
         };

@@ -2,12 +2,36 @@
 
 use std::time::Duration;
 
+use chadthrottle::{
+    engine::{Limit, Targets},
+    process::ProcessKey,
+};
+use chadthrottle_common::scope::Scope;
+
 use crate::{
     audit::assert_nothing_left,
     iperf::{Client, MB, server, to_server},
     lab::{Lab, SERVER_V4, SERVER_V6},
     program::Chadthrottle,
 };
+
+/// A limit of that rate in each direction.
+pub fn both_ways(rate: &str) -> Limit {
+    let rate = Some(rate.parse().expect("a rate"));
+    Limit {
+        down: rate,
+        up: rate,
+        scope: Scope::DEFAULT,
+    }
+}
+
+/// That process and no other.
+pub fn only(key: ProcessKey) -> Targets {
+    Targets {
+        processes: vec![key],
+        ..Targets::default()
+    }
+}
 
 /// One transfer under `run`, 1 MB/s each way: goodput over limit.
 #[track_caller]
