@@ -44,6 +44,9 @@ pub mod names {
     pub const OWNERS: &str = "chad_owners";
     /// Socket to what its options were, `BPF_MAP_TYPE_SK_STORAGE` of [`super::SocketOptions`].
     pub const SOCKET_OPTIONS: &str = "chad_options";
+    /// Socket to how it is held to its share, `BPF_MAP_TYPE_SK_STORAGE` of
+    /// [`crate::gate::Gate`].
+    pub const GATES: &str = "chad_gates";
     /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
     pub const PROCESSES: &str = "chad_processes";
     /// Free slots, stack of `u32`.

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod gate;
 pub mod policer;
 pub mod scope;
 pub mod sys;

@@ -70,10 +70,26 @@ pub struct Bucket {
     pub scope: Shared,
     /// The rate again, in bytes a second, for connections to start with; 0: as they like.
     pub rate: Shared,
-    /// How long one aggregate of TCP takes, in nanoseconds.
+    /// How long one aggregate of TCP takes, in nanoseconds; 0: aggregates are not tolerated.
     pub aggregate_ns: Shared,
     /// How many connections share it: those that user space has seen, and new ones.
     pub flows: Shared,
+    /// How many connections have a gate: nobody looks for one where none has.
+    pub gates: Shared,
+}
+
+/// Charges `len` bytes at `now` to a token bucket: moves its theoretical arrival time, all in
+/// nanoseconds of the monotonic clock, at `ns_per_byte` with [`FRACTION_BITS`] fraction bits.
+#[inline(always)]
+pub(crate) fn charge(tat_ns: &Shared, ns_per_byte: u64, burst_ns: u64, now: u64, len: u64) {
+    let len = if len > MAX_LEN { MAX_LEN } else { len };
+    let cost = (len * ns_per_byte) >> FRACTION_BITS;
+    let floor = now.saturating_sub(burst_ns);
+    if tat_ns.get() < floor {
+        tat_ns.set(floor + cost);
+    } else {
+        tat_ns.add(cost);
+    }
 }
 
 impl Bucket {
@@ -81,7 +97,8 @@ impl Bucket {
     ///
     /// The length plays no part: a bucket without debt admits any packet and goes into debt for
     /// it, so that one 64 KB aggregate is not starved by a small burst. [`Verdict::Congested`] is
-    /// a debt of no more than the burst or one such aggregate a connection, which bounds what may
+    /// a debt of no more than the burst, or one such aggregate a connection where
+    /// [`Bucket::tolerate_aggregates`] said so, which bounds what may
     /// pass on it: connections that are paced then send what TCP hands over at once each in
     /// its turn, and none waits for a timeout because the others did.
     #[inline(always)]
@@ -112,14 +129,8 @@ impl Bucket {
     /// Charges `len` bytes sent at `now` (nanoseconds, monotonic), whatever the verdict was.
     #[inline(always)]
     pub fn charge(&self, now: u64, len: u64) {
-        let len = if len > MAX_LEN { MAX_LEN } else { len };
-        let cost = (len * self.ns_per_byte.get()) >> FRACTION_BITS;
-        let floor = now.saturating_sub(self.burst_ns.get());
-        if self.tat_ns.get() < floor {
-            self.tat_ns.set(floor + cost);
-        } else {
-            self.tat_ns.add(cost);
-        }
+        let (rate, burst) = (self.ns_per_byte.get(), self.burst_ns.get());
+        charge(&self.tat_ns, rate, burst, now, len);
     }
 
     /// How much of the burst may be sent at `now` (nanoseconds, monotonic): from 1, after a rest,
@@ -142,11 +153,17 @@ impl Bucket {
         self.scope.set(u64::from(scope.0));
         let ns_per_byte = rate.map_or(0, ns_per_byte);
         self.ns_per_byte.set(ns_per_byte);
-        self.aggregate_ns
-            .set((AGGREGATE * ns_per_byte) >> FRACTION_BITS);
+        self.aggregate_ns.set(0);
         self.rate.set(0);
         self.flows.set(0);
+        self.gates.set(0);
         self.tat_ns.set(0);
+    }
+
+    /// Tolerates one aggregate of each connection, as senders need.
+    pub fn tolerate_aggregates(&self) {
+        let cost = AGGREGATE * self.ns_per_byte.get();
+        self.aggregate_ns.set(cost >> FRACTION_BITS);
     }
 
     /// The same for a bucket in use, at `now` (nanoseconds, monotonic): debt is forgiven, so that

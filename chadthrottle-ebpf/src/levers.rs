@@ -7,7 +7,8 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
     abi::{Rule, SocketOptions},
-    policer::Bucket,
+    gate,
+    policer::{Bucket, ns_per_byte},
     scope::{self, Scope},
 };
 
@@ -132,6 +133,41 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if options.clamp_set != 0 {
         sys::set_window_clamp(ops, options.clamp_set);
         sys::hear_of_packets(ops, true);
+        let gated = down != 0 && down * round_trip_us / US_PER_S < full_segment;
+        // By the unit of its window: as `connection_begins` saw to it, if not by itself.
+        if gated && options.clamp_before <= LARGEST_WINDOW {
+            let cost = ns_per_byte(down);
+            sys::make_gate(sk, [cost, sys::now_ns(), 0, gate::SEEN | gate::CLOSES]);
+            rule.ingress.gates.add(1);
+        } else {
+            sys::make_gate(sk, [0, 0, 0, gate::SEEN]);
+        }
+    }
+}
+
+/// Windows up to this, in bytes, are offered in units of 256 bytes.
+const LARGEST_WINDOW: u32 = (1 << 24) - 1;
+
+/// A connection is about to be asked for. How large the units of its window are is decided now, by
+/// the largest window that it may ever have: with units of more than 256 bytes no window is less
+/// than a segment, and none could be closed.
+#[inline(always)]
+pub fn connection_begins(ops: *mut bpf_sock_ops) {
+    /// In bytes a second. Faster shares need no gate: near senders have about so much with the
+    /// smallest window.
+    const FASTEST: u64 = 64_000_000;
+    let offsets = KERNEL_OFFSETS.load();
+    let sk = sys::connection_socket(ops);
+    if sk.is_null() || offsets.tcp_window_clamp == 0 {
+        return;
+    }
+    let Some(rule) = rule_of(sk) else {
+        return;
+    };
+    let rate = share_of(&rule.ingress, class(ops));
+    let address = sys::address_of(&sk) + u64::from(offsets.tcp_window_clamp);
+    if rate != 0 && rate <= FASTEST && sys::read_kernel::<u32>(address) == 0 {
+        sys::set_window_clamp(ops, LARGEST_WINDOW);
     }
 }
 
@@ -147,6 +183,9 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     let Some(options) = sys::options_of(sk) else {
         // The limit has ended.
         sys::hear_of_packets(ops, false);
+        if let Some(gate) = sys::gate_of(sk) {
+            gate.unset();
+        }
         return;
     };
     // User space takes the rate away first and puts the window back then: what it puts back is not
@@ -154,8 +193,17 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     let covered = rule_of(sk).is_some_and(|rule| share_of(&rule.ingress, class(ops)) != 0);
     let offset = u64::from(KERNEL_OFFSETS.load().tcp_window_clamp);
     let present = sys::read_kernel::<u32>(sys::address_of(&sk) + offset);
-    if covered && options.clamp_set != 0 && present != options.clamp_set {
-        sys::set_window_clamp(ops, options.clamp_set);
+    if !covered || options.clamp_set == 0 {
+        return;
+    }
+    let closed = sys::gate_of(sk).is_some_and(|gate| gate.is_closed(sys::now_ns()));
+    let window = if closed {
+        gate::CLOSED_WINDOW
+    } else {
+        options.clamp_set
+    };
+    if present != window {
+        sys::set_window_clamp(ops, window);
     }
 }
 

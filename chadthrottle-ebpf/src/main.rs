@@ -21,7 +21,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RWND_INIT,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RWND_INIT, BPF_SOCK_OPS_TCP_CONNECT_CB,
     },
     macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
     programs::{
@@ -72,6 +72,10 @@ pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
     const NO_ANSWER: u32 = u32::MAX;
     let answer = match ctx.op() {
         BPF_SOCK_OPS_RWND_INIT => levers::first_window(ctx.ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            levers::connection_begins(ctx.ops);
+            None
+        }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             levers::connection_established(ctx.ops);
             None

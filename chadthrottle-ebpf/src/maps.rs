@@ -10,9 +10,12 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray, Queue, Stack},
     macros::btf_map,
 };
-use chadthrottle_common::abi::{
-    KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, SocketOptions,
-    Totals,
+use chadthrottle_common::{
+    abi::{
+        KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule,
+        SocketOptions, Totals,
+    },
+    gate::Gate,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
@@ -58,6 +61,9 @@ pub static OWNERS: SocketStorage<Owner, INHERITED> = SocketStorage::new();
 
 #[btf_map(name = "chad_options")]
 pub static SOCKET_OPTIONS: SocketStorage<SocketOptions, OWN> = SocketStorage::new();
+
+#[btf_map(name = "chad_gates")]
+pub static GATES: SocketStorage<Gate, OWN> = SocketStorage::new();
 
 /// An accepted socket gets its listener's value.
 const INHERITED: usize = (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize;

@@ -12,9 +12,12 @@ use aya_ebpf::{
     },
     programs::RawTracePointContext,
 };
-use chadthrottle_common::abi::{Owner, SocketOptions, Totals};
+use chadthrottle_common::{
+    abi::{Owner, SocketOptions, Totals},
+    gate::Gate,
+};
 
-use crate::maps::{OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS};
+use crate::maps::{GATES, KERNEL_OFFSETS, OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS};
 
 /// Nanoseconds of the monotonic clock.
 #[inline(always)]
@@ -212,6 +215,40 @@ pub fn options_of(sk: *mut c_void) -> Option<SocketOptions> {
     }
 }
 
+/// The gate of a connection, if it has one.
+#[inline(always)]
+pub fn gate_of(sk: *mut c_void) -> Option<&'static Gate> {
+    let map = ptr::from_ref(&GATES).cast_mut().cast();
+    // SAFETY: the result is the socket's own value or null, and lives as long as the program runs;
+    // its words are shared.
+    unsafe {
+        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
+            .cast::<Gate>()
+            .as_ref()
+    }
+}
+
+/// The gate of the connection that the packet is of.
+#[inline(always)]
+pub fn gate_of_packet(skb: *mut __sk_buff) -> Option<&'static Gate> {
+    // SAFETY: reading a context field; the verifier knows it as a socket or null.
+    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    gate_of(sk.cast())
+}
+
+/// Gives a connection a gate that is not set: user space may set it.
+#[inline(always)]
+pub fn make_gate(sk: *mut c_void, mut words: [u64; 4]) {
+    let map = ptr::from_ref(&GATES).cast_mut().cast();
+    let value = ptr::from_mut(&mut words).cast();
+    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
+    // SAFETY: the value lives on the stack for the call, which copies it.
+    let _ = unsafe { bpf_sk_storage_get(map, sk, value, create) };
+}
+
 /// Whether the program is called for each packet that the connection sends, before the window in
 /// it is chosen (`__tcp_transmit_skb`): it might want to add an option. Kernel 5.10.
 ///
@@ -292,6 +329,18 @@ pub fn tcp_packets_in_flight(skb: *mut __sk_buff) -> Option<u32> {
         }
         Some((*tcp).packets_out)
     }
+}
+
+/// `SO_MAX_PACING_RATE` of the packet's socket, in bytes a second; 0: not known.
+#[inline(always)]
+pub fn max_pacing_rate(skb: *mut __sk_buff) -> u64 {
+    let offset = KERNEL_OFFSETS.load().sock_max_pacing_rate;
+    // SAFETY: reading a context field; the verifier knows it as a socket or null.
+    let sk: *mut c_void = unsafe { (*skb).__bindgen_anon_2.sk.cast() };
+    if sk.is_null() || offset == 0 {
+        return 0;
+    }
+    read_kernel(address_of(&sk) + u64::from(offset))
 }
 
 /// Bytes of payload of each segment of an aggregate (GSO, GRO); 0: the packet is not one. Kernel

@@ -54,10 +54,12 @@ impl Engine {
             owns: &owns,
             down_credit: rule.ingress.credit(now),
             up_credit: rule.egress.credit(now),
+            now_ns: now,
         };
         let flows = self.levers.hold(index, look);
         rule.ingress.flows.set(flows.down as u64);
         rule.egress.flows.set(flows.up as u64);
+        rule.ingress.gates.set(flows.gated as u64);
     }
 
     /// Ids of the processes that have that rule.

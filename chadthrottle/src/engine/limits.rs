@@ -296,6 +296,7 @@ impl Engine {
             }
             bucket.rate.set(start);
         }
+        rule.egress.tolerate_aggregates();
     }
 
     /// Gives every process that belongs to the limit its rule.

@@ -91,6 +91,7 @@ impl Engine {
             throttle
                 .socket_options()?
                 .with_heir(Arc::clone(&config.heir)),
+            throttle.gates()?,
             &config.proc_root,
         );
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)

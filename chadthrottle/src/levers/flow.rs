@@ -54,6 +54,8 @@ pub struct Half {
     elsewhere: u8,
     /// What the lever keeps from one look to the next.
     pub lever: super::window::State,
+    /// Of a download.
+    pub patience: super::gates::Patience,
 }
 
 impl Flow {

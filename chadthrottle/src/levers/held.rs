@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    Ability, ActiveFlows, Direction, Lever, Look, Options,
+    Ability, ActiveFlows, Direction, Gates, Lever, Look, Options,
     flow::{self, Flow, Half},
+    gates::{self, Gating},
     options::Which,
     pacing, share, window,
 };
@@ -94,6 +95,7 @@ impl Held {
     pub fn pull(
         &mut self,
         options: &mut Options,
+        gates: &mut Gates,
         look: &Look<'_>,
         ability: Ability,
     ) -> ActiveFlows {
@@ -103,11 +105,12 @@ impl Held {
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
         self.observe(look.owns, seconds);
-        let active = ActiveFlows {
+        let mut active = ActiveFlows {
             down: share_out(&mut self.flows, Direction::Down, &look.limit, ability),
             up: share_out(&mut self.flows, Direction::Up, &look.limit, ability),
+            gated: 0,
         };
-        self.set(options, look, ability);
+        active.gated = self.set(options, gates, look, ability);
         self.active = active;
         active
     }
@@ -152,9 +155,16 @@ impl Held {
         flows.retain(|inode, _| !others.contains(inode));
     }
 
-    /// Sets the levers of all flows.
-    fn set(&mut self, options: &mut Options, look: &Look<'_>, ability: Ability) {
+    /// Sets the levers of all flows. Gives how many are held by a gate.
+    fn set(
+        &mut self,
+        options: &mut Options,
+        gates: &mut Gates,
+        look: &Look<'_>,
+        ability: Ability,
+    ) -> usize {
         let limit = look.limit;
+        let mut gated = 0;
         let changed = std::mem::take(&mut self.changed);
         each(&mut self.flows, |inode, flow, socket| {
             let Some(info) = flow.info else {
@@ -187,6 +197,22 @@ impl Held {
                 && let Some(round_trip) = round_trip(&info)
             {
                 let Half { granted, rate, .. } = flow.down;
+                let full_segment = f64::from(info.arriving_mss());
+                let unit = f64::from(info.window_unit());
+                let gating = Gating::of(gates::Look {
+                    share: granted,
+                    limit: limit
+                        .down
+                        .map_or(0.0, |rate| rate.bytes_per_second() as f64),
+                    credit: look.down_credit,
+                    round_trip,
+                    smallest: window::smallest(full_segment, unit),
+                    full_segment,
+                    unit,
+                    may_close: gates.is_seen(socket) && !flow.down.patience.is_lost(),
+                });
+                gates.set(socket, gating, look.now_ns);
+                gated += usize::from(gating != Gating::Open);
                 let window = window::window(
                     &mut flow.down.lever,
                     window::Look {
@@ -194,21 +220,29 @@ impl Held {
                         rate,
                         round_trip,
                         segment: f64::from(info.receive_mss.max(1)),
-                        full_segment: f64::from(info.arriving_mss()),
-                        unit: f64::from(info.window_unit()),
+                        full_segment,
+                        unit,
                         credit: look.down_credit,
                     },
                 );
                 log::trace!(
-                    "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}",
+                    "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}, {gating:?}",
                     flow.pid,
                     flow.fd,
                     look.down_credit,
                     info.bytes_received
                 );
-                options.clamp(socket, inode, window);
+                let window = match gating {
+                    Gating::Open => window,
+                    _ => window::open(granted, round_trip, full_segment, unit) as u32,
+                };
+                let closed = options.clamp(socket, inode, window, gating != Gating::Open);
+                flow.down
+                    .patience
+                    .look(closed, info.bytes_received, look.now_ns);
             }
         });
+        gated
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod ability;
 mod flow;
+mod gates;
 mod held;
 mod options;
 mod pacing;
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub use ability::Ability;
+pub use gates::Gates;
 pub use options::{Heir, Options, restore};
 
 use crate::{
@@ -98,6 +100,7 @@ impl Lever {
 #[derive(Debug)]
 pub struct Levers {
     options: Options,
+    gates: Gates,
     root: PathBuf,
     ability: Ability,
     /// Whether options may be set; `None`: nobody has asked yet.
@@ -119,6 +122,8 @@ pub struct Look<'a> {
     pub down_credit: f64,
     /// Of the egress bucket.
     pub up_credit: f64,
+    /// The monotonic clock, in nanoseconds.
+    pub now_ns: u64,
 }
 
 /// How many flows carry something.
@@ -128,13 +133,16 @@ pub struct ActiveFlows {
     pub down: usize,
     /// Upload.
     pub up: usize,
+    /// Downloads that are held by a gate.
+    pub gated: usize,
 }
 
 impl Levers {
     /// Over the notes of the loaded programs. `root` is `/proc`.
-    pub fn new(options: Options, root: &Path) -> Self {
+    pub fn new(options: Options, gates: Gates, root: &Path) -> Self {
         Self {
             options,
+            gates,
             root: root.to_owned(),
             ability: Ability::of_this_kernel(),
             allowed: None,
@@ -200,7 +208,7 @@ impl Levers {
                 all.any(|held| held.has(inode))
             });
         }
-        let active = held.pull(&mut self.options, &look, self.ability);
+        let active = held.pull(&mut self.options, &mut self.gates, &look, self.ability);
         held.rest_after(started.elapsed());
         self.held.insert(rule, held);
         active

@@ -115,32 +115,36 @@ impl Options {
         }
     }
 
-    /// Holds the window that the socket offers to `window` bytes.
-    pub fn clamp(&mut self, socket: &OwnedFd, inode: u64, window: u32) {
+    /// Holds the window that the socket offers to `window` bytes. Where it has a gate, the kernel
+    /// program may have closed it: says whether it has, and opens it again, so that the next segment
+    /// finds it open.
+    pub fn clamp(&mut self, socket: &OwnedFd, inode: u64, window: u32, gated: bool) -> bool {
         let Ok(present) = tcp::window_clamp(socket) else {
-            return;
+            return false;
         };
         let mut note = self.note(socket).unwrap_or_default();
-        if note.clamp_set == 0 || note.clamp_set != present {
+        let closed = gated && present < note.clamp_set;
+        if note.clamp_set == 0 || note.clamp_set != present && !closed {
             // New to us, or its program or the kernel's tuning has set it meanwhile.
             note.clamp_before = present;
         }
         note.clamp_set = window.max(1).min(note.clamp_before);
         if note.clamp_set == present {
             self.tell_heir(inode, note);
-            return;
+            return closed;
         }
         if !self.write(socket, inode, note) {
-            return;
+            return closed;
         }
         let _ = tcp::set_window_clamp(socket, note.clamp_set);
         // The kernel has a smallest value.
         if let Ok(real) = tcp::window_clamp(socket)
-            && real != note.clamp_set
+            && real > note.clamp_set
         {
             note.clamp_set = real;
             self.write(socket, inode, note);
         }
+        closed
     }
 
     /// Puts options of the socket back, where they were set.

@@ -68,15 +68,28 @@ pub fn window(state: &mut State, look: Look) -> u32 {
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
     let bytes = share * trim(credit) * round_trip.max(SHORTEST_ROUND_TRIP) * state.gain;
-    // A sender waits for room for a full segment, and where there never is any, for its timer: on
-    // loopback, where one has 64 KB, and in networks with jumbo frames.
-    let smallest = (SMALLEST.max(full_segment) / unit).ceil() * unit;
+    let smallest = smallest(full_segment, unit);
     // Units of about a segment are what counts; smaller ones leave it to the segments.
     let step = if unit >= segment / 3.0 { unit } else { segment };
     let wanted = bytes + state.owed;
     let window = ((wanted / step).floor() * step).max(smallest);
     state.owed = (wanted - window).clamp(-step, step);
     window.min(1e9) as u32
+}
+
+/// The smallest window that a flow can have, in bytes, with full segments and in units of so many.
+///
+/// A sender waits for room for a full segment, and where there never is any, for its timer: on
+/// loopback, where one has 64 KB, and in networks with jumbo frames.
+pub fn smallest(full_segment: f64, unit: f64) -> f64 {
+    (SMALLEST.max(full_segment) / unit).ceil() * unit
+}
+
+/// The window of a flow with a gate while it is open, in bytes: it makes up for its pauses.
+pub fn open(share: f64, round_trip: f64, full_segment: f64, unit: f64) -> f64 {
+    const FASTER: f64 = 1.6;
+    let bytes = share * round_trip * FASTER;
+    ((bytes / unit).ceil() * unit).max(smallest(full_segment, unit))
 }
 
 /// As with pacing, the bucket's credit steers; more steeply, since windows are coarse.

@@ -84,7 +84,11 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
                 members: 0,
                 down: Traffic::default(),
                 up: Traffic::default(),
-                flows: ActiveFlows { down: 2, up: 0 },
+                flows: ActiveFlows {
+                    down: 2,
+                    up: 0,
+                    gated: 0,
+                },
             });
             limits.len() - 1
         });

@@ -14,6 +14,7 @@ mod exactness;
 mod faults;
 mod following;
 mod foreign;
+mod gates;
 mod iperf;
 mod lab;
 mod levers;

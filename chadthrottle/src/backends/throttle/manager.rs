@@ -17,7 +17,7 @@ use super::{
     upload::linux::ebpf::EbpfUpload,
 };
 use crate::{
-    levers::Options,
+    levers::{Gates, Options},
     sys::bpf::{self, AttachType, ProgramInfo},
 };
 
@@ -111,6 +111,14 @@ impl ThrottleManager {
     /// Where no descriptor is left.
     pub fn socket_options(&self) -> Result<Options, ThrottleError> {
         maps::socket_options(&self.object)
+    }
+
+    /// The gates of sockets.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn gates(&self) -> Result<Gates, ThrottleError> {
+        maps::gates(&self.object)
     }
 
     /// Hands on what the programs have written for the log.

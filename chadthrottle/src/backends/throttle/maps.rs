@@ -1,6 +1,6 @@
 //! The maps of the loaded object, with their types.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
     Ebpf, Pod,
@@ -9,7 +9,10 @@ use aya::{
 use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
 
 use super::ThrottleError;
-use crate::{levers::Options, sys::map::MappedArray};
+use crate::{
+    levers::{Gates, Options},
+    sys::map::MappedArray,
+};
 
 /// [`chadthrottle_common::abi::Owner`] in the form that aya takes: slot, generation.
 pub type OwnerWords = [u32; 2];
@@ -80,15 +83,27 @@ impl Maps {
 /// # Errors
 /// Where no descriptor is left.
 pub fn socket_options(object: &Ebpf) -> Result<Options, ThrottleError> {
-    let failed = |source| ThrottleError::Map {
-        map: names::SOCKET_OPTIONS,
-        source,
-    };
-    let fd = data(object, names::SOCKET_OPTIONS)?.fd().as_fd();
-    let fd = fd
-        .try_clone_to_owned()
-        .map_err(|error| failed(error.into()))?;
-    Options::new(fd).map_err(failed)
+    open(object, names::SOCKET_OPTIONS, Options::new)
+}
+
+/// The gates of sockets.
+///
+/// # Errors
+/// Where no descriptor is left.
+pub fn gates(object: &Ebpf) -> Result<Gates, ThrottleError> {
+    open(object, names::GATES, Gates::new)
+}
+
+fn open<T>(
+    object: &Ebpf,
+    map: &'static str,
+    new: impl FnOnce(OwnedFd) -> Result<T, MapError>,
+) -> Result<T, ThrottleError> {
+    let fd = data(object, map)?.fd().as_fd();
+    fd.try_clone_to_owned()
+        .map_err(MapError::from)
+        .and_then(new)
+        .map_err(|source| ThrottleError::Map { map, source })
 }
 
 fn typed<M>(object: &mut Ebpf, name: &'static str) -> Result<M, ThrottleError>

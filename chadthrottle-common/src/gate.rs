@@ -1,0 +1,136 @@
+//! Gates: downloads in pulses, where no window is small enough for their rate.
+//!
+//! A sender fills a window at least one segment long once a round trip, so a near one is too fast
+//! with any window, and the policer would waste what comes too much. A gate is a token bucket of one
+//! connection, for its share of the limit, that stops the connection where it has used it up. Two
+//! ways stop a sender for the fifth of a second that its shortest timer lasts:
+//!
+//! - *Closing the window*: an acknowledgement offers less than a segment. The sender waits for its
+//!   probe timer, and nothing is lost. It takes small enough units of the window, so a connection
+//!   that was made under the limit.
+//! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
+//!
+//! Fast shares pause once in each quarter of a second, so that each second brings the same number
+//! of pulses; slow ones, whose pulses are a few segments, whenever they have to.
+
+use crate::{policer::charge, sys::Shared};
+
+/// How long a turn of pause and pulse is, in nanoseconds. More than the shortest timers of senders
+/// (200 ms, and what rounding adds), and a whole part of a second.
+pub const TURN_NS: u64 = 250_000_000;
+
+/// A pause that began later in its turn would last into the next one.
+const LATEST_PAUSE_NS: u64 = 70_000_000;
+
+/// What is refused in a pause is refused to here in its turn: the first retransmission must pass.
+const PAUSE_END_NS: u64 = 180_000_000;
+
+/// A window that no segment fits into, in bytes: the kernel sets no smaller one
+/// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
+pub const CLOSED_WINDOW: u32 = 1_152;
+
+/// How much of a share may be used after a pause, in nanoseconds. Senders far away pause for as much
+/// longer as a round trip.
+const BURST_NS: u64 = 2 * TURN_NS;
+
+/// What may still arrive after the window was closed, in nanoseconds of its share.
+const MAX_DEBT_NS: u64 = TURN_NS;
+
+/// The connection's window can be closed: its acknowledgements pass through the kernel program, and
+/// its units are small enough.
+pub const CLOSES: u64 = 1;
+/// It pauses at the start of a turn only.
+pub const TURNS: u64 = 2;
+/// The kernel program sees the connection's acknowledgements.
+pub const SEEN: u64 = 4;
+/// User space has chosen when its pauses begin.
+pub const SPREAD: u64 = 8;
+
+/// The gate of a connection.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// Nanoseconds a byte of its share takes, as in [`crate::policer::Bucket`]; 0: no gate.
+    pub ns_per_byte: Shared,
+    /// The theoretical arrival time, in nanoseconds of the monotonic clock.
+    pub tat_ns: Shared,
+    /// In nanoseconds of the monotonic clock: where all is refused for a while, until when; where
+    /// the window is closed, from when on it is.
+    pub pause_ns: Shared,
+    /// [`CLOSES`], [`TURNS`] and [`SEEN`].
+    pub mode: Shared,
+}
+
+impl Gate {
+    /// Whether it is in use.
+    #[inline(always)]
+    pub fn is_set(&self) -> bool {
+        self.ns_per_byte.get() != 0
+    }
+
+    #[inline(always)]
+    fn has(&self, mode: u64) -> bool {
+        self.mode.get() & mode != 0
+    }
+
+    /// Whether its window can be closed, so that packets on their way may still pass.
+    #[inline(always)]
+    pub fn closes(&self) -> bool {
+        self.is_set() && self.has(CLOSES)
+    }
+
+    /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
+    #[inline(always)]
+    pub fn is_closed(&self, now: u64) -> bool {
+        self.closes() && self.tat_ns.get() > now && self.may_pause(now)
+    }
+
+    /// Whether a pause by closing the window may begin.
+    #[inline(always)]
+    fn may_pause(&self, now: u64) -> bool {
+        if self.has(TURNS) {
+            now % TURN_NS < LATEST_PAUSE_NS
+        } else {
+            now >= self.pause_ns.get()
+        }
+    }
+
+    /// Whether a packet that arrives at `now` (nanoseconds, monotonic) is refused.
+    #[inline(always)]
+    pub fn refuses(&self, now: u64) -> bool {
+        if !self.is_set() {
+            return false;
+        }
+        let tat = self.tat_ns.get();
+        if self.has(CLOSES) {
+            // What was on its way when the window closed is not lost.
+            let debt = if self.may_pause(now) { MAX_DEBT_NS } else { 0 };
+            return tat > now + debt;
+        }
+        if now < self.pause_ns.get() {
+            return true;
+        }
+        if tat <= now {
+            return false;
+        }
+        let turn = now % TURN_NS;
+        if turn < LATEST_PAUSE_NS {
+            self.pause_ns.set(now - turn + PAUSE_END_NS);
+        }
+        true
+    }
+
+    /// The connection is not held any more.
+    #[inline(always)]
+    pub fn unset(&self) {
+        self.ns_per_byte.set(0);
+        self.tat_ns.set(0);
+        self.mode.set(0);
+    }
+
+    /// Charges `len` bytes that arrived at `now` (nanoseconds, monotonic).
+    #[inline(always)]
+    pub fn charge(&self, now: u64, len: u64) {
+        charge(&self.tat_ns, self.ns_per_byte.get(), BURST_NS, now, len);
+    }
+}

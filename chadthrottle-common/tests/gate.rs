@@ -1,0 +1,122 @@
+//! Gates as they run in the kernel, before made-up senders that wait as Linux does.
+
+use chadthrottle_common::{
+    gate::{CLOSES, Gate, TURNS},
+    policer::ns_per_byte,
+};
+
+const SECOND: u64 = 1_000_000_000;
+const SEGMENT: u64 = 1_500;
+/// A sender's shortest timer, as it is rounded.
+const TIMER_NS: u64 = 208_000_000;
+const PROBE_NS: u64 = 4_000_000;
+const ROUND_TRIP_NS: u64 = 80_000;
+
+fn gate(share: u64, mode: u64) -> Gate {
+    let gate = Gate::default();
+    gate.ns_per_byte.set(ns_per_byte(share));
+    gate.tat_ns.set(SECOND);
+    gate.mode.set(mode);
+    gate
+}
+
+/// What a sender brings through a gate in each of twenty seconds, and how many packets it loses.
+///
+/// It sends a segment a round trip. Where the acknowledgement closes the window it waits for its
+/// timer; where a segment is refused it probes for a lost tail soon, and when that is lost too, waits
+/// for its timer.
+fn send(gate: &Gate) -> (Vec<u64>, u64) {
+    let (mut seconds, mut lost, mut in_a_row) = (vec![0; 20], 0, 0);
+    let mut now = SECOND;
+    while let Some(second) = seconds.get_mut((now / SECOND) as usize - 1) {
+        if gate.refuses(now) {
+            lost += 1;
+            in_a_row += 1;
+            now += if in_a_row == 1 { PROBE_NS } else { TIMER_NS };
+            continue;
+        }
+        in_a_row = 0;
+        gate.charge(now, SEGMENT);
+        *second += SEGMENT;
+        now += if gate.is_closed(now) {
+            TIMER_NS
+        } else {
+            ROUND_TRIP_NS
+        };
+    }
+    (seconds, lost)
+}
+
+fn ratio(seconds: &[u64], share: u64) -> f64 {
+    seconds.iter().sum::<u64>() as f64 / (seconds.len() as u64 * share) as f64
+}
+
+#[test]
+fn closing_the_window_holds_a_share_and_loses_nothing() {
+    for share in [20_000, 125_000, 1_000_000] {
+        let gate = gate(share, CLOSES);
+        let (seconds, lost) = send(&gate);
+        let ratio = ratio(&seconds, share);
+        assert!((0.97..1.02).contains(&ratio), "{share} B/s: {ratio}");
+        assert_eq!(lost, 0, "{share} B/s");
+    }
+}
+
+#[test]
+fn in_turns_each_second_brings_the_same() {
+    for mode in [CLOSES | TURNS, TURNS] {
+        for share in [500_000, 1_000_000, 10_000_000] {
+            let gate = gate(share, mode);
+            let (seconds, lost) = send(&gate);
+            let ratio = ratio(&seconds, share);
+            assert!((0.93..1.02).contains(&ratio), "{share} B/s: {ratio}");
+            let sent = seconds.iter().sum::<u64>() / SEGMENT;
+            assert!(lost * 8 < sent, "{share} B/s: {lost} of {sent}");
+            for second in &seconds[1..] {
+                let part = *second as f64 / share as f64;
+                assert!((0.88..1.08).contains(&part), "{share} B/s: {seconds:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
+    for mode in [CLOSES, CLOSES | TURNS, TURNS] {
+        for (share, len) in [(20_000, 1_500), (1_000_000, 64), (10_000_000, 65_536)] {
+            let gate = gate(share, mode);
+            let mut passed = 0;
+            // Who does not care for windows, and sends four times the share.
+            for index in 0..40_000u64 {
+                let now = SECOND + index * len * SECOND / (4 * share);
+                if !gate.refuses(now) {
+                    gate.charge(now, len);
+                    passed += len;
+                }
+            }
+            let lasts = 10_000 * len;
+            let bound = lasts + share * 3 / 4 + 2 * len;
+            assert!(passed <= bound, "{share} B/s, {mode}: {passed} of {lasts}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_that_is_not_set_lets_all_pass() {
+    let gate = Gate::default();
+    assert!(!gate.refuses(SECOND) && !gate.is_closed(SECOND) && !gate.closes());
+    let gate = self::gate(1_000, CLOSES);
+    gate.charge(SECOND, 65_536);
+    assert!(gate.is_closed(SECOND) && gate.refuses(SECOND));
+    gate.unset();
+    assert!(!gate.refuses(SECOND) && !gate.is_closed(SECOND));
+}
+
+#[test]
+fn the_first_pause_waits_for_its_instant() {
+    let gate = gate(1_000, CLOSES);
+    gate.pause_ns.set(2 * SECOND);
+    gate.charge(SECOND, 65_536);
+    assert!(!gate.is_closed(SECOND) && gate.refuses(SECOND));
+    assert!(gate.is_closed(2 * SECOND));
+}
