@@ -43,7 +43,10 @@ fn download(flows: u32, made_before: bool) -> Download {
     let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
     let _server = server(&lab, 5201);
-    let mut client = Client::held(&lab, &to_server(5201, 12, &format!("-R -P {flows}")));
+    // What a window has offered already cannot be taken back, so it is kept small.
+    let buffer = if made_before { "-w 128K" } else { "" };
+    let arguments = to_server(5201, 12, &format!("-R -P {flows} {buffer}"));
+    let mut client = Client::held(&lab, &arguments);
     let download = runtime.expect("a runtime").block_on(async {
         let session = Session::start(in_this_process(state.path())).await;
         let session = session.expect("an engine");
