@@ -7,8 +7,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes,
-        bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
+        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_ecn_set_ce,
+        bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
@@ -329,6 +329,14 @@ pub fn tcp_packets_in_flight(skb: *mut __sk_buff) -> Option<u32> {
         }
         Some((*tcp).packets_out)
     }
+}
+
+/// Sets "congestion experienced" in the packet's IP header (RFC 3168). Says whether it is set now:
+/// not where the sender does not understand ECN.
+#[inline(always)]
+pub fn mark_congestion(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a helper with the context.
+    unsafe { bpf_skb_ecn_set_ce(skb) > 0 }
 }
 
 /// `SO_MAX_PACING_RATE` of the packet's socket, in bytes a second; 0: not known.

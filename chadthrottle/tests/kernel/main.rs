@@ -10,6 +10,7 @@ mod bad_input;
 mod bounds;
 mod cleanup;
 mod doctor;
+mod ecn;
 mod exactness;
 mod faults;
 mod following;
