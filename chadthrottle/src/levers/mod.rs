@@ -4,7 +4,8 @@
 //! above it, each TCP flow has a lever in each direction where one takes it: uploads are paced,
 //! downloads get a smaller window. Several times a second user space looks at the flows, shares
 //! the limit between them by need, and sets their levers; connections that are made between two
-//! looks start with one from the kernel program (`chadthrottle-ebpf`'s `levers`).
+//! looks start with one from the kernel program (`chadthrottle-ebpf`'s `levers`). A download that is
+//! too fast with the smallest window has a gate in the kernel besides (`gates`).
 //!
 //! Architecture invariant: levers are choices per flow and direction, all made in [`Lever::of`]. A
 //! new one, say a real queue, is a variant there, and what [`Levers`] does with it.
