@@ -1,5 +1,6 @@
 //! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
-//! arithmetic of the policer ([`policer`]) and of gates ([`gate`]), and the classes of remote addresses ([`scope`]).
+//! arithmetic of the policer ([`policer`]) and of gates ([`gate`]), and the classes of remote
+//! addresses ([`scope`]).
 //!
 //! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
 #![no_std]
