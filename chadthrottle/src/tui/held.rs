@@ -8,6 +8,9 @@ use crate::{
 /// A limit counts as reached from this part of it on.
 const REACHED: f64 = 0.9;
 
+/// The same where connections pause: pulses are not spread evenly over seconds.
+const REACHED_IN_PULSES: f64 = 0.75;
+
 /// More than this part of it is over it.
 const OVER: f64 = 1.05;
 
@@ -20,6 +23,8 @@ pub struct Use {
     pub traffic: Traffic,
     /// Connections that a lever holds.
     pub flows: usize,
+    /// Connections that pause where they have used their share up.
+    pub gated: usize,
     /// How many processes share it.
     pub members: usize,
 }
@@ -27,14 +32,16 @@ pub struct Use {
 impl Use {
     /// Of download (0) or upload; `None` where that is not limited.
     pub fn of(sample: &LimitSample, direction: usize) -> Option<Self> {
-        let (limit, traffic, flows) = match direction {
-            0 => (sample.limit.down, sample.down, sample.flows.down),
-            _ => (sample.limit.up, sample.up, sample.flows.up),
+        let flows = sample.flows;
+        let (limit, traffic, flows, gated) = match direction {
+            0 => (sample.limit.down, sample.down, flows.down, flows.gated),
+            _ => (sample.limit.up, sample.up, flows.up, 0),
         };
         Some(Self {
             limit: limit.map(Rate::bytes_per_second)? as f64,
             traffic,
             flows,
+            gated,
             members: sample.members,
         })
     }
@@ -44,10 +51,19 @@ impl Use {
         self.traffic.bytes_per_s / self.limit
     }
 
+    /// From which part of it the limit counts as reached.
+    fn reached(&self) -> f64 {
+        if self.gated > 0 {
+            REACHED_IN_PULSES
+        } else {
+            REACHED
+        }
+    }
+
     /// Whether more would pass without it, right now.
     pub fn holds_back(&self) -> bool {
         let offered = self.traffic.bytes_per_s + self.traffic.dropped_bytes_per_s;
-        offered >= REACHED * self.limit
+        offered >= self.reached() * self.limit
     }
 
     /// Of what came, the part that was refused.
@@ -67,11 +83,13 @@ impl Use {
             "idle"
         } else if self.part() > OVER {
             "over it for a moment: a quarter of a second's worth may pass after a rest"
-        } else if self.part() >= REACHED && much_refused {
+        } else if self.part() >= self.reached() && much_refused {
             "held, by refusing packets: the sender does not slow down, or is very near"
-        } else if self.part() >= REACHED && self.flows > 0 {
+        } else if self.part() >= self.reached() && self.gated > 0 {
+            "held, by pauses: the sender is near, or the share is small"
+        } else if self.part() >= self.reached() && self.flows > 0 {
             "held, by slowing the senders down"
-        } else if self.part() >= REACHED {
+        } else if self.part() >= self.reached() {
             "held"
         } else if much_refused {
             "under it: senders wait after refused packets"
@@ -97,6 +115,7 @@ mod tests {
             limit: 1_000.0,
             traffic,
             flows,
+            gated: 0,
             members,
         }
     }
@@ -116,5 +135,10 @@ mod tests {
             assert_eq!(it.holds_back(), holds, "{it:?}");
             assert!(it.in_words().contains(words), "{it:?}: {}", it.in_words());
         }
+        let pausing = Use {
+            gated: 1,
+            ..of(800.0, 5.0, 1, 1)
+        };
+        assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }
 }
