@@ -29,6 +29,10 @@ const PAUSE_END_NS: u64 = 180_000_000;
 /// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
 pub const CLOSED_WINDOW: u32 = 1_152;
 
+/// Faster shares, in bytes a second, have no gate: the policer refuses little of them, and windows
+/// of one segment cost senders and receivers much.
+pub const FASTEST_SHARE: u64 = 5_000_000;
+
 /// How much of a share may be used after a pause, in nanoseconds. Senders far away pause for as much
 /// longer as a round trip.
 const BURST_NS: u64 = 2 * TURN_NS;

@@ -133,7 +133,9 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if options.clamp_set != 0 {
         sys::set_window_clamp(ops, options.clamp_set);
         sys::hear_of_packets(ops, true);
-        let gated = down != 0 && down * round_trip_us / US_PER_S < full_segment;
+        let gated = down != 0
+            && down <= gate::FASTEST_SHARE
+            && bytes_of(down, round_trip_us) < full_segment;
         // By the unit of its window: as `connection_begins` saw to it, if not by itself.
         if gated && options.clamp_before <= LARGEST_WINDOW {
             let cost = ns_per_byte(down);
@@ -145,6 +147,19 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     }
 }
 
+/// Bytes that a rate brings in a round trip. Nearer ends than a tenth of a millisecond wait for their
+/// programs rather than for the network.
+#[inline(always)]
+fn bytes_of(rate: u64, round_trip_us: u64) -> u64 {
+    const SHORTEST_US: u64 = 100;
+    let us = if round_trip_us < SHORTEST_US {
+        SHORTEST_US
+    } else {
+        round_trip_us
+    };
+    rate * us / US_PER_S
+}
+
 /// Windows up to this, in bytes, are offered in units of 256 bytes.
 const LARGEST_WINDOW: u32 = (1 << 24) - 1;
 
@@ -153,9 +168,8 @@ const LARGEST_WINDOW: u32 = (1 << 24) - 1;
 /// than a segment, and none could be closed.
 #[inline(always)]
 pub fn connection_begins(ops: *mut bpf_sock_ops) {
-    /// In bytes a second. Faster shares need no gate: near senders have about so much with the
-    /// smallest window.
-    const FASTEST: u64 = 64_000_000;
+    /// In bytes a second: of eight connections that share it, each may have a gate.
+    const FASTEST: u64 = 8 * gate::FASTEST_SHARE;
     let offsets = KERNEL_OFFSETS.load();
     let sk = sys::connection_socket(ops);
     if sk.is_null() || offsets.tcp_window_clamp == 0 {

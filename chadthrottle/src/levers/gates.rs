@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
 use chadthrottle_common::{
-    gate::{CLOSED_WINDOW, CLOSES, SEEN, SPREAD, TURN_NS, TURNS},
+    gate::{CLOSED_WINDOW, CLOSES, FASTEST_SHARE, SEEN, SPREAD, TURN_NS, TURNS},
     policer::ns_per_byte,
 };
+
+use super::window::SHORTEST_ROUND_TRIP;
 
 const BPF_ANY: u64 = 0;
 
@@ -95,7 +97,8 @@ impl Gating {
             unit,
             may_close,
         } = look;
-        if share <= 0.0 || share * round_trip >= smallest {
+        let fits = share * round_trip.max(SHORTEST_ROUND_TRIP) >= smallest;
+        if share <= 0.0 || share > FASTEST_SHARE as f64 || fits {
             return Self::Open;
         }
         let share = share * trim(credit);

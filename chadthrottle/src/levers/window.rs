@@ -9,7 +9,7 @@ const SMALLEST: f64 = 1_152.0;
 const GAIN: std::ops::RangeInclusive<f64> = 1.0..=8.0;
 
 /// Nearer ends than this, in seconds, wait for their programs rather than for the network.
-const SHORTEST_ROUND_TRIP: f64 = 100e-6;
+pub const SHORTEST_ROUND_TRIP: f64 = 100e-6;
 
 /// What is kept of a flow from one look to the next.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub fn smallest(full_segment: f64, unit: f64) -> f64 {
 /// The window of a flow with a gate while it is open, in bytes: it makes up for its pauses.
 pub fn open(share: f64, round_trip: f64, full_segment: f64, unit: f64) -> f64 {
     const FASTER: f64 = 1.6;
-    let bytes = share * round_trip * FASTER;
+    let bytes = share * round_trip.max(SHORTEST_ROUND_TRIP) * FASTER;
     ((bytes / unit).ceil() * unit).max(smallest(full_segment, unit))
 }
 

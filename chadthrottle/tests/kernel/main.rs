@@ -9,6 +9,7 @@ mod audit;
 mod bad_input;
 mod bounds;
 mod cleanup;
+mod debt;
 mod doctor;
 mod ecn;
 mod exactness;

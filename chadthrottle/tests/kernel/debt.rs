@@ -1,0 +1,67 @@
+//! A bucket deep in debt: what small packets have used up holds no conversation up.
+
+use std::{io::Read, process::Stdio};
+
+use crate::{
+    audit::assert_nothing_left,
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running},
+};
+
+/// Answers each 1,000 bytes with one.
+const SERVER: &str = "
+import socket, sys
+listener = socket.create_server((sys.argv[1], 7400))
+print('ready', flush=True)
+connection, _ = listener.accept()
+came = 0
+while data := connection.recv(65536):
+    came += len(data)
+    while came >= 1000: came -= 1000; connection.sendall(b'y')
+";
+
+/// Sends small packets for two seconds, which are charged and never refused, and then has ten
+/// exchanges, each with one packet on its way. Says how many seconds they took.
+const CLIENT: &str = "
+import socket, sys, time
+flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+talk = socket.create_connection((sys.argv[1], 7400))
+talk.settimeout(20)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    for _ in range(20): flood.sendto(b'x' * 80, (sys.argv[1], 7401))
+    time.sleep(0.001)
+start = time.monotonic()
+for _ in range(10):
+    talk.sendall(b'x' * 1000)
+    talk.recv(1)
+print(time.monotonic() - start)
+";
+
+#[test]
+fn paced_tcp_with_nothing_on_its_way_is_not_refused_however_deep_the_debt() {
+    let lab = Lab::new();
+    let mut server = Running(
+        Lab::command(&lab.server, "python3")
+            .args(["-c", SERVER, SERVER_V4])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3"),
+    );
+    let mut ready = [0; 5];
+    let output = server.0.stdout.as_mut().expect("its output");
+    output.read_exact(&mut ready).expect("its word");
+    let output = Chadthrottle::new()
+        .command("run --root --up 10KB/s --")
+        .args(["ip", "netns", "exec", &lab.client, "python3", "-c", CLIENT])
+        .arg(SERVER_V4)
+        .output()
+        .expect("chadthrottle");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    println!("ten exchanges in debt: {} s", said.trim());
+    let seconds: f64 = said.trim().parse().unwrap_or_else(|_| panic!("{errors}"));
+    // A second at that rate, and what the pace gives back of the debt; the debt lasts minutes.
+    assert!(seconds < 10.0, "{seconds} s");
+    assert_nothing_left();
+}
