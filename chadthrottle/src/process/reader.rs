@@ -200,19 +200,37 @@ mod tests {
     /// As with thousands of processes, of which only the first look is slow.
     #[test]
     fn after_a_slow_look_it_is_current_again_and_tells_all_that_was_found() {
+        // The thread's part is played here, so that it is as slow as it is to be.
+        let ((requests, work), (results, answers)) = (channel(), channel());
+        let mut reader = ProcessReader {
+            root: PathBuf::new(),
+            processes: BTreeMap::new(),
+            requests,
+            answers,
+            waiting: false,
+            found: Changes::default(),
+            reread: Reread::InTurn,
+        };
         let root = tempfile::tempdir().unwrap();
+        let mut table = ProcessTable::new(root.path(), true);
+        let mut look = || table.refresh(&Reread::InTurn);
         write_process(root.path(), 5, "sh", 1, 0, 100);
-        let mut reader = ProcessReader::new(root.path(), true).unwrap();
-        // No look is as fast as that.
         let error = reader.refresh(Reread::InTurn, Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        std::thread::sleep(Duration::from_millis(100));
+        results.send(look()).unwrap();
         // It has come back; the next one is too slow again.
         reader.refresh(Reread::InTurn, Duration::ZERO).unwrap_err();
-        std::thread::sleep(Duration::from_millis(100));
+        results.send(look()).unwrap();
         write_process(root.path(), 6, "sh", 1, 0, 100);
+        let last = look();
+        let answer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            results.send(last)
+        });
         let changes = reader.refresh(Reread::InTurn, PATIENCE).unwrap();
         assert_eq!(changes.started.len(), 2);
         assert!(reader.is_current());
+        assert_eq!(work.try_iter().count(), 3);
+        answer.join().unwrap().unwrap();
     }
 }
