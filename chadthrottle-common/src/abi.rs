@@ -3,7 +3,7 @@
 //! Everything is `repr(C)`. What both sides write while the other reads is atomic; the arrays are
 //! mapped into user space (`BPF_F_MMAPABLE`), which reads and writes them without a system call.
 
-use crate::{policer::Bucket, sys::Shared};
+use crate::{gate::Gate, policer::Bucket, sys::Shared};
 
 /// How many processes with sockets can be told apart at once.
 pub const MAX_PROCESSES: u32 = 65_536;
@@ -44,8 +44,7 @@ pub mod names {
     pub const OWNERS: &str = "chad_owners";
     /// Socket to what its options were, `BPF_MAP_TYPE_SK_STORAGE` of [`super::SocketOptions`].
     pub const SOCKET_OPTIONS: &str = "chad_options";
-    /// Socket to how it is held to its share, `BPF_MAP_TYPE_SK_STORAGE` of
-    /// [`crate::gate::Gate`].
+    /// Socket to how it is held to its share, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Gate`].
     pub const GATES: &str = "chad_gates";
     /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
     pub const PROCESSES: &str = "chad_processes";
@@ -233,6 +232,7 @@ const _: () = {
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
     assert!(size_of::<SocketOptions>() == 24);
+    assert!(size_of::<Gate>() == 32);
     assert!(size_of::<Totals>() == 72);
     assert!(size_of::<KernelOffsets>() == 40);
 };

@@ -61,7 +61,7 @@ pub struct Gate {
     /// In nanoseconds of the monotonic clock: where all is refused for a while, until when; where
     /// the window is closed, from when on it is.
     pub pause_ns: Shared,
-    /// [`CLOSES`], [`TURNS`] and [`SEEN`].
+    /// [`CLOSES`], [`TURNS`], [`SEEN`] and [`SPREAD`].
     pub mode: Shared,
 }
 

@@ -210,7 +210,8 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     if !covered || options.clamp_set == 0 {
         return;
     }
-    let closed = sys::gate_of(sk).is_some_and(|gate| gate.is_closed(sys::now_ns()));
+    let closed =
+        sys::gate_of(sk).is_some_and(|gate| gate.closes() && gate.is_closed(sys::now_ns()));
     let window = if closed {
         gate::CLOSED_WINDOW
     } else {

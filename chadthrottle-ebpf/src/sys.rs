@@ -239,7 +239,7 @@ pub fn gate_of_packet(skb: *mut __sk_buff) -> Option<&'static Gate> {
     gate_of(sk.cast())
 }
 
-/// Gives a connection a gate that is not set: user space may set it.
+/// Gives a connection a gate of these words, in the order of its fields. User space sets it again.
 #[inline(always)]
 pub fn make_gate(sk: *mut c_void, mut words: [u64; 4]) {
     let map = ptr::from_ref(&GATES).cast_mut().cast();

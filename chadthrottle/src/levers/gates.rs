@@ -9,7 +9,7 @@ use chadthrottle_common::{
     policer::ns_per_byte,
 };
 
-use super::window::SHORTEST_ROUND_TRIP;
+use super::window::{self, SHORTEST_ROUND_TRIP};
 
 const BPF_ANY: u64 = 0;
 
@@ -102,7 +102,7 @@ impl Gating {
             return Self::Open;
         }
         let share = share * trim(credit);
-        let closed = (f64::from(CLOSED_WINDOW) / unit).ceil() * unit;
+        let closed = window::offered(f64::from(CLOSED_WINDOW), unit);
         if may_close && closed < full_segment {
             let pauses = match round_trip < FURTHEST {
                 // The pauses of many do not show in what they bring together.
@@ -172,6 +172,17 @@ fn trim(credit: f64) -> f64 {
     1.0 + 0.1 * (credit - 0.2).min(0.0) + 0.16 * (credit - 0.5).max(0.0)
 }
 
+/// The words of a socket's gate, if it has one.
+#[derive(Clone, Copy, Debug)]
+pub struct Present(Option<[u64; 4]>);
+
+impl Present {
+    /// Whether the kernel program sees the socket's acknowledgements: it has made the gate.
+    pub fn is_seen(self) -> bool {
+        self.0.is_some_and(|[.., mode]| mode & SEEN != 0)
+    }
+}
+
 /// The gates of all sockets.
 #[derive(Debug)]
 pub struct Gates {
@@ -190,21 +201,18 @@ impl Gates {
         Ok(Self { map, phase: 0 })
     }
 
-    /// Whether the kernel program sees the socket's acknowledgements: it has made the gate.
-    pub fn is_seen(&self, socket: &OwnedFd) -> bool {
-        self.map
-            .get(socket, 0)
-            .is_ok_and(|[.., mode]| mode & SEEN != 0)
+    /// The gate that the socket has now.
+    pub fn present(&self, socket: &OwnedFd) -> Present {
+        Present(self.map.get(socket, 0).ok())
     }
 
-    /// Sets the socket's gate, at `now_ns` of the monotonic clock.
-    pub fn set(&mut self, socket: &OwnedFd, gating: Gating, now_ns: u64) {
-        let present = self.map.get(socket, 0).ok();
+    /// Sets the socket's gate in place of the present one, at `now_ns` of the monotonic clock.
+    pub fn set(&mut self, socket: &OwnedFd, present: Present, gating: Gating, now_ns: u64) {
         let (rate, mode) = gating.rate_and_mode();
-        if present.is_none() && gating == Gating::Open {
+        if present.0.is_none() && gating == Gating::Open {
             return;
         }
-        let [before, mut tat, mut pause, mode_before] = present.unwrap_or_default();
+        let [before, mut tat, mut pause, mode_before] = present.0.unwrap_or_default();
         let cost = if gating == Gating::Open {
             0
         } else {

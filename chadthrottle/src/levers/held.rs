@@ -105,14 +105,12 @@ impl Held {
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
         self.observe(look.owns, seconds);
-        let mut active = ActiveFlows {
+        self.active = ActiveFlows {
             down: share_out(&mut self.flows, Direction::Down, &look.limit, ability),
             up: share_out(&mut self.flows, Direction::Up, &look.limit, ability),
-            gated: 0,
+            gated: self.set(options, gates, look, ability),
         };
-        active.gated = self.set(options, gates, look, ability);
-        self.active = active;
-        active
+        self.active
     }
 
     /// Finds the members' sockets.
@@ -199,6 +197,7 @@ impl Held {
                 let Half { granted, rate, .. } = flow.down;
                 let full_segment = f64::from(info.arriving_mss());
                 let unit = f64::from(info.window_unit());
+                let present = gates.present(socket);
                 let gating = Gating::of(gates::Look {
                     share: granted,
                     limit: limit
@@ -209,22 +208,27 @@ impl Held {
                     smallest: window::smallest(full_segment, unit),
                     full_segment,
                     unit,
-                    may_close: gates.is_seen(socket) && !flow.down.patience.is_lost(),
+                    may_close: present.is_seen() && !flow.down.patience.is_lost(),
                 });
-                gates.set(socket, gating, look.now_ns);
-                gated += usize::from(gating != Gating::Open);
-                let window = window::window(
-                    &mut flow.down.lever,
-                    window::Look {
-                        share: granted,
-                        rate,
-                        round_trip,
-                        segment: f64::from(info.receive_mss.max(1)),
-                        full_segment,
-                        unit,
-                        credit: look.down_credit,
-                    },
-                );
+                gates.set(socket, present, gating, look.now_ns);
+                let is_gated = gating != Gating::Open;
+                gated += usize::from(is_gated);
+                let window = if is_gated {
+                    window::open(granted, round_trip, full_segment, unit) as u32
+                } else {
+                    window::window(
+                        &mut flow.down.lever,
+                        window::Look {
+                            share: granted,
+                            rate,
+                            round_trip,
+                            segment: f64::from(info.receive_mss.max(1)),
+                            full_segment,
+                            unit,
+                            credit: look.down_credit,
+                        },
+                    )
+                };
                 log::trace!(
                     "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}, {gating:?}",
                     flow.pid,
@@ -232,11 +236,7 @@ impl Held {
                     look.down_credit,
                     info.bytes_received
                 );
-                let window = match gating {
-                    Gating::Open => window,
-                    _ => window::open(granted, round_trip, full_segment, unit) as u32,
-                };
-                let closed = options.clamp(socket, inode, window, gating != Gating::Open);
+                let closed = options.clamp(socket, inode, window, is_gated);
                 flow.down
                     .patience
                     .look(closed, info.bytes_received, look.now_ns);

@@ -127,7 +127,7 @@ pub struct Look<'a> {
     pub now_ns: u64,
 }
 
-/// How many flows carry something.
+/// How many flows carry something, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActiveFlows {
     /// Download.

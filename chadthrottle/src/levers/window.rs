@@ -1,8 +1,6 @@
 //! Downloads: a window that holds what a round trip may bring.
 
-/// Less is no window: the kernel makes it at least half of its smallest receive buffer, which is
-/// about this many bytes (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
-const SMALLEST: f64 = 1_152.0;
+use chadthrottle_common::gate::CLOSED_WINDOW;
 
 /// How much larger than rate times round-trip time: round trips are longer than the
 /// shortest one, by queues on the way or acknowledgements that are held back.
@@ -82,14 +80,19 @@ pub fn window(state: &mut State, look: Look) -> u32 {
 /// A sender waits for room for a full segment, and where there never is any, for its timer: on
 /// loopback, where one has 64 KB, and in networks with jumbo frames.
 pub fn smallest(full_segment: f64, unit: f64) -> f64 {
-    (SMALLEST.max(full_segment) / unit).ceil() * unit
+    offered(full_segment.max(f64::from(CLOSED_WINDOW)), unit)
+}
+
+/// What a window of so many bytes is offered as, in units of so many.
+pub fn offered(window: f64, unit: f64) -> f64 {
+    (window / unit).ceil() * unit
 }
 
 /// The window of a flow with a gate while it is open, in bytes: it makes up for its pauses.
 pub fn open(share: f64, round_trip: f64, full_segment: f64, unit: f64) -> f64 {
     const FASTER: f64 = 1.6;
     let bytes = share * round_trip.max(SHORTEST_ROUND_TRIP) * FASTER;
-    ((bytes / unit).ceil() * unit).max(smallest(full_segment, unit))
+    offered(bytes, unit).max(smallest(full_segment, unit))
 }
 
 /// As with pacing, the bucket's credit steers; more steeply, since windows are coarse.
@@ -168,7 +171,7 @@ mod tests {
             unit: 128.0,
             credit: 0.5,
         };
-        assert_eq!(window(&mut State::default(), look), SMALLEST as u32);
+        assert_eq!(window(&mut State::default(), look), CLOSED_WINDOW);
     }
 
     #[test]

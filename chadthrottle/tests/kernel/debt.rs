@@ -1,7 +1,5 @@
 //! A bucket deep in debt: what small packets have used up holds no conversation up.
 
-use std::{io::Read, process::Stdio};
-
 use crate::{
     audit::assert_nothing_left,
     lab::{Lab, SERVER_V4},
@@ -41,16 +39,8 @@ print(time.monotonic() - start)
 #[test]
 fn paced_tcp_with_nothing_on_its_way_is_not_refused_however_deep_the_debt() {
     let lab = Lab::new();
-    let mut server = Running(
-        Lab::command(&lab.server, "python3")
-            .args(["-c", SERVER, SERVER_V4])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3"),
-    );
-    let mut ready = [0; 5];
-    let output = server.0.stdout.as_mut().expect("its output");
-    output.read_exact(&mut ready).expect("its word");
+    let mut server = Lab::command(&lab.server, "python3");
+    let _server = Running::ready(server.args(["-c", SERVER, SERVER_V4]));
     let output = Chadthrottle::new()
         .command("run --root --up 10KB/s --")
         .args(["ip", "netns", "exec", &lab.client, "python3", "-c", CLIENT])

@@ -1,10 +1,6 @@
 //! Explicit congestion notification: told before dropped, where it was negotiated.
 
-use std::{
-    io::Read,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use serde_json::Value;
 
@@ -69,13 +65,8 @@ fn arrived(limit: &str, server: &str, traffic_class: u8) -> (u64, u64) {
         command
     };
     let class = traffic_class.to_string();
-    let sender = python(limit == "--up", &lab.server, &[SERVER, server, &class])
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut sender = Running(sender.expect("python3"));
-    let mut ready = [0; 5];
-    let output = sender.0.stdout.as_mut().expect("its output");
-    output.read_exact(&mut ready).expect("its word");
+    let sender = &mut python(limit == "--up", &lab.server, &[SERVER, server, &class]);
+    let mut sender = Running::ready(sender);
     let output = python(limit == "--down", &lab.client, &[CLIENT, server]).output();
     let output = output.expect("python3").stdout;
     let counts: Value = serde_json::from_slice(&output).expect("two numbers");

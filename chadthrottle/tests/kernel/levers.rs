@@ -1,7 +1,7 @@
 //! Levers: options of the limited process's sockets, which that process reads back.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     process::{ChildStdin, ChildStdout, Stdio},
     time::Duration,
@@ -117,15 +117,8 @@ l = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=64)
 print('ready', flush=True)
 while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
 ";
-    let child = Lab::command(&lab.server, "python3")
-        .args(["-c", script, &PORT.to_string()])
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut server = Running(child.expect("python3"));
-    let mut ready = [0; 5];
-    let output = server.0.stdout.as_mut().expect("its output");
-    output.read_exact(&mut ready).expect("its word");
-    server
+    let mut server = Lab::command(&lab.server, "python3");
+    Running::ready(server.args(["-c", script, &PORT.to_string()]))
 }
 
 /// How the limit ends.

@@ -1,8 +1,9 @@
 //! The program under test, as users call it.
 
 use std::{
+    io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,18 @@ use tempfile::TempDir;
 pub struct Running(pub Child);
 
 impl Running {
+    /// Starts a program that says "ready" before anything else, and waits for that.
+    #[track_caller]
+    pub fn ready(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::piped()).spawn();
+        let mut running = Self(child.expect("a program"));
+        let mut word = [0; 6];
+        let output = running.0.stdout.as_mut().expect("its output");
+        output.read_exact(&mut word).expect("its word");
+        assert_eq!(word, *b"ready\n");
+        running
+    }
+
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
