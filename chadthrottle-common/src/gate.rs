@@ -99,9 +99,10 @@ impl Gate {
         }
     }
 
-    /// Whether a packet that arrives at `now` (nanoseconds, monotonic) is refused.
+    /// Whether a packet that arrives at `now` (nanoseconds, monotonic) is refused. `over`: the limit
+    /// that the connection has a share of would refuse it, so a pause by refusing had better begin.
     #[inline(always)]
-    pub fn refuses(&self, now: u64) -> bool {
+    pub fn refuses(&self, now: u64, over: bool) -> bool {
         if !self.is_set() {
             return false;
         }
@@ -114,7 +115,7 @@ impl Gate {
         if now < self.pause_ns.get() {
             return true;
         }
-        if tat <= now {
+        if tat <= now && !over {
             return false;
         }
         let turn = now % TURN_NS;

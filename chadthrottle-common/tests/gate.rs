@@ -29,7 +29,7 @@ fn send(gate: &Gate) -> (Vec<u64>, u64) {
     let (mut seconds, mut lost, mut in_a_row) = (vec![0; 20], 0, 0);
     let mut now = SECOND;
     while let Some(second) = seconds.get_mut((now / SECOND) as usize - 1) {
-        if gate.refuses(now) {
+        if gate.refuses(now, false) {
             lost += 1;
             in_a_row += 1;
             now += if in_a_row == 1 { PROBE_NS } else { TIMER_NS };
@@ -89,7 +89,7 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
             // Who does not care for windows, and sends four times the share.
             for index in 0..40_000u64 {
                 let now = SECOND + index * len * SECOND / (4 * share);
-                if !gate.refuses(now) {
+                if !gate.refuses(now, false) {
                     gate.charge(now, len);
                     passed += len;
                 }
@@ -104,12 +104,12 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
 #[test]
 fn a_gate_that_is_not_set_lets_all_pass() {
     let gate = Gate::default();
-    assert!(!gate.refuses(SECOND) && !gate.is_closed(SECOND) && !gate.closes());
+    assert!(!gate.refuses(SECOND, false) && !gate.is_closed(SECOND) && !gate.closes());
     let gate = self::gate(1_000, CLOSES);
     gate.charge(SECOND, 65_536);
-    assert!(gate.is_closed(SECOND) && gate.refuses(SECOND));
+    assert!(gate.is_closed(SECOND) && gate.refuses(SECOND, false));
     gate.unset();
-    assert!(!gate.refuses(SECOND) && !gate.is_closed(SECOND));
+    assert!(!gate.refuses(SECOND, false) && !gate.is_closed(SECOND));
 }
 
 #[test]
@@ -117,6 +117,19 @@ fn the_first_pause_waits_for_its_instant() {
     let gate = gate(1_000, CLOSES);
     gate.pause_ns.set(2 * SECOND);
     gate.charge(SECOND, 65_536);
-    assert!(!gate.is_closed(SECOND) && gate.refuses(SECOND));
+    assert!(!gate.is_closed(SECOND) && gate.refuses(SECOND, false));
     assert!(gate.is_closed(2 * SECOND));
+}
+
+#[test]
+fn refusing_begins_a_pause_also_where_the_limit_is_used_up_before_the_share() {
+    let gate = gate(1_000_000, TURNS);
+    assert!(!gate.refuses(SECOND, false));
+    assert!(gate.refuses(SECOND, true));
+    // The limit has room again, and the pause goes on to its end.
+    assert!(gate.refuses(SECOND + 100_000_000, false));
+    assert!(!gate.refuses(SECOND + 200_000_000, false));
+    // Where it closes windows, what is on its way passes.
+    let gate = self::gate(1_000_000, CLOSES);
+    assert!(!gate.refuses(SECOND, true));
 }
