@@ -32,6 +32,8 @@ pub mod names {
     pub const FORK: &str = "chadthrottle_fk";
     /// `sockops`: holds new connections of a limited process back from their first segment.
     pub const SOCK_OPS: &str = "chadthrottle_so";
+    /// `cgroup/getpeername4` and `6` (kernel 5.12): set the congestion window that is noted.
+    pub const PEER_NAME: [&str; 2] = ["chadthrottle_p4", "chadthrottle_p6"];
     /// `raw_tracepoint/sched_process_exec`: tells who has become another program.
     pub const EXEC: &str = "chadthrottle_ex";
     /// `tp_btf` programs, each with its tracepoint (kernel 6.3): who uses a socket.
@@ -147,29 +149,59 @@ pub struct SocketOptions {
     pub clamp_before: u32,
     /// What we set it to, in bytes; 0: nothing yet.
     pub clamp_set: u32,
+    /// The largest congestion window before (`snd_cwnd_clamp`), in segments; 0: nobody has looked yet.
+    pub flight_before: u32,
+    /// What it is to be, in segments; 0: nothing. No option of sockets, so a program sets it when
+    /// somebody asks for the connection's other end.
+    pub flight_wanted: u32,
+    /// What the program has set it to, in segments; 0: nothing yet.
+    pub flight_set: u32,
+    /// 0.
+    pub padding: u32,
 }
 
 impl SocketOptions {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u64; 3] {
-        let ([a, b, c, d], [e, f, g, h]) = (
-            self.clamp_before.to_ne_bytes(),
-            self.clamp_set.to_ne_bytes(),
-        );
-        let clamps = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
-        [self.pacing_before, self.pacing_set, clamps]
+    pub const fn words(self) -> [u64; 5] {
+        [
+            self.pacing_before,
+            self.pacing_set,
+            word(self.clamp_before, self.clamp_set),
+            word(self.flight_before, self.flight_wanted),
+            word(self.flight_set, self.padding),
+        ]
     }
 
     /// The same, from its words in the order of the fields.
-    pub const fn from_words([pacing_before, pacing_set, clamps]: [u64; 3]) -> Self {
-        let [a, b, c, d, e, f, g, h] = clamps.to_ne_bytes();
+    pub const fn from_words([pacing_before, pacing_set, b, c, d]: [u64; 5]) -> Self {
+        let ([clamp_before, clamp_set], [flight_before, flight_wanted], [flight_set, padding]) =
+            (halves(b), halves(c), halves(d));
         Self {
             pacing_before,
             pacing_set,
-            clamp_before: u32::from_ne_bytes([a, b, c, d]),
-            clamp_set: u32::from_ne_bytes([e, f, g, h]),
+            clamp_before,
+            clamp_set,
+            flight_before,
+            flight_wanted,
+            flight_set,
+            padding,
         }
     }
+}
+
+/// Two fields in the order of memory.
+const fn word(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The opposite of [`word`].
+const fn halves(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ]
 }
 
 /// What belongs to no process. Per CPU, so plain counters.
@@ -224,6 +256,8 @@ pub struct KernelOffsets {
     pub sock_max_pacing_rate: u32,
     /// `tcp_sock.window_clamp`
     pub tcp_window_clamp: u32,
+    /// `tcp_sock.snd_cwnd_clamp`; 0 also where the largest congestion window could not be put back.
+    pub tcp_snd_cwnd_clamp: u32,
 }
 
 const _: () = {
@@ -231,15 +265,15 @@ const _: () = {
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
-    assert!(size_of::<SocketOptions>() == 24);
+    assert!(size_of::<SocketOptions>() == 40);
     assert!(size_of::<Gate>() == 32);
     assert!(size_of::<Totals>() == 72);
-    assert!(size_of::<KernelOffsets>() == 40);
+    assert!(size_of::<KernelOffsets>() == 44);
 };
 
 impl KernelOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 10] {
+    pub const fn words(self) -> [u32; 11] {
         [
             self.task_tgid,
             self.task_group_leader,
@@ -251,6 +285,7 @@ impl KernelOffsets {
             self.socket_file,
             self.sock_max_pacing_rate,
             self.tcp_window_clamp,
+            self.tcp_snd_cwnd_clamp,
         ]
     }
 }

@@ -1,12 +1,13 @@
 //! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
-//! arithmetic of the policer ([`policer`]) and of gates ([`gate`]), and the classes of remote
-//! addresses ([`scope`]).
+//! arithmetic of the policer ([`policer`]), of gates ([`gate`]) and of congestion windows
+//! ([`flight`]), and the classes of remote addresses ([`scope`]).
 //!
 //! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod flight;
 pub mod gate;
 pub mod policer;
 pub mod scope;

@@ -4,10 +4,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::bpf_sock_ops;
+use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
 use chadthrottle_common::{
     abi::{Rule, SocketOptions},
-    gate,
+    flight, gate,
     policer::{Bucket, ns_per_byte},
     scope::{self, Scope},
 };
@@ -29,7 +29,7 @@ const MIN_WINDOW: u64 = 2 * SEGMENT;
 
 /// The largest. More than so many segments in the first round trip, and the kernel tunes the window
 /// away (`tcp_init_buffer_space` and `tcp_rcv_space_adjust`).
-const FIRST_SEGMENTS: u64 = 10;
+const FIRST_SEGMENTS: u64 = flight::USUAL;
 
 /// Bytes of payload in a segment, mostly.
 const SEGMENT: u64 = 1_448;
@@ -118,6 +118,15 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if first_window != 0 && first_window < u64::from(options.clamp_before) {
         options.clamp_set = first_window as u32;
     }
+    let largest_flight = if options.pacing_set != 0 && offsets.tcp_snd_cwnd_clamp != 0 {
+        flight::largest(up, round_trip_us, full_segment)
+    } else {
+        None
+    };
+    if let Some(segments) = largest_flight {
+        options.flight_before = sys::read_kernel(address + u64::from(offsets.tcp_snd_cwnd_clamp));
+        (options.flight_wanted, options.flight_set) = (segments, segments);
+    }
     // Noted first: what is set and not noted would stay.
     if !sys::note_options(sk, options) {
         return;
@@ -128,6 +137,9 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
         let segments = window(up, round_trip_us) / SEGMENT;
         if segments != 0 && segments < FIRST_SEGMENTS {
             sys::set_first_flight(ops, segments as u32);
+        }
+        if let Some(segments) = largest_flight {
+            sys::set_largest_flight(ops, segments);
         }
     }
     if options.clamp_set != 0 {
@@ -220,6 +232,29 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     if present != window {
         sys::set_window_clamp(ops, window);
     }
+}
+
+/// Somebody asks for the other end of a socket. User space does when it has noted what the largest
+/// congestion window is to be, which only a program can set.
+#[inline(always)]
+pub fn peer_asked_for(addr: *mut bpf_sock_addr) {
+    let offset = u64::from(KERNEL_OFFSETS.load().tcp_snd_cwnd_clamp);
+    let sk = sys::addressed_socket(addr);
+    if sk.is_null() || offset == 0 {
+        return;
+    }
+    let Some(options) = sys::options_of(sk) else {
+        return;
+    };
+    let present: u32 = sys::read_kernel(sys::address_of(&sk) + offset);
+    let before = if options.flight_before == 0 {
+        present
+    } else {
+        options.flight_before
+    };
+    let wanted = options.flight_wanted;
+    let set = wanted != 0 && wanted != options.flight_set && sys::set_largest_flight(addr, wanted);
+    sys::note_flight(sk, before, if set { wanted } else { options.flight_set });
 }
 
 /// Bytes a second for one connection more to an address of that class; 0: as many as it likes.

@@ -23,9 +23,10 @@ use aya_ebpf::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RWND_INIT, BPF_SOCK_OPS_TCP_CONNECT_CB,
     },
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops},
     programs::{
-        BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext, SockOpsContext,
+        BtfTracePointContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext,
+        SockOpsContext,
     },
 };
 use chadthrottle_common::policer::Verdict;
@@ -87,6 +88,20 @@ pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
         _ => None,
     };
     ctx.set_reply(answer.unwrap_or(NO_ANSWER));
+    1
+}
+
+/// Somebody asks for the other end of an IPv4 socket. 1: the answer stays as it is.
+#[cgroup_sock_addr(getpeername4)]
+pub fn chadthrottle_p4(ctx: SockAddrContext) -> i32 {
+    levers::peer_asked_for(ctx.sock_addr);
+    1
+}
+
+/// The same of an IPv6 socket.
+#[cgroup_sock_addr(getpeername6)]
+pub fn chadthrottle_p6(ctx: SockAddrContext) -> i32 {
+    levers::peer_asked_for(ctx.sock_addr);
     1
 }
 

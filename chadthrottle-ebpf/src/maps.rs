@@ -36,6 +36,7 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     socket_file: 0,
     sock_max_pacing_rate: 0,
     tcp_window_clamp: 0,
+    tcp_snd_cwnd_clamp: 0,
 });
 
 #[btf_map(name = "chad_processes")]

@@ -4,7 +4,7 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops},
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
         bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_ecn_set_ce,
@@ -128,6 +128,13 @@ pub fn connection_socket(ops: *mut bpf_sock_ops) -> *mut c_void {
     unsafe { (*ops).__bindgen_anon_2.sk.cast() }
 }
 
+/// The `struct sock` that a `sock_addr` program is called for, or null.
+#[inline(always)]
+pub fn addressed_socket(addr: *mut bpf_sock_addr) -> *mut c_void {
+    // SAFETY: reading a context field; the verifier knows it as a socket.
+    unsafe { (*addr).__bindgen_anon_1.sk.cast() }
+}
+
 /// The pointer as a number. The verifier lets nobody calculate with a socket's pointer, so it is
 /// read from where it lies.
 #[inline(always)]
@@ -215,6 +222,21 @@ pub fn options_of(sk: *mut c_void) -> Option<SocketOptions> {
     }
 }
 
+/// Adds to what is noted on a socket's options what its largest congestion window was, and is now.
+#[inline(always)]
+pub fn note_flight(sk: *mut c_void, before: u32, set: u32) {
+    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
+    // SAFETY: the result is the socket's own value or null. Nobody else writes these fields: user
+    // space replaces the value as a whole, before it asks for the other end.
+    unsafe {
+        let noted = bpf_sk_storage_get(map, sk, ptr::null_mut(), 0).cast::<SocketOptions>();
+        if !noted.is_null() {
+            (*noted).flight_before = before;
+            (*noted).flight_set = set;
+        }
+    }
+}
+
 /// The gate of a connection, if it has one.
 #[inline(always)]
 pub fn gate_of(sk: *mut c_void) -> Option<&'static Gate> {
@@ -294,13 +316,23 @@ pub fn set_first_flight(ops: *mut bpf_sock_ops, segments: u32) {
     set_option(ops, SOL_TCP, TCP_BPF_IW, segments);
 }
 
+/// Sets the largest congestion window, in segments, and the slow-start threshold with it
+/// (`TCP_BPF_SNDCWND_CLAMP`). Says whether the kernel took it. `ctx` is that of a `sock_ops` or a
+/// `getpeername` program (kernel 5.12).
 #[inline(always)]
-fn set_option(ops: *mut bpf_sock_ops, level: i32, option: i32, mut value: u32) {
+pub fn set_largest_flight<C>(ctx: *mut C, segments: u32) -> bool {
+    const SOL_TCP: i32 = 6;
+    const TCP_BPF_SNDCWND_CLAMP: i32 = 1002;
+    set_option(ctx, SOL_TCP, TCP_BPF_SNDCWND_CLAMP, segments)
+}
+
+#[inline(always)]
+fn set_option<C>(ctx: *mut C, level: i32, option: i32, mut value: u32) -> bool {
     let size = size_of::<u32>() as i32;
     let value = ptr::from_mut(&mut value).cast();
     // SAFETY: the value lives on the stack for the call. Where the kernel does not take it, user
     // space sets it soon.
-    let _ = unsafe { bpf_setsockopt(ops.cast(), level, option, value, size) };
+    unsafe { bpf_setsockopt(ctx.cast(), level, option, value, size) == 0 }
 }
 
 /// IP bytes of the packet, headers included.

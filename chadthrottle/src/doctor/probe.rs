@@ -34,6 +34,8 @@ pub struct Probe {
     pub runs: Option<Runs>,
     /// Whether the programs see who uses a socket.
     pub sees_socket_use: bool,
+    /// Whether programs set congestion windows.
+    pub sets_flights: bool,
     /// The programs were attached below the cgroup of this process, so could not see it.
     pub outside: bool,
 }
@@ -102,6 +104,7 @@ pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
     let probe = Probe {
         attach_method: throttle.method(),
         sees_socket_use: throttle.sees_socket_use,
+        sets_flights: throttle.sets_flights(),
         packets: PACKETS,
         counted: counted(&throttle),
         runs: statistics.map(|_| Runs {
@@ -150,6 +153,7 @@ mod tests {
         let both = |(ingress, egress)| Runs { ingress, egress };
         Probe {
             sees_socket_use: true,
+            sets_flights: true,
             attach_method: "link",
             packets: PACKETS,
             counted: both(counted),

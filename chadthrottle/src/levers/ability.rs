@@ -17,10 +17,13 @@ pub struct Ability {
     pub pacing: bool,
     /// The windows of downloads can be made smaller while they run (kernel 5.15).
     pub window: bool,
+    /// It can be set how many segments of an upload are on their way (kernel 5.12).
+    pub flight: bool,
 }
 
 impl Ability {
-    /// Tries them on a connection of our own, over loopback.
+    /// Tries them on a connection of our own, over loopback; all but [`Ability::flight`], for which
+    /// programs have to be attached.
     pub fn of_this_kernel() -> Self {
         try_out().unwrap_or_else(|error| {
             log::warn!("limits hold by refusing packets only: {error}");
@@ -60,7 +63,11 @@ fn try_out() -> io::Result<Ability> {
         && tcp::info(&duplicate).is_ok_and(|info| info.max_pacing_rate == PACE);
     let window = tcp::set_window_clamp(&duplicate, WINDOW).is_ok()
         && tcp::info(&duplicate).is_ok_and(|info| info.receive_threshold <= WINDOW);
-    Ok(Ability { pacing, window })
+    Ok(Ability {
+        pacing,
+        window,
+        flight: false,
+    })
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct Flow {
     pub fd: RawFd,
     /// What its other end is; `None`: not looked at yet.
     pub class: Option<Scope>,
+    /// How many segments we let be on their way; `None`: as many as TCP likes.
+    pub flight: Option<u32>,
     /// As last seen; `None`: not open, or not seen yet.
     pub info: Option<TcpInfo>,
     /// Download.
@@ -65,6 +67,7 @@ impl Flow {
             pid,
             fd,
             class: None,
+            flight: None,
             info: None,
             down: Half::default(),
             up: Half::default(),
@@ -82,8 +85,11 @@ impl Flow {
                 .saturating_sub(before.window_limited_us)
         });
         // As much on its way as the network or the other end takes: not our pace that it waits for.
-        let elsewhere =
-            info.unacked >= info.congestion_window || window_limited_us as f64 > seconds * 0.5e6;
+        let ours = self
+            .flight
+            .is_some_and(|flight| info.congestion_window >= flight);
+        let elsewhere = info.unacked >= info.congestion_window && !ours
+            || window_limited_us as f64 > seconds * 0.5e6;
         self.up.elsewhere = if elsewhere {
             (self.up.elsewhere + 1).min(2 * LOOKS_ELSEWHERE)
         } else {

@@ -14,6 +14,8 @@ use super::{
     options::Which,
     pacing, share, window,
 };
+use chadthrottle_common::flight;
+
 use crate::{
     engine::Limit,
     process::{SocketFd, sockets_of},
@@ -174,6 +176,7 @@ impl Held {
                 let which = Which {
                     pacing: up != Lever::Pacing,
                     clamp: down != Lever::Window,
+                    flight: up != Lever::Pacing,
                 };
                 if let Err(error) = options.put_back(socket, which) {
                     log::warn!("a socket of process {} keeps its limit: {error}", flow.pid);
@@ -190,6 +193,11 @@ impl Held {
                     look.up_credit
                 );
                 options.pace(socket, inode, &info, pace as u64);
+                if ability.flight {
+                    let (round_trip_us, segment) = (info.rtt_us.into(), info.send_mss.into());
+                    flow.flight = flight::largest(pace as u64, round_trip_us, segment);
+                    options.hold_flight(socket, inode, flow.flight);
+                }
             }
             if down == Lever::Window
                 && let Some(round_trip) = round_trip(&info)
@@ -332,6 +340,7 @@ mod tests {
     const ABILITY: Ability = Ability {
         pacing: true,
         window: true,
+        flight: true,
     };
 
     /// A connection to the Internet at one look.

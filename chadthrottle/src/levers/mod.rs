@@ -141,11 +141,15 @@ pub struct ActiveFlows {
 impl Levers {
     /// Over the notes of the loaded programs. `root` is `/proc`.
     pub fn new(options: Options, gates: Gates, root: &Path) -> Self {
+        let ability = Ability {
+            flight: options.sets_flights(),
+            ..Ability::of_this_kernel()
+        };
         Self {
             options,
             gates,
             root: root.to_owned(),
-            ability: Ability::of_this_kernel(),
+            ability,
             allowed: None,
             held: HashMap::new(),
         }

@@ -5,7 +5,7 @@
 //! else after us, and a socket that is closed takes its note along.
 
 use std::{
-    fmt,
+    fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::Arc,
@@ -27,8 +27,9 @@ const BPF_ANY: u64 = 0;
 /// The notes on all sockets.
 #[derive(Debug)]
 pub struct Options {
-    notes: SkStorage<MapData, [u64; 3]>,
+    notes: SkStorage<MapData, [u64; 5]>,
     map: OwnedFd,
+    flights: Option<Vec<OwnedFd>>,
     heir: Option<Arc<dyn Heir>>,
 }
 
@@ -43,8 +44,22 @@ impl Options {
         Ok(Self {
             notes,
             map,
+            flights: None,
             heir: None,
         })
+    }
+
+    /// The same, where programs set congestion windows, with links that keep them attached.
+    pub fn with_flights(self, links: Vec<OwnedFd>) -> Self {
+        Self {
+            flights: Some(links),
+            ..self
+        }
+    }
+
+    /// Whether programs set congestion windows.
+    pub fn sets_flights(&self) -> bool {
+        self.flights.is_some()
     }
 
     /// The same, with somebody who puts things back should we be killed.
@@ -61,7 +76,10 @@ impl Options {
     /// Why there is none; nothing must be set then.
     pub fn appoint(&self) -> Result<(), String> {
         match &self.heir {
-            Some(heir) => heir.inherit(self.map.as_fd()),
+            Some(heir) => {
+                let links = self.flights.iter().flatten().map(AsFd::as_fd).collect();
+                heir.inherit(self.map.as_fd(), links)
+            }
             None => Err("nobody would put socket options back".to_owned()),
         }
     }
@@ -88,6 +106,8 @@ impl Options {
         let note = SocketOptions {
             pacing_set: note.pacing_set.min(1),
             clamp_set: note.clamp_set.min(1),
+            flight_wanted: 0,
+            flight_set: (note.flight_wanted | note.flight_set).min(1),
             ..note
         };
         self.heir
@@ -112,6 +132,37 @@ impl Options {
         }
         if self.write(socket, inode, note) {
             let _ = tcp::set_max_pacing_rate(socket, note.pacing_set);
+        }
+    }
+
+    /// Lets no more than so many segments of the socket be on their way, or as many as there were
+    /// before.
+    pub fn hold_flight(&mut self, socket: &OwnedFd, inode: u64, segments: Option<u32>) {
+        let mut note = self.note(socket).unwrap_or_default();
+        let Some(segments) = segments else {
+            if note.flight_set != 0
+                && let Err(error) = self.put_back(socket, Which::FLIGHT)
+            {
+                log::warn!("a socket keeps its congestion window: {error}");
+            }
+            return;
+        };
+        if note.flight_set == segments {
+            return;
+        }
+        if note.flight_before == 0 {
+            // The program notes what it finds.
+            if self.notes.insert(socket, note.words(), BPF_ANY).is_err() {
+                return;
+            }
+            let _ = tcp::remote_end(socket);
+            note = self.note(socket).unwrap_or_default();
+        }
+        if note.flight_before != 0 {
+            note.flight_wanted = segments.min(note.flight_before);
+            if self.write(socket, inode, note) {
+                let _ = tcp::remote_end(socket);
+            }
         }
     }
 
@@ -167,12 +218,61 @@ impl Options {
             back.clamp_set = 0;
         }
         restore(socket, back)?;
+        if which.flight && note.flight_set != 0 {
+            self.put_flight_back(socket, note)?;
+            (left.flight_wanted, left.flight_set) = (0, 0);
+        }
         // Either fails only where the socket is gone, and then so is its note.
-        let _ = match (left.pacing_set, left.clamp_set) {
-            (0, 0) => self.notes.remove(socket),
+        let _ = match (left.pacing_set, left.clamp_set, left.flight_set) {
+            (0, 0, 0) => self.notes.remove(socket),
             _ => self.notes.insert(socket, left.words(), BPF_ANY),
         };
         Ok(())
+    }
+
+    /// Has the program set the largest congestion window to what it was. Of one without a bound,
+    /// the kernel takes no more than 31 bits, which is none either.
+    fn put_flight_back(
+        &mut self,
+        socket: &OwnedFd,
+        note: SocketOptions,
+    ) -> Result<(), SyscallError> {
+        const MOST: u32 = i32::MAX.cast_unsigned();
+        let wanted = note.flight_before.min(MOST);
+        let note = SocketOptions {
+            flight_wanted: wanted,
+            ..note
+        };
+        let is_set = |options: &Self| {
+            let note = options.note(socket);
+            note.is_none_or(|note| note.flight_set == wanted)
+        };
+        // One that is not connected any more sends nothing.
+        let is_back = self.notes.insert(socket, note.words(), BPF_ANY).is_err()
+            || tcp::remote_end(socket).is_none()
+            || is_set(self);
+        if is_back {
+            Ok(())
+        } else {
+            Err(SyscallError {
+                call: "getpeername, for the congestion window",
+                source: io::ErrorKind::Unsupported.into(),
+            })
+        }
+    }
+
+    /// Puts back what somebody else has noted of a socket.
+    ///
+    /// # Errors
+    /// As [`Options::put_back`].
+    pub fn put_back_noted(
+        &mut self,
+        socket: &OwnedFd,
+        note: SocketOptions,
+    ) -> Result<(), SyscallError> {
+        // Where it cannot be noted, the socket is gone.
+        let _ = self.notes.insert(socket, note.words(), BPF_ANY);
+        self.put_back(socket, Which::ALL)
     }
 
     /// Puts back the options of all sockets of that process.
@@ -199,6 +299,8 @@ pub struct Which {
     pub pacing: bool,
     /// `TCP_WINDOW_CLAMP`
     pub clamp: bool,
+    /// The largest congestion window.
+    pub flight: bool,
 }
 
 impl Which {
@@ -206,23 +308,32 @@ impl Which {
     pub const ALL: Self = Self {
         pacing: true,
         clamp: true,
+        flight: true,
+    };
+
+    /// The largest congestion window only.
+    pub const FLIGHT: Self = Self {
+        pacing: false,
+        clamp: false,
+        flight: true,
     };
 }
 
 /// Somebody who puts socket options back, should we be killed.
 pub trait Heir: fmt::Debug + Send + Sync {
-    /// Hands over the map of the notes. When this returns, options may be set.
+    /// Hands over the map of the notes, and links of programs that putting back needs. When this
+    /// returns, options may be set.
     ///
     /// # Errors
     /// Where nobody would put them back; none must be set then.
-    fn inherit(&self, notes: BorrowedFd<'_>) -> Result<(), String>;
+    fn inherit(&self, notes: BorrowedFd<'_>, links: Vec<BorrowedFd<'_>>) -> Result<(), String>;
     /// An option of a socket is about to be set. Says whether its value before is safe.
     fn noted(&self, inode: u64, before: SocketOptions) -> bool;
     /// Other sockets than these are closed, or nobody's concern any more.
     fn keep(&self, is_open: &dyn Fn(u64) -> bool);
 }
 
-/// Puts a socket's options back to what is noted.
+/// Puts a socket's options back to what is noted, all but the congestion window.
 ///
 /// # Errors
 /// Where the kernel refuses.

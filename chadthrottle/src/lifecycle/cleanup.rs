@@ -92,7 +92,7 @@ pub struct Leftovers {
 pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, JournalError> {
     // The programs first: they set options of new connections.
     let programs = detach_programs(mount, state_dir, dry_run)?;
-    let sockets = socket_journal::recover(state_dir, dry_run);
+    let sockets = socket_journal::recover(state_dir, mount, dry_run);
     Ok(Leftovers { programs, sockets })
 }
 

@@ -52,7 +52,8 @@ enum Message {
     Watch(PathBuf),
     /// Engine, with a descriptor of a terminal: this is about to be taken over.
     Terminal,
-    /// Engine, with a descriptor of the notes on sockets' options: these are about to be set.
+    /// Engine, with descriptors of the notes on sockets' options, which are about to be set, and of
+    /// links of programs that putting them back needs.
     Sockets,
     /// Guard: from now on I take care.
     Ready,
@@ -114,12 +115,18 @@ impl Guard {
         self.expect_ready()
     }
 
-    /// Hands it the notes on sockets' options, which it puts back.
+    /// Hands it the notes on sockets' options, which it puts back, and links of programs that it
+    /// needs for that.
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn protect_sockets(&self, notes: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.send(&Message::Sockets, &[notes])?;
+    pub fn protect_sockets(
+        &self,
+        notes: BorrowedFd<'_>,
+        links: Vec<BorrowedFd<'_>>,
+    ) -> Result<(), GuardError> {
+        let fds: Vec<BorrowedFd<'_>> = std::iter::once(notes).chain(links).collect();
+        self.send(&Message::Sockets, &fds)?;
         self.expect_ready()
     }
 
@@ -210,20 +217,33 @@ pub fn run() -> io::Result<u8> {
                 send(socket, &Message::Ready, &[])?;
             }
             Some((Message::Sockets, mut fds)) => {
-                let notes = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-                options = Some(Options::new(notes).map_err(io::Error::other)?);
+                if fds.is_empty() {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                let notes = fds.remove(0);
+                let new = Options::new(notes).map_err(io::Error::other)?;
+                options = Some(new.with_flights(fds));
                 send(socket, &Message::Ready, &[])?;
             }
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
-                let code = clean_up(&journal, held);
-                // Nothing sets options any more.
+                // What sets options goes first, what puts them back last.
+                let (last, first): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, held)| {
+                    matches!(held.place, AttachType::PeerName4 | AttachType::PeerName6)
+                });
+                let failed = clean_up(&journal, first);
                 if let Some(mut options) = options {
                     options.put_back_everywhere(Path::new("/proc"));
                     if let Some(directory) = journal.parent() {
                         socket_journal::forget(directory);
                     }
+                }
+                let code = u8::from(failed + clean_up(&journal, last) > 0);
+                if code == 0
+                    && let Ok(journal) = Journal::at(journal)
+                {
+                    journal.remove();
                 }
                 if let Some(terminal) = terminal {
                     terminal.restore();
@@ -287,25 +307,19 @@ impl TakenTerminal {
     }
 }
 
-/// Detaches what is left, and takes it off the journal.
-fn clean_up(journal: &Path, held: Vec<(Record, LegacyAttachment)>) -> u8 {
-    let count = held.len();
+/// Detaches what is left, and takes it off the journal. Gives how many could not be.
+fn clean_up(journal: &Path, held: Vec<(Record, LegacyAttachment)>) -> usize {
     let mut journal = Journal::at(journal.to_owned()).ok();
-    let mut detached = 0;
+    let mut failed = 0;
     for (record, attachment) in held {
         if attachment.detach().is_ok() {
-            detached += 1;
             // Should this fail, recovery finds nothing attached.
             let _ = journal.as_mut().map(|journal| journal.gone(&record));
+        } else {
+            failed += 1;
         }
     }
-    if detached == count {
-        if let Some(journal) = journal {
-            journal.remove();
-        }
-        return 0;
-    }
-    1
+    failed
 }
 
 /// An attachment from what came over the socket.

@@ -145,11 +145,11 @@ impl LegacyLedger for Ledger {
 }
 
 impl Heir for Ledger {
-    fn inherit(&self, notes: BorrowedFd<'_>) -> Result<(), String> {
+    fn inherit(&self, notes: BorrowedFd<'_>, links: Vec<BorrowedFd<'_>>) -> Result<(), String> {
         let mut inner = self.inner();
         let guard = inner.guard().map_err(|error| error.to_string())?;
         guard
-            .protect_sockets(notes)
+            .protect_sockets(notes, links)
             .map_err(|error| error.to_string())?;
         let journal = SocketJournal::start(&self.directory, self.engine);
         inner.sockets = Some(journal.map_err(|error| error.to_string())?);

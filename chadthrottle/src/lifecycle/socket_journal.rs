@@ -17,6 +17,7 @@ use chadthrottle_common::abi::SocketOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backends::throttle::peer_name,
     levers::restore,
     process::{ProcessKey, each_socket_of, key_of, pids},
     sys::socket,
@@ -25,7 +26,7 @@ use crate::{
 const NAME: &str = "sockets.jsonl";
 
 /// Version of the lines that this program writes and understands.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A journal with so many lines, and twice as many as sockets, is written anew.
 const TIDY_ABOVE: usize = 1_000;
@@ -44,7 +45,7 @@ struct Head {
 struct Line {
     inode: u64,
     /// [`SocketOptions::words`]
-    options: [u64; 3],
+    options: [u64; 5],
 }
 
 /// The journal of a running engine.
@@ -196,11 +197,18 @@ fn left_behind(directory: &Path) -> HashMap<u64, SocketOptions> {
 }
 
 /// Puts back the options of sockets that an engine which is gone has left, and says how many; with
-/// `dry_run` only says how many there are.
-pub fn recover(directory: &Path, dry_run: bool) -> usize {
+/// `dry_run` only says how many there are. `mount` is that of cgroup2.
+pub fn recover(directory: &Path, mount: &Path, dry_run: bool) -> usize {
     let left = left_behind(directory);
     if left.is_empty() {
         return 0;
+    }
+    let mut programs = None;
+    if !dry_run && left.values().any(|options| options.flight_set != 0) {
+        match peer_name::Alone::start(mount) {
+            Ok(alone) => programs = Some(alone),
+            Err(error) => log::warn!("congestion windows of sockets stay small: {error}"),
+        }
     }
     let root = Path::new("/proc");
     let mut found = HashSet::new();
@@ -210,10 +218,10 @@ pub fn recover(directory: &Path, dry_run: bool) -> usize {
             let Some((inode, options)) = inode.and_then(|inode| left.get_key_value(&inode)) else {
                 return;
             };
-            let result = if dry_run {
-                Ok(())
-            } else {
-                restore(socket, *options)
+            let result = match &mut programs {
+                _ if dry_run => Ok(()),
+                Some(programs) => programs.options.put_back_noted(socket, *options),
+                None => restore(socket, *options),
             };
             match result {
                 Ok(()) => _ = found.insert(*inode),
@@ -257,14 +265,14 @@ mod tests {
         journal.note(inode, options(5)).unwrap();
         journal.note(inode, options(1_234_567)).unwrap();
         journal.note(u64::MAX, options(9)).unwrap();
-        assert_eq!(recover(directory.path(), true), 1);
+        assert_eq!(recover(directory.path(), Path::new("/"), true), 1);
         assert_eq!(crate::sys::tcp::info(&socket).unwrap().max_pacing_rate, 7);
-        assert_eq!(recover(directory.path(), false), 1);
+        assert_eq!(recover(directory.path(), Path::new("/"), false), 1);
         assert_eq!(
             crate::sys::tcp::info(&socket).unwrap().max_pacing_rate,
             1_234_567
         );
-        assert_eq!(recover(directory.path(), false), 0);
+        assert_eq!(recover(directory.path(), Path::new("/"), false), 0);
     }
 
     #[test]

@@ -23,11 +23,22 @@ pub enum AttachType {
     SockCreate = 2,
     /// Something becomes of a TCP connection.
     SockOps = 3,
+    /// Somebody asks for the other end of an IPv4 socket.
+    PeerName4 = 29,
+    /// The same of an IPv6 socket.
+    PeerName6 = 30,
 }
 
 impl AttachType {
     /// All that we use.
-    pub const ALL: [Self; 4] = [Self::Ingress, Self::Egress, Self::SockCreate, Self::SockOps];
+    pub const ALL: [Self; 6] = [
+        Self::Ingress,
+        Self::Egress,
+        Self::SockCreate,
+        Self::SockOps,
+        Self::PeerName4,
+        Self::PeerName6,
+    ];
 
     /// The name that bpftool has for it.
     pub const fn name(self) -> &'static str {
@@ -36,6 +47,8 @@ impl AttachType {
             Self::Egress => "cgroup_inet_egress",
             Self::SockCreate => "cgroup_inet_sock_create",
             Self::SockOps => "cgroup_sock_ops",
+            Self::PeerName4 => "cgroup_inet4_getpeername",
+            Self::PeerName6 => "cgroup_inet6_getpeername",
         }
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 const MAX_BYTES: usize = 32 * 1024;
 
 /// Most descriptors in one message.
-pub const MAX_FDS: usize = 2;
+pub const MAX_FDS: usize = 3;
 
 /// A message as it arrived.
 #[derive(Debug)]

@@ -126,6 +126,7 @@ pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
         levers: Ability {
             pacing: true,
             window: true,
+            flight: true,
         },
         attach: "link",
         cgroup: "/sys/fs/cgroup".into(),

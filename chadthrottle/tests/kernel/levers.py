@@ -10,6 +10,7 @@ Commands on standard input, one a line, each answered by a line of JSON:
     download SECONDS
                    carries bulk over the first connection and gives the bytes a second
     fetch          carries bulk over the first connection from now on, beside all else
+    push           the same the other way
 """
 
 import json
@@ -26,9 +27,13 @@ connections = []
 
 def options(s):
     pacing = s.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8)
+    # struct tcp_info: eight bytes, then 32-bit numbers.
+    info = struct.unpack("8x19I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 84))
     return {
         "pacing": struct.unpack("Q", pacing)[0],
         "window": s.getsockopt(socket.IPPROTO_TCP, TCP_WINDOW_CLAMP),
+        "threshold": info[17],
+        "flight": info[18],
     }
 
 
@@ -70,6 +75,16 @@ def fetch():
     threading.Thread(target=receive, daemon=True).start()
 
 
+def push():
+    s = connections[0]
+
+    def send():
+        while True:
+            s.sendall(CHUNK)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
 def main():
     for line in sys.stdin:
         command, *arguments = line.split()
@@ -79,6 +94,7 @@ def main():
             "paced": lambda: connect(int(number)),
             "options": lambda: [options(s) for s in connections],
             "fetch": fetch,
+            "push": push,
             "upload": lambda: upload(number),
             "download": lambda: download(number),
         }[command]()

@@ -39,8 +39,13 @@ struct Client {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Options {
+    /// `SO_MAX_PACING_RATE`, in bytes a second.
     pacing: u64,
+    /// `TCP_WINDOW_CLAMP`, in bytes.
     window: u64,
+    /// The slow-start threshold, in segments. No option, but the kernel sets it with the largest
+    /// congestion window, which nobody can read.
+    threshold: u64,
 }
 
 impl Client {
@@ -87,6 +92,11 @@ impl Client {
             .collect()
     }
 
+    /// The congestion window of the first connection, in segments.
+    fn flight(&mut self) -> u64 {
+        self.ask("options")[0]["flight"].as_u64().expect("a number")
+    }
+
     /// Bytes a second.
     fn carry(&mut self, command: &str) -> f64 {
         self.ask(command).as_f64().expect("a rate")
@@ -99,6 +109,7 @@ impl Options {
         Self {
             pacing: number("pacing"),
             window: number("window"),
+            threshold: number("threshold"),
         }
     }
 }
@@ -142,7 +153,7 @@ fn options_are_as_before(attach: &str, end: End) {
     let program = Chadthrottle::new();
     let time = if end == End::Time { "--for 2s" } else { "" };
     let mut limit = program.spawn(&format!(
-        "--attach {attach} limit {} --down 1MB --up 1MB {time}",
+        "--attach {attach} limit {} --down 1MB --up 100KB {time}",
         client.pid()
     ));
     eventually(
@@ -159,6 +170,8 @@ fn options_are_as_before(attach: &str, end: End) {
         assert!(options.pacing <= 1_100_000, "{options:?}");
         assert!(options.window <= 20_000, "{options:?}");
     }
+    // Of one that is new, the congestion control begins after the kernel program.
+    assert!(during[..2].iter().all(|it| it.threshold < 10), "{during:?}");
     assert_eq!(during[1].pacing, 50_000, "its own is lower");
 
     match end {
@@ -189,12 +202,45 @@ fn options_are_as_before(attach: &str, end: End) {
     // What a connection has that was never limited: no pacing, and a window of its own. That of
     // one that was made under a limit has room for 16 MB, which was settled when it was made.
     assert_eq!(after[2].pacing, UNLIMITED);
+    assert_eq!(after[2].threshold, before[0].threshold);
     assert!(
         after[2].window >= 16_000_000.min(before[0].window),
         "{after:?}"
     );
+    // Two dozen segments or more, as the kernel likes.
+    client.carry("upload 0.3");
+    assert!(client.flight() > 20, "{} segments", client.flight());
     drop(client);
     assert_nothing_left();
+}
+
+#[test]
+fn a_slow_upload_goes_out_in_small_pieces() {
+    for open_before in [true, false] {
+        let mut client = Client::start();
+        if open_before {
+            client.connect("connect");
+        }
+        let program = Chadthrottle::new();
+        let mut limit = program.spawn(&format!("limit {} --up 20KB", client.pid()));
+        std::thread::sleep(Duration::from_millis(700));
+        if !open_before {
+            client.connect("connect");
+        }
+        client.ask("push");
+        std::thread::sleep(Duration::from_secs(3));
+        // TCP hands over half of them at once.
+        let flight = client.flight();
+        println!("open before: {open_before}, {flight} segments");
+        assert!(flight <= 4, "{flight} segments");
+        limit.signal("-TERM");
+        limit.wait(Duration::from_secs(2));
+        eventually("as many as TCP likes", Duration::from_secs(1), || {
+            client.flight() > 20
+        });
+        drop(client);
+        assert_nothing_left();
+    }
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn find(btf: &[u8]) -> Option<KernelOffsets> {
         socket_file: offset(socket, b"file")?,
         sock_max_pacing_rate: offset(sock, b"sk_max_pacing_rate")?,
         tcp_window_clamp: offset(tcp_sock, b"window_clamp")?,
+        tcp_snd_cwnd_clamp: offset(tcp_sock, b"snd_cwnd_clamp")?,
     })
 }
 
@@ -159,7 +160,10 @@ mod tests {
             ("sock_common", &[("skc_family", 16)][..]),
             ("sock", &[("sk_socket", 32), ("sk_max_pacing_rate", 40)][..]),
             ("socket", &[("file", 24)][..]),
-            ("tcp_sock", &[("window_clamp", 48)][..]),
+            (
+                "tcp_sock",
+                &[("window_clamp", 48), ("snd_cwnd_clamp", 52)][..],
+            ),
         ] {
             let kind = KIND_STRUCT << 24 | fields.len() as u32;
             types.extend(words(&[name(struct_name), kind, 64]));
@@ -189,6 +193,7 @@ mod tests {
             socket_file: 24,
             sock_max_pacing_rate: 40,
             tcp_window_clamp: 48,
+            tcp_snd_cwnd_clamp: 52,
         };
         assert_eq!(find(&sample()), Some(expected));
     }

@@ -6,15 +6,15 @@
 
 use std::{
     fmt,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, CgroupSkb, CgroupSock, Program, ProgramError, ProgramFd, RawTracePoint,
-        SockOps,
+        BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd,
+        RawTracePoint, SockOps,
     },
 };
 
@@ -72,6 +72,14 @@ impl Attachment {
             Some(Held::Link(_)) => "link",
             Some(Held::Legacy(..)) => "legacy",
             None => "none",
+        }
+    }
+
+    /// The link, where it is one: who has a duplicate keeps the program attached.
+    pub fn link(&self) -> Option<BorrowedFd<'_>> {
+        match &self.held {
+            Some(Held::Link(link)) => Some(link.as_fd()),
+            Some(Held::Legacy(..)) | None => None,
         }
     }
 
@@ -319,6 +327,16 @@ pub fn load_cgroup_sock<'a>(
     name: &'static str,
 ) -> Result<&'a ProgramFd, ThrottleError> {
     let program: &mut CgroupSock = find(object, name)?;
+    program.load().map_err(|error| refused(name, error))?;
+    program.fd().map_err(|error| refused(name, error))
+}
+
+/// Hands a program of the `cgroup_sock_addr` kind to the kernel.
+pub fn load_cgroup_sock_addr<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a ProgramFd, ThrottleError> {
+    let program: &mut CgroupSockAddr = find(object, name)?;
     program.load().map_err(|error| refused(name, error))?;
     program.fd().map_err(|error| refused(name, error))
 }

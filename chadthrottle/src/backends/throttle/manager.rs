@@ -1,6 +1,10 @@
 //! The manager: all programs and maps of one engine, attached together and detached together.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -13,7 +17,7 @@ use super::{
     kernel_offsets,
     linux_ebpf_utils::{self, AttachConfig, Attachment},
     maps::{self, Maps},
-    self_test,
+    peer_name, self_test,
     upload::linux::ebpf::EbpfUpload,
 };
 use crate::{
@@ -37,6 +41,8 @@ pub struct ThrottleManager {
     /// are found by looking through /proc.
     pub sees_socket_use: bool,
     sockets: Attachment,
+    /// Where the kernel takes them.
+    flights: Option<[Attachment; 2]>,
     connections: Attachment,
     download: EbpfDownload,
     upload: EbpfUpload,
@@ -49,18 +55,20 @@ pub struct ThrottleManager {
 impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
-        let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
-        let mut object = load(offsets)?;
-        let mut maps = Maps::take(&mut object)?;
-        fill_slots(&mut maps)?;
-
-        let self_test = linux_ebpf_utils::load_cgroup_skb(&mut object, names::SELF_TEST)?;
-        let rule = maps
-            .rules
-            .first()
-            .ok_or(ThrottleError::Missing(names::RULES))?;
-        self_test::run(self_test.as_fd(), rule)?;
-        linux_ebpf_utils::unload_cgroup_skb(&mut object, names::SELF_TEST);
+        let mut offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
+        let (mut object, mut maps) = load_and_test(offsets)?;
+        let mut flights = None;
+        if offsets.tcp_snd_cwnd_clamp != 0 {
+            match peer_name::attach(&mut object, config) {
+                Ok(attachments) => flights = Some(attachments),
+                Err(error) => {
+                    log::info!("congestion windows stay as they are: {error}");
+                    // Nor may the other programs set what could not be put back.
+                    offsets.tcp_snd_cwnd_clamp = 0;
+                    (object, maps) = load_and_test(offsets)?;
+                }
+            }
+        }
 
         let sees_processes = offsets != KernelOffsets::default();
         if sees_processes {
@@ -89,6 +97,7 @@ impl ThrottleManager {
             sees_processes,
             sees_socket_use,
             sockets,
+            flights,
             connections,
             download,
             upload,
@@ -98,10 +107,12 @@ impl ThrottleManager {
 
     /// `link`, `legacy`, or `mixed` where one program had to take the other way.
     pub fn method(&self) -> &'static str {
-        let methods = self.attachments().map(Attachment::method);
-        match methods {
-            [first, ..] if methods.iter().all(|method| *method == first) => first,
-            _ => "mixed",
+        let mut methods = self.attachments().map(Attachment::method);
+        let first = self.sockets.method();
+        if methods.all(|method| method == first) {
+            first
+        } else {
+            "mixed"
         }
     }
 
@@ -110,7 +121,23 @@ impl ThrottleManager {
     /// # Errors
     /// Where no descriptor is left.
     pub fn socket_options(&self) -> Result<Options, ThrottleError> {
-        maps::socket_options(&self.object)
+        let options = maps::socket_options(&self.object)?;
+        let Some(flights) = &self.flights else {
+            return Ok(options);
+        };
+        let links = flights.iter().filter_map(Attachment::link);
+        let links: io::Result<Vec<OwnedFd>> = links.map(|it| it.try_clone_to_owned()).collect();
+        Ok(
+            options.with_flights(links.map_err(|error| ThrottleError::Map {
+                map: names::SOCKET_OPTIONS,
+                source: error.into(),
+            })?),
+        )
+    }
+
+    /// Whether it can be set how many segments of a connection may be on their way (kernel 5.12).
+    pub fn sets_flights(&self) -> bool {
+        self.flights.is_some()
     }
 
     /// The gates of sockets.
@@ -148,30 +175,49 @@ impl ThrottleManager {
         Ok([info(names::INGRESS)?, info(names::EGRESS)?])
     }
 
-    fn attachments(&self) -> [&Attachment; 4] {
-        [
+    fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        let always = [
             &self.sockets,
             &self.connections,
             self.download.attachment(),
             self.upload.attachment(),
-        ]
+        ];
+        always.into_iter().chain(self.flights.iter().flatten())
     }
 
     /// Detaches everything, and says of each attachment that could not be detached why.
     pub fn stop(&mut self) -> Vec<ThrottleError> {
-        [
-            self.download.attachment_mut().detach(),
-            self.upload.attachment_mut().detach(),
-            self.connections.detach(),
-            self.sockets.detach(),
-        ]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect()
+        let always = [
+            self.download.attachment_mut(),
+            self.upload.attachment_mut(),
+            &mut self.connections,
+            &mut self.sockets,
+        ];
+        always
+            .into_iter()
+            .chain(self.flights.iter_mut().flatten())
+            .filter_map(|attachment| attachment.detach().err())
+            .collect()
     }
 }
 
-fn load(offsets: KernelOffsets) -> Result<Ebpf, ThrottleError> {
+/// The object and its maps, ready for use, with a policer that works.
+fn load_and_test(offsets: KernelOffsets) -> Result<(Ebpf, Maps), ThrottleError> {
+    let mut object = load(offsets)?;
+    let mut maps = Maps::take(&mut object)?;
+    fill_slots(&mut maps)?;
+    let self_test = linux_ebpf_utils::load_cgroup_skb(&mut object, names::SELF_TEST)?;
+    let rule = maps
+        .rules
+        .first()
+        .ok_or(ThrottleError::Missing(names::RULES))?;
+    self_test::run(self_test.as_fd(), rule)?;
+    linux_ebpf_utils::unload_cgroup_skb(&mut object, names::SELF_TEST);
+    Ok((object, maps))
+}
+
+/// The object, with its maps and no program loaded.
+pub(super) fn load(offsets: KernelOffsets) -> Result<Ebpf, ThrottleError> {
     EbpfLoader::new()
         // We have no CO-RE relocations.
         .btf(None)

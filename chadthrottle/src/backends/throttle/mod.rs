@@ -9,6 +9,7 @@ pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
 pub mod maps;
+pub mod peer_name;
 mod self_test;
 pub mod upload;
 
