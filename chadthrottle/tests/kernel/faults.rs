@@ -130,8 +130,28 @@ fn with_both_ways_refused_the_error_names_both() {
 }
 
 #[test]
-fn a_second_or_third_attach_that_fails_undoes_the_ones_before() {
-    for nth in [2, 3] {
+fn it_does_without_the_programs_that_set_congestion_windows() {
+    for nth in [1, 2] {
+        let program = Chadthrottle::new();
+        for (wish, attach) in [
+            ((PROG_ATTACH, nth, EPERM), "legacy"),
+            // aya makes one before, to see whether the kernel has links.
+            ((LINK_CREATE, nth + 1, EINVAL), "link"),
+        ] {
+            let arguments = format!("doctor --attach {attach}");
+            let output = failing_nth(&program, wish, &arguments).output();
+            let output = output.expect("chadthrottle");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{text}");
+            assert!(text.contains("in pieces of up to 64 KB"), "{text}");
+            assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn an_attach_that_fails_after_others_undoes_the_ones_before() {
+    for nth in [4, 5] {
         let program = Chadthrottle::new();
         let wish = (PROG_ATTACH, nth, EPERM);
         let output = failing_nth(&program, wish, "list --count 1 --attach legacy").output();
