@@ -341,6 +341,15 @@ pub fn load_cgroup_sock_addr<'a>(
     program.fd().map_err(|error| refused(name, error))
 }
 
+/// A program that is loaded.
+pub fn loaded<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd, ThrottleError> {
+    object
+        .program(name)
+        .ok_or(ThrottleError::Missing(name))?
+        .fd()
+        .map_err(|error| refused(name, error))
+}
+
 /// Hands a `sockops` program to the kernel.
 pub fn load_sock_ops<'a>(
     object: &'a mut Ebpf,

@@ -56,19 +56,27 @@ impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
         let mut offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
-        let (mut object, mut maps) = load_and_test(offsets)?;
+        let mut object = load(offsets)?;
+        if offsets.tcp_snd_cwnd_clamp != 0
+            && let Err(error) = peer_name::load(&mut object)
+        {
+            offsets = without_flights(offsets, &error);
+            object = load(offsets)?;
+        }
+        let mut maps = Maps::take(&mut object)?;
+        test(&mut object, &maps)?;
         let mut flights = None;
         if offsets.tcp_snd_cwnd_clamp != 0 {
-            match peer_name::attach(&mut object, config) {
+            match peer_name::attach(&object, config) {
                 Ok(attachments) => flights = Some(attachments),
                 Err(error) => {
-                    log::info!("congestion windows stay as they are: {error}");
-                    // Nor may the other programs set what could not be put back.
-                    offsets.tcp_snd_cwnd_clamp = 0;
-                    (object, maps) = load_and_test(offsets)?;
+                    offsets = without_flights(offsets, &error);
+                    object = load(offsets)?;
+                    maps = Maps::take(&mut object)?;
                 }
             }
         }
+        fill_slots(&mut maps)?;
 
         let sees_processes = offsets != KernelOffsets::default();
         if sees_processes {
@@ -158,15 +166,7 @@ impl ThrottleManager {
     /// Descriptions of the ingress and the egress program, with how often they have run.
     pub fn packet_programs(&self) -> Result<[ProgramInfo; 2], ThrottleError> {
         let info = |name: &'static str| {
-            let program = self
-                .object
-                .program(name)
-                .ok_or(ThrottleError::Missing(name))?;
-            let refused = |source| ThrottleError::Load {
-                program: name,
-                source,
-            };
-            let fd = program.fd().map_err(|error| refused(Box::new(error)))?;
+            let fd = linux_ebpf_utils::loaded(&self.object, name)?;
             bpf::prog_info(fd.as_fd()).map_err(|source| ThrottleError::ProgramInfo {
                 program: name,
                 source,
@@ -201,19 +201,25 @@ impl ThrottleManager {
     }
 }
 
-/// The object and its maps, ready for use, with a policer that works.
-fn load_and_test(offsets: KernelOffsets) -> Result<(Ebpf, Maps), ThrottleError> {
-    let mut object = load(offsets)?;
-    let mut maps = Maps::take(&mut object)?;
-    fill_slots(&mut maps)?;
-    let self_test = linux_ebpf_utils::load_cgroup_skb(&mut object, names::SELF_TEST)?;
+/// Offsets that keep the other programs from setting what nobody could put back.
+fn without_flights(offsets: KernelOffsets, why: &ThrottleError) -> KernelOffsets {
+    log::info!("congestion windows stay as they are: {why}");
+    KernelOffsets {
+        tcp_snd_cwnd_clamp: 0,
+        ..offsets
+    }
+}
+
+/// Whether the policer works as it should.
+fn test(object: &mut Ebpf, maps: &Maps) -> Result<(), ThrottleError> {
+    let program = linux_ebpf_utils::load_cgroup_skb(object, names::SELF_TEST)?;
     let rule = maps
         .rules
         .first()
         .ok_or(ThrottleError::Missing(names::RULES))?;
-    self_test::run(self_test.as_fd(), rule)?;
-    linux_ebpf_utils::unload_cgroup_skb(&mut object, names::SELF_TEST);
-    Ok((object, maps))
+    self_test::run(program.as_fd(), rule)?;
+    linux_ebpf_utils::unload_cgroup_skb(object, names::SELF_TEST);
+    Ok(())
 }
 
 /// The object, with its maps and no program loaded.

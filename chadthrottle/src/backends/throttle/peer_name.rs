@@ -25,14 +25,24 @@ use crate::{
 
 const PLACES: [AttachType; 2] = [AttachType::PeerName4, AttachType::PeerName6];
 
-/// Attaches them.
+/// Hands them to the kernel.
 ///
 /// # Errors
-/// Where the kernel does not take them; none is attached then.
-pub fn attach(object: &mut Ebpf, config: &AttachConfig) -> Result<[Attachment; 2], ThrottleError> {
+/// Where the kernel does not take them.
+pub fn load(object: &mut Ebpf) -> Result<(), ThrottleError> {
+    programs()
+        .into_iter()
+        .try_for_each(|(name, _)| linux_ebpf_utils::load_cgroup_sock_addr(object, name).map(drop))
+}
+
+/// Attaches them, loaded before.
+///
+/// # Errors
+/// Where that is refused; none is attached then.
+pub fn attach(object: &Ebpf, config: &AttachConfig) -> Result<[Attachment; 2], ThrottleError> {
     let [(v4, place4), (v6, place6)] = programs();
-    let mut attach = |name, place| {
-        let program = linux_ebpf_utils::load_cgroup_sock_addr(object, name)?;
+    let attach = |name, place| {
+        let program = linux_ebpf_utils::loaded(object, name)?;
         linux_ebpf_utils::attach(program, name, place, config)
     };
     Ok([attach(v4, place4)?, attach(v6, place6)?])
@@ -61,9 +71,10 @@ impl Alone {
         let point = AttachPoint::open(cgroup)?;
         let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
         let mut object = manager::load(offsets)?;
+        load(&mut object)?;
         let mut links = Vec::new();
         for (name, place) in programs() {
-            let program = linux_ebpf_utils::load_cgroup_sock_addr(&mut object, name)?;
+            let program = linux_ebpf_utils::loaded(&object, name)?;
             let link = bpf::link_create(program.as_fd(), point.as_fd(), place);
             links.push(link.map_err(|error| ThrottleError::Attach {
                 program: name,
