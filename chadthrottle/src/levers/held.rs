@@ -192,11 +192,11 @@ impl Held {
                     flow.up.granted,
                     look.up_credit
                 );
-                options.pace(socket, inode, &info, pace as u64);
+                let note = options.pace(socket, inode, &info, pace as u64);
                 if ability.flight {
                     let (round_trip_us, segment) = (info.rtt_us.into(), info.send_mss.into());
                     flow.flight = flight::largest(pace as u64, round_trip_us, segment);
-                    options.hold_flight(socket, inode, flow.flight);
+                    options.hold_flight(socket, inode, note, flow.flight);
                 }
             }
             if down == Lever::Window

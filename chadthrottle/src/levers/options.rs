@@ -115,8 +115,15 @@ impl Options {
             .is_none_or(|heir| heir.noted(inode, note))
     }
 
-    /// Holds what the socket sends to `rate` bytes a second; `info` is how it is now.
-    pub fn pace(&mut self, socket: &OwnedFd, inode: u64, info: &TcpInfo, rate: u64) {
+    /// Holds what the socket sends to `rate` bytes a second; `info` is how it is now. Gives what is
+    /// noted on it then.
+    pub fn pace(
+        &mut self,
+        socket: &OwnedFd,
+        inode: u64,
+        info: &TcpInfo,
+        rate: u64,
+    ) -> SocketOptions {
         let mut note = self.note(socket).unwrap_or_default();
         let present = info.max_pacing_rate;
         if note.pacing_set == 0 || note.pacing_set != present {
@@ -128,17 +135,21 @@ impl Options {
         if note.pacing_set == present {
             // The kernel program may have set it.
             self.tell_heir(inode, note);
-            return;
-        }
-        if self.write(socket, inode, note) {
+        } else if self.write(socket, inode, note) {
             let _ = tcp::set_max_pacing_rate(socket, note.pacing_set);
         }
+        note
     }
 
     /// Lets no more than so many segments of the socket be on their way, or as many as there were
-    /// before.
-    pub fn hold_flight(&mut self, socket: &OwnedFd, inode: u64, segments: Option<u32>) {
-        let mut note = self.note(socket).unwrap_or_default();
+    /// before; `note` is what is noted on it.
+    pub fn hold_flight(
+        &mut self,
+        socket: &OwnedFd,
+        inode: u64,
+        mut note: SocketOptions,
+        segments: Option<u32>,
+    ) {
         let Some(segments) = segments else {
             if note.flight_set != 0
                 && let Err(error) = self.put_back(socket, Which::FLIGHT)

@@ -33,7 +33,10 @@ use super::{
     socket_journal,
 };
 use crate::{
-    backends::throttle::linux_ebpf_utils::{AttachPoint, LegacyAttachment},
+    backends::throttle::{
+        linux_ebpf_utils::{AttachPoint, LegacyAttachment},
+        peer_name,
+    },
     levers::Options,
     sys::{
         bpf::{self, AttachType},
@@ -229,9 +232,9 @@ pub fn run() -> io::Result<u8> {
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
                 // What sets options goes first, what puts them back last.
-                let (last, first): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, held)| {
-                    matches!(held.place, AttachType::PeerName4 | AttachType::PeerName6)
-                });
+                let (last, first) = held
+                    .into_iter()
+                    .partition(|(_, held)| peer_name::PLACES.contains(&held.place));
                 let failed = clean_up(&journal, first);
                 if let Some(mut options) = options {
                     options.put_back_everywhere(Path::new("/proc"));

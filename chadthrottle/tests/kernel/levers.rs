@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    process::{ChildStdin, ChildStdout, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -17,120 +17,13 @@ use serde_json::Value;
 
 use crate::{
     audit::assert_nothing_left,
+    client::{Client, SCRIPT, UNLIMITED},
     iperf::{self, server, to_server},
     lab::{Lab, SERVER_V4},
     lifecycle::in_this_process,
     limits::{both_ways, only},
     program::{Chadthrottle, Running, eventually},
 };
-
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/levers.py");
-const PORT: u16 = 7100;
-const UNLIMITED: u64 = u64::MAX;
-
-/// A process with connections, and the server that they go to.
-struct Client {
-    running: Running,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    _server: Running,
-    _lab: Lab,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Options {
-    /// `SO_MAX_PACING_RATE`, in bytes a second.
-    pacing: u64,
-    /// `TCP_WINDOW_CLAMP`, in bytes.
-    window: u64,
-    /// The slow-start threshold, in segments. No option, but the kernel sets it with the largest
-    /// congestion window, which nobody can read.
-    threshold: u64,
-}
-
-impl Client {
-    fn start() -> Self {
-        let lab = Lab::new();
-        let server = serve(&lab);
-        let child = Lab::command(&lab.client, "python3")
-            .args([SCRIPT, SERVER_V4, &PORT.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut running = Running(child.expect("python3"));
-        Self {
-            input: running.0.stdin.take().expect("its input"),
-            output: BufReader::new(running.0.stdout.take().expect("its output")),
-            running,
-            _server: server,
-            _lab: lab,
-        }
-    }
-
-    fn pid(&self) -> u32 {
-        self.running.pid()
-    }
-
-    #[track_caller]
-    fn ask(&mut self, command: &str) -> Value {
-        writeln!(self.input, "{command}").expect("its input");
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("its output");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{command}: {error} in {line}"))
-    }
-
-    fn connect(&mut self, command: &str) -> Options {
-        Options::of(&self.ask(command))
-    }
-
-    fn options(&mut self) -> Vec<Options> {
-        let all = self.ask("options");
-        all.as_array()
-            .expect("a list")
-            .iter()
-            .map(Options::of)
-            .collect()
-    }
-
-    /// The congestion window of the first connection, in segments.
-    fn flight(&mut self) -> u64 {
-        self.ask("options")[0]["flight"].as_u64().expect("a number")
-    }
-
-    /// Bytes a second.
-    fn carry(&mut self, command: &str) -> f64 {
-        self.ask(command).as_f64().expect("a rate")
-    }
-}
-
-impl Options {
-    fn of(value: &Value) -> Self {
-        let number = |key: &str| value[key].as_u64().expect("a number");
-        Self {
-            pacing: number("pacing"),
-            window: number("window"),
-            threshold: number("threshold"),
-        }
-    }
-}
-
-/// A server that sends without end to who says 'd', and reads what 'u' sends.
-fn serve(lab: &Lab) -> Running {
-    let script = "
-import socket, sys, threading
-def serve(s):
-    try:
-        kind = s.recv(1)
-        while kind == b'd': s.send(b'x' * 65536)
-        while s.recv(65536): pass
-    except OSError: pass
-l = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=64)
-print('ready', flush=True)
-while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
-";
-    let mut server = Lab::command(&lab.server, "python3");
-    Running::ready(server.args(["-c", script, &PORT.to_string()]))
-}
 
 /// How the limit ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +118,8 @@ fn a_slow_upload_goes_out_in_small_pieces() {
         let mut limit = program.spawn(&format!("limit {} --up 20KB", client.pid()));
         std::thread::sleep(Duration::from_millis(700));
         if !open_before {
+            // So that the kernel program has to do it.
+            limit.signal("-STOP");
             client.connect("connect");
         }
         client.ask("push");
@@ -233,6 +128,7 @@ fn a_slow_upload_goes_out_in_small_pieces() {
         let flight = client.flight();
         println!("open before: {open_before}, {flight} segments");
         assert!(flight <= 4, "{flight} segments");
+        limit.signal("-CONT");
         limit.signal("-TERM");
         limit.wait(Duration::from_secs(2));
         eventually("as many as TCP likes", Duration::from_secs(1), || {

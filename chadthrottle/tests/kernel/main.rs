@@ -9,6 +9,7 @@ mod audit;
 mod bad_input;
 mod bounds;
 mod cleanup;
+mod client;
 mod debt;
 mod doctor;
 mod ecn;

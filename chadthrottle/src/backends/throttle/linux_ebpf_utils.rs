@@ -12,10 +12,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf,
-    programs::{
-        BtfTracePoint, CgroupSkb, CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd,
-        RawTracePoint, SockOps,
-    },
+    programs::{BtfTracePoint, CgroupSkb, Program, ProgramError, ProgramFd, RawTracePoint},
 };
 
 pub use super::cgroup::AttachPoint;
@@ -303,42 +300,31 @@ fn program_name(id: u32) -> String {
     crate::text::escape(&name).into_owned()
 }
 
-/// Hands a `cgroup_skb` program to the kernel.
-pub fn load_cgroup_skb<'a>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a ProgramFd, ThrottleError> {
-    let program: &mut CgroupSkb = find(object, name)?;
-    program.load().map_err(|error| refused(name, error))?;
-    program.fd().map_err(|error| refused(name, error))
+/// Hands a program of those that are attached to cgroups to the kernel.
+///
+/// # Errors
+/// [`ThrottleError::Load`] where the kernel does not take it.
+pub fn load<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a ProgramFd, ThrottleError> {
+    let program = object
+        .program_mut(name)
+        .ok_or(ThrottleError::Missing(name))?;
+    match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+    .map_err(|error| refused(name, error))?;
+    loaded(object, name)
 }
 
-/// Unloads such a program, which must not be attached.
+/// Unloads a `cgroup_skb` program, which must not be attached.
 pub fn unload_cgroup_skb(object: &mut Ebpf, name: &'static str) {
     if let Ok(program) = find::<CgroupSkb>(object, name) {
         // Not loaded at all is as good.
         let _ = program.unload();
     }
-}
-
-/// Hands a `cgroup/sock_create` program to the kernel.
-pub fn load_cgroup_sock<'a>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a ProgramFd, ThrottleError> {
-    let program: &mut CgroupSock = find(object, name)?;
-    program.load().map_err(|error| refused(name, error))?;
-    program.fd().map_err(|error| refused(name, error))
-}
-
-/// Hands a program of the `cgroup_sock_addr` kind to the kernel.
-pub fn load_cgroup_sock_addr<'a>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a ProgramFd, ThrottleError> {
-    let program: &mut CgroupSockAddr = find(object, name)?;
-    program.load().map_err(|error| refused(name, error))?;
-    program.fd().map_err(|error| refused(name, error))
 }
 
 /// A program that is loaded.
@@ -348,16 +334,6 @@ pub fn loaded<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd,
         .ok_or(ThrottleError::Missing(name))?
         .fd()
         .map_err(|error| refused(name, error))
-}
-
-/// Hands a `sockops` program to the kernel.
-pub fn load_sock_ops<'a>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a ProgramFd, ThrottleError> {
-    let program: &mut SockOps = find(object, name)?;
-    program.load().map_err(|error| refused(name, error))?;
-    program.fd().map_err(|error| refused(name, error))
 }
 
 /// Loads and attaches a raw tracepoint program. Its attachment is a descriptor that `object`

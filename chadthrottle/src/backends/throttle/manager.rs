@@ -89,13 +89,13 @@ impl ThrottleManager {
         }
         // First who makes sockets, then what passes through them: the other way round, a socket
         // made in between would be found by nobody.
-        let program = linux_ebpf_utils::load_cgroup_sock(&mut object, names::SOCK_CREATE)?;
+        let program = linux_ebpf_utils::load(&mut object, names::SOCK_CREATE)?;
         let place = AttachType::SockCreate;
         let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, place, config)?;
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
         let sees_socket_use = sees_processes && watch_socket_use(&mut object);
-        let program = linux_ebpf_utils::load_sock_ops(&mut object, names::SOCK_OPS)?;
+        let program = linux_ebpf_utils::load(&mut object, names::SOCK_OPS)?;
         let place = AttachType::SockOps;
         let connections = linux_ebpf_utils::attach(program, names::SOCK_OPS, place, config)?;
         let program_log = EbpfLogger::init(&mut object).ok();
@@ -212,7 +212,7 @@ fn without_flights(offsets: KernelOffsets, why: &ThrottleError) -> KernelOffsets
 
 /// Whether the policer works as it should.
 fn test(object: &mut Ebpf, maps: &Maps) -> Result<(), ThrottleError> {
-    let program = linux_ebpf_utils::load_cgroup_skb(object, names::SELF_TEST)?;
+    let program = linux_ebpf_utils::load(object, names::SELF_TEST)?;
     let rule = maps
         .rules
         .first()

@@ -23,7 +23,8 @@ use crate::{
     sys::bpf::{self, AttachType},
 };
 
-const PLACES: [AttachType; 2] = [AttachType::PeerName4, AttachType::PeerName6];
+/// Where they are attached.
+pub const PLACES: [AttachType; 2] = [AttachType::PeerName4, AttachType::PeerName6];
 
 /// Hands them to the kernel.
 ///
@@ -32,7 +33,7 @@ const PLACES: [AttachType; 2] = [AttachType::PeerName4, AttachType::PeerName6];
 pub fn load(object: &mut Ebpf) -> Result<(), ThrottleError> {
     programs()
         .into_iter()
-        .try_for_each(|(name, _)| linux_ebpf_utils::load_cgroup_sock_addr(object, name).map(drop))
+        .try_for_each(|(name, _)| linux_ebpf_utils::load(object, name).map(drop))
 }
 
 /// Attaches them, loaded before.

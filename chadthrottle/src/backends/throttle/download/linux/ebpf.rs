@@ -20,7 +20,7 @@ pub struct EbpfDownload {
 impl EbpfDownload {
     /// Loads the program and attaches it.
     pub fn attach(object: &mut Ebpf, config: &AttachConfig) -> Result<Self, ThrottleError> {
-        let program = linux_ebpf_utils::load_cgroup_skb(object, names::INGRESS)?;
+        let program = linux_ebpf_utils::load(object, names::INGRESS)?;
         let place = AttachType::Ingress;
         let attachment = linux_ebpf_utils::attach(program, names::INGRESS, place, config)?;
         Ok(Self { attachment })

@@ -20,7 +20,7 @@ pub struct EbpfUpload {
 impl EbpfUpload {
     /// Loads the program and attaches it.
     pub fn attach(object: &mut Ebpf, config: &AttachConfig) -> Result<Self, ThrottleError> {
-        let program = linux_ebpf_utils::load_cgroup_skb(object, names::EGRESS)?;
+        let program = linux_ebpf_utils::load(object, names::EGRESS)?;
         let place = AttachType::Egress;
         let attachment = linux_ebpf_utils::attach(program, names::EGRESS, place, config)?;
         Ok(Self { attachment })

@@ -1,6 +1,6 @@
 """Connections of a process that may be limited, and their socket options as that process sees them.
 
-    levers.py ADDRESS PORT
+    client.py ADDRESS PORT
 
 Commands on standard input, one a line, each answered by a line of JSON:
     connect        makes a connection and gives its options at once

@@ -1,0 +1,123 @@
+//! A process with connections, and their socket options as that process reads them.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{ChildStdin, ChildStdout, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    lab::{Lab, SERVER_V4},
+    program::Running,
+};
+
+/// Its program, with an address and a port.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/client.py");
+const PORT: u16 = 7100;
+/// `SO_MAX_PACING_RATE` of a socket that nobody paces.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// A process with connections, and the server that they go to.
+pub struct Client {
+    running: Running,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    _server: Running,
+    _lab: Lab,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `SO_MAX_PACING_RATE`, in bytes a second.
+    pub pacing: u64,
+    /// `TCP_WINDOW_CLAMP`, in bytes.
+    pub window: u64,
+    /// The slow-start threshold, in segments. No option, but the kernel sets it with the largest
+    /// congestion window, which nobody can read.
+    pub threshold: u64,
+}
+
+impl Client {
+    pub fn start() -> Self {
+        let lab = Lab::new();
+        let server = serve(&lab);
+        let child = Lab::command(&lab.client, "python3")
+            .args([SCRIPT, SERVER_V4, &PORT.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut running = Running(child.expect("python3"));
+        Self {
+            input: running.0.stdin.take().expect("its input"),
+            output: BufReader::new(running.0.stdout.take().expect("its output")),
+            running,
+            _server: server,
+            _lab: lab,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    #[track_caller]
+    pub fn ask(&mut self, command: &str) -> Value {
+        writeln!(self.input, "{command}").expect("its input");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("its output");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{command}: {error} in {line}"))
+    }
+
+    pub fn connect(&mut self, command: &str) -> Options {
+        Options::of(&self.ask(command))
+    }
+
+    pub fn options(&mut self) -> Vec<Options> {
+        let all = self.ask("options");
+        all.as_array()
+            .expect("a list")
+            .iter()
+            .map(Options::of)
+            .collect()
+    }
+
+    /// The congestion window of the first connection, in segments.
+    pub fn flight(&mut self) -> u64 {
+        self.ask("options")[0]["flight"].as_u64().expect("a number")
+    }
+
+    /// Bytes a second.
+    pub fn carry(&mut self, command: &str) -> f64 {
+        self.ask(command).as_f64().expect("a rate")
+    }
+}
+
+impl Options {
+    fn of(value: &Value) -> Self {
+        let number = |key: &str| value[key].as_u64().expect("a number");
+        Self {
+            pacing: number("pacing"),
+            window: number("window"),
+            threshold: number("threshold"),
+        }
+    }
+}
+
+/// A server that sends without end to who says 'd', and reads what 'u' sends.
+fn serve(lab: &Lab) -> Running {
+    let script = "
+import socket, sys, threading
+def serve(s):
+    try:
+        kind = s.recv(1)
+        while kind == b'd': s.send(b'x' * 65536)
+        while s.recv(65536): pass
+    except OSError: pass
+l = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=64)
+print('ready', flush=True)
+while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
+";
+    let mut server = Lab::command(&lab.server, "python3");
+    Running::ready(server.args(["-c", script, &PORT.to_string()]))
+}
