@@ -7,6 +7,14 @@
 /// What a connection starts with by itself, in segments (RFC 6928): so many do no harm.
 pub const USUAL: u64 = 10;
 
+/// The kernel does not pace a connection's first segments (`tcp_update_skb_after_send`); those that
+/// are refused count too.
+pub const PACED_FROM: u32 = 10;
+
+/// Until it is paced, a connection may have so many segments on their way at least: it hands over two
+/// at once, of which the policer refuses what the limit has no room for, so that it is paced sooner.
+const AT_FIRST: u32 = 4;
+
 /// Two: with one, each would wait for an acknowledgement that may be held back.
 const FEWEST: u64 = 2;
 
@@ -37,5 +45,15 @@ pub fn largest(rate: u64, round_trip_us: u64, segment: u64) -> Option<u32> {
         Some(segments as u32)
     } else {
         None
+    }
+}
+
+/// The same for a connection that may not be paced yet.
+#[inline(always)]
+pub fn at_first(largest: u32, is_paced: bool) -> u32 {
+    if is_paced || largest > AT_FIRST {
+        largest
+    } else {
+        AT_FIRST
     }
 }

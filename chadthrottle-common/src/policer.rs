@@ -134,7 +134,7 @@ impl Bucket {
     }
 
     /// How much of the burst may be sent at `now` (nanoseconds, monotonic): from 1, after a rest,
-    /// through 0 to -1, a burst's worth of debt or more.
+    /// through 0 to as many times the burst as the debt has, negative.
     #[cfg(not(target_arch = "bpf"))]
     pub fn credit(&self, now: u64) -> f64 {
         let burst = self.burst_ns.get();
@@ -143,7 +143,7 @@ impl Bucket {
         }
         let tat = self.tat_ns.get();
         let credit = now.saturating_sub(tat) as f64 - tat.saturating_sub(now) as f64;
-        (credit / burst as f64).clamp(-1.0, 1.0)
+        (credit / burst as f64).min(1.0)
     }
 
     /// Sets rate (bytes a second; `None`: no limit), burst (nanoseconds) and scope of a bucket that

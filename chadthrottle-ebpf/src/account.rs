@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use chadthrottle_common::{
     abi::{Meter, ProcessSlot, Rule, Totals, Unattributed},
+    flight,
     gate::Gate,
     policer::{Bucket, Verdict},
     scope::{self, Scope},
@@ -106,8 +107,8 @@ impl Direction for Egress {
     /// negotiated ECN is told before anything is dropped.
     #[inline(always)]
     fn tolerated(skb: *mut __sk_buff, _gate: Option<&Gate>) -> bool {
-        match sys::tcp_packets_in_flight(skb) {
-            Some(packets) => packets <= 1,
+        match sys::tcp_sent(skb) {
+            Some(sent) => waits_for_its_packet(skb, sent),
             None => sys::mark_congestion(skb),
         }
     }
@@ -121,13 +122,26 @@ impl Direction for Egress {
         rate != 0
             && pace != 0
             && pace <= rate + rate / 8
-            && sys::tcp_packets_in_flight(skb).is_some_and(|packets| packets <= 1)
+            && sys::tcp_sent(skb).is_some_and(|sent| waits_for_its_packet(skb, sent))
     }
 
     #[inline(always)]
     fn gate(_bucket: &Bucket, _skb: *mut __sk_buff) -> Option<&'static Gate> {
         None
     }
+}
+
+/// Whether a connection with this packet on its way waits for nothing else, and would for its timer
+/// if it were refused.
+///
+/// Until it is paced that does not go for what it hands over at once: the kernel paces it from the
+/// tenth segment on, and those that are refused count. So it starts with single packets where the
+/// limit is used up, and not with ten times as much as it may carry.
+#[inline(always)]
+fn waits_for_its_packet(skb: *mut __sk_buff, sent: sys::Sent) -> bool {
+    let segments = sys::segment_count(skb);
+    let is_paced = sent.segments >= flight::PACED_FROM + segments;
+    sent.in_flight <= 1 && (is_paced || segments <= 1)
 }
 
 /// Accounts for an arriving packet.

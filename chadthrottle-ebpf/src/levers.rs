@@ -120,6 +120,7 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     }
     let largest_flight = if options.pacing_set != 0 && offsets.tcp_snd_cwnd_clamp != 0 {
         flight::largest(up, round_trip_us, full_segment)
+            .map(|segments| flight::at_first(segments, false))
     } else {
         None
     };
@@ -134,7 +135,10 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
     if options.pacing_set != 0 {
         sys::set_max_pacing_rate(ops, options.pacing_set as u32);
         // The first flight would not be paced.
-        let segments = window(up, round_trip_us) / SEGMENT;
+        let segments = match largest_flight {
+            Some(segments) => u64::from(segments),
+            None => window(up, round_trip_us) / SEGMENT,
+        };
         if segments != 0 && segments < FIRST_SEGMENTS {
             sys::set_first_flight(ops, segments as u32);
         }

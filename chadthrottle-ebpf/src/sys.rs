@@ -342,9 +342,18 @@ pub fn packet_len(skb: *mut __sk_buff) -> u64 {
     u64::from(unsafe { (*skb).len })
 }
 
-/// Packets of the connection that are sent and not acknowledged; `None`: not TCP.
+/// What a TCP connection has sent.
+#[derive(Clone, Copy)]
+pub struct Sent {
+    /// Packets that are not acknowledged yet.
+    pub in_flight: u32,
+    /// Segments with payload so far, the one at hand and refused ones included; it runs over.
+    pub segments: u32,
+}
+
+/// What the packet's connection has sent; `None`: not TCP.
 #[inline(always)]
-pub fn tcp_packets_in_flight(skb: *mut __sk_buff) -> Option<u32> {
+pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
     // SAFETY: the verifier knows each as a pointer or null, and null is looked for.
     unsafe {
         let sk = (*skb).__bindgen_anon_2.sk;
@@ -359,7 +368,10 @@ pub fn tcp_packets_in_flight(skb: *mut __sk_buff) -> Option<u32> {
         if tcp.is_null() {
             return None;
         }
-        Some((*tcp).packets_out)
+        Some(Sent {
+            in_flight: (*tcp).packets_out,
+            segments: (*tcp).data_segs_out,
+        })
     }
 }
 

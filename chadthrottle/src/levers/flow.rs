@@ -1,6 +1,9 @@
 //! One TCP connection of a limited process: what it carries, and how much more it would.
 
-use std::{net::IpAddr, os::fd::RawFd};
+use std::{
+    net::IpAddr,
+    os::fd::{OwnedFd, RawFd},
+};
 
 use chadthrottle_common::scope::{self, Scope};
 
@@ -33,12 +36,25 @@ pub struct Flow {
     pub class: Option<Scope>,
     /// How many segments we let be on their way; `None`: as many as TCP likes.
     pub flight: Option<u32>,
+    /// When the packets of a slow upload leave.
+    pub turn: super::turns::Turn,
     /// As last seen; `None`: not open, or not seen yet.
     pub info: Option<TcpInfo>,
     /// Download.
     pub down: Half,
     /// Upload.
     pub up: Half,
+}
+
+/// A flow's socket at one look, and what the kernel tells of it.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// A duplicate, for this look.
+    pub socket: &'a OwnedFd,
+    /// The socket's inode.
+    pub inode: u64,
+    /// How the connection is.
+    pub info: TcpInfo,
 }
 
 /// One direction of a flow.
@@ -68,6 +84,7 @@ impl Flow {
             fd,
             class: None,
             flight: None,
+            turn: super::turns::Turn::default(),
             info: None,
             down: Half::default(),
             up: Half::default(),

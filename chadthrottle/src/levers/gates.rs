@@ -169,7 +169,7 @@ impl Patience {
 
 /// As with pacing, the bucket's credit steers: gates alone would leave it in debt for ever.
 fn trim(credit: f64) -> f64 {
-    1.0 + 0.1 * (credit - 0.2).min(0.0) + 0.16 * (credit - 0.5).max(0.0)
+    1.0 + 0.1 * (credit.max(-1.0) - 0.2).min(0.0) + 0.16 * (credit - 0.5).max(0.0)
 }
 
 /// The words of a socket's gate, if it has one.

@@ -8,21 +8,17 @@ use std::{
 };
 
 use super::{
-    Ability, ActiveFlows, Direction, Gates, Lever, Look, Options,
-    flow::{self, Flow, Half},
-    gates::{self, Gating},
+    Ability, ActiveFlows, Direction, Gates, Lever, Look, Options, download,
+    flow::{self, Flow, Half, Seen},
     options::Which,
-    pacing, share, window,
+    share,
+    turns::Cycle,
+    upload,
 };
-use chadthrottle_common::flight;
-
 use crate::{
     engine::Limit,
     process::{SocketFd, sockets_of},
-    sys::{
-        socket,
-        tcp::{self, TcpInfo},
-    },
+    sys::{socket, tcp},
 };
 
 /// How often processes are searched for new sockets. Until a connection is found it has the lever
@@ -47,6 +43,8 @@ pub struct Held {
     limit: Option<Limit>,
     /// Since the last look: what one limit has set, the next may not cover.
     changed: bool,
+    /// In which slow uploads send their packets.
+    cycle: Cycle,
 }
 
 impl Held {
@@ -110,7 +108,7 @@ impl Held {
         self.active = ActiveFlows {
             down: share_out(&mut self.flows, Direction::Down, &look.limit, ability),
             up: share_out(&mut self.flows, Direction::Up, &look.limit, ability),
-            gated: self.set(options, gates, look, ability),
+            gated: self.set(options, gates, look, ability, seconds),
         };
         self.active
     }
@@ -155,23 +153,25 @@ impl Held {
         flows.retain(|inode, _| !others.contains(inode));
     }
 
-    /// Sets the levers of all flows. Gives how many are held by a gate.
+    /// Sets the levers of all flows, `seconds` after the last time. Gives how many are held by a gate.
     fn set(
         &mut self,
         options: &mut Options,
         gates: &mut Gates,
         look: &Look<'_>,
         ability: Ability,
+        seconds: f64,
     ) -> usize {
-        let limit = look.limit;
+        let Self { flows, cycle, .. } = self;
         let mut gated = 0;
         let changed = std::mem::take(&mut self.changed);
-        each(&mut self.flows, |inode, flow, socket| {
+        upload::advance(cycle, seconds, flows.values(), look);
+        each(flows, |inode, flow, socket| {
             let Some(info) = flow.info else {
                 return;
             };
-            let up = Lever::of(Direction::Up, flow, &limit, ability);
-            let down = Lever::of(Direction::Down, flow, &limit, ability);
+            let up = Lever::of(Direction::Up, flow, &look.limit, ability);
+            let down = Lever::of(Direction::Down, flow, &look.limit, ability);
             if changed {
                 let which = Which {
                     pacing: up != Lever::Pacing,
@@ -182,72 +182,16 @@ impl Held {
                     log::warn!("a socket of process {} keeps its limit: {error}", flow.pid);
                 }
             }
+            let seen = Seen {
+                socket,
+                inode,
+                info,
+            };
             if up == Lever::Pacing {
-                let pace = pacing::pace(flow.up.granted, look.up_credit);
-                log::trace!(
-                    "up {}/{}: {:.0} of {:.0} B/s, credit {:.2}, pace {pace:.0}",
-                    flow.pid,
-                    flow.fd,
-                    flow.up.rate,
-                    flow.up.granted,
-                    look.up_credit
-                );
-                let note = options.pace(socket, inode, &info, pace as u64);
-                if ability.flight {
-                    let (round_trip_us, segment) = (info.rtt_us.into(), info.send_mss.into());
-                    flow.flight = flight::largest(pace as u64, round_trip_us, segment);
-                    options.hold_flight(socket, inode, note, flow.flight);
-                }
+                upload::hold(flow, seen, options, cycle, look, ability);
             }
-            if down == Lever::Window
-                && let Some(round_trip) = round_trip(&info)
-            {
-                let Half { granted, rate, .. } = flow.down;
-                let full_segment = f64::from(info.arriving_mss());
-                let unit = f64::from(info.window_unit());
-                let present = gates.present(socket);
-                let gating = Gating::of(gates::Look {
-                    share: granted,
-                    limit: limit
-                        .down
-                        .map_or(0.0, |rate| rate.bytes_per_second() as f64),
-                    credit: look.down_credit,
-                    round_trip,
-                    smallest: window::smallest(full_segment, unit),
-                    full_segment,
-                    unit,
-                    may_close: present.is_seen() && !flow.down.patience.is_lost(),
-                });
-                gates.set(socket, present, gating, look.now_ns);
-                let is_gated = gating != Gating::Open;
-                gated += usize::from(is_gated);
-                let window = if is_gated {
-                    window::open(granted, round_trip, full_segment, unit) as u32
-                } else {
-                    window::window(
-                        &mut flow.down.lever,
-                        window::Look {
-                            share: granted,
-                            rate,
-                            round_trip,
-                            segment: f64::from(info.receive_mss.max(1)),
-                            full_segment,
-                            unit,
-                            credit: look.down_credit,
-                        },
-                    )
-                };
-                log::trace!(
-                    "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}, {gating:?}",
-                    flow.pid,
-                    flow.fd,
-                    look.down_credit,
-                    info.bytes_received
-                );
-                let closed = options.clamp(socket, inode, window, is_gated);
-                flow.down
-                    .patience
-                    .look(closed, info.bytes_received, look.now_ns);
+            if down == Lever::Window {
+                gated += usize::from(download::hold(flow, seen, options, gates, look));
             }
         });
         gated
@@ -321,19 +265,10 @@ fn share_out(
     active
 }
 
-/// The shortest round trip of late, in seconds; `None` where none was measured yet.
-fn round_trip(info: &TcpInfo) -> Option<f64> {
-    const NOT_MEASURED: u32 = u32::MAX;
-    let us = match info.min_rtt_us {
-        0 | NOT_MEASURED => info.rtt_us,
-        shortest => shortest,
-    };
-    (us != 0).then(|| f64::from(us) / 1e6)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::tcp::TcpInfo;
     use chadthrottle_common::scope::Scope;
 
     const LOOK_S: f64 = 0.05;

@@ -11,12 +11,15 @@
 //! new one, say a real queue, is a variant there, and what [`Levers`] does with it.
 
 mod ability;
+mod download;
 mod flow;
 mod gates;
 mod held;
 mod options;
 mod pacing;
 mod share;
+mod turns;
+mod upload;
 mod window;
 
 use std::{

@@ -30,7 +30,9 @@ pub struct TcpInfo {
     /// Segments that are sent and not acknowledged.
     pub unacked: u32,
     _losses: [u32; 4],
-    _times: [u32; 5],
+    /// Milliseconds since it sent payload, or tried to.
+    pub last_data_sent_ms: u32,
+    _times: [u32; 4],
     /// The largest window that would be offered now, in bytes.
     pub receive_threshold: u32,
     /// Smoothed round-trip time, in microseconds.
@@ -56,19 +58,24 @@ pub struct TcpInfo {
     pub not_sent: u32,
     /// Shortest round-trip time of late, in microseconds; all ones: not measured.
     pub min_rtt_us: u32,
-    _deliveries: [u32; 6],
+    _data_segments_in: u32,
+    /// Segments with payload that were sent, or tried to; it runs over.
+    pub data_segments_out: u32,
+    _deliveries: [u32; 4],
     /// How long the other end's window has held the connection back so far, in microseconds.
     pub window_limited_us: u64,
 }
 
 const _: () = {
     assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
+    assert!(std::mem::offset_of!(TcpInfo, last_data_sent_ms) == 44);
     assert!(std::mem::offset_of!(TcpInfo, receive_threshold) == 64);
     assert!(std::mem::offset_of!(TcpInfo, advertised_mss) == 84);
     assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
     assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
     assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);
     assert!(std::mem::offset_of!(TcpInfo, congestion_window) == 80);
+    assert!(std::mem::offset_of!(TcpInfo, data_segments_out) == 156);
     assert!(std::mem::offset_of!(TcpInfo, window_limited_us) == 176);
     assert!(size_of::<TcpInfo>() == 184);
 };

@@ -27,5 +27,6 @@ mod observer;
 mod program;
 mod run;
 mod screen;
+mod starts;
 mod terminal;
 mod traffic;

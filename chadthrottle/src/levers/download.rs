@@ -1,0 +1,84 @@
+//! A download at one look: its window, and its gate where no window is small enough.
+
+use super::{
+    Gates, Look, Options,
+    flow::{Flow, Half, Seen},
+    gates::{self, Gating},
+    window,
+};
+use crate::sys::tcp::TcpInfo;
+
+/// Sets the levers of a download. Says whether a gate holds it.
+pub fn hold(
+    flow: &mut Flow,
+    seen: Seen<'_>,
+    options: &mut Options,
+    gates: &mut Gates,
+    look: &Look<'_>,
+) -> bool {
+    let Seen {
+        socket,
+        inode,
+        info,
+    } = seen;
+    let Some(round_trip) = round_trip(&info) else {
+        return false;
+    };
+    let Half { granted, rate, .. } = flow.down;
+    let full_segment = f64::from(info.arriving_mss());
+    let unit = f64::from(info.window_unit());
+    let present = gates.present(socket);
+    let gating = Gating::of(gates::Look {
+        share: granted,
+        limit: look
+            .limit
+            .down
+            .map_or(0.0, |rate| rate.bytes_per_second() as f64),
+        credit: look.down_credit,
+        round_trip,
+        smallest: window::smallest(full_segment, unit),
+        full_segment,
+        unit,
+        may_close: present.is_seen() && !flow.down.patience.is_lost(),
+    });
+    gates.set(socket, present, gating, look.now_ns);
+    let is_gated = gating != Gating::Open;
+    let window = if is_gated {
+        window::open(granted, round_trip, full_segment, unit) as u32
+    } else {
+        window::window(
+            &mut flow.down.lever,
+            window::Look {
+                share: granted,
+                rate,
+                round_trip,
+                segment: f64::from(info.receive_mss.max(1)),
+                full_segment,
+                unit,
+                credit: look.down_credit,
+            },
+        )
+    };
+    log::trace!(
+        "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}, {gating:?}",
+        flow.pid,
+        flow.fd,
+        look.down_credit,
+        info.bytes_received
+    );
+    let closed = options.clamp(socket, inode, window, is_gated);
+    flow.down
+        .patience
+        .look(closed, info.bytes_received, look.now_ns);
+    is_gated
+}
+
+/// The shortest round trip of late, in seconds; `None` where none was measured yet.
+fn round_trip(info: &TcpInfo) -> Option<f64> {
+    const NOT_MEASURED: u32 = u32::MAX;
+    let us = match info.min_rtt_us {
+        0 | NOT_MEASURED => info.rtt_us,
+        shortest => shortest,
+    };
+    (us != 0).then(|| f64::from(us) / 1e6)
+}
