@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
-use chadthrottle_common::abi::SocketOptions;
+use chadthrottle_common::{abi::SocketOptions, gate::CLOSED_WINDOW};
 
 use crate::{
     process::{each_socket_of, pids},
@@ -185,7 +185,7 @@ impl Options {
             return false;
         };
         let mut note = self.note(socket).unwrap_or_default();
-        let closed = gated && present < note.clamp_set;
+        let closed = present < note.clamp_set && (gated || present == CLOSED_WINDOW);
         if note.clamp_set == 0 || note.clamp_set != present && !closed {
             // New to us, or its program or the kernel's tuning has set it meanwhile.
             note.clamp_before = present;

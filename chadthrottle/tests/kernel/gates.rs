@@ -6,6 +6,7 @@ use chadthrottle::{engine::Handle, engine::LimitId, lifecycle::Session, process:
 
 use crate::{
     audit::assert_nothing_left,
+    client::Client as Bystander,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     lifecycle::in_this_process,
@@ -82,6 +83,41 @@ fn connections_that_are_asked_for_under_a_limit_lose_next_to_nothing() {
         assert!(dropped < most, "{flows} flows: {dropped:.3}");
         assert_nothing_left();
     }
+}
+
+/// A window that is closed at the moment in which its connection needs no gate any more is ours, and
+/// not what its program has made of it.
+#[test]
+fn a_window_that_was_closed_is_put_back_to_what_it_was() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let mut client = Bystander::start();
+    runtime.expect("a runtime").block_on(async {
+        let session = Session::start(in_this_process(state.path())).await;
+        let session = session.expect("an engine");
+        let engine = &session.engine;
+        let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
+        let slow = engine.set_limit(only(key), both_ways("1MB")).await;
+        let mut id = slow.expect("a limit");
+        client.connect("connect");
+        client.ask("fetch");
+        for round in 0..5 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let fast = both_ways("100MB");
+            engine.change_limit(id, fast).await.expect("it is set");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            engine.remove_limit(id).await.expect("it was set");
+            let window = client.options()[0].window;
+            assert!(window > 1_000_000, "round {round}: {window} bytes");
+            let slow = engine.set_limit(only(key), both_ways("1MB")).await;
+            id = slow.expect("a limit");
+        }
+        assert!(session.stop());
+    });
+    drop(client);
+    assert_nothing_left();
 }
 
 /// The units of their windows are too large to close them, so they pause by losing a few packets.
