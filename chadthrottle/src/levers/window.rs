@@ -9,6 +9,9 @@ const GAIN: std::ops::RangeInclusive<f64> = 1.0..=8.0;
 /// Nearer ends than this, in seconds, wait for their programs rather than for the network.
 pub const SHORTEST_ROUND_TRIP: f64 = 100e-6;
 
+/// Up to so many seconds away, what a window does shows at once.
+const NEAR: f64 = 0.001;
+
 /// What is kept of a flow from one look to the next.
 #[derive(Debug)]
 pub struct State {
@@ -59,10 +62,16 @@ pub fn window(state: &mut State, look: Look) -> u32 {
         unit,
         credit,
     } = look;
+    // Far away a flow may still be on its way up.
+    let (larger, smaller) = if round_trip < NEAR {
+        (1.05, 0.95)
+    } else {
+        (1.01, 0.98)
+    };
     if credit > 0.9 && (0.2..0.93).contains(&(rate / share)) {
-        state.gain *= 1.01;
+        state.gain *= larger;
     } else if credit < 0.2 {
-        state.gain *= 0.98;
+        state.gain *= smaller;
     }
     state.gain = state.gain.clamp(*GAIN.start(), *GAIN.end());
     let bytes = share * trim(credit) * round_trip.max(SHORTEST_ROUND_TRIP) * state.gain;
@@ -89,10 +98,21 @@ pub fn offered(window: f64, unit: f64) -> f64 {
 }
 
 /// The window of a flow with a gate while it is open, in bytes: it makes up for its pauses.
+///
+/// A sender with nothing on its way fills the window to the last byte (`tcp_mss_split_point`). So
+/// where a pulse is many segments, it has a little less than two: with a little more than one, each
+/// second packet would be next to empty.
 pub fn open(share: f64, round_trip: f64, full_segment: f64, unit: f64) -> f64 {
     const FASTER: f64 = 1.6;
+    const PULSE_S: f64 = 0.25;
+    const MANY: f64 = 16.0;
     let bytes = share * round_trip.max(SHORTEST_ROUND_TRIP) * FASTER;
-    offered(bytes, unit).max(smallest(full_segment, unit))
+    let window = offered(bytes, unit).max(smallest(full_segment, unit));
+    if share * PULSE_S < MANY * full_segment {
+        return window;
+    }
+    let two = (2.0 * full_segment / unit).floor() * unit;
+    window.max(two)
 }
 
 /// As with pacing, the bucket's credit steers; more steeply, since windows are coarse.
@@ -188,5 +208,36 @@ mod tests {
             };
             assert_eq!(window(&mut State::default(), look), least);
         }
+    }
+    #[test]
+    fn a_pulse_of_many_segments_is_of_full_ones_and_a_small_one_goes_slowly() {
+        // Two segments less a few bytes, in units of 256; and one, rounded up.
+        assert_eq!(open(1e6, 50e-6, 1_448.0, 256.0), 2_816.0);
+        assert_eq!(open(2e4, 50e-6, 1_448.0, 256.0), 1_536.0);
+        // What a round trip brings, where that is more.
+        assert_eq!(open(1e6, 0.02, 1_448.0, 256.0), 32_000.0);
+    }
+
+    #[test]
+    fn a_near_window_that_is_too_small_grows_within_seconds() {
+        let mut state = State::default();
+        let mut seconds = 0.0;
+        let mut present = 0;
+        while present < 4_000 && seconds < 60.0 {
+            present = window(
+                &mut state,
+                Look {
+                    share: 12.5e6,
+                    rate: 9e6,
+                    round_trip: 20e-6,
+                    segment: 1_448.0,
+                    full_segment: 1_448.0,
+                    unit: 256.0,
+                    credit: 1.0,
+                },
+            );
+            seconds += 0.05;
+        }
+        assert!(seconds < 3.0, "{seconds} s");
     }
 }
