@@ -18,6 +18,9 @@ const REST: f64 = 0.02;
 /// A download that uses less than this part of what it may does not need more.
 const USED: f64 = 0.6;
 
+/// Connections say less than so many bytes before they carry anything: less than a full segment.
+const GREETING: u64 = 1_000;
+
 /// An upload that was held back by something else at so many looks, more than by us, needs no
 /// more than it carries.
 const LOOKS_ELSEWHERE: u8 = 10;
@@ -141,6 +144,11 @@ impl Half {
     /// Whether it carries anything to speak of under that limit (bytes a second).
     pub fn is_active(&self, limit: f64) -> bool {
         self.rate >= REST * limit || self.hungry && self.granted > 0.0
+    }
+
+    /// Whether it has not carried anything to speak of yet.
+    pub fn is_new(&self) -> bool {
+        self.bytes.is_none_or(|bytes| bytes < GREETING)
     }
 
     /// How much it needs of a limit that `active` flows share, in bytes a second.

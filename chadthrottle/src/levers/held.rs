@@ -253,11 +253,15 @@ fn share_out(
         .collect();
     let shares = share::by_need(total, &needs);
     let left = total - shares.iter().sum::<f64>();
-    // Who rests may start at once with what one more would get.
+    // Who rests may start at once with what one more would get; those that are new, since they will
+    // start together, with what one more of all of them would.
     let one_more = (total / (active + 1) as f64).max(left);
+    let new = halves.iter().filter(|half| half.is_new()).count().max(1);
     for (half, share) in halves.iter_mut().zip(shares) {
         half.granted = if half.is_active(total) {
             share.max(left)
+        } else if half.is_new() {
+            one_more / new as f64
         } else {
             one_more
         };
@@ -306,16 +310,21 @@ mod tests {
         flow.observe(info, LOOK_S);
     }
 
-    /// Looks for a while at connections that send so many bytes a second each; gives what each may
-    /// send in the end.
+    /// Looks for a while at connections that have sent something, and send so many bytes a second
+    /// each; gives what each may send in the end.
     fn shares(rates: &[(f64, u32, u32)], limit: &Limit) -> Vec<f64> {
+        shares_after(10_000, rates, limit)
+    }
+
+    /// The same of connections that have sent so many bytes before.
+    fn shares_after(before: u64, rates: &[(f64, u32, u32)], limit: &Limit) -> Vec<f64> {
         let mut flows: HashMap<u64, Flow> = (0..rates.len() as u64)
             .map(|inode| (inode, Flow::new(1, inode as i32)))
             .collect();
         for look in 0..100 {
             for (inode, flow) in &mut flows {
                 let (rate, waiting, in_flight) = rates[*inode as usize];
-                let sent = (rate * LOOK_S * f64::from(look)) as u64;
+                let sent = before + (rate * LOOK_S * f64::from(look)) as u64;
                 observe(
                     flow,
                     Upload {
@@ -355,6 +364,15 @@ mod tests {
         let shares = shares(&[(900e3, 50_000, 0), (100e3, 50_000, 10)], &limit("1MB"));
         assert!(shares[0] > 750e3, "{shares:?}");
         assert!(shares[1] >= 150e3, "room to grow: {shares:?}");
+    }
+
+    #[test]
+    fn connections_that_are_new_together_may_start_with_a_part_each() {
+        let new = shares_after(100, &[(0.0, 0, 0); 4], &limit("1MB"));
+        assert!(
+            new.iter().all(|share| (249e3..251e3).contains(share)),
+            "{new:?}"
+        );
     }
 
     #[test]
