@@ -6,7 +6,6 @@ use super::{
     gates::{self, Gating},
     window,
 };
-use crate::sys::tcp::TcpInfo;
 
 /// Sets the levers of a download. Says whether a gate holds it.
 pub fn hold(
@@ -21,7 +20,7 @@ pub fn hold(
         inode,
         info,
     } = seen;
-    let Some(round_trip) = round_trip(&info) else {
+    let Some(round_trip) = info.round_trip_s() else {
         return false;
     };
     let Half { granted, rate, .. } = flow.down;
@@ -71,14 +70,4 @@ pub fn hold(
         .patience
         .look(closed, info.bytes_received, look.now_ns);
     is_gated
-}
-
-/// The shortest round trip of late, in seconds; `None` where none was measured yet.
-fn round_trip(info: &TcpInfo) -> Option<f64> {
-    const NOT_MEASURED: u32 = u32::MAX;
-    let us = match info.min_rtt_us {
-        0 | NOT_MEASURED => info.rtt_us,
-        shortest => shortest,
-    };
-    (us != 0).then(|| f64::from(us) / 1e6)
 }

@@ -27,7 +27,7 @@ const KNEE: f64 = 0.3;
 const DEEP: f64 = -2.5;
 const DEEPEST: f64 = -6.0;
 const AT_FULL: f64 = 1.04;
-const AT_KNEE: f64 = 0.96;
+const AT_KNEE: f64 = 0.965;
 const AT_DEEP: f64 = 0.925;
 const AT_EMPTY: f64 = 0.8;
 
@@ -58,7 +58,7 @@ mod tests {
     }
     #[test]
     fn single_packets_pay_a_debt_back_slowly_and_a_large_one_sooner() {
-        for (credit, least, most) in [(0.3, 0.959, 0.961), (-2.0, 0.92, 0.95), (-9.0, 0.79, 0.81)] {
+        for (credit, least, most) in [(0.3, 0.964, 0.966), (-2.0, 0.92, 0.95), (-9.0, 0.79, 0.81)] {
             let pace = pace(1.0, credit, true);
             assert!((least..most).contains(&pace), "{credit}: {pace}");
         }

@@ -24,8 +24,7 @@ pub fn hold(
         inode,
         info,
     } = seen;
-    let in_single_packets = flow.flight.is_some();
-    let even = pacing::pace(flow.up.granted, look.up_credit, in_single_packets);
+    let even = pacing::pace(flow.up.granted, look.up_credit, in_single_packets(flow));
     let ago = f64::from(info.last_data_sent_ms) / 1e3;
     let pace = if takes_turns(flow, &look.limit) {
         even * flow.turn.factor(cycle, info.data_segments_out, ago)
@@ -67,10 +66,20 @@ pub fn advance<'a>(
     }
 }
 
-/// Whether its packets leave one by one, and beside others'.
+/// Whether hardly more than one of its packets is on its way at once, so that none is refused.
+fn in_single_packets(flow: &Flow) -> bool {
+    const HARDLY_MORE: f64 = 1.25;
+    flow.flight.is_some()
+        && flow.info.is_some_and(|info| {
+            let round_trip = info.round_trip_s().unwrap_or(0.0);
+            flow.up.granted * round_trip < HARDLY_MORE * f64::from(info.send_mss)
+        })
+}
+
+/// Whether its packets leave in turn with those of others.
 fn takes_turns(flow: &Flow, limit: &Limit) -> bool {
     let busy = limit
         .up
         .is_some_and(|rate| flow.up.is_active(rate.bytes_per_second() as f64));
-    busy && flow.flight.is_some()
+    busy && in_single_packets(flow)
 }

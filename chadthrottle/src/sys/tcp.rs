@@ -92,6 +92,16 @@ impl TcpInfo {
         1 << (self.window_scales >> 4)
     }
 
+    /// The shortest round trip of late, in seconds; `None` where none was measured yet.
+    pub fn round_trip_s(&self) -> Option<f64> {
+        const NOT_MEASURED: u32 = u32::MAX;
+        let us = match self.min_rtt_us {
+            0 | NOT_MEASURED => self.rtt_us,
+            shortest => shortest,
+        };
+        (us != 0).then(|| f64::from(us) / 1e6)
+    }
+
     /// Whether bytes may still pass in some direction.
     pub fn is_open(&self) -> bool {
         const ESTABLISHED: u8 = 1;
