@@ -12,7 +12,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, interval_at},
+};
 
 use super::output::describe;
 use crate::{
@@ -73,21 +76,24 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             describe(limit)
         ));
     }
+    let log_carried = async || {
+        if let Some(id) = limited
+            && let Ok(Carried { passed, dropped }) = session.engine.carried(id).await
+        {
+            log::info!(
+                "carried: down {} dropped {}, up {} dropped {}",
+                passed.down_bytes,
+                dropped.down_bytes,
+                passed.up_bytes,
+                dropped.up_bytes
+            );
+        }
+    };
     let code = match held.release() {
-        Ok(child) => exit_code(wait(child, &mut signals).await?),
+        Ok(child) => exit_code(wait(child, &mut signals, &log_carried).await?),
         Err(error) => refused(&program, &error),
     };
-    if let Some(id) = limited
-        && let Ok(Carried { passed, dropped }) = session.engine.carried(id).await
-    {
-        log::info!(
-            "carried: down {} dropped {}, up {} dropped {}",
-            passed.down_bytes,
-            dropped.down_bytes,
-            passed.up_bytes,
-            dropped.up_bytes
-        );
-    }
+    log_carried().await;
     let clean = session.stop();
     Ok(if clean { code } else { code.max(1) })
 }
@@ -101,9 +107,16 @@ fn invoker(as_root: bool) -> Result<Option<Invoker>, Error> {
 }
 
 /// Waits for the program, and hands it the signals that we get: but for Ctrl-C and Ctrl-\, which
-/// the terminal gives to it as well as to us.
-async fn wait(mut child: Child, signals: &mut Signals) -> Result<ExitStatus, Error> {
+/// the terminal gives to it as well as to us. Where somebody reads the log, it hears each second
+/// what was carried.
+async fn wait(
+    mut child: Child,
+    signals: &mut Signals,
+    log_carried: impl AsyncFn(),
+) -> Result<ExitStatus, Error> {
+    const SECOND: Duration = Duration::from_secs(1);
     let failed = |error| Error::io("waiting for the program", error);
+    let mut seconds = interval_at(Instant::now() + SECOND, SECOND);
     let mut ended = signal(SignalKind::child()).map_err(failed)?;
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
@@ -111,6 +124,7 @@ async fn wait(mut child: Child, signals: &mut Signals) -> Result<ExitStatus, Err
         }
         tokio::select! {
             _ = ended.recv() => {}
+            _ = seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
             ending = signals.next() => {
                 let passed_on = match ending {
                     Ending::Terminate => Signal::SIGTERM,

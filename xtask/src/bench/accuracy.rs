@@ -45,6 +45,7 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
             "slowest second",
             "fastest second",
             "dropped",
+            "after 2 s",
             "retransmits",
             "holds after",
             "CPU",
@@ -75,7 +76,8 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
             format!("{:.3}", figures.goodput),
             format!("{:.2}", figures.seconds.0),
             format!("{:.2}", figures.seconds.1),
-            format!("{:.1} %", dropped * 100.0),
+            format!("{:.1} %", dropped.in_all * 100.0),
+            format!("{:.1} %", dropped.later * 100.0),
             figures
                 .retransmits
                 .map_or("-".to_owned(), |count| count.to_string()),
@@ -111,15 +113,31 @@ fn is_of_the_quick_ones(row: Row) -> bool {
     row.flows == 1 && row.rtt < 100 && (!row.udp && middling || row.rate == 1_000_000)
 }
 
-/// One transfer that we hold, with the part of its bytes that was refused.
-fn held(row: Row, laboratory: &Laboratory) -> anyhow::Result<(Figures, f64)> {
+/// The part of a transfer's bytes that was refused.
+#[derive(Clone, Copy)]
+struct Dropped {
+    in_all: f64,
+    /// From two seconds after the program's start on.
+    later: f64,
+}
+
+/// One transfer that we hold.
+fn held(row: Row, laboratory: &Laboratory) -> anyhow::Result<(Figures, Dropped)> {
     let limit = if row.down { "--down" } else { "--up" };
     let rate = format!("{}B/s", row.rate);
     let (output, said) = run(&laboratory.lab, [limit, &rate], "iperf3", &row.arguments())?;
     let report: Value = serde_json::from_slice(&output).with_context(|| said.clone())?;
     let figures = transfer::figures(row, &report)?;
-    let (passed, dropped) = accounted(&said, row.down)?;
-    Ok((figures, dropped / (passed + dropped)))
+    let seconds = accounted(&said, row.down)?;
+    let (Some(end), Some(early)) = (seconds.last(), seconds.get(1)) else {
+        bail!("run has said too little of what was carried: {said}");
+    };
+    let part = |passed: f64, dropped: f64| dropped / (passed + dropped).max(1.0);
+    let dropped = Dropped {
+        in_all: part(end.0, end.1),
+        later: part(end.0 - early.0, end.1 - early.1),
+    };
+    Ok((figures, dropped))
 }
 
 /// Runs a program under a limit, in the client's namespace. Gives what it printed, and what we and
@@ -203,26 +221,27 @@ fn users_waits(quick: bool) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-/// Bytes that the engine let pass and refused, from what `run -v` says at its end:
-/// `carried: down PASSED dropped DROPPED, up PASSED dropped DROPPED`.
-fn accounted(said: &str, down: bool) -> anyhow::Result<(f64, f64)> {
-    let line = said
-        .lines()
-        .find_map(|line| Some(line.split_once("carried: ")?.1))
-        .with_context(|| format!("run has not said what was carried: {said}"))?;
-    let numbers: Vec<f64> = line
-        .split([' ', ','])
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    match (numbers.as_slice(), down) {
-        (&[passed, dropped, _, _], true) | (&[_, _, passed, dropped], false) => {
-            Ok((passed, dropped))
-        }
-        _ => bail!("not understood: {line}"),
-    }
+/// Bytes that the engine had let pass and refused after each second and at the end, from what
+/// `run -v` says: `carried: down PASSED dropped DROPPED, up PASSED dropped DROPPED`.
+fn accounted(said: &str, down: bool) -> anyhow::Result<Vec<(f64, f64)>> {
+    said.lines()
+        .filter_map(|line| Some(line.split_once("carried: ")?.1))
+        .map(|line| {
+            let numbers: Vec<f64> = line
+                .split([' ', ','])
+                .filter_map(|word| word.parse().ok())
+                .collect();
+            match (numbers.as_slice(), down) {
+                (&[passed, dropped, _, _], true) | (&[_, _, passed, dropped], false) => {
+                    Ok((passed, dropped))
+                }
+                _ => bail!("not understood: {line}"),
+            }
+        })
+        .collect()
 }
 
-fn record(row: Row, figures: &Figures, dropped: f64) -> Value {
+fn record(row: Row, figures: &Figures, dropped: Dropped) -> Value {
     json!({
         "protocol": if row.udp { "UDP" } else { "TCP" },
         "direction": if row.down { "down" } else { "up" },
@@ -232,7 +251,8 @@ fn record(row: Row, figures: &Figures, dropped: f64) -> Value {
         "goodput_to_limit": figures.goodput,
         "slowest_second": figures.seconds.0,
         "fastest_second": figures.seconds.1,
-        "dropped": dropped,
+        "dropped": dropped.in_all,
+        "dropped_after_2_s": dropped.later,
         "retransmits": figures.retransmits,
         "holds_after_s": figures.holds_after,
         "cpu_percent": figures.cpu,
