@@ -18,6 +18,16 @@ use crate::{
 /// its limit.
 const BURST_NS: u64 = 250_000_000;
 
+/// How long a bucket may save, in nanoseconds, at so many bytes a second: long enough for packets of
+/// several senders that come together, or what it saves between them is lost. It starts with
+/// [`BURST_NS`], whatever it may save.
+fn longest_burst_ns(rate: u64) -> u64 {
+    const FULL_PACKETS: u64 = 4 * 1_500;
+    const LONGEST_NS: u64 = 2 * BURST_NS;
+    let ns = FULL_PACKETS * 1_000_000_000 / rate.max(1);
+    ns.clamp(BURST_NS, LONGEST_NS)
+}
+
 /// The limits that are set.
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -290,9 +300,13 @@ impl Engine {
             (&rule.egress, limit.up, starts.up_bytes),
         ] {
             let rate = rate.map(Rate::bytes_per_second);
+            let burst = rate.map_or(BURST_NS, longest_burst_ns);
             match change_at {
-                None => bucket.configure(rate, BURST_NS, limit.scope),
-                Some(now) => bucket.change(rate, BURST_NS, limit.scope, now),
+                None => {
+                    bucket.configure(rate, burst, limit.scope);
+                    bucket.tat_ns.set(now_ns() - BURST_NS);
+                }
+                Some(now) => bucket.change(rate, burst, limit.scope, now),
             }
             bucket.rate.set(start);
         }
