@@ -26,7 +26,7 @@ use crate::{
 
 /// A `limit` with what it has said so far.
 pub struct Limit {
-    _running: Running,
+    running: Running,
     said: Arc<Mutex<String>>,
 }
 
@@ -50,7 +50,7 @@ impl Limit {
             }
         });
         let limit = Self {
-            _running: Running(child),
+            running: Running(child),
             said,
         };
         limit.says("until Ctrl-C");
@@ -63,6 +63,16 @@ impl Limit {
         eventually(words, Duration::from_secs(5), || {
             self.said.lock().expect("no panic before").contains(words)
         });
+    }
+}
+
+/// With a signal that it tidies up after by itself: after SIGKILL its guard would still be at it.
+impl Drop for Limit {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.running.signal("-TERM");
+            self.running.wait(Duration::from_secs(2));
+        }
     }
 }
 

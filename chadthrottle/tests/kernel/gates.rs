@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chadthrottle::{engine::Handle, engine::LimitId, lifecycle::Session, process::key_of};
+use chadthrottle_common::gate::CLOSED_WINDOW;
 
 use crate::{
     audit::assert_nothing_left,
@@ -100,20 +101,21 @@ fn a_window_that_was_closed_is_put_back_to_what_it_was() {
         let engine = &session.engine;
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let slow = engine.set_limit(only(key), both_ways("1MB")).await;
-        let mut id = slow.expect("a limit");
+        let id = slow.expect("a limit");
         client.connect("connect");
         client.ask("fetch");
-        for round in 0..5 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let fast = both_ways("100MB");
-            engine.change_limit(id, fast).await.expect("it is set");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            engine.remove_limit(id).await.expect("it was set");
+        // It is closed for up to 50 ms of each quarter of a second, until a look opens it again.
+        for round in 0..40 {
+            tokio::time::sleep(Duration::from_millis(260 + 7 * (round % 7))).await;
+            let change = async |rate| engine.change_limit(id, both_ways(rate)).await;
+            change("100MB").await.expect("it is set");
             let window = client.options()[0].window;
-            assert!(window > 1_000_000, "round {round}: {window} bytes");
-            let slow = engine.set_limit(only(key), both_ways("1MB")).await;
-            id = slow.expect("a limit");
+            assert!(window > u64::from(CLOSED_WINDOW), "round {round}: {window}");
+            change("1MB").await.expect("it is set");
         }
+        engine.remove_limit(id).await.expect("it was set");
+        let window = client.options()[0].window;
+        assert!(window > 30_000, "{window} bytes");
         assert!(session.stop());
     });
     drop(client);

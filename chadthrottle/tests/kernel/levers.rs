@@ -38,10 +38,10 @@ enum End {
 fn options_are_as_before(attach: &str, end: End) {
     let mut client = Client::start();
     client.connect("connect");
-    client.connect("paced 50000");
+    client.connect("paced 20000");
     let before = client.options();
     assert_eq!(before[0].pacing, UNLIMITED);
-    assert_eq!(before[1].pacing, 50_000);
+    assert_eq!(before[1].pacing, 20_000);
 
     let program = Chadthrottle::new();
     let time = if end == End::Time { "--for 2s" } else { "" };
@@ -65,7 +65,7 @@ fn options_are_as_before(attach: &str, end: End) {
     }
     // Of one that is new, the congestion control begins after the kernel program.
     assert!(during[..2].iter().all(|it| it.threshold < 10), "{during:?}");
-    assert_eq!(during[1].pacing, 50_000, "its own is lower");
+    assert_eq!(during[1].pacing, 20_000, "its own is lower");
 
     match end {
         End::Time => {
