@@ -78,12 +78,18 @@ pub struct Bucket {
     pub gates: Shared,
 }
 
+/// How long `len` bytes take, in nanoseconds, at `ns_per_byte` with [`FRACTION_BITS`] fraction bits.
+#[inline(always)]
+fn cost_ns(ns_per_byte: u64, len: u64) -> u64 {
+    let len = if len > MAX_LEN { MAX_LEN } else { len };
+    (len * ns_per_byte) >> FRACTION_BITS
+}
+
 /// Charges `len` bytes at `now` to a token bucket: moves its theoretical arrival time, all in
 /// nanoseconds of the monotonic clock, at `ns_per_byte` with [`FRACTION_BITS`] fraction bits.
 #[inline(always)]
 pub(crate) fn charge(tat_ns: &Shared, ns_per_byte: u64, burst_ns: u64, now: u64, len: u64) {
-    let len = if len > MAX_LEN { MAX_LEN } else { len };
-    let cost = (len * ns_per_byte) >> FRACTION_BITS;
+    let cost = cost_ns(ns_per_byte, len);
     let floor = now.saturating_sub(burst_ns);
     if tat_ns.get() < floor {
         tat_ns.set(floor + cost);
@@ -131,6 +137,12 @@ impl Bucket {
     pub fn charge(&self, now: u64, len: u64) {
         let (rate, burst) = (self.ns_per_byte.get(), self.burst_ns.get());
         charge(&self.tat_ns, rate, burst, now, len);
+    }
+
+    /// How long `len` bytes take at this rate, in nanoseconds.
+    #[inline(always)]
+    pub fn cost_ns(&self, len: u64) -> u64 {
+        cost_ns(self.ns_per_byte.get(), len)
     }
 
     /// How much of the burst may be sent at `now` (nanoseconds, monotonic): from 1, after a rest,

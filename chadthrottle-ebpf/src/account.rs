@@ -33,7 +33,7 @@ trait Direction {
     fn bucket(rule: &Rule) -> &Bucket;
     fn unattributed(totals: &mut Totals) -> &mut Unattributed;
     /// Whether a packet passes that is over the limit, but not for long yet.
-    fn tolerated(skb: *mut __sk_buff, gate: Option<&Gate>) -> bool;
+    fn tolerated(bucket: &Bucket, skb: *mut __sk_buff, gate: Option<&Gate>) -> bool;
     /// Whether a packet passes however far over the limit it is.
     fn restrains_itself(bucket: &Bucket, skb: *mut __sk_buff) -> bool;
     /// The gate of the packet's connection.
@@ -64,7 +64,7 @@ impl Direction for Ingress {
     /// What arrives after its connection's window was closed was on its way. And who negotiated ECN
     /// (RFC 3168, RFC 9000) is told before anything is dropped.
     #[inline(always)]
-    fn tolerated(skb: *mut __sk_buff, gate: Option<&Gate>) -> bool {
+    fn tolerated(_bucket: &Bucket, skb: *mut __sk_buff, gate: Option<&Gate>) -> bool {
         gate.is_some_and(Gate::closes) || sys::mark_congestion(skb)
     }
 
@@ -103,26 +103,25 @@ impl Direction for Egress {
         &mut totals.egress
     }
 
-    /// TCP with nothing on its way would wait half a second for its probe timer. Of the others, who
-    /// negotiated ECN is told before anything is dropped.
+    /// TCP with nothing on its way would wait for its probe timer. Of the others, who negotiated ECN is
+    /// told before anything is dropped.
     #[inline(always)]
-    fn tolerated(skb: *mut __sk_buff, _gate: Option<&Gate>) -> bool {
+    fn tolerated(bucket: &Bucket, skb: *mut __sk_buff, _gate: Option<&Gate>) -> bool {
         match sys::tcp_sent(skb) {
-            Some(sent) => waits_for_its_packet(skb, sent),
+            Some(sent) => waits_for_its_packet(bucket, skb, sent),
             None => sys::mark_congestion(skb),
         }
     }
 
-    /// TCP that is paced, and waits for its only packet: it cannot run away. What is not paced
-    /// could, with 64 KB in each round trip, so for that the bound on debt holds.
+    /// TCP that waits for its only packet cannot run away. With aggregates it could, with 64 KB in each
+    /// round trip, unless it is paced.
     #[inline(always)]
     fn restrains_itself(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
-        let rate = bucket.rate.get();
-        let pace = sys::max_pacing_rate(skb);
-        rate != 0
-            && pace != 0
-            && pace <= rate + rate / 8
-            && sys::tcp_sent(skb).is_some_and(|sent| waits_for_its_packet(skb, sent))
+        let Some(sent) = sys::tcp_sent(skb) else {
+            return false;
+        };
+        waits_for_its_packet(bucket, skb, sent)
+            && (sys::segment_count(skb) <= 1 || is_paced(bucket, skb))
     }
 
     #[inline(always)]
@@ -131,17 +130,28 @@ impl Direction for Egress {
     }
 }
 
-/// Whether a connection with this packet on its way waits for nothing else, and would for its timer
-/// if it were refused.
-///
-/// Until it is paced that does not go for what it hands over at once: the kernel paces it from the
-/// tenth segment on, and those that are refused count. So it starts with single packets where the
-/// limit is used up, and not with ten times as much as it may carry.
+/// Whether the packet's socket has a pace that goes with the limit.
 #[inline(always)]
-fn waits_for_its_packet(skb: *mut __sk_buff, sent: sys::Sent) -> bool {
+fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
+    let rate = bucket.rate.get();
+    let pace = sys::max_pacing_rate(skb);
+    rate != 0 && pace != 0 && pace <= rate + rate / 8
+}
+
+/// Whether the connection has at most one packet on its way: if this one were refused, it could have to
+/// wait for a timer.
+///
+/// Until it is paced that does not go for what it hands over at once at a slow limit: the kernel paces
+/// it from the tenth segment on, and those that are refused count. So it starts with single packets
+/// where the limit is used up, and not with ten times as much as it may carry.
+#[inline(always)]
+fn waits_for_its_packet(bucket: &Bucket, skb: *mut __sk_buff, sent: sys::Sent) -> bool {
+    /// At two segments, limits of 150 KB/s.
+    const SHORT_NS: u64 = 20_000_000;
     let segments = sys::segment_count(skb);
-    let is_paced = sent.segments >= flight::PACED_FROM + segments;
-    sent.in_flight <= 1 && (is_paced || segments <= 1)
+    let starts = sent.segments < flight::PACED_FROM + segments;
+    let single = segments <= 1 || !starts || bucket.cost_ns(sys::packet_len(skb)) < SHORT_NS;
+    sent.in_flight <= 1 && single
 }
 
 /// Accounts for an arriving packet.
@@ -210,7 +220,7 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
         _ if len <= SMALL_PACKET => Verdict::Pass,
         _ if gate.is_some_and(|gate| gate.refuses(now, over)) => return Verdict::Drop,
         Verdict::Pass => Verdict::Pass,
-        Verdict::Congested if D::tolerated(skb, gate) => Verdict::Congested,
+        Verdict::Congested if D::tolerated(bucket, skb, gate) => Verdict::Congested,
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,
         _ => return Verdict::Drop,
     };

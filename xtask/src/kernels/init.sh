@@ -63,6 +63,8 @@ done
 
 # An engine that has attached its programs, which its first line says.
 start_engine() {
+    # That of the engine before is not its.
+    rm -f /tmp/listed
     chadthrottle list --attach legacy > /tmp/listed &
     engine=$!
     for second in $(seq 30); do
