@@ -266,7 +266,7 @@ const _: () = {
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 128);
     assert!(size_of::<SocketOptions>() == 40);
-    assert!(size_of::<Gate>() == 32);
+    assert!(size_of::<Gate>() == 40);
     assert!(size_of::<Totals>() == 72);
     assert!(size_of::<KernelOffsets>() == 44);
 };

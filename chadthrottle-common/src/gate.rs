@@ -10,6 +10,10 @@
 //!   that was made under the limit.
 //! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
 //!
+//! A sender fills even a closed window each time its timer ends. Where a share is less than that, the
+//! window stays closed, and what is too much is refused, several packets in a row: the sender's timer
+//! doubles each time, so that three in a row stop it for as long as seven that are not.
+//!
 //! Fast shares pause once in each quarter of a second, so that each second brings the same number
 //! of pulses; slow ones, whose pulses are a few segments, whenever they have to.
 
@@ -40,6 +44,13 @@ const BURST_NS: u64 = 2 * TURN_NS;
 /// What may still arrive after the window was closed, in nanoseconds of its share.
 const MAX_DEBT_NS: u64 = TURN_NS;
 
+/// What a slow share may owe before it is refused, in nanoseconds of it. More, and fewer packets are
+/// lost, but the pauses show in each second.
+pub const SLOW_DEBT_NS: u64 = 900_000_000;
+
+/// The words of a gate, in the order of its fields.
+pub type Words = [u64; 5];
+
 /// The connection's window can be closed: its acknowledgements pass through the kernel program, and
 /// its units are small enough.
 pub const CLOSES: u64 = 1;
@@ -49,6 +60,8 @@ pub const TURNS: u64 = 2;
 pub const SEEN: u64 = 4;
 /// User space has chosen when its pauses begin.
 pub const SPREAD: u64 = 8;
+/// Its window is always closed, and its share still less than what comes.
+pub const SLOW: u64 = 16;
 
 /// The gate of a connection.
 #[repr(C)]
@@ -61,8 +74,10 @@ pub struct Gate {
     /// In nanoseconds of the monotonic clock: where all is refused for a while, until when; where
     /// the window is closed, from when on it is.
     pub pause_ns: Shared,
-    /// [`CLOSES`], [`TURNS`], [`SEEN`] and [`SPREAD`].
+    /// [`CLOSES`], [`TURNS`], [`SEEN`], [`SPREAD`] and [`SLOW`].
     pub mode: Shared,
+    /// When a packet of it was refused last, by whatever, in nanoseconds of the monotonic clock.
+    pub refused_ns: Shared,
 }
 
 impl Gate {
@@ -86,7 +101,7 @@ impl Gate {
     /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
     #[inline(always)]
     pub fn is_closed(&self, now: u64) -> bool {
-        self.closes() && self.tat_ns.get() > now && self.may_pause(now)
+        self.closes() && (self.has(SLOW) || self.tat_ns.get() > now && self.may_pause(now))
     }
 
     /// Whether a pause by closing the window may begin.
@@ -107,6 +122,9 @@ impl Gate {
             return false;
         }
         let tat = self.tat_ns.get();
+        if self.has(SLOW) {
+            return self.refuses_slow(now, tat, over);
+        }
         if self.has(CLOSES) {
             // What was on its way when the window closed is not lost.
             let debt = if self.may_pause(now) { MAX_DEBT_NS } else { 0 };
@@ -123,6 +141,26 @@ impl Gate {
             self.pause_ns.set(now - turn + PAUSE_END_NS);
         }
         true
+    }
+
+    /// Once it owes too much, until it owes nothing. And whoever owes something leaves what the limit
+    /// has to those that do not: by luck alone one of eight had four times as much as another.
+    #[inline(always)]
+    fn refuses_slow(&self, now: u64, tat: u64, over: bool) -> bool {
+        if now < self.pause_ns.get() {
+            return true;
+        }
+        if tat > now + SLOW_DEBT_NS {
+            self.pause_ns.set(tat);
+            return true;
+        }
+        over && tat > now
+    }
+
+    /// A packet of it was refused at `now` (nanoseconds, monotonic).
+    #[inline(always)]
+    pub fn note_refusal(&self, now: u64) {
+        self.refused_ns.set(now);
     }
 
     /// The connection is not held any more.

@@ -1,12 +1,14 @@
 //! Gates as they run in the kernel, before made-up senders that wait as Linux does.
 
 use chadthrottle_common::{
-    gate::{CLOSES, Gate, TURNS},
+    gate::{CLOSES, Gate, SLOW, SLOW_DEBT_NS, TURNS},
     policer::ns_per_byte,
 };
 
 const SECOND: u64 = 1_000_000_000;
 const SEGMENT: u64 = 1_500;
+/// What fills a closed window, with its headers.
+const PROBE: u64 = 1_332;
 /// A sender's shortest timer, as it is rounded.
 const TIMER_NS: u64 = 208_000_000;
 const PROBE_NS: u64 = 4_000_000;
@@ -62,6 +64,55 @@ fn closing_the_window_holds_a_share_and_loses_nothing() {
     }
 }
 
+/// What a sender brings with a window that is always closed in twenty seconds, and how many packets it
+/// loses: it asks each time its timer ends, which doubles while packets are lost.
+fn ask(gate: &Gate) -> (u64, u64) {
+    let (mut passed, mut lost, mut in_a_row) = (0, 0, 0);
+    let mut now = SECOND;
+    while now < 21 * SECOND {
+        assert!(gate.is_closed(now));
+        if gate.refuses(now, false) {
+            lost += 1;
+            now += TIMER_NS << in_a_row;
+            in_a_row += 1;
+        } else {
+            in_a_row = 0;
+            gate.charge(now, PROBE);
+            passed += PROBE;
+            now += TIMER_NS;
+        }
+    }
+    (passed, lost)
+}
+
+#[test]
+fn a_slow_share_is_held_with_refusals_in_a_row() {
+    for share in [2_000, 2_500, 3_500, 5_000] {
+        let gate = gate(share, CLOSES | SLOW);
+        let (passed, lost) = ask(&gate);
+        let ratio = passed as f64 / (20 * share) as f64;
+        assert!((0.95..1.08).contains(&ratio), "{share} B/s: {ratio}");
+        // Refused one by one, more than half would be lost.
+        assert!(lost * PROBE < passed, "{share} B/s: {lost} lost");
+    }
+    // Whose share is as much as it brings loses nothing.
+    let (_, lost) = ask(&gate(6_500, CLOSES | SLOW));
+    assert_eq!(lost, 0);
+}
+
+#[test]
+fn who_owes_something_leaves_what_is_left_to_the_others() {
+    let gate = gate(2_500, CLOSES | SLOW);
+    assert!(!gate.refuses(SECOND, true));
+    gate.charge(SECOND, PROBE);
+    assert!(gate.refuses(SECOND, true) && !gate.refuses(SECOND, false));
+    gate.charge(SECOND, PROBE);
+    assert!(gate.refuses(SECOND, false), "it owes too much");
+    let paid = SECOND + 2 * PROBE * SECOND / 2_500;
+    assert!(gate.refuses(paid - 10_000, false), "until it owes nothing");
+    assert!(!gate.refuses(paid + 10_000, true));
+}
+
 #[test]
 fn in_turns_each_second_brings_the_same() {
     for mode in [CLOSES | TURNS, TURNS] {
@@ -82,7 +133,7 @@ fn in_turns_each_second_brings_the_same() {
 
 #[test]
 fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
-    for mode in [CLOSES, CLOSES | TURNS, TURNS] {
+    for mode in [CLOSES, CLOSES | TURNS, TURNS, CLOSES | SLOW] {
         for (share, len) in [(20_000, 1_500), (1_000_000, 64), (10_000_000, 65_536)] {
             let gate = gate(share, mode);
             let mut passed = 0;
@@ -95,7 +146,12 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
                 }
             }
             let lasts = 10_000 * len;
-            let bound = lasts + share * 3 / 4 + 2 * len;
+            let debt = if mode & SLOW != 0 {
+                share * SLOW_DEBT_NS / SECOND
+            } else {
+                share / 4
+            };
+            let bound = lasts + share / 2 + debt + 2 * len;
             assert!(passed <= bound, "{share} B/s, {mode}: {passed} of {lasts}");
         }
     }

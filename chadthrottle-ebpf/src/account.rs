@@ -218,12 +218,18 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
     let over = verdict != Verdict::Pass;
     let verdict = match verdict {
         _ if len <= SMALL_PACKET => Verdict::Pass,
-        _ if gate.is_some_and(|gate| gate.refuses(now, over)) => return Verdict::Drop,
+        _ if gate.is_some_and(|gate| gate.refuses(now, over)) => Verdict::Drop,
         Verdict::Pass => Verdict::Pass,
         Verdict::Congested if D::tolerated(bucket, skb, gate) => Verdict::Congested,
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,
-        _ => return Verdict::Drop,
+        _ => Verdict::Drop,
     };
+    if verdict == Verdict::Drop {
+        if let Some(gate) = gate {
+            gate.note_refusal(now);
+        }
+        return verdict;
+    }
     bucket.charge(now, len);
     if let Some(gate) = gate {
         gate.charge(now, len);

@@ -155,10 +155,10 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
         // By the unit of its window: as `connection_begins` saw to it, if not by itself.
         if gated && options.clamp_before <= LARGEST_WINDOW {
             let cost = ns_per_byte(down);
-            sys::make_gate(sk, [cost, sys::now_ns(), 0, gate::SEEN | gate::CLOSES]);
+            sys::make_gate(sk, [cost, sys::now_ns(), 0, gate::SEEN | gate::CLOSES, 0]);
             rule.ingress.gates.add(1);
         } else {
-            sys::make_gate(sk, [0, 0, 0, gate::SEEN]);
+            sys::make_gate(sk, [0, 0, 0, gate::SEEN, 0]);
         }
     }
 }

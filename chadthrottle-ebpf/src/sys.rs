@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use chadthrottle_common::{
     abi::{Owner, SocketOptions, Totals},
-    gate::Gate,
+    gate::{self, Gate},
 };
 
 use crate::maps::{GATES, KERNEL_OFFSETS, OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS};
@@ -263,7 +263,7 @@ pub fn gate_of_packet(skb: *mut __sk_buff) -> Option<&'static Gate> {
 
 /// Gives a connection a gate of these words, in the order of its fields. User space sets it again.
 #[inline(always)]
-pub fn make_gate(sk: *mut c_void, mut words: [u64; 4]) {
+pub fn make_gate(sk: *mut c_void, mut words: gate::Words) {
     let map = ptr::from_ref(&GATES).cast_mut().cast();
     let value = ptr::from_mut(&mut words).cast();
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);

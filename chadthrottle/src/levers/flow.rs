@@ -12,6 +12,12 @@ use crate::sys::tcp::TcpInfo;
 /// How long the average is that a flow's rate is taken over, in seconds.
 const AVERAGE_S: f64 = 0.25;
 
+/// How many bytes of a download it has at least.
+const PULSE_BYTES: f64 = 4.0 * 1_500.0;
+
+/// A download that has lost a packet in as many such averages still waits for its sender's timer.
+const WAITS: f64 = 1.5;
+
 /// A flow that carries less than this part of the limit is at rest.
 const REST: f64 = 0.02;
 
@@ -71,6 +77,8 @@ pub struct Half {
     pub granted: f64,
     /// Whether it would carry more.
     hungry: bool,
+    /// Whether packets of a download were refused of late.
+    is_refused: bool,
     /// At how many looks something else held it back: up at each, down at each other.
     elsewhere: u8,
     /// What the lever keeps from one look to the next.
@@ -96,9 +104,10 @@ impl Flow {
 
     /// Takes in what the kernel tells of it, `seconds` after the last time.
     pub fn observe(&mut self, info: TcpInfo, seconds: f64) {
-        self.down.observe(info.bytes_received, seconds);
-        self.up.observe(info.bytes_acked, seconds);
-        self.down.hungry = self.down.rate >= USED * self.down.granted;
+        let pulse_s = self.down.pulse_s();
+        self.down.observe(info.bytes_received, seconds, pulse_s);
+        self.up.observe(info.bytes_acked, seconds, AVERAGE_S);
+        self.down.hungry = self.down.is_refused || self.down.rate >= USED * self.down.granted;
         self.up.hungry = info.not_sent > 0;
         let window_limited_us = self.info.map_or(0, |before| {
             info.window_limited_us
@@ -125,8 +134,9 @@ impl Flow {
 }
 
 impl Half {
-    /// Takes in what it has carried so far, `seconds` after the last time.
-    pub fn observe(&mut self, bytes: u64, seconds: f64) {
+    /// Takes in what it has carried so far, `seconds` after the last time, and the average over so many
+    /// seconds.
+    pub fn observe(&mut self, bytes: u64, seconds: f64, average_s: f64) {
         if let Some(before) = self.bytes.replace(bytes)
             && seconds > 0.0
         {
@@ -134,10 +144,32 @@ impl Half {
             let weight = if self.looks == 0 {
                 1.0
             } else {
-                1.0 - (-seconds / AVERAGE_S).exp()
+                1.0 - (-seconds / average_s).exp()
             };
             self.rate += (rate - self.rate) * weight;
             self.looks = self.looks.saturating_add(1);
+        }
+    }
+
+    /// How long a download's average is taken over, in seconds: what comes a few times a second only
+    /// would seem to be at rest in between.
+    fn pulse_s(&self) -> f64 {
+        const SLOWEST: f64 = 1_000.0;
+        match self.granted {
+            0.0 => AVERAGE_S,
+            granted => AVERAGE_S.max(PULSE_BYTES / granted.max(SLOWEST)),
+        }
+    }
+
+    /// Takes in when a packet of a download was refused last, where one was, at `now_ns`, and whether
+    /// its window has been closed since the last look.
+    pub fn take_refusal(&mut self, refused_ns: Option<u64>, closed: bool, now_ns: u64) {
+        let recently_ns = (WAITS * self.pulse_s() * 1e9) as u64;
+        self.is_refused = refused_ns.is_some_and(|at| now_ns.saturating_sub(at) < recently_ns);
+        if self.is_refused {
+            self.patience.look_away();
+        } else if let Some(bytes) = self.bytes {
+            self.patience.look(closed, bytes, now_ns);
         }
     }
 
@@ -173,5 +205,42 @@ pub fn class(remote: IpAddr, local: IpAddr) -> Scope {
             let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
             scope::classify_v6([[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_download_that_waits_for_its_timer_is_not_at_rest() {
+        const ESTABLISHED: u8 = 1;
+        const LOOK_S: f64 = 0.05;
+        const LOOK_NS: u64 = 50_000_000;
+        let mut flow = Flow::new(1, 0);
+        let mut look = |number: u64, bytes: u64, refused_ns| {
+            let mut info = TcpInfo::default();
+            info.state = ESTABLISHED;
+            info.bytes_received = bytes;
+            flow.observe(info, LOOK_S);
+            flow.down.granted = 2_500.0;
+            flow.down.take_refusal(refused_ns, true, number * LOOK_NS);
+            flow.down.need(20e3, 8)
+        };
+        // A packet each half second.
+        for number in 0..200 {
+            let need = look(number, 1_280 * (1 + number / 10), None);
+            assert!(number < 60 || need == f64::INFINITY, "look {number}");
+        }
+        // It has lost two, and waits twice as long each time.
+        let since = 200;
+        for number in since..since + 60 {
+            assert_eq!(look(number, 26_000, Some(since * LOOK_NS)), f64::INFINITY);
+        }
+        // It has nothing more to bring.
+        for number in since + 60..since + 140 {
+            look(number, 26_000, Some(since * LOOK_NS));
+        }
+        assert!(look(since + 140, 26_000, Some(since * LOOK_NS)) < 1_000.0);
     }
 }

@@ -5,7 +5,10 @@ use std::os::fd::OwnedFd;
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
 use chadthrottle_common::{
-    gate::{CLOSED_WINDOW, CLOSES, FASTEST_SHARE, SEEN, SPREAD, TURN_NS, TURNS},
+    gate::{
+        CLOSED_WINDOW, CLOSES, FASTEST_SHARE, SEEN, SLOW, SLOW_DEBT_NS, SPREAD, TURN_NS, TURNS,
+        Words,
+    },
     policer::ns_per_byte,
 };
 
@@ -28,6 +31,17 @@ const GOLDEN_NS: u64 = 154_508_497;
 
 /// Refusing all for a while costs a few packets, so a turn should bring many more.
 const LEAST_SHARE: f64 = 100e3;
+
+/// How long a sender waits before it asks whether a closed window has opened, in seconds, and a round
+/// trip (Linux: `TCP_RTO_MIN`, as its timers are rounded).
+const PROBE_S: f64 = 0.208;
+
+/// What a slow one may use at first, in nanoseconds of its share, less another part of what it may owe
+/// for each.
+const FIRST_CREDIT_NS: u64 = SLOW_DEBT_NS / 5;
+
+/// Headers of a packet, in bytes.
+const HEADERS: f64 = 52.0;
 
 /// Further ends than this, in seconds, have longer timers, and more on its way to lose.
 const FURTHEST: f64 = 0.005;
@@ -60,6 +74,8 @@ pub enum Pauses {
     Spread,
     /// As they come.
     Free,
+    /// All the time, and what senders bring nevertheless is too much.
+    Always,
 }
 
 /// A download at one look.
@@ -104,7 +120,9 @@ impl Gating {
         let share = share * trim(credit);
         let closed = window::offered(f64::from(CLOSED_WINDOW), unit);
         if may_close && closed < full_segment {
+            let probes = (closed + HEADERS) / (PROBE_S + round_trip);
             let pauses = match round_trip < FURTHEST {
+                _ if share < probes => Pauses::Always,
                 // The pauses of many do not show in what they bring together.
                 true if share >= FAST_SHARE && share > limit / 3.0 => Pauses::InTurns,
                 true => Pauses::Spread,
@@ -118,6 +136,17 @@ impl Gating {
         }
     }
 
+    /// Whether its window has no time to be open.
+    pub fn is_always_closed(self) -> bool {
+        matches!(
+            self,
+            Self::Closing {
+                pauses: Pauses::Always,
+                ..
+            }
+        )
+    }
+
     fn rate_and_mode(self) -> (f64, u64) {
         match self {
             Self::Open => (0.0, 0),
@@ -126,6 +155,7 @@ impl Gating {
                     Pauses::InTurns => TURNS,
                     Pauses::Spread => SPREAD,
                     Pauses::Free => 0,
+                    Pauses::Always => SLOW,
                 };
                 (share, CLOSES | pauses)
             }
@@ -161,6 +191,11 @@ impl Patience {
         }
     }
 
+    /// It has lost packets since, and waits for other timers.
+    pub fn look_away(&mut self) {
+        self.stopped = None;
+    }
+
     /// Whether it was long each time of late: a download at rest is, now and then.
     pub fn is_lost(&self) -> bool {
         self.long_stops >= LONG_STOPS
@@ -174,19 +209,24 @@ fn trim(credit: f64) -> f64 {
 
 /// The words of a socket's gate, if it has one.
 #[derive(Clone, Copy, Debug)]
-pub struct Present(Option<[u64; 4]>);
+pub struct Present(Option<Words>);
 
 impl Present {
     /// Whether the kernel program sees the socket's acknowledgements: it has made the gate.
     pub fn is_seen(self) -> bool {
-        self.0.is_some_and(|[.., mode]| mode & SEEN != 0)
+        self.0.is_some_and(|[.., mode, _]| mode & SEEN != 0)
+    }
+
+    /// When a packet of its download was refused last, in nanoseconds of the monotonic clock.
+    pub fn refused_ns(self) -> Option<u64> {
+        self.0.map(|[.., refused]| refused).filter(|at| *at != 0)
     }
 }
 
 /// The gates of all sockets.
 #[derive(Debug)]
 pub struct Gates {
-    map: SkStorage<MapData, [u64; 4]>,
+    map: SkStorage<MapData, Words>,
     /// When the last one was to pause first, in nanoseconds of a turn.
     phase: u64,
 }
@@ -212,7 +252,7 @@ impl Gates {
         if present.0.is_none() && gating == Gating::Open {
             return;
         }
-        let [before, mut tat, mut pause, mode_before] = present.0.unwrap_or_default();
+        let [before, mut tat, mut pause, mode_before, refused] = present.0.unwrap_or_default();
         let cost = if gating == Gating::Open {
             0
         } else {
@@ -223,13 +263,25 @@ impl Gates {
             // What a rest would give is used up by now.
             tat = now_ns;
         }
-        if mode & !mode_before & SPREAD != 0 {
+        let begun = mode & !mode_before;
+        if begun & (SLOW | SPREAD) != 0 {
             self.phase = (self.phase + GOLDEN_NS) % TURN_NS;
+        }
+        if (mode ^ mode_before) & SLOW != 0 {
+            // To the kernel program it means something else now.
+            pause = 0;
+        }
+        if begun & SLOW != 0 {
+            // Those that begin together would all be refused together ever after.
+            tat = now_ns - FIRST_CREDIT_NS + self.phase * SLOW_DEBT_NS / TURN_NS;
+        }
+        if begun & SPREAD != 0 {
             pause = now_ns + self.phase;
         }
         // What the kernel program writes meanwhile is lost, so not for every little.
         if mode != mode_before || cost.abs_diff(before) > before / 32 {
-            let _ = self.map.insert(socket, [cost, tat, pause, mode], BPF_ANY);
+            let words = [cost, tat, pause, mode, refused];
+            let _ = self.map.insert(socket, words, BPF_ANY);
         }
     }
 }
@@ -275,6 +327,16 @@ mod tests {
             ..NEAR
         };
         assert_eq!(Gating::of(far), closing(12.5e3, Pauses::Free));
+        // Less than 1,280 bytes and their headers each fifth of a second.
+        for round_trip in [80e-6, 0.02] {
+            let slow = Look {
+                share: 5e3,
+                round_trip,
+                ..NEAR
+            };
+            assert_eq!(Gating::of(slow), closing(5e3, Pauses::Always));
+            assert!(Gating::of(slow).is_always_closed());
+        }
         for other in [
             Look {
                 unit: 1_024.0,
@@ -321,10 +383,17 @@ mod tests {
         patience.look(true, 100, 10_000 * MS);
         patience.look(false, 101, 60_000 * MS);
         assert!(!patience.is_lost());
+        // After packets that were lost, as often as it likes.
+        for second in [70, 80, 90] {
+            patience.look(true, second, second * 1_000 * MS);
+            patience.look_away();
+            patience.look(false, second + 1, (second + 3) * 1_000 * MS);
+        }
+        assert!(!patience.is_lost());
         // After five seconds, and again.
-        patience.look(true, 102, 61_000 * MS);
-        patience.look(true, 102, 63_000 * MS);
-        patience.look(false, 103, 66_000 * MS);
+        patience.look(true, 102, 161_000 * MS);
+        patience.look(true, 102, 163_000 * MS);
+        patience.look(false, 103, 166_000 * MS);
         assert!(patience.is_lost());
     }
 }

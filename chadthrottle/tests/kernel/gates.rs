@@ -86,6 +86,39 @@ fn connections_that_are_asked_for_under_a_limit_lose_next_to_nothing() {
     }
 }
 
+/// Closed windows bring more than they may. Whoever lost a packet twice waited four times as long, and
+/// passed for one that needs no more: one had three to seven times as much as another.
+#[test]
+fn downloads_that_are_slower_than_their_probes_share_evenly() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let mut client = Client::held(&lab, &to_server(5201, 10, "-R -P 8"));
+    let download = runtime.expect("a runtime").block_on(async {
+        let session = Session::start(in_this_process(state.path())).await;
+        let session = session.expect("an engine");
+        let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
+        let id = session.engine.set_limit(only(key), both_ways("20KB")).await;
+        client.go();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let download = measure(&session.engine, id.expect("a limit"), 6.5, 20e3).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // What waits at the server would take half a minute.
+        assert!(session.stop());
+        download
+    });
+    let connections = client.report().connections();
+    println!("{download:?}, {connections:?}");
+    assert!((0.85..1.1).contains(&download.passed), "{download:?}");
+    let least = connections.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = connections.iter().copied().fold(0.0, f64::max);
+    assert!(most < 2.0 * least, "{connections:?}");
+    assert_nothing_left();
+}
+
 /// A window that is closed at the moment in which its connection needs no gate any more is ours, and
 /// not what its program has made of it.
 #[test]

@@ -119,6 +119,15 @@ impl Report {
         bits.unwrap_or_else(|| panic!("iperf3 {}: {}", self.what, self.json["end"])) / 8.0
     }
 
+    /// Bytes that arrived, connection by connection.
+    pub fn connections(&self) -> Vec<f64> {
+        let streams = self.json["end"]["streams"].as_array().expect("streams");
+        streams
+            .iter()
+            .map(|one| one["receiver"]["bytes"].as_f64().expect("a number"))
+            .collect()
+    }
+
     /// Start in seconds and bytes a second, interval by interval, as this end saw it.
     pub fn intervals(&self) -> Vec<(f64, f64)> {
         let intervals = self.json["intervals"].as_array().expect("intervals");
