@@ -131,7 +131,9 @@ fn held(row: Row, laboratory: &Laboratory) -> anyhow::Result<(Figures, Dropped)>
     let report: Value = serde_json::from_slice(&output).with_context(|| said.clone())?;
     let figures = transfer::figures(row, &report)?;
     let seconds = accounted(&said, row.down)?;
-    let (Some(end), Some(early)) = (seconds.last(), seconds.get(1)) else {
+    // Later than that, it is what waited at the sender.
+    let end = seconds.get(SECONDS - 1).or(seconds.last());
+    let (Some(end), Some(early)) = (end, seconds.get(1)) else {
         bail!("run has said too little of what was carried: {said}");
     };
     let part = |passed: f64, dropped: f64| dropped / (passed + dropped).max(1.0);
