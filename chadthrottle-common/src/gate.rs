@@ -11,7 +11,7 @@
 //! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
 //!
 //! A sender fills even a closed window each time its timer ends. Where a share is less than that, the
-//! window stays closed, and what is too much is refused, several packets in a row: the sender's timer
+//! window is hardly ever open, and what is too much is refused, several packets in a row: the sender's timer
 //! doubles each time, so that three in a row stop it for as long as seven that are not.
 //!
 //! Fast shares pause once in each quarter of a second, so that each second brings the same number
@@ -48,6 +48,11 @@ const MAX_DEBT_NS: u64 = TURN_NS;
 /// lost, but the pauses show in each second.
 pub const SLOW_DEBT_NS: u64 = 900_000_000;
 
+/// A slow share that owes no more has its window opened once, in nanoseconds of it: a sender that never
+/// sees two packets pass at once (BBR) takes the limit for what the network can do, and is slow for long
+/// after it has ended.
+const SLOW_PULSE_NS: u64 = 600_000_000;
+
 /// The words of a gate, in the order of its fields.
 pub type Words = [u64; 5];
 
@@ -60,7 +65,7 @@ pub const TURNS: u64 = 2;
 pub const SEEN: u64 = 4;
 /// User space has chosen when its pauses begin.
 pub const SPREAD: u64 = 8;
-/// Its window is always closed, and its share still less than what comes.
+/// Its share is less than what a closed window lets pass.
 pub const SLOW: u64 = 16;
 
 /// The gate of a connection.
@@ -101,7 +106,14 @@ impl Gate {
     /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
     #[inline(always)]
     pub fn is_closed(&self, now: u64) -> bool {
-        self.closes() && (self.has(SLOW) || self.tat_ns.get() > now && self.may_pause(now))
+        if !self.closes() {
+            return false;
+        }
+        if self.has(SLOW) {
+            self.tat_ns.get() > now + SLOW_PULSE_NS
+        } else {
+            self.tat_ns.get() > now && self.may_pause(now)
+        }
     }
 
     /// Whether a pause by closing the window may begin.

@@ -1,7 +1,5 @@
 //! A download at one look: its window, and its gate where no window is small enough.
 
-use chadthrottle_common::gate::CLOSED_WINDOW;
-
 use super::{
     Gates, Look, Options,
     flow::{Flow, Half, Seen},
@@ -44,9 +42,7 @@ pub fn hold(
     });
     gates.set(socket, present, gating, look.now_ns);
     let is_gated = gating != Gating::Open;
-    let window = if gating.is_always_closed() {
-        CLOSED_WINDOW
-    } else if is_gated {
+    let window = if is_gated {
         window::open(granted, round_trip, full_segment, unit) as u32
     } else {
         window::window(
@@ -70,7 +66,6 @@ pub fn hold(
         info.bytes_received
     );
     let closed = options.clamp(socket, inode, window, is_gated);
-    let closed = closed || gating.is_always_closed();
     flow.down
         .take_refusal(present.refused_ns(), closed, look.now_ns);
     is_gated

@@ -74,8 +74,8 @@ pub enum Pauses {
     Spread,
     /// As they come.
     Free,
-    /// All the time, and what senders bring nevertheless is too much.
-    Always,
+    /// Nearly all the time, and what senders bring nevertheless is too much.
+    Slow,
 }
 
 /// A download at one look.
@@ -122,7 +122,7 @@ impl Gating {
         if may_close && closed < full_segment {
             let probes = (closed + HEADERS) / (PROBE_S + round_trip);
             let pauses = match round_trip < FURTHEST {
-                _ if share < probes => Pauses::Always,
+                _ if share < probes => Pauses::Slow,
                 // The pauses of many do not show in what they bring together.
                 true if share >= FAST_SHARE && share > limit / 3.0 => Pauses::InTurns,
                 true => Pauses::Spread,
@@ -136,17 +136,6 @@ impl Gating {
         }
     }
 
-    /// Whether its window has no time to be open.
-    pub fn is_always_closed(self) -> bool {
-        matches!(
-            self,
-            Self::Closing {
-                pauses: Pauses::Always,
-                ..
-            }
-        )
-    }
-
     fn rate_and_mode(self) -> (f64, u64) {
         match self {
             Self::Open => (0.0, 0),
@@ -155,7 +144,7 @@ impl Gating {
                     Pauses::InTurns => TURNS,
                     Pauses::Spread => SPREAD,
                     Pauses::Free => 0,
-                    Pauses::Always => SLOW,
+                    Pauses::Slow => SLOW,
                 };
                 (share, CLOSES | pauses)
             }
@@ -334,8 +323,7 @@ mod tests {
                 round_trip,
                 ..NEAR
             };
-            assert_eq!(Gating::of(slow), closing(5e3, Pauses::Always));
-            assert!(Gating::of(slow).is_always_closed());
+            assert_eq!(Gating::of(slow), closing(5e3, Pauses::Slow));
         }
         for other in [
             Look {
