@@ -11,8 +11,8 @@
 //! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
 //!
 //! A sender fills even a closed window each time its timer ends. Where a share is less than that, the
-//! window is hardly ever open, and what is too much is refused, several packets in a row: the sender's timer
-//! doubles each time, so that three in a row stop it for as long as seven that are not.
+//! window is never open, and what is too much is refused, several packets in a row: the sender's
+//! timer doubles each time, so that three in a row stop it for as long as seven that are not.
 //!
 //! Fast shares pause once in each quarter of a second, so that each second brings the same number
 //! of pulses; slow ones, whose pulses are a few segments, whenever they have to.
@@ -45,13 +45,15 @@ const BURST_NS: u64 = 2 * TURN_NS;
 const MAX_DEBT_NS: u64 = TURN_NS;
 
 /// What a slow share may owe before it is refused, in nanoseconds of it. More, and fewer packets are
-/// lost, but the pauses show in each second.
-pub const SLOW_DEBT_NS: u64 = 900_000_000;
+/// lost, but connections that share a limit have more unequal parts of their first ten seconds.
+pub const SLOW_DEBT_NS: u64 = 2_400_000_000;
 
-/// A slow share that owes no more has its window opened once, in nanoseconds of it: a sender that never
-/// sees two packets pass at once (BBR) takes the limit for what the network can do, and is slow for long
-/// after it has ended.
-const SLOW_PULSE_NS: u64 = 600_000_000;
+/// It pauses no longer than this: three packets in a row, after which a near sender's timer is 0.83 s.
+/// Longer ones lose less, but the sender would wait for them also where the limit has ended.
+const LONGEST_PAUSE_NS: u64 = 1_300_000_000;
+
+/// So much credit of a limit, in nanoseconds of it, is for whoever asks: it would be lost otherwise.
+const SPARE_NS: u64 = 150_000_000;
 
 /// The words of a gate, in the order of its fields.
 pub type Words = [u64; 5];
@@ -106,14 +108,7 @@ impl Gate {
     /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
     #[inline(always)]
     pub fn is_closed(&self, now: u64) -> bool {
-        if !self.closes() {
-            return false;
-        }
-        if self.has(SLOW) {
-            self.tat_ns.get() > now + SLOW_PULSE_NS
-        } else {
-            self.tat_ns.get() > now && self.may_pause(now)
-        }
+        self.closes() && (self.has(SLOW) || self.tat_ns.get() > now && self.may_pause(now))
     }
 
     /// Whether a pause by closing the window may begin.
@@ -126,16 +121,16 @@ impl Gate {
         }
     }
 
-    /// Whether a packet that arrives at `now` (nanoseconds, monotonic) is refused. `over`: the limit
-    /// that the connection has a share of would refuse it, so a pause by refusing had better begin.
+    /// Whether a packet that arrives at `now` is refused. `limit_tat_ns` is the theoretical arrival time
+    /// of the limit that the connection has a share of; both in nanoseconds of the monotonic clock.
     #[inline(always)]
-    pub fn refuses(&self, now: u64, over: bool) -> bool {
+    pub fn refuses(&self, now: u64, limit_tat_ns: u64) -> bool {
         if !self.is_set() {
             return false;
         }
         let tat = self.tat_ns.get();
         if self.has(SLOW) {
-            return self.refuses_slow(now, tat, over);
+            return self.refuses_slow(now, tat, limit_tat_ns);
         }
         if self.has(CLOSES) {
             // What was on its way when the window closed is not lost.
@@ -145,7 +140,8 @@ impl Gate {
         if now < self.pause_ns.get() {
             return true;
         }
-        if tat <= now && !over {
+        // The limit would refuse it, so a pause had better begin.
+        if tat <= now && limit_tat_ns <= now {
             return false;
         }
         let turn = now % TURN_NS;
@@ -155,18 +151,26 @@ impl Gate {
         true
     }
 
-    /// Once it owes too much, until it owes nothing. And whoever owes something leaves what the limit
-    /// has to those that do not: by luck alone one of eight had four times as much as another.
+    /// Once it owes too much, or the limit is used up and it owes something, until it owes nothing
+    /// or its sender would wait too long.
+    ///
+    /// So those that have had the most pause while there are too many, and for long: by luck alone one of
+    /// eight had four times as much as another. Where too many pause, whoever asks is let through.
     #[inline(always)]
-    fn refuses_slow(&self, now: u64, tat: u64, over: bool) -> bool {
+    fn refuses_slow(&self, now: u64, tat: u64, limit_tat_ns: u64) -> bool {
+        if limit_tat_ns + SPARE_NS < now {
+            return false;
+        }
         if now < self.pause_ns.get() {
             return true;
         }
-        if tat > now + SLOW_DEBT_NS {
-            self.pause_ns.set(tat);
-            return true;
+        let bearable = if limit_tat_ns > now { 0 } else { SLOW_DEBT_NS };
+        let pauses = tat > now + bearable;
+        if pauses {
+            let longest = now + LONGEST_PAUSE_NS;
+            self.pause_ns.set(if tat < longest { tat } else { longest });
         }
-        over && tat > now
+        pauses
     }
 
     /// A packet of it was refused at `now` (nanoseconds, monotonic).

@@ -31,7 +31,7 @@ fn send(gate: &Gate) -> (Vec<u64>, u64) {
     let (mut seconds, mut lost, mut in_a_row) = (vec![0; 20], 0, 0);
     let mut now = SECOND;
     while let Some(second) = seconds.get_mut((now / SECOND) as usize - 1) {
-        if gate.refuses(now, false) {
+        if gate.refuses(now, now) {
             lost += 1;
             in_a_row += 1;
             now += if in_a_row == 1 { PROBE_NS } else { TIMER_NS };
@@ -64,12 +64,13 @@ fn closing_the_window_holds_a_share_and_loses_nothing() {
     }
 }
 
-/// What a sender brings in twenty seconds to whom the window is closed, and how many packets it loses: it asks each time its timer ends, which doubles while packets are lost.
+/// What a sender brings in a hundred seconds to whom the window is closed, and how many packets it
+/// loses: it asks each time its timer ends, which doubles while packets are lost.
 fn ask(gate: &Gate) -> (u64, u64) {
     let (mut passed, mut lost, mut in_a_row) = (0, 0, 0);
     let mut now = SECOND;
-    while now < 21 * SECOND {
-        if gate.refuses(now, false) {
+    while now < 101 * SECOND {
+        if gate.refuses(now, now) {
             lost += 1;
             now += TIMER_NS << in_a_row;
             in_a_row += 1;
@@ -88,7 +89,7 @@ fn a_slow_share_is_held_with_refusals_in_a_row() {
     for share in [2_000, 2_500, 3_500, 5_000] {
         let gate = gate(share, CLOSES | SLOW);
         let (passed, lost) = ask(&gate);
-        let ratio = passed as f64 / (20 * share) as f64;
+        let ratio = passed as f64 / (100 * share) as f64;
         assert!((0.95..1.08).contains(&ratio), "{share} B/s: {ratio}");
         // Refused one by one, more than half would be lost.
         assert!(lost * PROBE < passed, "{share} B/s: {lost} lost");
@@ -100,17 +101,33 @@ fn a_slow_share_is_held_with_refusals_in_a_row() {
 
 #[test]
 fn who_owes_something_leaves_what_is_left_to_the_others() {
+    let owed_ns = PROBE * SECOND / 2_500;
     let gate = gate(2_500, CLOSES | SLOW);
-    assert!(!gate.refuses(SECOND, true));
-    gate.charge(SECOND, PROBE);
-    assert!(gate.refuses(SECOND, true) && !gate.refuses(SECOND, false));
-    assert!(!gate.is_closed(SECOND), "two packets pass at once");
-    gate.charge(SECOND, PROBE);
     assert!(gate.is_closed(SECOND));
-    assert!(gate.refuses(SECOND, false), "it owes too much");
-    let paid = SECOND + 2 * PROBE * SECOND / 2_500;
-    assert!(gate.refuses(paid - 10_000, false), "until it owes nothing");
-    assert!(!gate.refuses(paid + 10_000, true));
+    assert!(!gate.refuses(SECOND, SECOND + 1));
+    gate.charge(SECOND, PROBE);
+    assert!(!gate.refuses(SECOND, SECOND), "it owes little");
+    assert!(gate.refuses(SECOND, SECOND + 1), "there is not enough");
+    let paid = SECOND + owed_ns;
+    assert!(gate.refuses(paid - 10_000, paid), "until it is paid");
+    assert!(!gate.refuses(paid - 10_000, SECOND / 2), "nobody else asks");
+    assert!(!gate.refuses(paid + 10_000, paid + SECOND));
+}
+
+#[test]
+fn who_owes_much_pauses_as_long_as_its_sender_may_wait() {
+    let gate = gate(2_500, CLOSES | SLOW);
+    for _ in 0..4 {
+        assert!(!gate.refuses(SECOND, SECOND));
+        gate.charge(SECOND, PROBE);
+    }
+    assert!(!gate.refuses(SECOND, SECOND), "2.1 seconds");
+    gate.charge(SECOND, PROBE);
+    // Where the sender asks again after 0.21, 0.62 and 1.46 seconds.
+    for after in [0, TIMER_NS, 3 * TIMER_NS] {
+        assert!(gate.refuses(SECOND + after, SECOND + after));
+    }
+    assert!(!gate.refuses(SECOND + 7 * TIMER_NS, SECOND + 7 * TIMER_NS));
 }
 
 #[test]
@@ -140,7 +157,7 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
             // Who does not care for windows, and sends four times the share.
             for index in 0..40_000u64 {
                 let now = SECOND + index * len * SECOND / (4 * share);
-                if !gate.refuses(now, false) {
+                if !gate.refuses(now, now) {
                     gate.charge(now, len);
                     passed += len;
                 }
@@ -160,12 +177,12 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
 #[test]
 fn a_gate_that_is_not_set_lets_all_pass() {
     let gate = Gate::default();
-    assert!(!gate.refuses(SECOND, false) && !gate.is_closed(SECOND) && !gate.closes());
+    assert!(!gate.refuses(SECOND, SECOND) && !gate.is_closed(SECOND) && !gate.closes());
     let gate = self::gate(1_000, CLOSES);
     gate.charge(SECOND, 65_536);
-    assert!(gate.is_closed(SECOND) && gate.refuses(SECOND, false));
+    assert!(gate.is_closed(SECOND) && gate.refuses(SECOND, SECOND));
     gate.unset();
-    assert!(!gate.refuses(SECOND, false) && !gate.is_closed(SECOND));
+    assert!(!gate.refuses(SECOND, SECOND) && !gate.is_closed(SECOND));
 }
 
 #[test]
@@ -173,19 +190,19 @@ fn the_first_pause_waits_for_its_instant() {
     let gate = gate(1_000, CLOSES);
     gate.pause_ns.set(2 * SECOND);
     gate.charge(SECOND, 65_536);
-    assert!(!gate.is_closed(SECOND) && gate.refuses(SECOND, false));
+    assert!(!gate.is_closed(SECOND) && gate.refuses(SECOND, SECOND));
     assert!(gate.is_closed(2 * SECOND));
 }
 
 #[test]
 fn refusing_begins_a_pause_also_where_the_limit_is_used_up_before_the_share() {
     let gate = gate(1_000_000, TURNS);
-    assert!(!gate.refuses(SECOND, false));
-    assert!(gate.refuses(SECOND, true));
+    assert!(!gate.refuses(SECOND, SECOND));
+    assert!(gate.refuses(SECOND, SECOND + 1));
     // The limit has room again, and the pause goes on to its end.
-    assert!(gate.refuses(SECOND + 100_000_000, false));
-    assert!(!gate.refuses(SECOND + 200_000_000, false));
+    assert!(gate.refuses(SECOND + 100_000_000, SECOND + 100_000_000));
+    assert!(!gate.refuses(SECOND + 200_000_000, SECOND + 200_000_000));
     // Where it closes windows, what is on its way passes.
     let gate = self::gate(1_000_000, CLOSES);
-    assert!(!gate.refuses(SECOND, true));
+    assert!(!gate.refuses(SECOND, SECOND + 1));
 }

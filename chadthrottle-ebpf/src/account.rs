@@ -215,10 +215,10 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
     let now = sys::now_ns();
     let gate = D::gate(bucket, skb);
     let verdict = bucket.verdict(now);
-    let over = verdict != Verdict::Pass;
+    let limit_tat_ns = bucket.tat_ns.get();
     let verdict = match verdict {
         _ if len <= SMALL_PACKET => Verdict::Pass,
-        _ if gate.is_some_and(|gate| gate.refuses(now, over)) => Verdict::Drop,
+        _ if gate.is_some_and(|gate| gate.refuses(now, limit_tat_ns)) => Verdict::Drop,
         Verdict::Pass => Verdict::Pass,
         Verdict::Congested if D::tolerated(bucket, skb, gate) => Verdict::Congested,
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,

@@ -36,9 +36,9 @@ const LEAST_SHARE: f64 = 100e3;
 /// trip (Linux: `TCP_RTO_MIN`, as its timers are rounded).
 const PROBE_S: f64 = 0.208;
 
-/// What a slow one may use at first, in nanoseconds of its share, less another part of what it may owe
-/// for each.
-const FIRST_CREDIT_NS: u64 = SLOW_DEBT_NS / 5;
+/// What a slow one owes at first at most, in nanoseconds of its share, and each another part of it: those
+/// that begin together would all be refused together ever after.
+const FIRST_DEBT_NS: u64 = SLOW_DEBT_NS * 6 / 10;
 
 /// Headers of a packet, in bytes.
 const HEADERS: f64 = 52.0;
@@ -261,8 +261,7 @@ impl Gates {
             pause = 0;
         }
         if begun & SLOW != 0 {
-            // Those that begin together would all be refused together ever after.
-            tat = now_ns - FIRST_CREDIT_NS + self.phase * SLOW_DEBT_NS / TURN_NS;
+            tat = now_ns + self.phase * FIRST_DEBT_NS / TURN_NS;
         }
         if begun & SPREAD != 0 {
             pause = now_ns + self.phase;
