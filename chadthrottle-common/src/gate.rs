@@ -14,6 +14,10 @@
 //! window is never open, and what is too much is refused, several packets in a row: the sender's
 //! timer doubles each time, so that three in a row stop it for as long as seven that are not.
 //!
+//! Where neither is needed, or nothing small enough could be done, a gate sees to it that what the
+//! limit has to refuse is that of connections that have had their share: by luck alone one of eight
+//! takes everything, while the others wait for timers that double with each packet they lose.
+//!
 //! Fast shares pause once in each quarter of a second, so that each second brings the same number
 //! of pulses; slow ones, whose pulses are a few segments, whenever they have to.
 
@@ -55,6 +59,10 @@ const LONGEST_PAUSE_NS: u64 = 1_300_000_000;
 /// So much credit of a limit, in nanoseconds of it, is for whoever asks: it would be lost otherwise.
 const SPARE_NS: u64 = 150_000_000;
 
+/// What a connection can owe that others left more to than its share, in nanoseconds of it: when they
+/// come back, it has not to wait for long.
+const FAIR_DEBT_NS: u64 = 600_000_000;
+
 /// The words of a gate, in the order of its fields.
 pub type Words = [u64; 5];
 
@@ -69,6 +77,8 @@ pub const SEEN: u64 = 4;
 pub const SPREAD: u64 = 8;
 /// Its share is less than what a closed window lets pass.
 pub const SLOW: u64 = 16;
+/// It does not pause: it is refused what the limit has to refuse, while it has had its share.
+pub const FAIR: u64 = 32;
 
 /// The gate of a connection.
 #[repr(C)]
@@ -81,7 +91,7 @@ pub struct Gate {
     /// In nanoseconds of the monotonic clock: where all is refused for a while, until when; where
     /// the window is closed, from when on it is.
     pub pause_ns: Shared,
-    /// [`CLOSES`], [`TURNS`], [`SEEN`], [`SPREAD`] and [`SLOW`].
+    /// [`CLOSES`], [`TURNS`], [`SEEN`], [`SPREAD`], [`SLOW`] and [`FAIR`].
     pub mode: Shared,
     /// When a packet of it was refused last, by whatever, in nanoseconds of the monotonic clock.
     pub refused_ns: Shared,
@@ -99,7 +109,14 @@ impl Gate {
         self.mode.get() & mode != 0
     }
 
-    /// Whether its window can be closed, so that packets on their way may still pass.
+    /// Whether what it does not refuse passes also where the limit is used up: what comes after a window
+    /// was closed was on its way, and who has not had its share is not to wait for those that have.
+    #[inline(always)]
+    pub fn tolerates(&self) -> bool {
+        self.is_set() && self.has(CLOSES | FAIR)
+    }
+
+    /// Whether its window can be closed.
     #[inline(always)]
     pub fn closes(&self) -> bool {
         self.is_set() && self.has(CLOSES)
@@ -131,6 +148,9 @@ impl Gate {
         let tat = self.tat_ns.get();
         if self.has(SLOW) {
             return self.refuses_slow(now, tat, limit_tat_ns);
+        }
+        if self.has(FAIR) {
+            return tat > now && limit_tat_ns > now;
         }
         if self.has(CLOSES) {
             // What was on its way when the window closed is not lost.
@@ -191,5 +211,8 @@ impl Gate {
     #[inline(always)]
     pub fn charge(&self, now: u64, len: u64) {
         charge(&self.tat_ns, self.ns_per_byte.get(), BURST_NS, now, len);
+        if self.has(FAIR) && self.tat_ns.get() > now + FAIR_DEBT_NS {
+            self.tat_ns.set(now + FAIR_DEBT_NS);
+        }
     }
 }

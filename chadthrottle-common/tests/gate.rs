@@ -1,7 +1,7 @@
 //! Gates as they run in the kernel, before made-up senders that wait as Linux does.
 
 use chadthrottle_common::{
-    gate::{CLOSES, Gate, SLOW, SLOW_DEBT_NS, TURNS},
+    gate::{CLOSES, FAIR, Gate, SLOW, SLOW_DEBT_NS, TURNS},
     policer::ns_per_byte,
 };
 
@@ -128,6 +128,24 @@ fn who_owes_much_pauses_as_long_as_its_sender_may_wait() {
         assert!(gate.refuses(SECOND + after, SECOND + after));
     }
     assert!(!gate.refuses(SECOND + 7 * TIMER_NS, SECOND + 7 * TIMER_NS));
+}
+
+#[test]
+fn who_has_had_its_share_is_refused_what_the_limit_has_to_refuse() {
+    let gate = gate(2_500, FAIR);
+    assert!(gate.tolerates() && !gate.closes() && !gate.is_closed(SECOND));
+    assert!(!gate.refuses(SECOND, 2 * SECOND), "it owes nothing");
+    gate.charge(SECOND, SEGMENT);
+    assert!(gate.refuses(SECOND, SECOND + 1));
+    assert!(!gate.refuses(SECOND, SECOND), "nobody else wants it");
+    // It has had all for a while, and the others come back.
+    for _ in 0..1_000 {
+        gate.charge(SECOND, SEGMENT);
+    }
+    let soon = SECOND + 550_000_000;
+    assert!(gate.refuses(soon, soon + 1));
+    let later = SECOND + 650_000_000;
+    assert!(!gate.refuses(later, later + 1));
 }
 
 #[test]

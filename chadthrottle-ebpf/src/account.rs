@@ -36,6 +36,8 @@ trait Direction {
     fn tolerated(bucket: &Bucket, skb: *mut __sk_buff, gate: Option<&Gate>) -> bool;
     /// Whether a packet passes however far over the limit it is.
     fn restrains_itself(bucket: &Bucket, skb: *mut __sk_buff) -> bool;
+    /// Whether a packet within the limit would use it up for too long.
+    fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool;
     /// The gate of the packet's connection.
     fn gate(bucket: &Bucket, skb: *mut __sk_buff) -> Option<&'static Gate>;
 }
@@ -61,16 +63,28 @@ impl Direction for Ingress {
         &mut totals.ingress
     }
 
-    /// What arrives after its connection's window was closed was on its way. And who negotiated ECN
-    /// (RFC 3168, RFC 9000) is told before anything is dropped.
+    /// By its connection's gate. And who negotiated ECN (RFC 3168, RFC 9000) is told before anything is
+    /// dropped.
     #[inline(always)]
     fn tolerated(_bucket: &Bucket, skb: *mut __sk_buff, gate: Option<&Gate>) -> bool {
-        gate.is_some_and(Gate::closes) || sys::mark_congestion(skb)
+        gate.is_some_and(Gate::tolerates) || sys::mark_congestion(skb)
     }
 
     #[inline(always)]
     fn restrains_itself(_bucket: &Bucket, _skb: *mut __sk_buff) -> bool {
         false
+    }
+
+    /// What TCP received at once when it was fast yet would leave nothing to anybody for seconds, in which
+    /// timers double. Its sender goes on with single segments.
+    #[inline(always)]
+    fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
+        const LARGE: u64 = 4 * 1_500;
+        const LONG_NS: u64 = 500_000_000;
+        len > LARGE
+            && bucket.cost_ns(len) > LONG_NS
+            && sys::segment_count(skb) > 1
+            && sys::tcp_sent(skb).is_some()
     }
 
     #[inline(always)]
@@ -122,6 +136,11 @@ impl Direction for Egress {
         };
         waits_for_its_packet(bucket, skb, sent)
             && (sys::segment_count(skb) <= 1 || is_paced(bucket, skb))
+    }
+
+    #[inline(always)]
+    fn is_too_much(_bucket: &Bucket, _skb: *mut __sk_buff, _len: u64) -> bool {
+        false
     }
 
     #[inline(always)]
@@ -219,6 +238,7 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
     let verdict = match verdict {
         _ if len <= SMALL_PACKET => Verdict::Pass,
         _ if gate.is_some_and(|gate| gate.refuses(now, limit_tat_ns)) => Verdict::Drop,
+        _ if D::is_too_much(bucket, skb, len) => Verdict::Drop,
         Verdict::Pass => Verdict::Pass,
         Verdict::Congested if D::tolerated(bucket, skb, gate) => Verdict::Congested,
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,

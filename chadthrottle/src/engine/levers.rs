@@ -59,7 +59,7 @@ impl Engine {
         let flows = self.levers.hold(index, look);
         rule.ingress.flows.set(flows.down as u64);
         rule.egress.flows.set(flows.up as u64);
-        rule.ingress.gates.set(flows.gated as u64);
+        rule.ingress.gates.set(flows.gates as u64);
     }
 
     /// Ids of the processes that have that rule.

@@ -7,21 +7,21 @@ use super::{
     window,
 };
 
-/// Sets the levers of a download. Says whether a gate holds it.
+/// Sets the levers of a download. Gives what its gate does.
 pub fn hold(
     flow: &mut Flow,
     seen: Seen<'_>,
     options: &mut Options,
     gates: &mut Gates,
     look: &Look<'_>,
-) -> bool {
+) -> Gating {
     let Seen {
         socket,
         inode,
         info,
     } = seen;
     let Some(round_trip) = info.round_trip_s() else {
-        return false;
+        return Gating::Open;
     };
     let Half { granted, rate, .. } = flow.down;
     let full_segment = f64::from(info.arriving_mss());
@@ -41,8 +41,7 @@ pub fn hold(
         may_close: present.is_seen() && !flow.down.patience.is_lost(),
     });
     gates.set(socket, present, gating, look.now_ns);
-    let is_gated = gating != Gating::Open;
-    let window = if is_gated {
+    let window = if gating.pauses() {
         window::open(granted, round_trip, full_segment, unit) as u32
     } else {
         window::window(
@@ -65,8 +64,8 @@ pub fn hold(
         look.down_credit,
         info.bytes_received
     );
-    let closed = options.clamp(socket, inode, window, is_gated);
+    let closed = options.clamp(socket, inode, window, gating.pauses());
     flow.down
         .take_refusal(present.refused_ns(), closed, look.now_ns);
-    is_gated
+    gating
 }

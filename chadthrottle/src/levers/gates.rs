@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use aya::maps::{Map, MapData, MapError, SkStorage};
 use chadthrottle_common::{
     gate::{
-        CLOSED_WINDOW, CLOSES, FASTEST_SHARE, SEEN, SLOW, SLOW_DEBT_NS, SPREAD, TURN_NS, TURNS,
-        Words,
+        CLOSED_WINDOW, CLOSES, FAIR, FASTEST_SHARE, SEEN, SLOW, SLOW_DEBT_NS, SPREAD, TURN_NS,
+        TURNS, Words,
     },
     policer::ns_per_byte,
 };
@@ -43,6 +43,9 @@ const FIRST_DEBT_NS: u64 = SLOW_DEBT_NS * 6 / 10;
 /// Headers of a packet, in bytes.
 const HEADERS: f64 = 52.0;
 
+/// Who has more than this part of the limit shares it with nobody.
+const ALL: f64 = 0.9;
+
 /// Further ends than this, in seconds, have longer timers, and more on its way to lose.
 const FURTHEST: f64 = 0.005;
 
@@ -51,6 +54,11 @@ const FURTHEST: f64 = 0.005;
 pub enum Gating {
     /// Not at all: its window does it, or nothing would.
     Open,
+    /// By refusing it what the limit has to refuse.
+    Fair {
+        /// Bytes a second.
+        share: f64,
+    },
     /// By closing its window.
     Closing {
         /// Bytes a second.
@@ -113,9 +121,16 @@ impl Gating {
             unit,
             may_close,
         } = look;
-        let fits = share * round_trip.max(SHORTEST_ROUND_TRIP) >= smallest;
-        if share <= 0.0 || share > FASTEST_SHARE as f64 || fits {
+        if share <= 0.0 || share > FASTEST_SHARE as f64 {
             return Self::Open;
+        }
+        let fair = if share < ALL * limit {
+            Self::Fair { share }
+        } else {
+            Self::Open
+        };
+        if share * round_trip.max(SHORTEST_ROUND_TRIP) >= smallest {
+            return fair;
         }
         let share = share * trim(credit);
         let closed = window::offered(f64::from(CLOSED_WINDOW), unit);
@@ -132,8 +147,13 @@ impl Gating {
         } else if share >= LEAST_SHARE && round_trip < FURTHEST {
             Self::Refusing { share }
         } else {
-            Self::Open
+            fair
         }
+    }
+
+    /// Whether it is the gate, and not the window, that holds the download.
+    pub fn pauses(self) -> bool {
+        matches!(self, Self::Closing { .. } | Self::Refusing { .. })
     }
 
     fn rate_and_mode(self) -> (f64, u64) {
@@ -149,6 +169,7 @@ impl Gating {
                 (share, CLOSES | pauses)
             }
             Self::Refusing { share } => (share, TURNS),
+            Self::Fair { share } => (share, FAIR),
         }
     }
 }
@@ -296,6 +317,9 @@ mod tests {
             ..NEAR
         };
         assert_eq!(Gating::of(far), Gating::Open);
+        // And what it loses nevertheless is not what others have too much.
+        let of_five = Look { share: 2e5, ..far };
+        assert_eq!(Gating::of(of_five), Gating::Fair { share: 2e5 });
         let fast = Look { share: 1e8, ..NEAR };
         assert_eq!(Gating::of(fast), Gating::Open);
     }
@@ -347,8 +371,8 @@ mod tests {
                     ..other
                 },
             );
-            assert_eq!(Gating::of(slow), Gating::Open);
-            assert_eq!(Gating::of(far), Gating::Open);
+            assert_eq!(Gating::of(slow), Gating::Fair { share: 2e4 });
+            assert_eq!(Gating::of(far), Gating::Fair { share: 2e4 });
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Ability, ActiveFlows, Direction, Gates, Lever, Look, Options, download,
     flow::{self, Flow, Half, Seen},
+    gates::Gating,
     options::Which,
     share,
     turns::Cycle,
@@ -105,10 +106,15 @@ impl Held {
             .replace(now)
             .map_or(0.0, |before| (now - before).as_secs_f64());
         self.observe(look.owns, seconds);
+        let down = share_out(&mut self.flows, Direction::Down, &look.limit, ability);
+        let up = share_out(&mut self.flows, Direction::Up, &look.limit, ability);
+        let downloads = self.set(options, gates, look, ability, seconds);
+        let with = |what: fn(Gating) -> bool| downloads.iter().filter(|gate| what(**gate)).count();
         self.active = ActiveFlows {
-            down: share_out(&mut self.flows, Direction::Down, &look.limit, ability),
-            up: share_out(&mut self.flows, Direction::Up, &look.limit, ability),
-            gated: self.set(options, gates, look, ability, seconds),
+            down,
+            up,
+            gated: with(Gating::pauses),
+            gates: with(|gating| gating != Gating::Open),
         };
         self.active
     }
@@ -153,7 +159,8 @@ impl Held {
         flows.retain(|inode, _| !others.contains(inode));
     }
 
-    /// Sets the levers of all flows, `seconds` after the last time. Gives how many are held by a gate.
+    /// Sets the levers of all flows, `seconds` after the last time. Gives what the gates of
+    /// downloads do.
     fn set(
         &mut self,
         options: &mut Options,
@@ -161,9 +168,9 @@ impl Held {
         look: &Look<'_>,
         ability: Ability,
         seconds: f64,
-    ) -> usize {
+    ) -> Vec<Gating> {
         let Self { flows, cycle, .. } = self;
-        let mut gated = 0;
+        let mut gatings = Vec::new();
         let changed = std::mem::take(&mut self.changed);
         upload::advance(cycle, seconds, flows.values(), look);
         each(flows, |inode, flow, socket| {
@@ -191,10 +198,10 @@ impl Held {
                 upload::hold(flow, seen, options, cycle, look, ability);
             }
             if down == Lever::Window {
-                gated += usize::from(download::hold(flow, seen, options, gates, look));
+                gatings.push(download::hold(flow, seen, options, gates, look));
             }
         });
-        gated
+        gatings
     }
 }
 

@@ -137,8 +137,10 @@ pub struct ActiveFlows {
     pub down: usize,
     /// Upload.
     pub up: usize,
-    /// Downloads that are held by a gate.
+    /// Downloads that a gate has pause.
     pub gated: usize,
+    /// Downloads that have a gate.
+    pub gates: usize,
 }
 
 impl Levers {

@@ -88,6 +88,7 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
                     down: 2,
                     up: 0,
                     gated: 0,
+                    gates: 0,
                 },
             });
             limits.len() - 1

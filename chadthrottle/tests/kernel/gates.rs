@@ -119,6 +119,44 @@ fn downloads_that_are_slower_than_their_probes_share_evenly() {
     assert_nothing_left();
 }
 
+/// Their windows are large, and cannot be taken back: the policer holds them. It refused what came while
+/// the limit was used up: one had everything, and most nothing, while their senders' timers doubled. And
+/// what one received at once when it was fast had used the limit up for three seconds.
+#[test]
+fn downloads_that_were_there_before_share_evenly_and_at_once() {
+    const LIMIT: f64 = 20e3;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    // The first four seconds do not count.
+    let mut client = Client::held(&lab, &to_server(5201, 8, "-R -P 8 -O 4 -C cubic"));
+    let (first, later) = runtime.expect("a runtime").block_on(async {
+        let session = Session::start(in_this_process(state.path())).await;
+        let session = session.expect("an engine");
+        let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
+        client.go();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let id = session.engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = id.expect("a limit");
+        let first = measure(&session.engine, id, 2.5, LIMIT).await;
+        let later = measure(&session.engine, id, 8.0, LIMIT).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(session.stop());
+        (first, later)
+    });
+    let connections = client.report().connections();
+    println!("{first:?}, {later:?}, {connections:?}");
+    assert!(first.passed > 0.4, "{first:?}");
+    assert!((0.8..1.1).contains(&later.passed), "{later:?}");
+    let least = connections.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = connections.iter().copied().fold(0.0, f64::max);
+    assert!(most < 2.0 * least, "{connections:?}");
+    assert_nothing_left();
+}
+
 /// A window that is closed at the moment in which its connection needs no gate any more is ours, and
 /// not what its program has made of it.
 #[test]
