@@ -23,6 +23,9 @@ const LOOPBACK_IFINDEX: u32 = 1;
 /// handshakes and DNS queries, whose loss costs far more than they do.
 const SMALL_PACKET: u64 = 128;
 
+/// Longer packets than this, in bytes, may be aggregates that take long.
+const LARGE: u64 = 4 * 1_500;
+
 /// What differs between the two directions.
 trait Direction {
     /// Offset of the remote address in the IPv4 header, in bytes.
@@ -79,7 +82,6 @@ impl Direction for Ingress {
     /// timers double. Its sender goes on with single segments.
     #[inline(always)]
     fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
-        const LARGE: u64 = 4 * 1_500;
         const LONG_NS: u64 = 500_000_000;
         len > LARGE
             && bucket.cost_ns(len) > LONG_NS
@@ -138,9 +140,16 @@ impl Direction for Egress {
             && (sys::segment_count(skb) <= 1 || is_paced(bucket, skb))
     }
 
+    /// What TCP hands over at once when it was fast would take seconds at the pace that it has now, in which
+    /// it sends nothing, also where the limit has ended. It goes on with a single segment when its probe
+    /// timer ends, and with as few as its congestion window has by then.
     #[inline(always)]
-    fn is_too_much(_bucket: &Bucket, _skb: *mut __sk_buff, _len: u64) -> bool {
-        false
+    fn is_too_much(_bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
+        if len <= LARGE || sys::segment_count(skb) <= 1 {
+            return false;
+        }
+        let a_second = sys::max_pacing_rate(skb);
+        a_second != 0 && len > a_second
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! the nth call that fails, by a preloaded library.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::{Command, Output},
     time::Duration,
 };
@@ -52,8 +52,7 @@ fn under_filter(program: &Chadthrottle, wishes: &str, arguments: &str) -> Comman
 
 /// The program with the nth call of a command failing, not yet started.
 fn failing_nth(program: &Chadthrottle, wish: (i32, i32, i32), arguments: &str) -> Command {
-    let library: PathBuf =
-        std::env::temp_dir().join(format!("chadthrottle-test-{}-nth.so", std::process::id()));
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nth.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/fault/nth.c");
     let status = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])

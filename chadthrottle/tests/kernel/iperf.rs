@@ -128,6 +128,23 @@ impl Report {
             .collect()
     }
 
+    /// Bytes of the intervals that start so many seconds after the beginning or later, connection by
+    /// connection, as this end saw it.
+    pub fn connections_since(&self, start: f64) -> Vec<f64> {
+        let intervals = self.json["intervals"].as_array().expect("intervals");
+        let mut sums = Vec::new();
+        for interval in intervals {
+            let streams = interval["streams"].as_array().expect("streams");
+            sums.resize(streams.len(), 0.0);
+            for (sum, stream) in sums.iter_mut().zip(streams) {
+                if stream["start"].as_f64().expect("a number") > start - 0.1 {
+                    *sum += stream["bytes"].as_f64().expect("a number");
+                }
+            }
+        }
+        sums
+    }
+
     /// Start in seconds and bytes a second, interval by interval, as this end saw it.
     pub fn intervals(&self) -> Vec<(f64, f64)> {
         let intervals = self.json["intervals"].as_array().expect("intervals");
