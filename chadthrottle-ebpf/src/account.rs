@@ -79,14 +79,16 @@ impl Direction for Ingress {
     }
 
     /// What TCP received at once when it was fast yet would leave nothing to anybody for seconds, in which
-    /// timers double. Its sender goes on with single segments.
+    /// timers double. Its sender goes on with single segments. From very far away what a round trip may
+    /// bring comes at once.
     #[inline(always)]
     fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
         const LONG_NS: u64 = 500_000_000;
+        let cost = bucket.cost_ns(len);
         len > LARGE
-            && bucket.cost_ns(len) > LONG_NS
+            && cost > LONG_NS
             && sys::segment_count(skb) > 1
-            && sys::tcp_sent(skb).is_some()
+            && sys::tcp_sent(skb).is_some_and(|sent| cost > LONG_NS + 2 * sent.round_trip_ns)
     }
 
     #[inline(always)]

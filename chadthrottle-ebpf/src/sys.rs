@@ -349,6 +349,8 @@ pub struct Sent {
     pub in_flight: u32,
     /// Segments with payload so far, the one at hand and refused ones included; it runs over.
     pub segments: u32,
+    /// How long until it is acknowledged, smoothed, in nanoseconds.
+    pub round_trip_ns: u64,
 }
 
 /// What the packet's connection has sent; `None`: not TCP.
@@ -371,6 +373,8 @@ pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
         Some(Sent {
             in_flight: (*tcp).packets_out,
             segments: (*tcp).data_segs_out,
+            // In eighths of a microsecond.
+            round_trip_ns: u64::from((*tcp).srtt_us) * 125,
         })
     }
 }

@@ -24,6 +24,9 @@ use crate::{
 
 const BPF_ANY: u64 = 0;
 
+/// A pace that has grown so many times is not one that BBR would find by itself soon.
+const MUCH_FASTER: u64 = 4;
+
 /// The notes on all sockets.
 #[derive(Debug)]
 pub struct Options {
@@ -137,6 +140,9 @@ impl Options {
             self.tell_heir(inode, note);
         } else if self.write(socket, inode, note) {
             let _ = tcp::set_max_pacing_rate(socket, note.pacing_set);
+            if note.pacing_set / MUCH_FASTER >= present {
+                let _ = tcp::restart_bbr(socket);
+            }
         }
         note
     }
@@ -351,6 +357,7 @@ pub trait Heir: fmt::Debug + Send + Sync {
 pub fn restore(socket: &OwnedFd, note: SocketOptions) -> Result<(), SyscallError> {
     if note.pacing_set != 0 {
         tcp::set_max_pacing_rate(socket, note.pacing_before)?;
+        tcp::restart_bbr(socket)?;
     }
     if note.clamp_set != 0 && note.clamp_before != 0 {
         tcp::set_window_clamp(socket, note.clamp_before)?;

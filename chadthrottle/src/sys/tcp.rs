@@ -1,11 +1,14 @@
 //! TCP sockets: what the kernel tells of a connection, and the two options that hold it back.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
 };
 
-use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
+use nix::sys::socket::{
+    SockaddrStorage, getpeername, getsockname, getsockopt, setsockopt, sockopt::TcpCongestion,
+};
 
 use super::SyscallError;
 
@@ -148,6 +151,36 @@ pub fn set_max_pacing_rate(socket: impl AsFd, rate: u64) -> Result<(), SyscallEr
         rate,
         "setsockopt(SO_MAX_PACING_RATE)",
     )
+}
+
+/// Has a sender's congestion control forget what it has learnt of the network, if it is BBR: that takes
+/// the pace that it was held to for all that the network can do, and looks for a quarter more in eight
+/// round trips (net/ipv4/tcp_bbr.c). Other algorithms have lost nothing to a pace.
+///
+/// It starts as on a new connection when it is chosen again, which takes another one in between:
+/// choosing what there is does nothing (`tcp_set_congestion_control`).
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn restart_bbr(socket: impl AsFd) -> Result<(), SyscallError> {
+    // Every kernel has it.
+    const ANOTHER: &str = "reno";
+    let failed = |call| {
+        move |error: nix::Error| SyscallError {
+            call,
+            source: error.into(),
+        }
+    };
+    let present =
+        getsockopt(&socket, TcpCongestion).map_err(failed("getsockopt(TCP_CONGESTION)"))?;
+    if !present.as_encoded_bytes().starts_with(b"bbr") {
+        return Ok(());
+    }
+    let choose = |name: &OsString| {
+        setsockopt(&socket, TcpCongestion, name).map_err(failed("setsockopt(TCP_CONGESTION)"))
+    };
+    choose(&OsString::from(ANOTHER))?;
+    choose(&present)
 }
 
 /// `TCP_WINDOW_CLAMP`: the largest window that is offered, in bytes.

@@ -9,6 +9,8 @@ Commands on standard input, one a line, each answered by a line of JSON:
     upload SECONDS
     download SECONDS
                    carries bulk over the first connection and gives the bytes a second
+    bbr            has BBR control the first connection
+    gain           gives how much more than its estimate BBR sends on it, in 256ths
     fetch          carries bulk over the first connection from now on, beside all else
     push           the same the other way
 """
@@ -20,7 +22,7 @@ import sys
 import threading
 import time
 
-SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP = 47, 10
+SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP, TCP_CC_INFO = 47, 10, 26
 CHUNK = b"x" * 65536
 connections = []
 
@@ -64,6 +66,19 @@ def download(seconds):
     return total / (time.monotonic() - start)
 
 
+def bbr():
+    connections[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    return True
+
+
+def gain():
+    s = connections[0]
+    name = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    assert name.rstrip(b"\0") == b"bbr", name
+    # struct tcp_bbr_info
+    return struct.unpack("5I", s.getsockopt(socket.IPPROTO_TCP, TCP_CC_INFO, 20))[3]
+
+
 def fetch():
     s = connections[0]
     s.sendall(b"d")
@@ -93,6 +108,8 @@ def main():
             "connect": connect,
             "paced": lambda: connect(int(number)),
             "options": lambda: [options(s) for s in connections],
+            "bbr": bbr,
+            "gain": gain,
             "fetch": fetch,
             "push": push,
             "upload": lambda: upload(number),

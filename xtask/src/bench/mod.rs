@@ -8,6 +8,7 @@ mod bpf;
 mod delay;
 mod engine;
 mod load;
+mod meeting;
 mod overhead;
 mod packets;
 mod peers;
@@ -45,6 +46,12 @@ pub enum Bench {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Limits that meet eight connections at full speed: how they share, and how soon they are back
+    Meeting {
+        /// Two rows; docs/benchmarks.md is left alone
+        #[arg(long)]
+        quick: bool,
+    },
     /// The same transfers held by others: trickle, HTB with ifb, TrafficToll
     Peers {
         /// Two of the transfers; docs/benchmarks.md is left alone
@@ -80,6 +87,10 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Accuracy { quick, only } => {
             build_release()?;
             accuracy::measure(*quick, only.as_deref())
+        }
+        Bench::Meeting { quick } => {
+            build_release()?;
+            meeting::measure(*quick)
         }
         Bench::Peers { quick } => {
             build_release()?;

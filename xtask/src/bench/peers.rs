@@ -5,13 +5,12 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
@@ -169,26 +168,8 @@ fn held(holder: Holder, row: Row, toll: Option<&TrafficToll>) -> anyhow::Result<
         .stderr(Stdio::null())
         .spawn()
         .context("iperf3")?;
-    let report = report_within(child, Duration::from_secs(SECONDS as u64 * 3))?;
+    let report = transfer::report_within(child, Duration::from_secs(SECONDS as u64 * 3))?;
     transfer::figures(row, &report)
-}
-
-/// What iperf3 prints, if it comes to an end.
-fn report_within(child: Child, limit: Duration) -> anyhow::Result<Value> {
-    let mut child = Ended(child);
-    let output = child.0.stdout.take().context("its output")?;
-    let reader = std::thread::spawn(move || serde_json::from_reader(output));
-    let deadline = Instant::now() + limit;
-    while child.0.try_wait()?.is_none() {
-        if Instant::now() > deadline {
-            bail!("not over after {} s", limit.as_secs());
-        }
-        sleep(Duration::from_millis(50));
-    }
-    match reader.join() {
-        Ok(report) => report.context("iperf3's report"),
-        Err(_) => bail!("reading iperf3's report"),
-    }
 }
 
 /// A class for all that the interface sends, and one for all that it receives, on an ifb.

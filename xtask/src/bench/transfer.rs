@@ -1,13 +1,17 @@
 //! One iperf3 transfer under a limit, whoever holds it, and what came of it.
 
-use std::process::Command;
+use std::{
+    process::{Child, Command},
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::{
     lab::{CLIENT_V4, Lab, SERVER_V4},
-    load::Running,
+    load::{Ended, Running},
     throughput::iperf3_server,
 };
 
@@ -49,6 +53,11 @@ impl Row {
 
     /// What iperf3 is to do, as its client.
     pub fn arguments(self) -> Vec<String> {
+        self.arguments_for(SECONDS)
+    }
+
+    /// The same, for so many seconds.
+    pub fn arguments_for(self, seconds: usize) -> Vec<String> {
         let base = [
             "-J",
             "-c",
@@ -60,7 +69,7 @@ impl Row {
             "0.1",
         ];
         let mut arguments: Vec<String> = base.map(str::to_owned).into();
-        arguments.extend(["-t".to_owned(), SECONDS.to_string()]);
+        arguments.extend(["-t".to_owned(), seconds.to_string()]);
         arguments.extend(["-P".to_owned(), self.flows.to_string()]);
         if self.down {
             arguments.push("-R".to_owned());
@@ -91,7 +100,7 @@ pub struct Figures {
 /// Two hosts with a server, and what is between them.
 pub struct Laboratory {
     // In this order they end.
-    _server: super::load::Ended,
+    _server: Ended,
     _line: Option<Running>,
     pub lab: Lab,
 }
@@ -126,6 +135,24 @@ impl Laboratory {
             _line: line,
             lab,
         })
+    }
+}
+
+/// What iperf3 prints, if it comes to an end.
+pub fn report_within(child: Child, limit: Duration) -> anyhow::Result<Value> {
+    let mut child = Ended(child);
+    let output = child.0.stdout.take().context("its output")?;
+    let reader = std::thread::spawn(move || serde_json::from_reader(output));
+    let deadline = Instant::now() + limit;
+    while child.0.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            bail!("not over after {} s", limit.as_secs());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    match reader.join() {
+        Ok(report) => report.context("iperf3's report"),
+        Err(_) => bail!("reading iperf3's report"),
     }
 }
 
