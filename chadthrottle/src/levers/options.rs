@@ -357,10 +357,13 @@ pub trait Heir: fmt::Debug + Send + Sync {
 pub fn restore(socket: &OwnedFd, note: SocketOptions) -> Result<(), SyscallError> {
     if note.pacing_set != 0 {
         tcp::set_max_pacing_rate(socket, note.pacing_before)?;
-        tcp::restart_bbr(socket)?;
     }
     if note.clamp_set != 0 && note.clamp_before != 0 {
         tcp::set_window_clamp(socket, note.clamp_before)?;
+    }
+    // Last, since it is no option that we have set.
+    if note.pacing_set != 0 {
+        tcp::restart_bbr(socket)?;
     }
     Ok(())
 }
