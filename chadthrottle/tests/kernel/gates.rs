@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use chadthrottle::{engine::Handle, engine::LimitId, lifecycle::Session, process::key_of};
+use chadthrottle::{
+    engine::{Handle, LimitId},
+    process::key_of,
+};
 use chadthrottle_common::gate::CLOSED_WINDOW;
 
 use crate::{
@@ -10,7 +13,7 @@ use crate::{
     client::Client as Bystander,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
-    lifecycle::in_this_process,
+    lifecycle::with_engine,
     limits::{both_ways, only},
 };
 
@@ -36,6 +39,13 @@ async fn measure(engine: &Handle, id: LimitId, seconds: f64, rate: f64) -> Downl
     }
 }
 
+#[track_caller]
+fn assert_shared_evenly(connections: &[f64]) {
+    let least = connections.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = connections.iter().copied().fold(0.0, f64::max);
+    assert!(most < 2.0 * least, "{connections:?}");
+}
+
 /// Who asked for the connections of the process that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -46,10 +56,6 @@ enum Asked {
 /// Downloads of that many connections at 1 MB/s, made under the limit.
 #[track_caller]
 fn download(flows: u32, asked: Asked) -> Download {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
     let server = server(&lab, 5201);
     let reverse = if asked == Asked::Itself { "-R" } else { "" };
@@ -59,16 +65,12 @@ fn download(flows: u32, asked: Asked) -> Download {
         Asked::Itself => client.pid(),
         Asked::TheOtherEnd => server.pid(),
     };
-    let download = runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
+    let download = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), limited).expect("it runs");
-        let id = session.engine.set_limit(only(key), both_ways("1MB")).await;
+        let id = engine.set_limit(only(key), both_ways("1MB")).await;
         client.go();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let download = measure(&session.engine, id.expect("a limit"), 5.0, MB).await;
-        assert!(session.stop());
-        download
+        measure(engine, id.expect("a limit"), 5.0, MB).await
     });
     println!("{flows} flows, asked for by {asked:?}: {download:?}");
     download
@@ -90,32 +92,23 @@ fn connections_that_are_asked_for_under_a_limit_lose_next_to_nothing() {
 /// passed for one that needs no more: one had three to seven times as much as another.
 #[test]
 fn downloads_that_are_slower_than_their_probes_share_evenly() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     let mut client = Client::held(&lab, &to_server(5201, 10, "-R -P 8"));
-    let download = runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
+    let download = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
-        let id = session.engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = engine.set_limit(only(key), both_ways("20KB")).await;
         client.go();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let download = measure(&session.engine, id.expect("a limit"), 6.5, 20e3).await;
+        let download = measure(engine, id.expect("a limit"), 6.5, 20e3).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // What waits at the server would take half a minute.
-        assert!(session.stop());
+        // The limit ends now: what waits at the server would take half a minute.
         download
     });
     let connections = client.report().connections();
     println!("{download:?}, {connections:?}");
     assert!((0.85..1.1).contains(&download.passed), "{download:?}");
-    let least = connections.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = connections.iter().copied().fold(0.0, f64::max);
-    assert!(most < 2.0 * least, "{connections:?}");
+    assert_shared_evenly(&connections);
     assert_nothing_left();
 }
 
@@ -125,35 +118,26 @@ fn downloads_that_are_slower_than_their_probes_share_evenly() {
 #[test]
 fn downloads_that_were_there_before_share_evenly_and_at_once() {
     const LIMIT: f64 = 20e3;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     // The first four seconds do not count.
     let mut client = Client::held(&lab, &to_server(5201, 8, "-R -P 8 -O 4 -C cubic"));
-    let (first, later) = runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
+    let (first, later) = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
         client.go();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let id = session.engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = engine.set_limit(only(key), both_ways("20KB")).await;
         let id = id.expect("a limit");
-        let first = measure(&session.engine, id, 2.5, LIMIT).await;
-        let later = measure(&session.engine, id, 8.0, LIMIT).await;
+        let first = measure(engine, id, 2.5, LIMIT).await;
+        let later = measure(engine, id, 8.0, LIMIT).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(session.stop());
         (first, later)
     });
     let connections = client.report().connections();
     println!("{first:?}, {later:?}, {connections:?}");
     assert!(first.passed > 0.4, "{first:?}");
     assert!((0.8..1.1).contains(&later.passed), "{later:?}");
-    let least = connections.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = connections.iter().copied().fold(0.0, f64::max);
-    assert!(most < 2.0 * least, "{connections:?}");
+    assert_shared_evenly(&connections);
     assert_nothing_left();
 }
 
@@ -161,15 +145,8 @@ fn downloads_that_were_there_before_share_evenly_and_at_once() {
 /// not what its program has made of it.
 #[test]
 fn a_window_that_was_closed_is_put_back_to_what_it_was() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let mut client = Bystander::start();
-    runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
-        let engine = &session.engine;
+    with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let slow = engine.set_limit(only(key), both_ways("1MB")).await;
         let id = slow.expect("a limit");
@@ -187,7 +164,6 @@ fn a_window_that_was_closed_is_put_back_to_what_it_was() {
         engine.remove_limit(id).await.expect("it was set");
         let window = client.options()[0].window;
         assert!(window > 30_000, "{window} bytes");
-        assert!(session.stop());
     });
     drop(client);
     assert_nothing_left();

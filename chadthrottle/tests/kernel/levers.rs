@@ -20,7 +20,7 @@ use crate::{
     client::{Client, SCRIPT, UNLIMITED},
     iperf::{self, server, to_server},
     lab::{Lab, SERVER_V4},
-    lifecycle::in_this_process,
+    lifecycle::{in_this_process, with_engine},
     limits::{both_ways, only},
     program::{Chadthrottle, Running, eventually},
 };
@@ -433,24 +433,17 @@ fn full_speed_is_back_a_second_after_the_limit() {
 #[test]
 fn eight_connections_are_fast_again_a_second_after_a_slow_limit() {
     for (direction, rate) in [("-R", "20KB"), ("", "100KB")] {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let state = tempfile::tempdir().expect("a temporary directory");
         let lab = Lab::new();
         let _server = server(&lab, 5201);
         let arguments = to_server(5201, 8, &format!("{direction} -P 8 -C cubic"));
         let mut client = iperf::Client::held(&lab, &arguments);
-        runtime.expect("a runtime").block_on(async {
-            let session = Session::start(in_this_process(state.path())).await;
-            let session = session.expect("an engine");
+        with_engine(async |engine| {
             let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
             client.go();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let limit = session.engine.set_limit(only(key), both_ways(rate)).await;
+            let limit = engine.set_limit(only(key), both_ways(rate)).await;
             limit.expect("a limit");
             tokio::time::sleep(Duration::from_millis(3_500)).await;
-            assert!(session.stop());
         });
         let connections = client.report().connections_since(6.0);
         println!("{direction} {connections:?}");

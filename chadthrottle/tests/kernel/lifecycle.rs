@@ -8,7 +8,7 @@ use std::{
 
 use chadthrottle::{
     backends::throttle::AttachMode,
-    engine::{Limit, Targets},
+    engine::{Handle, Limit, Targets},
     lifecycle::{Session, Settings},
     process::key_of,
     units::Rate,
@@ -192,6 +192,21 @@ fn limits_hold_while_the_engine_is_stopped() {
     // Its only process has ended.
     assert!(limit.wait(Duration::from_secs(3)).success());
     assert_nothing_left();
+}
+
+/// Runs a test with an engine in this process, which has stopped when it is over.
+pub fn with_engine<T>(test: impl AsyncFnOnce(&Handle) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let state = tempfile::tempdir().expect("a temporary directory");
+    runtime.expect("a runtime").block_on(async {
+        let session = Session::start(in_this_process(state.path())).await;
+        let session = session.expect("an engine");
+        let result = test(&session.engine).await;
+        assert!(session.stop());
+        result
+    })
 }
 
 /// Settings for an engine in the test's own process.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chadthrottle::{engine::BothWays, lifecycle::Session, process::key_of};
+use chadthrottle::{engine::BothWays, process::key_of};
 
 use crate::{
     audit::assert_nothing_left,
     iperf::{Client, server, to_server},
     lab::Lab,
-    lifecycle::in_this_process,
+    lifecycle::with_engine,
     limits::{both_ways, only},
 };
 
@@ -19,30 +19,23 @@ const RATE: f64 = 20e3;
 /// the first moment, and then each second one packet of each, or two.
 #[test]
 fn eight_slow_uploads_hold_their_limit_from_the_first_second_on() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     let mut client = Client::held(&lab, &to_server(5201, 12, "-P 8"));
-    let (passed, dropped): (Vec<f64>, Vec<u64>) = runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
+    let (passed, dropped): (Vec<f64>, Vec<u64>) = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
-        let id = session.engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = engine.set_limit(only(key), both_ways("20KB")).await;
         let id = id.expect("a limit");
         client.go();
         let mut before = BothWays::default();
         let mut seconds = Vec::new();
         for _ in 0..9 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let carried = session.engine.carried(id).await.expect("the limit");
+            let carried = engine.carried(id).await.expect("the limit");
             let passed = carried.passed.up_bytes - before.up_bytes;
             before = carried.passed;
             seconds.push((passed as f64 / RATE, carried.dropped.up_bytes));
         }
-        assert!(session.stop());
         seconds.into_iter().unzip()
     });
     println!("each second {passed:.2?}, refused by then {dropped:?}");
