@@ -4,6 +4,7 @@ use super::{
     Gates, Look, Options,
     flow::{Flow, Half, Seen},
     gates::{self, Gating},
+    retract::{self, Retraction},
     window,
 };
 
@@ -13,6 +14,7 @@ pub fn hold(
     seen: Seen<'_>,
     options: &mut Options,
     gates: &mut Gates,
+    retraction: &mut Retraction,
     look: &Look<'_>,
 ) -> Gating {
     let Seen {
@@ -58,13 +60,17 @@ pub fn hold(
         )
     };
     log::trace!(
-        "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window}, {}, {gating:?}",
+        "down {}/{}: {rate:.0} of {granted:.0} B/s, {round_trip:.6} s, credit {:.2}, window {window} of {}, {}, {gating:?}",
         flow.pid,
         flow.fd,
         look.down_credit,
+        info.receive_window,
         info.bytes_received
     );
     let closed = options.clamp(socket, inode, window, gating.pauses());
+    if retract::is_worth_it(&info, window) {
+        retraction.take_back(socket, options.heir());
+    }
     flow.down
         .take_refusal(present.refused_ns(), closed, look.now_ns);
     gating

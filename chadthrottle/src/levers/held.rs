@@ -12,6 +12,7 @@ use super::{
     flow::{self, Flow, Half, Seen},
     gates::Gating,
     options::Which,
+    retract::Retraction,
     share,
     turns::Cycle,
     upload,
@@ -97,6 +98,7 @@ impl Held {
         &mut self,
         options: &mut Options,
         gates: &mut Gates,
+        retraction: &mut Retraction,
         look: &Look<'_>,
         ability: Ability,
     ) -> ActiveFlows {
@@ -108,7 +110,7 @@ impl Held {
         self.observe(look.owns, seconds);
         let down = share_out(&mut self.flows, Direction::Down, &look.limit, ability);
         let up = share_out(&mut self.flows, Direction::Up, &look.limit, ability);
-        let downloads = self.set(options, gates, look, ability, seconds);
+        let downloads = self.set(options, gates, retraction, look, ability, seconds);
         let with = |what: fn(Gating) -> bool| downloads.iter().filter(|gate| what(**gate)).count();
         self.active = ActiveFlows {
             down,
@@ -165,6 +167,7 @@ impl Held {
         &mut self,
         options: &mut Options,
         gates: &mut Gates,
+        retraction: &mut Retraction,
         look: &Look<'_>,
         ability: Ability,
         seconds: f64,
@@ -198,7 +201,7 @@ impl Held {
                 upload::hold(flow, seen, options, cycle, look, ability);
             }
             if down == Lever::Window {
-                gatings.push(download::hold(flow, seen, options, gates, look));
+                gatings.push(download::hold(flow, seen, options, gates, retraction, look));
             }
         });
         gatings

@@ -17,6 +17,7 @@ mod gates;
 mod held;
 mod options;
 mod pacing;
+mod retract;
 mod share;
 mod turns;
 mod upload;
@@ -40,6 +41,7 @@ use crate::{
 use flow::{Flow, Half};
 use held::Held;
 use options::Which;
+use retract::Retraction;
 
 /// Limits above this, in bytes a second, are the policer's alone: what the kernel program sets
 /// has 32 bits.
@@ -105,6 +107,7 @@ impl Lever {
 pub struct Levers {
     options: Options,
     gates: Gates,
+    retraction: Retraction,
     root: PathBuf,
     ability: Ability,
     /// Whether options may be set; `None`: nobody has asked yet.
@@ -153,6 +156,7 @@ impl Levers {
         Self {
             options,
             gates,
+            retraction: Retraction::new(root),
             root: root.to_owned(),
             ability,
             allowed: None,
@@ -204,6 +208,7 @@ impl Levers {
         if !self.are_allowed() {
             return ActiveFlows::default();
         }
+        self.retraction.settle();
         let started = Instant::now();
         let mut held = self.held.remove(&rule).unwrap_or_default();
         if held.rests(&look) {
@@ -218,7 +223,13 @@ impl Levers {
                 all.any(|held| held.has(inode))
             });
         }
-        let active = held.pull(&mut self.options, &mut self.gates, &look, self.ability);
+        let active = held.pull(
+            &mut self.options,
+            &mut self.gates,
+            &mut self.retraction,
+            &look,
+            self.ability,
+        );
         held.rest_after(started.elapsed());
         self.held.insert(rule, held);
         active
@@ -230,6 +241,8 @@ impl Levers {
         if self.allowed != Some(true) {
             return;
         }
+        // Others switch it on again where they need it.
+        self.retraction.end();
         let held = self.held.remove(&rule).unwrap_or_default();
         let pids: HashSet<u32> = members.iter().copied().chain(held.processes()).collect();
         for pid in pids {
@@ -248,6 +261,7 @@ impl Levers {
 
     /// Puts back the options of every socket of the machine.
     pub fn release_all(&mut self) {
+        self.retraction.end();
         self.held.clear();
         if self.allowed == Some(true) {
             self.options.put_back_everywhere(&self.root);

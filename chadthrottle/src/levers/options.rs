@@ -73,6 +73,11 @@ impl Options {
         }
     }
 
+    /// Who puts things back should we be killed.
+    pub fn heir(&self) -> Option<&Arc<dyn Heir>> {
+        self.heir.as_ref()
+    }
+
     /// Has the heir ready.
     ///
     /// # Errors

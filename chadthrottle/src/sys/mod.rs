@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod fdpass;
 pub mod map;
 pub mod memory;
+pub mod netns;
 pub mod process;
 pub mod socket;
 pub mod tcp;

@@ -15,7 +15,8 @@ use super::SyscallError;
 /// An `SO_MAX_PACING_RATE` that is none.
 pub const UNLIMITED: u64 = u64::MAX;
 
-/// The part of `struct tcp_info` that we use (include/uapi/linux/tcp.h), as of kernel 4.19.
+/// The part of `struct tcp_info` that we use (include/uapi/linux/tcp.h), as of kernel 6.2. Older ones
+/// leave the rest as it is: 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpInfo {
@@ -35,7 +36,10 @@ pub struct TcpInfo {
     _losses: [u32; 4],
     /// Milliseconds since it sent payload, or tried to.
     pub last_data_sent_ms: u32,
-    _times: [u32; 4],
+    _last_ack_sent_ms: u32,
+    /// Milliseconds since payload arrived.
+    pub last_data_received_ms: u32,
+    _times: [u32; 2],
     /// The largest window that would be offered now, in bytes.
     pub receive_threshold: u32,
     /// Smoothed round-trip time, in microseconds.
@@ -67,6 +71,14 @@ pub struct TcpInfo {
     _deliveries: [u32; 4],
     /// How long the other end's window has held the connection back so far, in microseconds.
     pub window_limited_us: u64,
+    _buffer_limited_us: u64,
+    _delivered: [u32; 2],
+    _sent: [u64; 2],
+    _received: [u32; 3],
+    _send_window: u32,
+    /// Bytes that were offered when a packet was last sent; 0: not known.
+    pub receive_window: u32,
+    _rehash: u32,
 }
 
 const _: () = {
@@ -80,7 +92,8 @@ const _: () = {
     assert!(std::mem::offset_of!(TcpInfo, congestion_window) == 80);
     assert!(std::mem::offset_of!(TcpInfo, data_segments_out) == 156);
     assert!(std::mem::offset_of!(TcpInfo, window_limited_us) == 176);
-    assert!(size_of::<TcpInfo>() == 184);
+    assert!(std::mem::offset_of!(TcpInfo, receive_window) == 232);
+    assert!(size_of::<TcpInfo>() == 240);
 };
 
 impl TcpInfo {
