@@ -4,10 +4,12 @@ use std::{
     io,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::AsFd,
+    path::Path,
 };
 
 use serde::Serialize;
 
+use super::ShrinkWindow;
 use crate::sys::{socket, tcp};
 
 /// What works here.
@@ -17,6 +19,8 @@ pub struct Ability {
     pub pacing: bool,
     /// The windows of downloads can be made smaller while they run (kernel 5.15).
     pub window: bool,
+    /// What they were offered before a limit can be taken back (kernel 6.5).
+    pub retraction: bool,
     /// It can be set how many segments of an upload are on their way (kernel 5.12).
     pub flight: bool,
 }
@@ -40,10 +44,18 @@ impl Ability {
             } else {
                 "pacing: not here, so TCP uploads are held by the policer"
             },
-            if self.window {
-                "window: TCP downloads are asked for at the pace of the limit"
-            } else {
-                "window: not on this kernel (5.15 has it), so TCP downloads are held by the policer"
+            match (self.window, self.retraction) {
+                (true, true) => {
+                    "window: TCP downloads are asked for at the pace of the limit, and what they were \
+                     offered before it is taken back"
+                }
+                (true, false) => {
+                    "window: TCP downloads are asked for at the pace of the limit; what they were \
+                     offered before it is refused (kernel 6.5 takes it back)"
+                }
+                (false, _) => {
+                    "window: not on this kernel (5.15 has it), so TCP downloads are held by the policer"
+                }
             },
         ]
     }
@@ -61,11 +73,13 @@ fn try_out() -> io::Result<Ability> {
         .map_err(|error| io::Error::new(error.source.kind(), error.to_string()))?;
     let pacing = tcp::set_max_pacing_rate(&duplicate, PACE).is_ok()
         && tcp::info(&duplicate).is_ok_and(|info| info.max_pacing_rate == PACE);
+    let offers = tcp::info(&duplicate).is_ok_and(|info| info.receive_window != 0);
     let window = tcp::set_window_clamp(&duplicate, WINDOW).is_ok()
         && tcp::info(&duplicate).is_ok_and(|info| info.receive_threshold <= WINDOW);
     Ok(Ability {
         pacing,
         window,
+        retraction: window && offers && ShrinkWindow::exists(Path::new("/proc")),
         flight: false,
     })
 }
@@ -75,8 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_kernel_is_new_enough_for_both() {
+    fn this_kernel_is_new_enough_for_all() {
         let ability = Ability::of_this_kernel();
-        assert!(ability.pacing && ability.window, "{ability:?}");
+        assert!(
+            ability.pacing && ability.window && ability.retraction,
+            "{ability:?}"
+        );
     }
 }

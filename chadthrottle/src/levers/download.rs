@@ -68,8 +68,10 @@ pub fn hold(
         info.bytes_received
     );
     let closed = options.clamp(socket, inode, window, gating.pauses());
-    if retract::is_worth_it(&info, window) {
-        retraction.take_back(socket, options.heir());
+    if retract::is_due(&info, window)
+        && let Some(heir) = options.heir()
+    {
+        retraction.take_back(socket, heir);
     }
     flow.down
         .take_refusal(present.refused_ns(), closed, look.now_ns);

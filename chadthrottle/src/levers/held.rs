@@ -289,6 +289,7 @@ mod tests {
     const ABILITY: Ability = Ability {
         pacing: true,
         window: true,
+        retraction: true,
         flight: true,
     };
 

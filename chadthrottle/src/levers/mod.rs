@@ -33,6 +33,7 @@ use std::{
 pub use ability::Ability;
 pub use gates::Gates;
 pub use options::{Heir, Options, restore};
+pub use retract::ShrinkWindow;
 
 use crate::{
     engine::{BothWays, Limit},

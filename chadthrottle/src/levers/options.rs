@@ -74,8 +74,8 @@ impl Options {
     }
 
     /// Who puts things back should we be killed.
-    pub fn heir(&self) -> Option<&Arc<dyn Heir>> {
-        self.heir.as_ref()
+    pub fn heir(&self) -> Option<&dyn Heir> {
+        self.heir.as_deref()
     }
 
     /// Has the heir ready.
@@ -351,6 +351,9 @@ pub trait Heir: fmt::Debug + Send + Sync {
     fn inherit(&self, notes: BorrowedFd<'_>, links: Vec<BorrowedFd<'_>>) -> Result<(), String>;
     /// An option of a socket is about to be set. Says whether its value before is safe.
     fn noted(&self, inode: u64, before: SocketOptions) -> bool;
+    /// A network namespace, of that inode, is about to let windows shrink for a moment, which it does not
+    /// by itself; `setting` is the file that says so. Says whether it is safe that it will not any more.
+    fn may_shrink(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool;
     /// Other sockets than these are closed, or nobody's concern any more.
     fn keep(&self, is_open: &dyn Fn(u64) -> bool);
 }

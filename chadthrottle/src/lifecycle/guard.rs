@@ -2,8 +2,8 @@
 //!
 //! It holds a descriptor of the engine's process, and of every program and cgroup that is
 //! attached the legacy way. When the engine has gone without detaching them, it does; when the
-//! engine says that all is done, it just ends. Socket options that the engine has set, and a
-//! terminal that it has taken over, it puts back in the same way.
+//! engine says that all is done, it just ends. Socket options that the engine has set, settings of
+//! network namespaces, and a terminal that it has taken over, it puts back in the same way.
 
 use std::{
     fs::File,
@@ -37,7 +37,7 @@ use crate::{
         linux_ebpf_utils::{AttachPoint, LegacyAttachment},
         peer_name,
     },
-    levers::Options,
+    levers::{Options, ShrinkWindow},
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,
@@ -58,6 +58,8 @@ enum Message {
     /// Engine, with descriptors of the notes on sockets' options, which are about to be set, and of
     /// links of programs that putting them back needs.
     Sockets,
+    /// Engine, with a descriptor of a setting of a network namespace: this is about to be on for a moment.
+    Namespace,
     /// Guard: from now on I take care.
     Ready,
     /// Engine, with descriptors of program and cgroup: this is about to be attached.
@@ -133,6 +135,15 @@ impl Guard {
         self.expect_ready()
     }
 
+    /// Hands it `tcp_shrink_window` of a network namespace, which it switches off.
+    ///
+    /// # Errors
+    /// Where the guard has gone.
+    pub fn protect_namespace(&self, setting: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.send(&Message::Namespace, &[setting])?;
+        self.expect_ready()
+    }
+
     fn expect_ready(&self) -> Result<(), GuardError> {
         let failed = |source| GuardError {
             action: "does not answer",
@@ -204,6 +215,7 @@ pub fn run() -> io::Result<u8> {
     send(socket, &Message::Ready, &[])?;
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
     let (mut terminal, mut options) = (None, None);
+    let mut settings: Vec<ShrinkWindow> = Vec::new();
     loop {
         // From here it mostly waits.
         memory::release_clean_file_pages();
@@ -228,6 +240,10 @@ pub fn run() -> io::Result<u8> {
                 options = Some(new.with_flights(fds));
                 send(socket, &Message::Ready, &[])?;
             }
+            Some((Message::Namespace, fds)) => {
+                settings.extend(fds.into_iter().map(ShrinkWindow::from));
+                send(socket, &Message::Ready, &[])?;
+            }
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
@@ -236,6 +252,10 @@ pub fn run() -> io::Result<u8> {
                     .into_iter()
                     .partition(|(_, held)| peer_name::PLACES.contains(&held.place));
                 let failed = clean_up(&journal, first);
+                for setting in &mut settings {
+                    // It fails where the namespace is gone.
+                    let _ = setting.set(false);
+                }
                 if let Some(mut options) = options {
                     options.put_back_everywhere(Path::new("/proc"));
                     if let Some(directory) = journal.parent() {

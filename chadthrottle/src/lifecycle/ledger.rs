@@ -169,6 +169,25 @@ impl Heir for Ledger {
         }
     }
 
+    fn may_shrink(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool {
+        let mut inner = self.inner();
+        let Inner { sockets, guard, .. } = &mut *inner;
+        let (Some(journal), Some(guard)) = (sockets, guard) else {
+            return false;
+        };
+        if let Err(error) = journal.note_namespace(namespace) {
+            log::warn!("noting a network namespace: {error}");
+            return false;
+        }
+        match guard.protect_namespace(setting) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("{error}");
+                false
+            }
+        }
+    }
+
     fn keep(&self, is_open: &dyn Fn(u64) -> bool) {
         if let Some(journal) = &mut self.inner().sockets {
             journal.keep(is_open);

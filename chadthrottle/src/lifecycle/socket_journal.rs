@@ -1,7 +1,8 @@
 //! The journal of socket options: what sockets had before a limit set them, for the case that
 //! engine and guard are both killed.
 //!
-//! One JSON object a line: first whose it is, then a socket each. A line is written before user
+//! One JSON object a line: first whose it is, then a socket each, or a network namespace in which windows
+//! were taken back. A line is written before user
 //! space sets an option, and within a tenth of a second of the kernel program's having set one. It
 //! need not survive a crash of the machine, which no socket does, so it is not
 //! forced to disk.
@@ -10,6 +11,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     io::{self, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backends::throttle::peer_name,
-    levers::restore,
+    levers::{ShrinkWindow, restore},
     process::{ProcessKey, each_socket_of, key_of, pids},
     sys::socket,
 };
@@ -48,6 +50,12 @@ struct Line {
     options: [u64; 5],
 }
 
+/// A network namespace that may let windows shrink, and does not by itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Namespace {
+    namespace: u64,
+}
+
 /// The journal of a running engine.
 #[derive(Debug)]
 pub struct SocketJournal {
@@ -58,6 +66,7 @@ pub struct SocketJournal {
     /// So many lines are too many.
     tidy_at: usize,
     sockets: HashMap<u64, SocketOptions>,
+    namespaces: HashSet<u64>,
 }
 
 impl SocketJournal {
@@ -82,6 +91,7 @@ impl SocketJournal {
             lines: 0,
             tidy_at: TIDY_ABOVE,
             sockets: HashMap::new(),
+            namespaces: HashSet::new(),
         })
     }
 
@@ -106,6 +116,17 @@ impl SocketJournal {
         Ok(())
     }
 
+    /// Notes a network namespace, by its inode.
+    ///
+    /// # Errors
+    /// Where it cannot be; nothing must be set then.
+    pub fn note_namespace(&mut self, namespace: u64) -> io::Result<()> {
+        if self.namespaces.insert(namespace) {
+            write_line(&mut self.file, &Namespace { namespace })?;
+        }
+        Ok(())
+    }
+
     /// Forgets sockets that are closed, where it has grown long.
     pub fn keep(&mut self, is_open: impl Fn(u64) -> bool) {
         if self.lines < self.tidy_at {
@@ -122,6 +143,10 @@ impl SocketJournal {
         let new = self.path.with_extension("new");
         let mut file = File::create(&new)?;
         write_line(&mut file, &self.head)?;
+        for namespace in &self.namespaces {
+            let namespace = *namespace;
+            write_line(&mut file, &Namespace { namespace })?;
+        }
         for (inode, options) in &self.sockets {
             let options = options.words();
             write_line(
@@ -170,8 +195,16 @@ fn boot_id() -> io::Result<String> {
         .to_owned())
 }
 
-/// Sockets that an engine which is gone has left with options of its own, by inode.
-fn left_behind(directory: &Path) -> HashMap<u64, SocketOptions> {
+/// What an engine which is gone has left.
+#[derive(Debug, Default)]
+struct Left {
+    /// Sockets with options of its own, by inode.
+    sockets: HashMap<u64, SocketOptions>,
+    /// Network namespaces that may let windows shrink.
+    namespaces: HashSet<u64>,
+}
+
+fn left_behind(directory: &Path) -> Left {
     let text = fs::read_to_string(directory.join(NAME)).unwrap_or_default();
     let mut lines = text.lines();
     let head = lines
@@ -187,21 +220,54 @@ fn left_behind(directory: &Path) -> HashMap<u64, SocketOptions> {
             && key_of(Path::new("/proc"), engine.pid) != Some(engine)
     });
     if !is_ours {
-        return HashMap::new();
+        return Left::default();
     }
-    // A cut or broken line is passed over; what it notes was not set.
-    lines
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
-        .map(|line| (line.inode, SocketOptions::from_words(line.options)))
-        .collect()
+    let mut left = Left::default();
+    for line in lines {
+        // A cut or broken line is passed over; what it notes was not set.
+        if let Ok(Line { inode, options }) = serde_json::from_str(line) {
+            left.sockets
+                .insert(inode, SocketOptions::from_words(options));
+        } else if let Ok(Namespace { namespace }) = serde_json::from_str(line) {
+            left.namespaces.insert(namespace);
+        }
+    }
+    left
+}
+
+/// Has network namespaces of these inodes let no window shrink any more, as far as some process is in them.
+fn recover_namespaces(root: &Path, mut left: HashSet<u64>) {
+    for pid in pids(root) {
+        if left.is_empty() {
+            return;
+        }
+        let namespace = File::open(root.join(pid.to_string()).join("ns/net"));
+        let Some(namespace) = namespace.ok().map(OwnedFd::from) else {
+            continue;
+        };
+        let Some(inode) = socket::inode(&namespace).filter(|inode| left.remove(inode)) else {
+            continue;
+        };
+        let setting = ShrinkWindow::open(root, &namespace);
+        if setting.is_none_or(|mut setting| setting.set(false).is_err()) {
+            log::warn!("tcp_shrink_window may have stayed 1 in network namespace {inode}");
+        }
+    }
 }
 
 /// Puts back the options of sockets that an engine which is gone has left, and says how many; with
 /// `dry_run` only says how many there are. `mount` is that of cgroup2.
 pub fn recover(directory: &Path, mount: &Path, dry_run: bool) -> usize {
-    let left = left_behind(directory);
-    if left.is_empty() {
+    let Left {
+        sockets: left,
+        namespaces,
+    } = left_behind(directory);
+    if left.is_empty() && namespaces.is_empty() {
         return 0;
+    }
+    let root = Path::new("/proc");
+    if !dry_run {
+        recover_namespaces(root, namespaces);
     }
     let mut programs = None;
     if !dry_run && left.values().any(|options| options.flight_set != 0) {
@@ -210,7 +276,6 @@ pub fn recover(directory: &Path, mount: &Path, dry_run: bool) -> usize {
             Err(error) => log::warn!("congestion windows of sockets stay small: {error}"),
         }
     }
-    let root = Path::new("/proc");
     let mut found = HashSet::new();
     for pid in pids(root) {
         each_socket_of(root, pid, |socket| {
@@ -281,28 +346,29 @@ mod tests {
         let us = key_of(Path::new("/proc"), std::process::id()).unwrap();
         let mut journal = SocketJournal::start(directory.path(), us).unwrap();
         journal.note(1, options(5)).unwrap();
-        assert!(left_behind(directory.path()).is_empty(), "it lives");
+        assert!(left_behind(directory.path()).sockets.is_empty(), "it lives");
 
         let mut journal = SocketJournal::start(directory.path(), GONE).unwrap();
         journal.note(1, options(5)).unwrap();
         journal.note(2, options(6)).unwrap();
-        assert_eq!(left_behind(directory.path()).len(), 2);
+        assert_eq!(left_behind(directory.path()).sockets.len(), 2);
         let path = directory.path().join(NAME);
         let text = fs::read_to_string(&path).unwrap();
         for len in 0..text.len() {
             fs::write(&path, &text[..len]).unwrap();
-            assert!(left_behind(directory.path()).len() <= 2);
+            assert!(left_behind(directory.path()).sockets.len() <= 2);
         }
         fs::write(&path, text.replace(&boot_id().unwrap(), "another")).unwrap();
-        assert!(left_behind(directory.path()).is_empty());
+        assert!(left_behind(directory.path()).sockets.is_empty());
         fs::write(&path, b"\xff\xfe\0\n{}").unwrap();
-        assert!(left_behind(directory.path()).is_empty());
+        assert!(left_behind(directory.path()).sockets.is_empty());
     }
 
     #[test]
     fn it_does_not_grow_with_sockets_that_come_and_go() {
         let directory = tempfile::tempdir().unwrap();
         let mut journal = SocketJournal::start(directory.path(), GONE).unwrap();
+        journal.note_namespace(77).unwrap();
         for inode in 0..10_000 {
             journal.note(inode, options(inode)).unwrap();
             journal.keep(|open| open + 10 > inode);
@@ -310,6 +376,7 @@ mod tests {
         let len = fs::metadata(directory.path().join(NAME)).unwrap().len();
         assert!(len < 100_000, "{len} bytes");
         let left = left_behind(directory.path());
-        assert_eq!(left.get(&9_999), Some(&options(9_999)));
+        assert_eq!(left.sockets.get(&9_999), Some(&options(9_999)));
+        assert!(left.namespaces.contains(&77));
     }
 }

@@ -127,6 +127,7 @@ pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
         levers: Ability {
             pacing: true,
             window: true,
+            retraction: true,
             flight: true,
         },
         attach: "link",

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod observer;
 mod program;
+mod retract;
 mod run;
 mod screen;
 mod starts;

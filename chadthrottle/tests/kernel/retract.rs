@@ -1,0 +1,149 @@
+//! Windows that were offered before a limit are taken back, and nothing of that stays.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use chadthrottle::{
+    process::{each_socket_of, key_of},
+    sys::tcp,
+};
+
+use crate::{
+    audit::assert_nothing_left,
+    iperf::{Client, server, to_server},
+    lab::Lab,
+    lifecycle::with_engine,
+    limits::{both_ways, only},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// Whether windows may shrink on the limited side of the laboratory.
+#[track_caller]
+fn windows_may_shrink(lab: &Lab) -> bool {
+    let output = Lab::command(&lab.client, "cat")
+        .arg("/proc/sys/net/ipv4/tcp_shrink_window")
+        .output()
+        .expect("cat");
+    match output.stdout.as_slice() {
+        b"0\n" => false,
+        b"1\n" => true,
+        _ => panic!("{output:?}"),
+    }
+}
+
+/// What was offered to the other ends of a process's downloads, in bytes.
+fn offered(pid: u32) -> Vec<u32> {
+    let mut windows = Vec::new();
+    each_socket_of(Path::new("/proc"), pid, |socket| {
+        let info = tcp::info(socket).unwrap_or_default();
+        if info.bytes_received > 1_000_000 {
+            windows.push(info.receive_window);
+        }
+    });
+    windows
+}
+
+/// With what they had been offered, senders lost seven packets in ten. BBR takes losses of a fifth for a
+/// policer's, and kept to its rate for seconds after the limit.
+#[test]
+fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_second() {
+    for (flows, rate, bytes_per_second) in [(1, "200KB", 200e3), (8, "800KB", 800e3)] {
+        let lab = Lab::new();
+        let _server = server(&lab, 5201);
+        let mut client = Client::held(&lab, &to_server(5201, 10, &format!("-R -P {flows} -C bbr")));
+        with_engine(async |engine| {
+            let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
+            client.go();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let before = offered(client.pid());
+            assert_eq!(before.len(), flows);
+            assert!(before.iter().any(|bytes| *bytes > 100_000), "{before:?}");
+            let id = engine.set_limit(only(key), both_ways(rate)).await;
+            let id = id.expect("a limit");
+            // Senders that have lost what was on its way are back after a fifth of a second, or three.
+            eventually("it is taken back", Duration::from_secs(2), || {
+                offered(client.pid()).iter().all(|bytes| *bytes < 10_000)
+            });
+            eventually("windows shrink no more", Duration::from_secs(3), || {
+                !windows_may_shrink(&lab)
+            });
+            let before = engine.carried(id).await.expect("the limit");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let after = engine.carried(id).await.expect("the limit");
+            let passed = (after.passed.down_bytes - before.passed.down_bytes) as f64;
+            let dropped = (after.dropped.down_bytes - before.dropped.down_bytes) as f64;
+            println!(
+                "{flows}: {:.3} of the limit, {:.3} lost",
+                passed / 2.0 / bytes_per_second,
+                dropped / (passed + dropped)
+            );
+            assert!(passed > 0.8 * 2.0 * bytes_per_second && dropped < 0.4 * passed);
+        });
+        let connections = client.report().connections_since(8.0);
+        println!("{flows}: {connections:?} bytes in two seconds");
+        assert!(connections.iter().all(|bytes| *bytes > 10e6));
+        assert_nothing_left();
+    }
+}
+
+/// A limit that waits for the acknowledgement of a connection whose wire is cut.
+fn waiting_limit(lab: &Lab, program: &Chadthrottle) -> (Client, Running) {
+    let client = Client::started(lab, &to_server(5201, 30, "-R"));
+    eventually("it receives", Duration::from_secs(5), || {
+        offered(client.pid()).iter().any(|bytes| *bytes > 100_000)
+    });
+    let status = Command::new("ip")
+        .args(["-n", &lab.server, "link", "set", "v0", "down"])
+        .status();
+    assert!(status.expect("ip(8)").success());
+    let limit = program.spawn(&format!("limit {} --down 20KB", client.pid()));
+    eventually("windows may shrink", Duration::from_secs(3), || {
+        windows_may_shrink(lab)
+    });
+    (client, limit)
+}
+
+#[test]
+fn who_does_not_acknowledge_is_not_waited_for_for_long() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let (_client, mut limit) = waiting_limit(&lab, &program);
+    eventually("they may not", Duration::from_secs(3), || {
+        !windows_may_shrink(&lab)
+    });
+    limit.signal("-TERM");
+    limit.wait(Duration::from_secs(2));
+    assert_nothing_left();
+}
+
+#[test]
+fn when_a_limit_ends_windows_shrink_no_more() {
+    for signal in ["-TERM", "-KILL"] {
+        let lab = Lab::new();
+        let _server = server(&lab, 5201);
+        let program = Chadthrottle::new();
+        let (_client, mut limit) = waiting_limit(&lab, &program);
+        limit.signal(signal);
+        limit.wait(Duration::from_secs(2));
+        eventually(signal, Duration::from_millis(500), || {
+            !windows_may_shrink(&lab)
+        });
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn when_the_guard_was_killed_too_cleanup_sees_to_it() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let (_client, mut limit) = waiting_limit(&lab, &program);
+    limit.kill_with_its_guard();
+    assert!(windows_may_shrink(&lab), "nobody was there to do it");
+    let looked = program.output("cleanup --dry-run");
+    assert_eq!(looked.status.code(), Some(1), "there is something to do");
+    assert!(windows_may_shrink(&lab), "it only looks");
+    assert!(program.output("cleanup").status.success());
+    assert!(!windows_may_shrink(&lab));
+    assert_nothing_left();
+}
