@@ -156,9 +156,18 @@ pub struct SocketOptions {
     pub flight_wanted: u32,
     /// What the program has set it to, in segments; 0: nothing yet.
     pub flight_set: u32,
-    /// 0.
-    pub padding: u32,
+    /// Whether the kernel program sees the connection's packets before their window is chosen:
+    /// [`UNHEARD`], [`TO_BE_HEARD`] or [`HEARD`]. Of connections that were made under a limit it does
+    /// anyway ([`crate::gate::SEEN`]).
+    pub heard: u32,
 }
+
+/// It does not, as far as is known.
+pub const UNHEARD: u32 = 0;
+/// It is to, from when somebody asks for the connection's other end.
+pub const TO_BE_HEARD: u32 = 1;
+/// It does.
+pub const HEARD: u32 = 2;
 
 impl SocketOptions {
     /// The same in words, in the order of the fields.
@@ -168,13 +177,13 @@ impl SocketOptions {
             self.pacing_set,
             word(self.clamp_before, self.clamp_set),
             word(self.flight_before, self.flight_wanted),
-            word(self.flight_set, self.padding),
+            word(self.flight_set, self.heard),
         ]
     }
 
     /// The same, from its words in the order of the fields.
     pub const fn from_words([pacing_before, pacing_set, b, c, d]: [u64; 5]) -> Self {
-        let ([clamp_before, clamp_set], [flight_before, flight_wanted], [flight_set, padding]) =
+        let ([clamp_before, clamp_set], [flight_before, flight_wanted], [flight_set, heard]) =
             (halves(b), halves(c), halves(d));
         Self {
             pacing_before,
@@ -184,7 +193,7 @@ impl SocketOptions {
             flight_before,
             flight_wanted,
             flight_set,
-            padding,
+            heard,
         }
     }
 }

@@ -6,7 +6,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
 use chadthrottle_common::{
-    abi::{Rule, SocketOptions},
+    abi::{Rule, SocketOptions, TO_BE_HEARD},
     flight, gate,
     policer::{Bucket, ns_per_byte},
     scope::{self, Scope},
@@ -238,18 +238,24 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     }
 }
 
-/// Somebody asks for the other end of a socket. User space does when it has noted what the largest
-/// congestion window is to be, which only a program can set.
+/// Somebody asks for the other end of a socket. User space does when it has noted what only a program can
+/// set: what the largest congestion window is to be, or that packets are to be heard of.
 #[inline(always)]
 pub fn peer_asked_for(addr: *mut bpf_sock_addr) {
-    let offset = u64::from(KERNEL_OFFSETS.load().tcp_snd_cwnd_clamp);
     let sk = sys::addressed_socket(addr);
-    if sk.is_null() || offset == 0 {
+    if sk.is_null() {
         return;
     }
     let Some(options) = sys::options_of(sk) else {
         return;
     };
+    if options.heard == TO_BE_HEARD && sys::hear_of_packets_of(addr) {
+        sys::note_heard(sk);
+    }
+    let offset = u64::from(KERNEL_OFFSETS.load().tcp_snd_cwnd_clamp);
+    if offset == 0 {
+        return;
+    }
     let present: u32 = sys::read_kernel(sys::address_of(&sk) + offset);
     let before = if options.flight_before == 0 {
         present

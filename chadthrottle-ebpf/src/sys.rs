@@ -6,14 +6,14 @@ use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops},
     helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_ecn_set_ce,
-        bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_getsockopt, bpf_ktime_get_ns,
+        bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get,
+        bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
     },
     programs::RawTracePointContext,
 };
 use chadthrottle_common::{
-    abi::{Owner, SocketOptions, Totals},
+    abi::{HEARD, Owner, SocketOptions, Totals},
     gate::{self, Gate},
 };
 
@@ -222,6 +222,19 @@ pub fn options_of(sk: *mut c_void) -> Option<SocketOptions> {
     }
 }
 
+/// Adds to what is noted on a socket's options that its packets are heard of.
+#[inline(always)]
+pub fn note_heard(sk: *mut c_void) {
+    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
+    // SAFETY: as in `note_flight`.
+    unsafe {
+        let noted = bpf_sk_storage_get(map, sk, ptr::null_mut(), 0).cast::<SocketOptions>();
+        if !noted.is_null() {
+            (*noted).heard = HEARD;
+        }
+    }
+}
+
 /// Adds to what is noted on a socket's options what its largest congestion window was, and is now.
 #[inline(always)]
 pub fn note_flight(sk: *mut c_void, before: u32, set: u32) {
@@ -271,6 +284,9 @@ pub fn make_gate(sk: *mut c_void, mut words: gate::Words) {
     let _ = unsafe { bpf_sk_storage_get(map, sk, value, create) };
 }
 
+/// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`
+const WRITE_HDR_OPT: u32 = 1 << 6;
+
 /// Whether the program is called for each packet that the connection sends, before the window in
 /// it is chosen (`__tcp_transmit_skb`): it might want to add an option. Kernel 5.10.
 ///
@@ -278,7 +294,6 @@ pub fn make_gate(sk: *mut c_void, mut words: gate::Words) {
 /// the kernel's one flag for all makes of it.
 #[inline(always)]
 pub fn hear_of_packets(ops: *mut bpf_sock_ops, yes: bool) {
-    const WRITE_HDR_OPT: u32 = 1 << 6;
     // SAFETY: reading a context field, and a helper with the context and a number.
     let _ = unsafe {
         let flags = (*ops).bpf_sock_ops_cb_flags;
@@ -324,6 +339,27 @@ pub fn set_largest_flight<C>(ctx: *mut C, segments: u32) -> bool {
     const SOL_TCP: i32 = 6;
     const TCP_BPF_SNDCWND_CLAMP: i32 = 1002;
     set_option(ctx, SOL_TCP, TCP_BPF_SNDCWND_CLAMP, segments)
+}
+
+/// The same as [`hear_of_packets`], from a `getpeername` program (kernel 6.12). Says whether it is called
+/// from now on.
+#[inline(always)]
+pub fn hear_of_packets_of(addr: *mut bpf_sock_addr) -> bool {
+    const SOL_TCP: i32 = 6;
+    const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
+    let mut flags = 0u32;
+    let size = size_of::<u32>() as i32;
+    let value = ptr::from_mut(&mut flags).cast();
+    // SAFETY: the value lives on the stack for the call, which writes it.
+    let result =
+        unsafe { bpf_getsockopt(addr.cast(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, value, size) };
+    result == 0
+        && set_option(
+            addr,
+            SOL_TCP,
+            TCP_BPF_SOCK_OPS_CB_FLAGS,
+            flags | WRITE_HDR_OPT,
+        )
 }
 
 #[inline(always)]

@@ -29,7 +29,7 @@ pub fn hold(
     let full_segment = f64::from(info.arriving_mss());
     let unit = f64::from(info.window_unit());
     let present = gates.present(socket);
-    let gating = Gating::of(gates::Look {
+    let wish = gates::Look {
         share: granted,
         limit: look
             .limit
@@ -40,8 +40,13 @@ pub fn hold(
         smallest: window::smallest(full_segment, unit),
         full_segment,
         unit,
-        may_close: present.is_seen() && !flow.down.patience.is_lost(),
-    });
+        may_close: !flow.down.patience.is_lost(),
+    };
+    let mut gating = Gating::of(wish);
+    if gating.closes() && !present.is_seen() {
+        let may_close = options.hear(socket, inode);
+        gating = Gating::of(gates::Look { may_close, ..wish });
+    }
     gates.set(socket, present, gating, look.now_ns);
     let window = if gating.pauses() {
         window::open(granted, round_trip, full_segment, unit) as u32

@@ -103,8 +103,8 @@ pub struct Look {
     pub full_segment: f64,
     /// Windows are offered in multiples of so many bytes.
     pub unit: f64,
-    /// Whether its window may be closed: the kernel program sees its acknowledgements, and the
-    /// other end starts again soon.
+    /// Whether its window may be closed: the kernel program sees its packets, and the other end starts
+    /// again soon.
     pub may_close: bool,
 }
 
@@ -154,6 +154,11 @@ impl Gating {
     /// Whether it is the gate, and not the window, that holds the download.
     pub fn pauses(self) -> bool {
         matches!(self, Self::Closing { .. } | Self::Refusing { .. })
+    }
+
+    /// Whether it is by closing its window.
+    pub fn closes(self) -> bool {
+        matches!(self, Self::Closing { .. })
     }
 
     fn rate_and_mode(self) -> (f64, u64) {

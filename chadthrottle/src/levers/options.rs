@@ -12,7 +12,10 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, MapError, SkStorage};
-use chadthrottle_common::{abi::SocketOptions, gate::CLOSED_WINDOW};
+use chadthrottle_common::{
+    abi::{HEARD, SocketOptions, TO_BE_HEARD, UNHEARD},
+    gate::CLOSED_WINDOW,
+};
 
 use crate::{
     process::{each_socket_of, pids},
@@ -116,6 +119,7 @@ impl Options {
             clamp_set: note.clamp_set.min(1),
             flight_wanted: 0,
             flight_set: (note.flight_wanted | note.flight_set).min(1),
+            heard: 0,
             ..note
         };
         self.heir
@@ -186,6 +190,26 @@ impl Options {
                 let _ = tcp::remote_end(socket);
             }
         }
+    }
+
+    /// Has the kernel program see the packets of a connection that was made before its limit (kernel 6.12),
+    /// for which its window is noted. Says whether it does.
+    pub fn hear(&mut self, socket: &OwnedFd, inode: u64) -> bool {
+        let mut note = self.note(socket).unwrap_or_default();
+        if note.heard == UNHEARD && self.sets_flights() {
+            if note.clamp_set == 0 {
+                let Ok(present) = tcp::window_clamp(socket) else {
+                    return false;
+                };
+                (note.clamp_before, note.clamp_set) = (present, present);
+            }
+            note.heard = TO_BE_HEARD;
+            if self.write(socket, inode, note) {
+                let _ = tcp::remote_end(socket);
+                note = self.note(socket).unwrap_or_default();
+            }
+        }
+        note.heard == HEARD
     }
 
     /// Holds the window that the socket offers to `window` bytes. Where it has a gate, the kernel
