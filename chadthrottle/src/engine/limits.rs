@@ -115,7 +115,7 @@ impl Engine {
             return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
         }
         let rule = self.limits.free_rule()?;
-        self.configure(rule, limit, None);
+        self.configure(rule, Limit::NONE, None);
         self.limits.serial += 1;
         let serial = self.limits.serial;
         self.limits.active.insert(
@@ -131,7 +131,7 @@ impl Engine {
             self.drop_limit(rule);
             return Err(error);
         }
-        self.pull_levers_of(rule, &self.member_pids(rule));
+        self.enforce(rule, limit, None);
         Ok(LimitId(rule))
     }
 
@@ -139,9 +139,20 @@ impl Engine {
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
-        self.configure(id.0, limit, Some(now_ns()));
-        self.pull_levers_of(id.0, &self.member_pids(id.0));
+        self.enforce(id.0, limit, Some(now_ns()));
         Ok(())
+    }
+
+    /// Has a limit hold for its members, anew or, with an instant, as a change of what it was.
+    ///
+    /// Levers come first: what near senders have on its way by then has arrived when the policer begins, and
+    /// need not be sent again.
+    fn enforce(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
+        let members = self.member_pids(rule);
+        self.pull_levers_of(rule, &members);
+        self.configure(rule, limit, change_at);
+        // The policer needs to know how many connections there are.
+        self.pull_levers_of(rule, &members);
     }
 
     /// Has a limit hold for what its members start too, or no longer: a new one takes its place, so
