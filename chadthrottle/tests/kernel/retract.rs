@@ -7,6 +7,8 @@ use chadthrottle::{
     sys::tcp,
 };
 
+use chadthrottle_common::gate::CLOSED_WINDOW;
+
 use crate::{
     audit::assert_nothing_left,
     iperf::{Client, server, to_server},
@@ -40,6 +42,15 @@ fn offered(pid: u32) -> Vec<u32> {
         }
     });
     windows
+}
+
+/// Whether the window of one of a process's connections is closed.
+fn has_closed_window(pid: u32) -> bool {
+    let mut closed = false;
+    each_socket_of(Path::new("/proc"), pid, |socket| {
+        closed |= tcp::window_clamp(socket).is_ok_and(|window| window == CLOSED_WINDOW);
+    });
+    closed
 }
 
 /// With what they had been offered, senders lost seven packets in ten. BBR takes losses of a fifth for a
@@ -104,6 +115,9 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
         tokio::time::sleep(Duration::from_secs(1)).await;
         let id = engine.set_limit(only(key), both_ways("20KB")).await;
         let id = id.expect("a limit");
+        eventually("its window is closed", Duration::from_secs(2), || {
+            has_closed_window(client.pid())
+        });
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = engine.carried(id).await.expect("the limit");
         tokio::time::sleep(Duration::from_secs(4)).await;
@@ -122,64 +136,81 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
 }
 
 /// A limit that waits for the acknowledgement of a connection whose wire is cut.
-fn waiting_limit(lab: &Lab, program: &Chadthrottle) -> (Client, Running) {
-    let client = Client::started(lab, &to_server(5201, 30, "-R"));
-    eventually("it receives", Duration::from_secs(5), || {
-        offered(client.pid()).iter().any(|bytes| *bytes > 100_000)
-    });
-    let status = Command::new("ip")
-        .args(["-n", &lab.server, "link", "set", "v0", "down"])
-        .status();
-    assert!(status.expect("ip(8)").success());
-    let limit = program.spawn(&format!("limit {} --down 20KB", client.pid()));
-    eventually("windows may shrink", Duration::from_secs(3), || {
-        windows_may_shrink(lab)
-    });
-    (client, limit)
+struct Waiting {
+    lab: Lab,
+    program: Chadthrottle,
+    limit: Running,
+    _client: Client,
+    _server: Running,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let server = server(&lab, 5201);
+        let client = Client::started(&lab, &to_server(5201, 30, "-R"));
+        eventually("it receives", Duration::from_secs(5), || {
+            offered(client.pid()).iter().any(|bytes| *bytes > 100_000)
+        });
+        let status = Command::new("ip")
+            .args(["-n", &lab.server, "link", "set", "v0", "down"])
+            .status();
+        assert!(status.expect("ip(8)").success());
+        let program = Chadthrottle::new();
+        let limit = program.spawn(&format!("limit {} --down 20KB", client.pid()));
+        eventually("windows may shrink", Duration::from_secs(3), || {
+            windows_may_shrink(&lab)
+        });
+        Self {
+            lab,
+            program,
+            limit,
+            _client: client,
+            _server: server,
+        }
+    }
+
+    #[track_caller]
+    fn may_not_shrink_within(&self, time: Duration) {
+        eventually("windows shrink no more", time, || {
+            !windows_may_shrink(&self.lab)
+        });
+    }
+
+    fn end(&mut self, signal: &str) {
+        self.limit.signal(signal);
+        self.limit.wait(Duration::from_secs(2));
+    }
 }
 
 #[test]
 fn who_does_not_acknowledge_is_not_waited_for_for_long() {
-    let lab = Lab::new();
-    let _server = server(&lab, 5201);
-    let program = Chadthrottle::new();
-    let (_client, mut limit) = waiting_limit(&lab, &program);
-    eventually("they may not", Duration::from_secs(3), || {
-        !windows_may_shrink(&lab)
-    });
-    limit.signal("-TERM");
-    limit.wait(Duration::from_secs(2));
+    let mut waiting = Waiting::new();
+    waiting.may_not_shrink_within(Duration::from_secs(3));
+    waiting.end("-TERM");
     assert_nothing_left();
 }
 
 #[test]
 fn when_a_limit_ends_windows_shrink_no_more() {
     for signal in ["-TERM", "-KILL"] {
-        let lab = Lab::new();
-        let _server = server(&lab, 5201);
-        let program = Chadthrottle::new();
-        let (_client, mut limit) = waiting_limit(&lab, &program);
-        limit.signal(signal);
-        limit.wait(Duration::from_secs(2));
-        eventually(signal, Duration::from_millis(500), || {
-            !windows_may_shrink(&lab)
-        });
+        let mut waiting = Waiting::new();
+        waiting.end(signal);
+        waiting.may_not_shrink_within(Duration::from_millis(500));
         assert_nothing_left();
     }
 }
 
 #[test]
 fn when_the_guard_was_killed_too_cleanup_sees_to_it() {
-    let lab = Lab::new();
-    let _server = server(&lab, 5201);
-    let program = Chadthrottle::new();
-    let (_client, mut limit) = waiting_limit(&lab, &program);
-    limit.kill_with_its_guard();
-    assert!(windows_may_shrink(&lab), "nobody was there to do it");
+    let mut waiting = Waiting::new();
+    waiting.limit.kill_with_its_guard();
+    let Waiting { lab, program, .. } = &waiting;
+    assert!(windows_may_shrink(lab), "nobody was there to do it");
     let looked = program.output("cleanup --dry-run");
     assert_eq!(looked.status.code(), Some(1), "there is something to do");
-    assert!(windows_may_shrink(&lab), "it only looks");
+    assert!(windows_may_shrink(lab), "it only looks");
     assert!(program.output("cleanup").status.success());
-    assert!(!windows_may_shrink(&lab));
+    assert!(!windows_may_shrink(lab));
     assert_nothing_left();
 }
