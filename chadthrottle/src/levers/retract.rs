@@ -86,7 +86,7 @@ impl From<OwnedFd> for ShrinkWindow {
 #[derive(Debug)]
 pub struct Retraction {
     root: PathBuf,
-    /// By inode; `None`: not ours to set there.
+    /// By cookie; `None`: not ours to set there.
     namespaces: HashMap<u64, Option<Moment>>,
 }
 
@@ -110,13 +110,12 @@ impl Retraction {
     /// Has the socket's next acknowledgement offer no more than its window. Should we be killed, the heir
     /// switches the setting off.
     pub fn take_back(&mut self, socket: &OwnedFd, heir: &dyn Heir) {
-        let Ok(namespace) = netns::of_socket(socket) else {
+        let Ok(cookie) = netns::cookie(socket) else {
             return;
         };
-        let Some(inode) = socket::inode(&namespace) else {
-            return;
-        };
-        let moment = self.namespaces.entry(inode).or_insert_with(|| {
+        let moment = self.namespaces.entry(cookie).or_insert_with(|| {
+            let namespace = netns::of_socket(socket).ok()?;
+            let inode = socket::inode(&namespace)?;
             let mut setting = ShrinkWindow::open(&self.root, &namespace)?;
             // Where it is on already, it is somebody else's.
             let is_ours = !setting.is_on().ok()? && heir.may_shrink(inode, setting.0.as_fd());

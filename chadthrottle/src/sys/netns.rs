@@ -7,7 +7,18 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use super::SyscallError;
+use super::{SyscallError, tcp};
+
+/// A number for the network namespace that a socket is in, which no other one has or gets; inodes are used
+/// again. Kernel 5.14.
+pub fn cookie(socket: impl AsFd) -> Result<u64, SyscallError> {
+    tcp::get(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_NETNS_COOKIE,
+        "getsockopt(SO_NETNS_COOKIE)",
+    )
+}
 
 /// The network namespace that a socket is in. Kernel 4.9; needs CAP_NET_ADMIN.
 pub fn of_socket(socket: impl AsFd) -> Result<OwnedFd, SyscallError> {

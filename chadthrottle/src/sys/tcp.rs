@@ -249,7 +249,7 @@ fn end(address: &SockaddrStorage) -> Option<SocketAddr> {
 ///
 /// # Safety
 /// As it says.
-unsafe trait Plain: Copy + Default {}
+pub(super) unsafe trait Plain: Copy + Default {}
 // SAFETY: a number.
 unsafe impl Plain for i32 {}
 // SAFETY: a number.
@@ -259,7 +259,7 @@ unsafe impl Plain for u64 {}
 // SAFETY: `repr(C)`, of numbers only.
 unsafe impl Plain for TcpInfo {}
 
-fn get<T: Plain>(
+pub(super) fn get<T: Plain>(
     socket: impl AsFd,
     level: i32,
     option: i32,

@@ -97,7 +97,7 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
 }
 
 /// With units of 128 bytes, as most machines have them, such windows are closed too. A single one lost seven
-/// packets in ten, and was slow for ten seconds after such a limit.
+/// packets in ten. (How fast BBR is after that is its own affair: mostly at full speed at once.)
 #[test]
 fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_closed() {
     let lab = Lab::new();
@@ -131,7 +131,6 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
     println!("{passed} bytes passed, {dropped} dropped, {bytes:?} in two seconds after");
     assert!((64_000..96_000).contains(&passed), "{passed}");
     assert!(dropped < passed / 2, "{dropped} beside {passed}");
-    assert!(bytes[0] > 10e6, "{bytes:?}");
     assert_nothing_left();
 }
 
