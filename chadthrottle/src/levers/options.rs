@@ -157,11 +157,15 @@ impl Options {
     }
 
     /// Lets no more than so many segments of the socket be on their way, or as many as there were
-    /// before; `note` is what is noted on it.
+    /// before; `info` is how it is now, and `note` what is noted on it.
+    ///
+    /// The kernel makes no congestion window smaller for it, but where a packet was refused it does anyway,
+    /// to three tenths less each time, or to what is set while it does (`tcp_end_cwnd_reduction`).
     pub fn hold_flight(
         &mut self,
         socket: &OwnedFd,
         inode: u64,
+        info: &TcpInfo,
         mut note: SocketOptions,
         segments: Option<u32>,
     ) {
@@ -173,7 +177,8 @@ impl Options {
             }
             return;
         };
-        if note.flight_set == segments {
+        let is_too_large = info.is_slowing_down() && info.congestion_window > segments;
+        if note.flight_set == segments && !is_too_large {
             return;
         }
         if note.flight_before == 0 {
@@ -186,6 +191,10 @@ impl Options {
         }
         if note.flight_before != 0 {
             note.flight_wanted = segments.min(note.flight_before);
+            if note.flight_set == note.flight_wanted {
+                // The program sets nothing that it has set.
+                note.flight_set = note.flight_before;
+            }
             if self.write(socket, inode, note) {
                 let _ = tcp::remote_end(socket);
             }

@@ -44,7 +44,7 @@ pub fn hold(
         let largest = flight::largest(even as u64, info.rtt_us.into(), info.send_mss.into());
         let is_paced = info.data_segments_out >= flight::PACED_FROM;
         flow.flight = largest.map(|segments| flight::at_first(segments, is_paced));
-        options.hold_flight(socket, inode, note, flow.flight);
+        options.hold_flight(socket, inode, &info, note, flow.flight);
     }
 }
 

@@ -22,7 +22,9 @@ pub const UNLIMITED: u64 = u64::MAX;
 pub struct TcpInfo {
     /// Number of the state (include/net/tcp_states.h).
     pub state: u8,
-    _flags: [u8; 5],
+    /// Number of the state of its congestion control (`enum tcp_ca_state`, include/uapi/linux/tcp.h).
+    congestion_state: u8,
+    _flags: [u8; 4],
     /// Window scales: of the other end in the low four bits, ours in the high ones.
     window_scales: u8,
     _more_flags: u8,
@@ -116,6 +118,13 @@ impl TcpInfo {
             shortest => shortest,
         };
         (us != 0).then(|| f64::from(us) / 1e6)
+    }
+
+    /// Whether its congestion window is being made smaller without anything being lost, to what is
+    /// bearable (`ssthresh`) when all that is on its way is acknowledged.
+    pub fn is_slowing_down(&self) -> bool {
+        const CWR: u8 = 2;
+        self.congestion_state == CWR
     }
 
     /// Whether bytes may still pass in some direction.
