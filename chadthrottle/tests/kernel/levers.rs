@@ -10,7 +10,8 @@ use std::{
 use chadthrottle::{
     engine::{Handle, Limit, LimitId},
     lifecycle::Session,
-    process::key_of,
+    process::{each_socket_of, key_of},
+    sys::tcp,
 };
 use chadthrottle_common::scope::Scope;
 use serde_json::Value;
@@ -430,6 +431,18 @@ fn full_speed_is_back_a_second_after_the_limit() {
     }
 }
 
+/// The congestion windows of a process's busy uploads, in segments.
+fn congestion_windows(pid: u32) -> Vec<u32> {
+    let mut windows = Vec::new();
+    each_socket_of("/proc".as_ref(), pid, |socket| {
+        let info = tcp::info(socket).unwrap_or_default();
+        if info.bytes_acked > 1_000_000 {
+            windows.push(info.congestion_window);
+        }
+    });
+    windows
+}
+
 /// Of downloads, senders' timers doubled while others had the limit. Of uploads, what TCP had handed over
 /// at once was paced at the limit, and nothing followed for seconds. Either lasted longer than the limit.
 #[test]
@@ -445,7 +458,15 @@ fn eight_connections_are_fast_again_a_second_after_a_slow_limit() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let limit = engine.set_limit(only(key), both_ways(rate)).await;
             limit.expect("a limit");
-            tokio::time::sleep(Duration::from_millis(3_500)).await;
+            let begun = tokio::time::Instant::now();
+            if direction.is_empty() {
+                // Half of one is handed over at once. What was refused made them three tenths smaller a time.
+                eventually("uploads are small", Duration::from_secs(2), || {
+                    let windows = congestion_windows(client.pid());
+                    windows.len() == 8 && windows.iter().all(|segments| *segments <= 8)
+                });
+            }
+            tokio::time::sleep_until(begun + Duration::from_millis(3_500)).await;
         });
         let connections = client.report().connections_since(6.0);
         println!("{direction} {connections:?}");
