@@ -3,7 +3,7 @@
 //! Everything is `repr(C)`. What both sides write while the other reads is atomic; the arrays are
 //! mapped into user space (`BPF_F_MMAPABLE`), which reads and writes them without a system call.
 
-use crate::{gate::Gate, policer::Bucket, sys::Shared};
+use crate::{gate::Gate, policer::Bucket, sys::Shared, undo::Undo};
 
 /// How many processes with sockets can be told apart at once.
 pub const MAX_PROCESSES: u32 = 65_536;
@@ -24,6 +24,8 @@ pub mod names {
     pub const INGRESS: &str = "chadthrottle_in";
     /// `cgroup_skb/egress`: counts and polices what is sent.
     pub const EGRESS: &str = "chadthrottle_eg";
+    /// `cgroup_skb/egress`, for moments after a limit: withholds acknowledgements ([`crate::undo`]).
+    pub const UNDO: &str = "chadthrottle_un";
     /// `cgroup_skb/egress`, never attached: the policer by itself, for the self-test.
     pub const SELF_TEST: &str = "chadthrottle_st";
     /// `cgroup/sock_create`: notes who made a socket.
@@ -48,6 +50,9 @@ pub mod names {
     pub const SOCKET_OPTIONS: &str = "chad_options";
     /// Socket to how it is held to its share, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Gate`].
     pub const GATES: &str = "chad_gates";
+    /// Socket to a download that is watched after its limit, `BPF_MAP_TYPE_SK_STORAGE` of
+    /// [`crate::undo::Undo`].
+    pub const UNDOS: &str = "chad_undos";
     /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
     pub const PROCESSES: &str = "chad_processes";
     /// Free slots, stack of `u32`.
@@ -276,6 +281,7 @@ const _: () = {
     assert!(size_of::<Rule>() == 128);
     assert!(size_of::<SocketOptions>() == 40);
     assert!(size_of::<Gate>() == 40);
+    assert!(size_of::<Undo>() == 56);
     assert!(size_of::<Totals>() == 72);
     assert!(size_of::<KernelOffsets>() == 44);
 };

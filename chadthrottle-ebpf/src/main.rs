@@ -14,6 +14,7 @@ mod attribution;
 mod levers;
 mod maps;
 mod sys;
+mod undo;
 mod wire;
 
 #[cfg(feature = "log")]
@@ -46,6 +47,13 @@ pub fn chadthrottle_in(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn chadthrottle_eg(ctx: SkBuffContext) -> i32 {
     account::egress(ctx.skb.skb) as i32
+}
+
+/// Packets being sent in the moments after a limit: acknowledgements of downloads whose senders stay slow
+/// are withheld. 2 as in [`chadthrottle_eg`].
+#[cgroup_skb(egress)]
+pub fn chadthrottle_un(ctx: SkBuffContext) -> i32 {
+    if undo::withholds(ctx.skb.skb) { 2 } else { 1 }
 }
 
 /// The policer by itself, for the self-test: never attached, run by `BPF_PROG_TEST_RUN`. A packet

@@ -16,6 +16,7 @@ use chadthrottle_common::{
         SocketOptions, Totals,
     },
     gate::Gate,
+    undo::Undo,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
@@ -65,6 +66,9 @@ pub static SOCKET_OPTIONS: SocketStorage<SocketOptions, OWN> = SocketStorage::ne
 
 #[btf_map(name = "chad_gates")]
 pub static GATES: SocketStorage<Gate, OWN> = SocketStorage::new();
+
+#[btf_map(name = "chad_undos")]
+pub static UNDOS: SocketStorage<Undo, OWN> = SocketStorage::new();
 
 /// An accepted socket gets its listener's value.
 const INHERITED: usize = (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize;

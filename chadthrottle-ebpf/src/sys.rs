@@ -4,20 +4,24 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops},
+    bindings::{
+        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_tcp_sock,
+    },
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_getsockopt, bpf_ktime_get_ns,
         bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get,
-        bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set, bpf_tcp_sock,
+        bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set,
+        bpf_tcp_sock as bpf_tcp_sock_of,
     },
     programs::RawTracePointContext,
 };
 use chadthrottle_common::{
     abi::{HEARD, Owner, SocketOptions, Totals},
     gate::{self, Gate},
+    undo::Undo,
 };
 
-use crate::maps::{GATES, KERNEL_OFFSETS, OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS};
+use crate::maps::{GATES, KERNEL_OFFSETS, OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS, UNDOS};
 
 /// Nanoseconds of the monotonic clock.
 #[inline(always)]
@@ -274,6 +278,22 @@ pub fn gate_of_packet(skb: *mut __sk_buff) -> Option<&'static Gate> {
     gate_of(sk.cast())
 }
 
+/// What is known of the packet's connection where it is watched after a limit.
+#[inline(always)]
+pub fn undo_of_packet(skb: *mut __sk_buff) -> Option<&'static Undo> {
+    let map = ptr::from_ref(&UNDOS).cast_mut().cast();
+    // SAFETY: as in `gate_of_packet` and `gate_of`.
+    unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return None;
+        }
+        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0)
+            .cast::<Undo>()
+            .as_ref()
+    }
+}
+
 /// Gives a connection a gate of these words, in the order of its fields. User space sets it again.
 #[inline(always)]
 pub fn make_gate(sk: *mut c_void, mut words: gate::Words) {
@@ -392,6 +412,29 @@ pub struct Sent {
 /// What the packet's connection has sent; `None`: not TCP.
 #[inline(always)]
 pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
+    let tcp = tcp_of_packet(skb)?;
+    // SAFETY: reading what the verifier knows as a connection's.
+    unsafe {
+        Some(Sent {
+            in_flight: (*tcp).packets_out,
+            segments: (*tcp).data_segs_out,
+            // In eighths of a microsecond.
+            round_trip_ns: u64::from((*tcp).srtt_us) * 125,
+        })
+    }
+}
+
+/// Bytes of payload that have arrived in order on the packet's connection; `None`: not TCP.
+#[inline(always)]
+pub fn bytes_received(skb: *mut __sk_buff) -> Option<u64> {
+    let tcp = tcp_of_packet(skb)?;
+    // SAFETY: as in `tcp_sent`.
+    Some(unsafe { (*tcp).bytes_received })
+}
+
+/// The packet's TCP connection.
+#[inline(always)]
+fn tcp_of_packet(skb: *mut __sk_buff) -> Option<*mut bpf_tcp_sock> {
     // SAFETY: the verifier knows each as a pointer or null, and null is looked for.
     unsafe {
         let sk = (*skb).__bindgen_anon_2.sk;
@@ -402,16 +445,8 @@ pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
         if sk.is_null() {
             return None;
         }
-        let tcp = bpf_tcp_sock(sk);
-        if tcp.is_null() {
-            return None;
-        }
-        Some(Sent {
-            in_flight: (*tcp).packets_out,
-            segments: (*tcp).data_segs_out,
-            // In eighths of a microsecond.
-            round_trip_ns: u64::from((*tcp).srtt_us) * 125,
-        })
+        let tcp = bpf_tcp_sock_of(sk);
+        (!tcp.is_null()).then_some(tcp)
     }
 }
 

@@ -6,6 +6,8 @@
 
 use aya_ebpf::bindings::__sk_buff;
 
+use chadthrottle_common::undo::Duplicate;
+
 use crate::sys;
 
 /// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
@@ -41,20 +43,70 @@ pub fn wire_len(skb: *mut __sk_buff, len: u64) -> u64 {
     len + segments.saturating_sub(1) * headers
 }
 
+/// Length of the IP header, in bytes, and the protocol in it.
+#[inline(always)]
+fn ip_header(skb: *mut __sk_buff) -> Option<(u64, u8)> {
+    match sys::packet_protocol(skb) {
+        ETH_P_IP => {
+            let header = sys::packet_bytes::<10>(skb, 0)?;
+            Some((u64::from(header[0] & 0xf) * 4, header[9]))
+        }
+        // Extension headers are not followed: no aggregate of the kernel's own making has any.
+        ETH_P_IPV6 => {
+            let [next] = sys::packet_bytes::<1>(skb, 6)?;
+            Some((IPV6_HEADER, next))
+        }
+        _ => None,
+    }
+}
+
+/// What came twice by the packet, of `len` bytes, if it is an acknowledgement of TCP's and nothing else
+/// (RFC 2883).
+#[inline(always)]
+pub fn acknowledged_duplicate(skb: *mut __sk_buff, len: u64) -> Option<Duplicate> {
+    const ACK: u8 = 1 << 4;
+    const HEADER: u32 = 20;
+    const TIMESTAMPS: u32 = 12;
+    let Some((ip, IPPROTO_TCP)) = ip_header(skb) else {
+        return None;
+    };
+    let tcp = ip as u32;
+    let [a, b, c, d, offset, flags] = sys::packet_bytes(skb, tcp + 8)?;
+    if flags != ACK || ip + u64::from(offset >> 4) * 4 != len {
+        return None;
+    }
+    // In the order in which Linux writes options (`tcp_options_write`).
+    let end = match first_block_end(skb, tcp + HEADER + TIMESTAMPS) {
+        None => first_block_end(skb, tcp + HEADER),
+        end => end,
+    };
+    let acknowledged = u32::from_be_bytes([a, b, c, d]);
+    Some(match end.map(|end| acknowledged.wrapping_sub(end) as i32) {
+        Some(0) => Duplicate::Last,
+        Some(1..) => Duplicate::Earlier,
+        // What is missing comes before it.
+        Some(..0) | None => Duplicate::Nothing,
+    })
+}
+
+/// Where the first block ends in the selective acknowledgement that is the option at that offset.
+#[inline(always)]
+fn first_block_end(skb: *mut __sk_buff, at: u32) -> Option<u32> {
+    const NO_OPERATION: u8 = 1;
+    const SACK: u8 = 5;
+    match sys::packet_bytes::<12>(skb, at)? {
+        [NO_OPERATION, NO_OPERATION, SACK, _, _, _, _, _, a, b, c, d] => {
+            Some(u32::from_be_bytes([a, b, c, d]))
+        }
+        _ => None,
+    }
+}
+
 /// Length of the IP and the transport header, in bytes; 0 where they cannot be read.
 #[inline(always)]
 fn headers(skb: *mut __sk_buff) -> u64 {
-    let (ip, protocol) = match sys::packet_protocol(skb) {
-        ETH_P_IP => match sys::packet_bytes::<10>(skb, 0) {
-            Some(header) => (u64::from(header[0] & 0xf) * 4, header[9]),
-            None => return 0,
-        },
-        // Extension headers are not followed: no aggregate of the kernel's own making has any.
-        ETH_P_IPV6 => match sys::packet_bytes::<1>(skb, 6) {
-            Some([next]) => (IPV6_HEADER, next),
-            None => return 0,
-        },
-        _ => return 0,
+    let Some((ip, protocol)) = ip_header(skb) else {
+        return 0;
     };
     match protocol {
         IPPROTO_TCP => match sys::packet_bytes::<1>(skb, ip as u32 + 12) {

@@ -200,7 +200,7 @@ async fn serve(
                 let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
-            _ = levers.tick(), if engine.holds_limits() => engine.pull_levers(),
+            _ = levers.tick(), if engine.wants_looks() => engine.pull_levers(),
         }
     }
 }

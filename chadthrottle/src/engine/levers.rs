@@ -3,15 +3,15 @@
 use std::{collections::HashMap, os::fd::OwnedFd};
 
 use chadthrottle_common::abi::Owner;
-use nix::time::{ClockId, clock_gettime};
 
 use super::{Engine, slots::owner_of};
-use crate::levers::Look;
+use crate::{levers::Look, sys::clock::now_ns};
 
 impl Engine {
-    /// Whether any limit is set, so that levers want looking at.
-    pub fn holds_limits(&self) -> bool {
-        self.limits.rules().next().is_some()
+    /// Whether levers want looking at: a limit is set, or downloads are watched after theirs.
+    pub fn wants_looks(&mut self) -> bool {
+        // What is watched is looked at by asking.
+        self.levers.is_undoing() || self.limits.rules().next().is_some()
     }
 
     /// Looks at the flows of all limits and sets their levers.
@@ -70,11 +70,4 @@ impl Engine {
             .filter(|(_, slot)| self.rule_of(*slot) == rule);
         members.map(|(key, _)| key.pid).collect()
     }
-}
-
-/// The clock that the kernel programs use, in nanoseconds.
-pub(super) fn now_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
-        now.tv_sec().cast_unsigned() * 1_000_000_000 + now.tv_nsec().cast_unsigned()
-    })
 }

@@ -1,13 +1,17 @@
 //! Limits: which rules are in use, and which processes belong to them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    thread,
+};
 
 use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
 
-use super::{Carried, Engine, Limit, LimitId, Targets, levers::now_ns};
+use super::{Carried, Engine, Limit, LimitId, Targets};
 use crate::{
     error::Error,
     process::{ProcessKey, Selector, processes_in},
+    sys::clock::now_ns,
     units::Rate,
 };
 
@@ -139,17 +143,19 @@ impl Engine {
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
+        self.levers.rise(id.0, &limit);
         self.enforce(id.0, limit, Some(now_ns()));
         Ok(())
     }
 
     /// Has a limit hold for its members, anew or, with an instant, as a change of what it was.
     ///
-    /// Levers come first: what near senders have on its way by then has arrived when the policer begins, and
-    /// need not be sent again.
+    /// Levers come first: what senders have on its way by then crosses the network anyway. Refused, it would be
+    /// sent again, at the rate of the limit.
     fn enforce(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
         let members = self.member_pids(rule);
         self.pull_levers_of(rule, &members);
+        thread::sleep(self.levers.arrival());
         self.configure(rule, limit, change_at);
         // The policer needs to know how many connections there are.
         self.pull_levers_of(rule, &members);

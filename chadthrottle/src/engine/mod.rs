@@ -43,6 +43,12 @@ use slots::Slots;
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often it looks whether downloads are fast again, before it stops.
+const UNDO_INTERVAL: Duration = Duration::from_millis(20);
+
+/// And how long it waits for them at most.
+const LONGEST_STOP: Duration = Duration::from_millis(1_200);
+
 /// And how long for the first one.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -92,6 +98,7 @@ impl Engine {
                 .socket_options()?
                 .with_heir(Arc::clone(&config.heir)),
             throttle.gates()?,
+            throttle.undoing(&config.throttle)?,
             &config.proc_root,
         );
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
@@ -131,6 +138,10 @@ impl Engine {
     /// Detaches every program, and says what could not be detached.
     pub fn stop(mut self) -> Vec<ThrottleError> {
         self.remove_all_limits();
+        let deadline = Instant::now() + LONGEST_STOP;
+        while self.levers.is_undoing() && Instant::now() < deadline {
+            std::thread::sleep(UNDO_INTERVAL);
+        }
         self.throttle.stop()
     }
 

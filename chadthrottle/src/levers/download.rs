@@ -1,5 +1,7 @@
 //! A download at one look: its window, and its gate where no window is small enough.
 
+use std::time::Duration;
+
 use super::{
     Gates, Look, Options,
     flow::{Flow, Half, Seen},
@@ -76,7 +78,9 @@ pub fn hold(
     if retract::is_due(&info, window)
         && let Some(heir) = options.heir()
     {
-        retraction.take_back(socket, heir);
+        // With what waits on the way.
+        let round_trip = Duration::from_micros(info.rtt_us.max(info.receive_rtt_us).into());
+        retraction.take_back(socket, round_trip, heir);
     }
     flow.down
         .take_refusal(present.refused_ns(), closed, look.now_ns);

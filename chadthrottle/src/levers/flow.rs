@@ -1,13 +1,14 @@
 //! One TCP connection of a limited process: what it carries, and how much more it would.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
-    os::fd::{OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd, RawFd},
 };
 
 use chadthrottle_common::scope::{self, Scope};
 
-use crate::sys::tcp::TcpInfo;
+use crate::sys::{socket, tcp::TcpInfo};
 
 /// How long the average is that a flow's rate is taken over, in seconds.
 const AVERAGE_S: f64 = 0.25;
@@ -79,6 +80,8 @@ pub struct Half {
     hungry: bool,
     /// Whether packets of a download were refused of late.
     is_refused: bool,
+    /// When one was last, in nanoseconds of the monotonic clock, and bytes that had arrived at the look after.
+    refused: Option<(u64, u64)>,
     /// At how many looks something else held it back: up at each, down at each other.
     elsewhere: u8,
     /// What the lever keeps from one look to the next.
@@ -164,6 +167,9 @@ impl Half {
     /// Takes in when a packet of a download was refused last, where one was, at `now_ns`, and whether
     /// its window has been closed since the last look.
     pub fn take_refusal(&mut self, refused_ns: Option<u64>, closed: bool, now_ns: u64) {
+        if refused_ns != self.refused.map(|(at, _)| at) {
+            self.refused = refused_ns.zip(self.bytes);
+        }
         let recently_ns = (WAITS * self.pulse_s() * 1e9) as u64;
         self.is_refused = refused_ns.is_some_and(|at| now_ns.saturating_sub(at) < recently_ns);
         if self.is_refused {
@@ -173,9 +179,21 @@ impl Half {
         }
     }
 
+    /// Whether a download of which so many bytes have arrived has brought what it lost when a packet was
+    /// refused last.
+    pub fn has_recovered(&self, refused_ns: u64, bytes: u64) -> bool {
+        self.refused
+            .is_some_and(|(at, then)| at == refused_ns && bytes > then)
+    }
+
     /// Whether it carries anything to speak of under that limit (bytes a second).
     pub fn is_active(&self, limit: f64) -> bool {
         self.rate >= REST * limit || self.hungry && self.granted > 0.0
+    }
+
+    /// Whether it would carry more than it may.
+    pub fn is_held(&self) -> bool {
+        self.hungry
     }
 
     /// Whether it has not carried anything to speak of yet.
@@ -189,6 +207,31 @@ impl Half {
             f64::INFINITY
         } else {
             GROWTH * self.rate + 0.1 * limit / active.max(1) as f64
+        }
+    }
+}
+
+/// Does something with each flow's socket, of which it makes a short-lived duplicate. A descriptor
+/// that is another file by now is passed over.
+pub fn each(flows: &mut HashMap<u64, Flow>, mut act: impl FnMut(u64, &mut Flow, &OwnedFd)) {
+    let mut by_process: Vec<(u64, &mut Flow)> = flows
+        .iter_mut()
+        .map(|(inode, flow)| (*inode, flow))
+        .collect();
+    by_process.sort_unstable_by_key(|(_, flow)| flow.pid);
+    for flows in by_process.chunk_by_mut(|(_, one), (_, other)| one.pid == other.pid) {
+        let Some(process) = flows
+            .first()
+            .and_then(|(_, flow)| socket::pidfd_open(flow.pid).ok())
+        else {
+            continue;
+        };
+        for (inode, flow) in flows {
+            if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), flow.fd)
+                && socket::inode(&socket) == Some(*inode)
+            {
+                act(*inode, flow, &socket);
+            }
         }
     }
 }

@@ -223,13 +223,29 @@ fn trim(credit: f64) -> f64 {
 }
 
 /// The words of a socket's gate, if it has one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Present(Option<Words>);
 
 impl Present {
     /// Whether the kernel program sees the socket's acknowledgements: it has made the gate.
     pub fn is_seen(self) -> bool {
         self.0.is_some_and(|[.., mode, _]| mode & SEEN != 0)
+    }
+
+    /// A gate of which a packet was refused then.
+    #[cfg(test)]
+    pub fn fair(refused_ns: u64) -> Self {
+        Self(Some([1, 0, 0, FAIR, refused_ns]))
+    }
+
+    /// Whether there is one at all.
+    pub fn exists(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether the window may be closed.
+    pub fn may_be_closed(self) -> bool {
+        self.0.is_some_and(|[.., mode, _]| mode & CLOSES != 0)
     }
 
     /// When a packet of its download was refused last, in nanoseconds of the monotonic clock.

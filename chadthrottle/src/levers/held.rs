@@ -2,14 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     path::Path,
     time::{Duration, Instant},
 };
 
 use super::{
     Ability, ActiveFlows, Direction, Gates, Lever, Look, Options, download,
-    flow::{self, Flow, Half, Seen},
+    flow::{self, Flow, Half, Seen, each},
     gates::Gating,
     options::Which,
     retract::Retraction,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     engine::Limit,
     process::{SocketFd, sockets_of},
-    sys::{socket, tcp},
+    sys::tcp,
 };
 
 /// How often processes are searched for new sockets. Until a connection is found it has the lever
@@ -86,6 +86,16 @@ impl Held {
     /// Whether that socket is one of the flows.
     pub fn has(&self, inode: u64) -> bool {
         self.flows.contains_key(&inode)
+    }
+
+    /// The limit at the last look.
+    pub fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// The flows, by the socket's inode.
+    pub fn flows(&mut self) -> &mut HashMap<u64, Flow> {
+        &mut self.flows
     }
 
     /// The processes that were seen with flows.
@@ -205,31 +215,6 @@ impl Held {
             }
         });
         gatings
-    }
-}
-
-/// Does something with each flow's socket, of which it makes a short-lived duplicate. A descriptor
-/// that is another file by now is passed over.
-fn each(flows: &mut HashMap<u64, Flow>, mut act: impl FnMut(u64, &mut Flow, &OwnedFd)) {
-    let mut by_process: Vec<(u64, &mut Flow)> = flows
-        .iter_mut()
-        .map(|(inode, flow)| (*inode, flow))
-        .collect();
-    by_process.sort_unstable_by_key(|(_, flow)| flow.pid);
-    for flows in by_process.chunk_by_mut(|(_, one), (_, other)| one.pid == other.pid) {
-        let Some(process) = flows
-            .first()
-            .and_then(|(_, flow)| socket::pidfd_open(flow.pid).ok())
-        else {
-            continue;
-        };
-        for (inode, flow) in flows {
-            if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), flow.fd)
-                && socket::inode(&socket) == Some(*inode)
-            {
-                act(*inode, flow, &socket);
-            }
-        }
     }
 }
 

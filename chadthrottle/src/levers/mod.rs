@@ -20,6 +20,7 @@ mod pacing;
 mod retract;
 mod share;
 mod turns;
+mod undo;
 mod upload;
 mod window;
 
@@ -27,16 +28,18 @@ use std::{
     collections::{HashMap, HashSet},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use ability::Ability;
 pub use gates::Gates;
 pub use options::{Heir, Options, restore};
 pub use retract::ShrinkWindow;
+pub use undo::{Undoing, Withhold};
 
 use crate::{
     engine::{BothWays, Limit},
+    sys::clock::now_ns,
     units::Rate,
 };
 use flow::{Flow, Half};
@@ -109,6 +112,7 @@ pub struct Levers {
     options: Options,
     gates: Gates,
     retraction: Retraction,
+    undoing: Undoing,
     root: PathBuf,
     ability: Ability,
     /// Whether options may be set; `None`: nobody has asked yet.
@@ -149,7 +153,7 @@ pub struct ActiveFlows {
 
 impl Levers {
     /// Over the notes of the loaded programs. `root` is `/proc`.
-    pub fn new(options: Options, gates: Gates, root: &Path) -> Self {
+    pub fn new(options: Options, gates: Gates, undoing: Undoing, root: &Path) -> Self {
         let ability = Ability {
             flight: options.sets_flights(),
             ..Ability::of_this_kernel()
@@ -158,6 +162,7 @@ impl Levers {
             options,
             gates,
             retraction: Retraction::new(root),
+            undoing,
             root: root.to_owned(),
             ability,
             allowed: None,
@@ -236,6 +241,11 @@ impl Levers {
         active
     }
 
+    /// How long until everything has arrived that was on its way to downloads when the last looks held them.
+    pub fn arrival(&mut self) -> Duration {
+        self.retraction.arrival()
+    }
+
     /// Puts back the options of a limit's flows, and of all sockets of its members: the kernel
     /// program may have set some that we have not seen.
     pub fn release(&mut self, rule: u32, members: &[u32]) {
@@ -244,11 +254,33 @@ impl Levers {
         }
         // Others switch it on again where they need it.
         self.retraction.end();
-        let held = self.held.remove(&rule).unwrap_or_default();
+        let mut held = self.held.remove(&rule).unwrap_or_default();
         let pids: HashSet<u32> = members.iter().copied().chain(held.processes()).collect();
         for pid in pids {
             self.options.put_back_in(&self.root, pid);
         }
+        self.undoing.watch(held.flows(), &self.gates, now_ns());
+    }
+
+    /// A limit is about to change to another one. Where downloads may be much faster then, their senders
+    /// are not to stay slow.
+    pub fn rise(&mut self, rule: u32, to: &Limit) {
+        const MUCH_FASTER: u64 = 4;
+        let Some(held) = self.held.get_mut(&rule) else {
+            return;
+        };
+        let rate = |limit: &Limit| limit.down.map_or(u64::MAX, Rate::bytes_per_second);
+        if held
+            .limit()
+            .is_some_and(|limit| rate(&limit) <= rate(to) / MUCH_FASTER)
+        {
+            self.undoing.watch(held.flows(), &self.gates, now_ns());
+        }
+    }
+
+    /// Whether downloads whose limit has ended, or risen, are watched still.
+    pub fn is_undoing(&mut self) -> bool {
+        self.undoing.goes_on()
     }
 
     /// Puts back the options of a socket whose process has no limit.
@@ -263,9 +295,11 @@ impl Levers {
     /// Puts back the options of every socket of the machine.
     pub fn release_all(&mut self) {
         self.retraction.end();
-        self.held.clear();
         if self.allowed == Some(true) {
             self.options.put_back_everywhere(&self.root);
+        }
+        for mut held in std::mem::take(&mut self.held).into_values() {
+            self.undoing.watch(held.flows(), &self.gates, now_ns());
         }
     }
 }

@@ -26,6 +26,12 @@ const A_MOMENT: Duration = Duration::from_millis(400);
 /// Senders that lose what comes when a limit begins are back before.
 const AT_REST_MS: u32 = 1_500;
 
+/// How long what near senders have on its way takes to arrive: it waits in queues of this machine.
+const NEAREST_ARRIVAL: Duration = Duration::from_millis(10);
+
+/// A change takes effect within 50 ms.
+const LONGEST_ARRIVAL: Duration = Duration::from_millis(40);
+
 /// So many times the window that a connection should have is much more.
 const MUCH_MORE: u32 = 2;
 
@@ -88,6 +94,8 @@ pub struct Retraction {
     root: PathBuf,
     /// By cookie; `None`: not ours to set there.
     namespaces: HashMap<u64, Option<Moment>>,
+    /// The longest round trip of those taken back since somebody has asked.
+    furthest: Option<Duration>,
 }
 
 /// A setting that is on for moments only.
@@ -104,12 +112,13 @@ impl Retraction {
         Self {
             root: root.to_owned(),
             namespaces: HashMap::new(),
+            furthest: None,
         }
     }
 
     /// Has the socket's next acknowledgement offer no more than its window. Should we be killed, the heir
-    /// switches the setting off.
-    pub fn take_back(&mut self, socket: &OwnedFd, heir: &dyn Heir) {
+    /// switches the setting off. `round_trip` is the connection's.
+    pub fn take_back(&mut self, socket: &OwnedFd, round_trip: Duration, heir: &dyn Heir) {
         let Ok(cookie) = netns::cookie(socket) else {
             return;
         };
@@ -128,7 +137,17 @@ impl Retraction {
             && (moment.until.is_some() || moment.setting.set(true).is_ok())
         {
             moment.until = Some(Instant::now() + A_MOMENT);
+            self.furthest = self.furthest.max(Some(round_trip));
         }
+    }
+
+    /// How long until everything has arrived that was on its way to those that were taken back since this was
+    /// asked last; at most [`LONGEST_ARRIVAL`].
+    pub fn arrival(&mut self) -> Duration {
+        let furthest = self.furthest.take();
+        furthest.map_or(Duration::ZERO, |round_trip| {
+            (round_trip + NEAREST_ARRIVAL).min(LONGEST_ARRIVAL)
+        })
     }
 
     /// Switches the setting off where nobody has needed it for a moment.

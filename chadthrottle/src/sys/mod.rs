@@ -4,6 +4,7 @@
 //! what is in here takes and gives safe types only.
 
 pub mod bpf;
+pub mod clock;
 pub mod fdpass;
 pub mod map;
 pub mod memory;

@@ -31,3 +31,4 @@ mod screen;
 mod starts;
 mod terminal;
 mod traffic;
+mod undo;

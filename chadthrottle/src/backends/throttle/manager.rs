@@ -19,9 +19,10 @@ use super::{
     maps::{self, Maps},
     peer_name, self_test,
     upload::linux::ebpf::EbpfUpload,
+    withholding::Withholding,
 };
 use crate::{
-    levers::{Gates, Options},
+    levers::{Gates, Options, Undoing},
     sys::bpf::{self, AttachType, ProgramInfo},
 };
 
@@ -98,6 +99,7 @@ impl ThrottleManager {
         let program = linux_ebpf_utils::load(&mut object, names::SOCK_OPS)?;
         let place = AttachType::SockOps;
         let connections = linux_ebpf_utils::attach(program, names::SOCK_OPS, place, config)?;
+        linux_ebpf_utils::load(&mut object, names::UNDO)?;
         let program_log = EbpfLogger::init(&mut object).ok();
         Ok(Self {
             program_log,
@@ -154,6 +156,19 @@ impl ThrottleManager {
     /// Where no descriptor is left.
     pub fn gates(&self) -> Result<Gates, ThrottleError> {
         maps::gates(&self.object)
+    }
+
+    /// What has senders forget that they were slow after a limit.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn undoing(&self, config: &AttachConfig) -> Result<Undoing, ThrottleError> {
+        let program = linux_ebpf_utils::loaded(&self.object, names::UNDO)?;
+        let program = program.try_clone().map_err(|source| ThrottleError::Map {
+            map: names::UNDOS,
+            source: source.into(),
+        })?;
+        maps::undoing(&self.object, Withholding::new(program, config.clone()))
     }
 
     /// Hands on what the programs have written for the log.

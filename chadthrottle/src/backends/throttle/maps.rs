@@ -8,9 +8,9 @@ use aya::{
 };
 use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
 
-use super::ThrottleError;
+use super::{ThrottleError, withholding::Withholding};
 use crate::{
-    levers::{Gates, Options},
+    levers::{Gates, Options, Undoing},
     sys::map::MappedArray,
 };
 
@@ -92,6 +92,16 @@ pub fn socket_options(object: &Ebpf) -> Result<Options, ThrottleError> {
 /// Where no descriptor is left.
 pub fn gates(object: &Ebpf) -> Result<Gates, ThrottleError> {
     open(object, names::GATES, Gates::new)
+}
+
+/// Downloads that are watched after their limit, for that program.
+///
+/// # Errors
+/// Where no descriptor is left.
+pub fn undoing(object: &Ebpf, program: Withholding) -> Result<Undoing, ThrottleError> {
+    open(object, names::UNDOS, |map| {
+        Undoing::new(map, Box::new(program))
+    })
 }
 
 fn open<T>(

@@ -12,6 +12,7 @@ pub mod maps;
 pub mod peer_name;
 mod self_test;
 pub mod upload;
+mod withholding;
 
 use std::{io, path::PathBuf};
 
