@@ -135,7 +135,7 @@ impl Engine {
             self.drop_limit(rule);
             return Err(error);
         }
-        self.enforce(rule, limit, None);
+        self.enforce(rule, limit, false);
         Ok(LimitId(rule))
     }
 
@@ -143,20 +143,20 @@ impl Engine {
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
-        self.levers.rise(id.0, &limit);
-        self.enforce(id.0, limit, Some(now_ns()));
+        self.levers.before_change(id.0, Some(&limit));
+        self.enforce(id.0, limit, true);
         Ok(())
     }
 
-    /// Has a limit hold for its members, anew or, with an instant, as a change of what it was.
+    /// Has a limit hold for its members, anew or as a change of what it was.
     ///
     /// Levers come first: what senders have on its way by then crosses the network anyway. Refused, it would be
     /// sent again, at the rate of the limit.
-    fn enforce(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
+    fn enforce(&mut self, rule: u32, limit: Limit, is_change: bool) {
         let members = self.member_pids(rule);
         self.pull_levers_of(rule, &members);
         thread::sleep(self.levers.arrival());
-        self.configure(rule, limit, change_at);
+        self.configure(rule, limit, is_change.then(now_ns));
         // The policer needs to know how many connections there are.
         self.pull_levers_of(rule, &members);
     }
@@ -205,6 +205,7 @@ impl Engine {
         if !self.limits.active.contains_key(&id.0) {
             return Err(Error::NoLimit);
         }
+        self.levers.before_change(id.0, None);
         self.drop_limit(id.0);
         Ok(())
     }
@@ -291,6 +292,7 @@ impl Engine {
     pub(super) fn remove_all_limits(&mut self) {
         let ever_limited = std::mem::take(&mut self.limits.serial) != 0;
         for rule in std::mem::take(&mut self.limits.active).into_keys() {
+            self.levers.before_change(rule, None);
             self.unconfigure(rule);
         }
         if ever_limited {

@@ -254,26 +254,23 @@ impl Levers {
         }
         // Others switch it on again where they need it.
         self.retraction.end();
-        let mut held = self.held.remove(&rule).unwrap_or_default();
+        let held = self.held.remove(&rule).unwrap_or_default();
         let pids: HashSet<u32> = members.iter().copied().chain(held.processes()).collect();
         for pid in pids {
             self.options.put_back_in(&self.root, pid);
         }
-        self.undoing.watch(held.flows(), &self.gates, now_ns());
     }
 
-    /// A limit is about to change to another one. Where downloads may be much faster then, their senders
-    /// are not to stay slow.
-    pub fn rise(&mut self, rule: u32, to: &Limit) {
+    /// A limit is about to change to another one, or to end. Where downloads may be much faster then, their
+    /// senders are not to stay slow.
+    pub fn before_change(&mut self, rule: u32, to: Option<&Limit>) {
         const MUCH_FASTER: u64 = 4;
         let Some(held) = self.held.get_mut(&rule) else {
             return;
         };
         let rate = |limit: &Limit| limit.down.map_or(u64::MAX, Rate::bytes_per_second);
-        if held
-            .limit()
-            .is_some_and(|limit| rate(&limit) <= rate(to) / MUCH_FASTER)
-        {
+        let (from, to) = (held.limit(), to.map_or(u64::MAX, rate));
+        if from.is_some_and(|from| rate(&from) <= to / MUCH_FASTER) {
             self.undoing.watch(held.flows(), &self.gates, now_ns());
         }
     }
@@ -295,11 +292,9 @@ impl Levers {
     /// Puts back the options of every socket of the machine.
     pub fn release_all(&mut self) {
         self.retraction.end();
+        self.held.clear();
         if self.allowed == Some(true) {
             self.options.put_back_everywhere(&self.root);
-        }
-        for mut held in std::mem::take(&mut self.held).into_values() {
-            self.undoing.watch(held.flows(), &self.gates, now_ns());
         }
     }
 }

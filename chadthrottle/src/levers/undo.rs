@@ -91,7 +91,9 @@ impl Undoing {
         let Self { map, watched, .. } = self;
         let mut open = Vec::new();
         each(watched, |inode, _, socket| {
-            if matches!(map.get(socket, 0), Ok([.., over]) if over == 0) {
+            let words = map.get(socket, 0).unwrap_or_default();
+            log::trace!("after its limit {inode}: {words:?}");
+            if matches!(words, [cost, .., over] if cost != 0 && over == 0) {
                 open.push(inode);
             }
         });
