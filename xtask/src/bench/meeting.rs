@@ -1,6 +1,7 @@
 //! Limits that meet eight connections at full speed, hold them for a while, and end.
 
 use std::{
+    io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -22,15 +23,15 @@ const SECONDS: usize = 15;
 /// When the limit begins.
 const FREE: Duration = Duration::from_secs(2);
 
-/// How long it lasts.
-const HELD: &str = "9s";
+/// How long it lasts, in seconds.
+const HELD_S: u32 = 9;
 
 /// From so many seconds after its beginning on it is measured. What had arrived before, after something
 /// that was lost, is read when that has come again.
 const SETTLED: f64 = 3.0;
 
-/// The limit ends before its program does, by less than so many seconds.
-const LEAVING: f64 = 0.5;
+/// What says that it has begun takes less than so many seconds.
+const LATE: f64 = 0.2;
 
 /// In seconds after it: a second for coming back, and then.
 const AFTER: (f64, f64) = (1.0, 1.6);
@@ -40,7 +41,7 @@ const BACK: f64 = 0.01;
 
 pub fn measure(quick: bool) -> anyhow::Result<()> {
     let mut table = Table::new(
-        &format!("Eight TCP connections that a limit meets, for {HELD}"),
+        &format!("Eight TCP connections that a limit meets, for {HELD_S} s"),
         &[
             "transfer",
             "goodput ÷ limit",
@@ -113,16 +114,24 @@ fn met(row: Row, lab: &Lab) -> anyhow::Result<Met> {
     let begin = started.elapsed().as_secs_f64();
     let state = tempfile::tempdir()?;
     let limit = if row.down { "--down" } else { "--up" };
-    let output = Command::new(root().join("target/release/chadthrottle"))
+    let mut limit = Command::new(root().join("target/release/chadthrottle"))
         .arg("--state-dir")
         .arg(state.path())
         .args(["limit", &child.id().to_string(), limit])
-        .args([&format!("{}B/s", row.rate), "--for", HELD])
-        .output()?;
-    let end = started.elapsed().as_secs_f64();
+        .args([&format!("{}B/s", row.rate), "--for", &format!("{HELD_S}s")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // It says so once it holds. When it has ended, the program may wait for downloads to be fast again.
+    let mut said = String::new();
+    let mut errors = BufReader::new(limit.stderr.take().context("no standard error")?);
+    errors.read_line(&mut said)?;
+    let end = started.elapsed().as_secs_f64() + f64::from(HELD_S);
+    errors.read_to_string(&mut said)?;
+    let status = limit.wait()?;
     let report = transfer::report_within(child, Duration::from_secs(3 * SECONDS as u64))?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    if !status.success() {
+        bail!("{said}");
     }
     // As the receiver saw it.
     let receiver = if row.down {
@@ -132,7 +141,7 @@ fn met(row: Row, lab: &Lab) -> anyhow::Result<Met> {
     };
     let intervals = receiver["intervals"].as_array().context("intervals")?;
     let rate = row.rate as f64;
-    let (settled, until) = (begin + SETTLED, end - LEAVING);
+    let (settled, until) = (begin + SETTLED, end - LATE);
     let seconds: Vec<f64> = (0..(until - settled) as usize)
         .map(|second| settled + second as f64)
         .map(|from| sum(&carried(intervals, from, from + 1.0)) / rate)
