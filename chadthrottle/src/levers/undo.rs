@@ -15,7 +15,6 @@ use super::{
     flow::{Flow, each},
     gates::{Gates, Present},
 };
-
 use crate::sys::tcp::{self, TcpInfo};
 
 const BPF_ANY: u64 = 0;
