@@ -476,29 +476,3 @@ fn eight_connections_are_fast_again_a_second_after_a_slow_limit() {
         assert_nothing_left();
     }
 }
-
-/// BBR takes a pace for all that the network can do, and looks for a quarter more in eight round trips.
-#[test]
-fn bbr_starts_anew_after_a_limit() {
-    // Before an acknowledgement, and then 2 ÷ ln 2, rounded up: net/ipv4/tcp_bbr.c, `bbr_high_gain`.
-    const START: [u64; 2] = [0, 739];
-    let mut client = Client::start();
-    client.connect("connect");
-    client.ask("bbr");
-    client.carry("upload 1");
-    let gain = |client: &mut Client| client.ask("gain").as_u64().expect("a number");
-    let found = gain(&mut client);
-    assert!(!START.contains(&found), "{found}");
-    let program = Chadthrottle::new();
-    let arguments = format!("limit {} --up 20KB --for 1s", client.pid());
-    let mut limit = program.spawn(&arguments);
-    eventually("the limit holds", Duration::from_secs(5), || {
-        client.options()[0].pacing != UNLIMITED
-    });
-    let paced = gain(&mut client);
-    assert!(!START.contains(&paced), "a pace changes nothing by itself");
-    assert!(limit.wait(Duration::from_secs(4)).success());
-    let anew = gain(&mut client);
-    assert!(START.contains(&anew), "{anew}");
-    assert_nothing_left();
-}

@@ -1,4 +1,4 @@
-//! Senders that stay slow after a limit are brought back to speed, and nothing of that stays.
+//! Senders are as fast after a limit as before it, at either end, and nothing of that stays.
 
 use std::{
     path::Path,
@@ -13,6 +13,7 @@ use chadthrottle::{
 
 use crate::{
     audit::{OURS, assert_nothing_left, attached, cgroup2},
+    client::{self, UNLIMITED},
     iperf::{Client, server, to_server},
     lab::Lab,
     lifecycle::with_engine,
@@ -143,4 +144,30 @@ fn the_guard_detaches_what_withholds_acknowledgements() {
         limit.wait(Duration::from_secs(1));
         assert_nothing_left();
     }
+}
+
+/// BBR takes a pace for all that the network can do, and looks for a quarter more in eight round trips.
+#[test]
+fn bbr_starts_anew_after_a_limit() {
+    // Before an acknowledgement, and then 2 ÷ ln 2, rounded up: net/ipv4/tcp_bbr.c, `bbr_high_gain`.
+    const START: [u64; 2] = [0, 739];
+    let mut client = client::Client::start();
+    client.connect("connect");
+    client.ask("bbr");
+    client.carry("upload 1");
+    let gain = |client: &mut client::Client| client.ask("gain").as_u64().expect("a number");
+    let found = gain(&mut client);
+    assert!(!START.contains(&found), "{found}");
+    let program = Chadthrottle::new();
+    let arguments = format!("limit {} --up 20KB --for 1s", client.pid());
+    let mut limit = program.spawn(&arguments);
+    eventually("the limit holds", Duration::from_secs(5), || {
+        client.options()[0].pacing != UNLIMITED
+    });
+    let paced = gain(&mut client);
+    assert!(!START.contains(&paced), "a pace changes nothing by itself");
+    assert!(limit.wait(Duration::from_secs(4)).success());
+    let anew = gain(&mut client);
+    assert!(START.contains(&anew), "{anew}");
+    assert_nothing_left();
 }
