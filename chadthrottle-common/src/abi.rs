@@ -3,7 +3,7 @@
 //! Everything is `repr(C)`. What both sides write while the other reads is atomic; the arrays are
 //! mapped into user space (`BPF_F_MMAPABLE`), which reads and writes them without a system call.
 
-use crate::{gate::Gate, policer::Bucket, sys::Shared, undo::Undo};
+use crate::{connection::Connection, policer::Bucket, sys::Shared};
 
 /// How many processes with sockets can be told apart at once.
 pub const MAX_PROCESSES: u32 = 65_536;
@@ -24,8 +24,6 @@ pub mod names {
     pub const INGRESS: &str = "chadthrottle_in";
     /// `cgroup_skb/egress`: counts and polices what is sent.
     pub const EGRESS: &str = "chadthrottle_eg";
-    /// `cgroup_skb/egress`, for moments after a limit: withholds acknowledgements ([`crate::undo`]).
-    pub const UNDO: &str = "chadthrottle_un";
     /// `cgroup_skb/egress`, never attached: the policer by itself, for the self-test.
     pub const SELF_TEST: &str = "chadthrottle_st";
     /// `cgroup/sock_create`: notes who made a socket.
@@ -34,8 +32,11 @@ pub mod names {
     pub const FORK: &str = "chadthrottle_fk";
     /// `sockops`: holds new connections of a limited process back from their first segment.
     pub const SOCK_OPS: &str = "chadthrottle_so";
-    /// `cgroup/getpeername4` and `6` (kernel 5.12): set the congestion window that is noted.
-    pub const PEER_NAME: [&str; 2] = ["chadthrottle_p4", "chadthrottle_p6"];
+    /// `iter/tcp` (kernel 5.15): holds connections that were there before their limit, and puts back
+    /// those that have none any more.
+    pub const HOLD: &str = "chadthrottle_ho";
+    /// `iter/tcp` (kernel 5.15): puts every connection back to what it was.
+    pub const PUT_BACK: &str = "chadthrottle_pb";
     /// `raw_tracepoint/sched_process_exec`: tells who has become another program.
     pub const EXEC: &str = "chadthrottle_ex";
     /// `tp_btf` programs, each with its tracepoint (kernel 6.3): who uses a socket.
@@ -46,13 +47,11 @@ pub mod names {
 
     /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Owner`].
     pub const OWNERS: &str = "chad_owners";
-    /// Socket to what its options were, `BPF_MAP_TYPE_SK_STORAGE` of [`super::SocketOptions`].
-    pub const SOCKET_OPTIONS: &str = "chad_options";
-    /// Socket to how it is held to its share, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Gate`].
-    pub const GATES: &str = "chad_gates";
-    /// Socket to a download that is watched after its limit, `BPF_MAP_TYPE_SK_STORAGE` of
-    /// [`crate::undo::Undo`].
-    pub const UNDOS: &str = "chad_undos";
+    /// Socket to what is known of a limited connection, `BPF_MAP_TYPE_SK_STORAGE` of
+    /// [`crate::connection::Connection`].
+    pub const CONNECTIONS: &str = "chad_conns";
+    /// One word: whether levers may be set.
+    pub const LEVERS: &str = "chad_levers";
     /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
     pub const PROCESSES: &str = "chad_processes";
     /// Free slots, stack of `u32`.
@@ -68,6 +67,8 @@ pub mod names {
 
     /// [`super::KernelOffsets`], filled in before loading.
     pub const KERNEL_OFFSETS: &str = "KERNEL_OFFSETS";
+    /// [`super::TcpOffsets`], filled in before loading.
+    pub const TCP_OFFSETS: &str = "TCP_OFFSETS";
 }
 
 /// Who owns a socket: a slot, and the generation the slot had when that was noted.
@@ -139,83 +140,28 @@ pub struct Rule {
     pub ingress: Bucket,
     /// Upload.
     pub egress: Bucket,
+    /// The TCP connections that share it.
+    pub crowd: Crowd,
 }
 
-/// Options of a TCP socket that hold its process to a limit: what they were before, for putting
-/// them back, and what we have made of them.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SocketOptions {
-    /// `SO_MAX_PACING_RATE` before, in bytes a second; all ones: unlimited.
-    pub pacing_before: u64,
-    /// What we set it to, in bytes a second; 0: nothing yet.
-    pub pacing_set: u64,
-    /// `TCP_WINDOW_CLAMP` before, in bytes.
-    pub clamp_before: u32,
-    /// What we set it to, in bytes; 0: nothing yet.
-    pub clamp_set: u32,
-    /// The largest congestion window before (`snd_cwnd_clamp`), in segments; 0: nobody has looked yet.
-    pub flight_before: u32,
-    /// What it is to be, in segments; 0: nothing. No option of sockets, so a program sets it when
-    /// somebody asks for the connection's other end.
-    pub flight_wanted: u32,
-    /// What the program has set it to, in segments; 0: nothing yet.
-    pub flight_set: u32,
-    /// Whether the kernel program sees the connection's packets before their window is chosen:
-    /// [`UNHEARD`], [`TO_BE_HEARD`] or [`HEARD`]. Of connections that were made under a limit it does
-    /// anyway ([`crate::gate::SEEN`]).
-    pub heard: u32,
-}
-
-/// It does not, as far as is known.
-pub const UNHEARD: u32 = 0;
-/// It is to, from when somebody asks for the connection's other end.
-pub const TO_BE_HEARD: u32 = 1;
-/// It does.
-pub const HEARD: u32 = 2;
-
-impl SocketOptions {
-    /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u64; 5] {
-        [
-            self.pacing_before,
-            self.pacing_set,
-            word(self.clamp_before, self.clamp_set),
-            word(self.flight_before, self.flight_wanted),
-            word(self.flight_set, self.heard),
-        ]
-    }
-
-    /// The same, from its words in the order of the fields.
-    pub const fn from_words([pacing_before, pacing_set, b, c, d]: [u64; 5]) -> Self {
-        let ([clamp_before, clamp_set], [flight_before, flight_wanted], [flight_set, heard]) =
-            (halves(b), halves(c), halves(d));
-        Self {
-            pacing_before,
-            pacing_set,
-            clamp_before,
-            clamp_set,
-            flight_before,
-            flight_wanted,
-            flight_set,
-            heard,
-        }
-    }
-}
-
-/// Two fields in the order of memory.
-const fn word(first: u32, second: u32) -> u64 {
-    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// The opposite of [`word`].
-const fn halves(word: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
+/// How many TCP connections share a limit, counted by the kernel programs. One cache line.
+///
+/// A connection counts in an epoch ([`crate::connection::epoch`]) where it has carried a good part of the
+/// fair rate in the one before, or is new. Counts of even and odd epochs are kept apart, so that user
+/// space clears one while the other grows.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Crowd {
+    /// How many the fair rate is made for.
+    pub known: Shared,
+    /// How many have been made since.
+    pub joined: Shared,
+    /// Downloads.
+    pub down: [Shared; 2],
+    /// Uploads.
+    pub up: [Shared; 2],
+    /// Downloads that come in pulses.
+    pub pausing: [Shared; 2],
 }
 
 /// What belongs to no process. Per CPU, so plain counters.
@@ -266,29 +212,53 @@ pub struct KernelOffsets {
     pub sock_socket: u32,
     /// `socket.file`
     pub socket_file: u32,
+}
+
+/// Where the running kernel keeps what levers need of TCP sockets, in bytes from the start of its structs,
+/// taken from its BTF. All zero: the policer alone holds limits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpOffsets {
+    /// `sock_common.skc_v6_daddr`
+    pub v6_remote: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub v6_local: u32,
     /// `sock.sk_max_pacing_rate`
-    pub sock_max_pacing_rate: u32,
+    pub max_pacing_rate: u32,
     /// `tcp_sock.window_clamp`
-    pub tcp_window_clamp: u32,
-    /// `tcp_sock.snd_cwnd_clamp`; 0 also where the largest congestion window could not be put back.
-    pub tcp_snd_cwnd_clamp: u32,
+    pub window_clamp: u32,
+    /// `tcp_sock.snd_cwnd_clamp`
+    pub snd_cwnd_clamp: u32,
+    /// `tcp_sock.srtt_us`
+    pub srtt_us: u32,
+    /// `tcp_sock.mss_cache`
+    pub mss_cache: u32,
+    /// `tcp_sock.bytes_received`
+    pub bytes_received: u32,
+    /// `tcp_sock.bytes_acked`
+    pub bytes_acked: u32,
+    /// `tcp_sock.data_segs_out`
+    pub data_segs_out: u32,
+    /// The byte of `tcp_sock.rx_opt` whose high half is `rcv_wscale`.
+    pub window_scales: u32,
+    /// `tcp_sock.bpf_sock_ops_cb_flags`
+    pub cb_flags: u32,
 }
 
 const _: () = {
     assert!(size_of::<Owner>() == 8);
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
-    assert!(size_of::<Rule>() == 128);
-    assert!(size_of::<SocketOptions>() == 40);
-    assert!(size_of::<Gate>() == 40);
-    assert!(size_of::<Undo>() == 56);
+    assert!(size_of::<Rule>() == 192);
+    assert!(size_of::<Connection>() == 120);
     assert!(size_of::<Totals>() == 72);
-    assert!(size_of::<KernelOffsets>() == 44);
+    assert!(size_of::<KernelOffsets>() == 32);
+    assert!(size_of::<TcpOffsets>() == 48);
 };
 
 impl KernelOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 11] {
+    pub const fn words(self) -> [u32; 8] {
         [
             self.task_tgid,
             self.task_group_leader,
@@ -298,9 +268,26 @@ impl KernelOffsets {
             self.sock_family,
             self.sock_socket,
             self.socket_file,
-            self.sock_max_pacing_rate,
-            self.tcp_window_clamp,
-            self.tcp_snd_cwnd_clamp,
+        ]
+    }
+}
+
+impl TcpOffsets {
+    /// The same in words, in the order of the fields.
+    pub const fn words(self) -> [u32; 12] {
+        [
+            self.v6_remote,
+            self.v6_local,
+            self.max_pacing_rate,
+            self.window_clamp,
+            self.snd_cwnd_clamp,
+            self.srtt_us,
+            self.mss_cache,
+            self.bytes_received,
+            self.bytes_acked,
+            self.data_segs_out,
+            self.window_scales,
+            self.cb_flags,
         ]
     }
 }

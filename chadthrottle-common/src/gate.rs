@@ -1,25 +1,19 @@
 //! Gates: downloads in pulses, where no window is small enough for their rate.
 //!
-//! A sender fills a window at least one segment long once a round trip, so a near one is too fast
+//! A sender fills a window of at least one segment once a round trip, so a near one is too fast
 //! with any window, and the policer would waste what comes too much. A gate is a token bucket of one
-//! connection, for its share of the limit, that stops the connection where it has used it up. Two
-//! ways stop a sender for the fifth of a second that its shortest timer lasts:
+//! connection, for the fair rate, that stops the connection where it has used it up. Two ways stop a
+//! sender for the fifth of a second that its shortest timer lasts:
 //!
 //! - *Closing the window*: an acknowledgement offers less than a segment. The sender waits for its
-//!   probe timer, and nothing is lost. It takes small enough units of the window, so a connection
-//!   that was made under the limit.
+//!   probe timer, and nothing is lost. It takes small enough units of the window.
 //! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
 //!
-//! A sender fills even a closed window each time its timer ends. Where a share is less than that, the
-//! window is never open, and what is too much is refused, several packets in a row: the sender's
-//! timer doubles each time, so that three in a row stop it for as long as seven that are not.
+//! Where the window does it, or neither way is open, a gate sees to it that what the limit has to refuse
+//! is that of connections that have had their share: by luck alone one of eight takes everything, while
+//! the others wait for timers that double with each packet they lose.
 //!
-//! Where neither is needed, or nothing small enough could be done, a gate sees to it that what the
-//! limit has to refuse is that of connections that have had their share: by luck alone one of eight
-//! takes everything, while the others wait for timers that double with each packet they lose.
-//!
-//! Fast shares pause once in each quarter of a second, so that each second brings the same number
-//! of pulses; slow ones, whose pulses are a few segments, whenever they have to.
+//! What is refused is so in turns of a quarter of a second, so that each second brings the same number of pulses.
 
 use crate::{policer::charge, sys::Shared};
 
@@ -35,183 +29,159 @@ const PAUSE_END_NS: u64 = 180_000_000;
 
 /// A window that no segment fits into, in bytes: the kernel sets no smaller one
 /// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
-pub const CLOSED_WINDOW: u32 = 1_152;
+pub const CLOSED_WINDOW: u64 = 1_152;
 
-/// Faster shares, in bytes a second, have no gate: the policer refuses little of them, and windows
-/// of one segment cost senders and receivers much.
-pub const FASTEST_SHARE: u64 = 5_000_000;
-
-/// How much of a share may be used after a pause, in nanoseconds. Senders far away pause for as much
-/// longer as a round trip.
+/// How much of the fair rate may be used after a pause, in nanoseconds. Senders far away pause for as
+/// much longer as a round trip.
 const BURST_NS: u64 = 2 * TURN_NS;
 
-/// What may still arrive after the window was closed, in nanoseconds of its share.
+/// What may still arrive after the window was closed, in nanoseconds of the fair rate.
 const MAX_DEBT_NS: u64 = TURN_NS;
 
-/// What a slow share may owe before it is refused, in nanoseconds of it. More, and fewer packets are
-/// lost, but connections that share a limit have more unequal parts of their first ten seconds.
-pub const SLOW_DEBT_NS: u64 = 2_400_000_000;
-
-/// It pauses no longer than this: three packets in a row, after which a near sender's timer is 0.83 s.
-/// Longer ones lose less, but the sender would wait for them also where the limit has ended.
-const LONGEST_PAUSE_NS: u64 = 1_300_000_000;
-
-/// So much credit of a limit, in nanoseconds of it, is for whoever asks: it would be lost otherwise.
-const SPARE_NS: u64 = 150_000_000;
-
-/// What a connection can owe that others left more to than its share, in nanoseconds of it: when they
-/// come back, it has not to wait for long.
+/// What a connection can owe that others left more to than its share, in nanoseconds of the fair rate:
+/// when they come back, it has not to wait for long.
 const FAIR_DEBT_NS: u64 = 600_000_000;
 
-/// The words of a gate, in the order of its fields.
-pub type Words = [u64; 5];
+/// A closed window that the sender asks about later than this, in nanoseconds, has stopped it for too
+/// long: Linux asks after a fifth of a second, others after five.
+const LONG_STOP_NS: u64 = 1_000_000_000;
 
-/// The connection's window can be closed: its acknowledgements pass through the kernel program, and
-/// its units are small enough.
-pub const CLOSES: u64 = 1;
-/// It pauses at the start of a turn only.
-pub const TURNS: u64 = 2;
-/// The kernel program sees the connection's acknowledgements.
-pub const SEEN: u64 = 4;
-/// User space has chosen when its pauses begin.
-pub const SPREAD: u64 = 8;
-/// Its share is less than what a closed window lets pass.
-pub const SLOW: u64 = 16;
-/// It does not pause: it is refused what the limit has to refuse, while it has had its share.
-pub const FAIR: u64 = 32;
+/// So many of them without a short one between, and the window is closed no more: a download at rest has
+/// one now and then.
+const LONG_STOPS: u64 = 2;
 
-/// The gate of a connection.
+/// How a connection is kept to the fair rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Mode {
+    /// By nothing.
+    Open = 0,
+    /// By its window; the gate refuses what the limit has to refuse.
+    Fair = 1,
+    /// By closing its window when it has to.
+    Closing = 2,
+    /// By refusing all for a while, at the start of a turn.
+    Refusing = 3,
+}
+
+impl Mode {
+    #[inline(always)]
+    const fn of(word: u64) -> Self {
+        match word {
+            1 => Self::Fair,
+            2 => Self::Closing,
+            3 => Self::Refusing,
+            _ => Self::Open,
+        }
+    }
+
+    /// Whether the connection comes in pulses.
+    #[inline(always)]
+    pub const fn pauses(self) -> bool {
+        matches!(self, Self::Closing | Self::Refusing)
+    }
+}
+
+/// The gate of a connection. Acknowledgements and packets that arrive meet it on different CPUs.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// Nanoseconds a byte of its share takes, as in [`crate::policer::Bucket`]; 0: no gate.
-    pub ns_per_byte: Shared,
+    /// [`Mode`]
+    mode: Shared,
     /// The theoretical arrival time, in nanoseconds of the monotonic clock.
-    pub tat_ns: Shared,
-    /// In nanoseconds of the monotonic clock: where all is refused for a while, until when; where
-    /// the window is closed, from when on it is.
-    pub pause_ns: Shared,
-    /// [`CLOSES`], [`TURNS`], [`SEEN`], [`SPREAD`], [`SLOW`] and [`FAIR`].
-    pub mode: Shared,
-    /// When a packet of it was refused last, by whatever, in nanoseconds of the monotonic clock.
-    pub refused_ns: Shared,
+    tat_ns: Shared,
+    /// Where all is refused for a while: until when, in nanoseconds of the monotonic clock.
+    pause_ns: Shared,
+    /// Since when the window is closed, in nanoseconds of the monotonic clock; 0: it is open.
+    closed_ns: Shared,
+    /// How many stops in a row were long.
+    long_stops: Shared,
 }
 
 impl Gate {
-    /// Whether it is in use.
+    /// How the connection is kept to the fair rate.
     #[inline(always)]
-    pub fn is_set(&self) -> bool {
-        self.ns_per_byte.get() != 0
+    pub fn mode(&self) -> Mode {
+        Mode::of(self.mode.get())
     }
 
+    /// Keeps it so from now on.
     #[inline(always)]
-    fn has(&self, mode: u64) -> bool {
-        self.mode.get() & mode != 0
+    pub fn set_mode(&self, mode: Mode) {
+        if self.mode.get() != mode as u64 {
+            self.mode.set(mode as u64);
+        }
+    }
+
+    /// Whether the other end starts again soon after its window was closed.
+    #[inline(always)]
+    pub fn may_close(&self) -> bool {
+        self.long_stops.get() < LONG_STOPS
     }
 
     /// Whether what it does not refuse passes also where the limit is used up: what comes after a window
     /// was closed was on its way, and who has not had its share is not to wait for those that have.
     #[inline(always)]
     pub fn tolerates(&self) -> bool {
-        self.is_set() && self.has(CLOSES | FAIR)
-    }
-
-    /// Whether its window can be closed.
-    #[inline(always)]
-    pub fn closes(&self) -> bool {
-        self.is_set() && self.has(CLOSES)
+        matches!(self.mode(), Mode::Fair | Mode::Closing)
     }
 
     /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
     #[inline(always)]
-    pub fn is_closed(&self, now: u64) -> bool {
-        self.closes() && (self.has(SLOW) || self.tat_ns.get() > now && self.may_pause(now))
-    }
-
-    /// Whether a pause by closing the window may begin.
-    #[inline(always)]
-    fn may_pause(&self, now: u64) -> bool {
-        if self.has(TURNS) {
-            now % TURN_NS < LATEST_PAUSE_NS
-        } else {
-            now >= self.pause_ns.get()
+    pub fn closes(&self, now: u64) -> bool {
+        let closes = matches!(self.mode(), Mode::Closing) && self.tat_ns.get() > now;
+        let since = self.closed_ns.get();
+        if closes && since == 0 {
+            self.closed_ns.set(now);
+        } else if !closes && since != 0 {
+            self.closed_ns.set(0);
+            let is_long = now.saturating_sub(since) > LONG_STOP_NS;
+            self.long_stops.set(if is_long {
+                self.long_stops.get() + 1
+            } else {
+                0
+            });
         }
+        closes
     }
 
     /// Whether a packet that arrives at `now` is refused. `limit_tat_ns` is the theoretical arrival time
     /// of the limit that the connection has a share of; both in nanoseconds of the monotonic clock.
     #[inline(always)]
     pub fn refuses(&self, now: u64, limit_tat_ns: u64) -> bool {
-        if !self.is_set() {
-            return false;
-        }
         let tat = self.tat_ns.get();
-        if self.has(SLOW) {
-            return self.refuses_slow(now, tat, limit_tat_ns);
-        }
-        if self.has(FAIR) {
-            return tat > now && limit_tat_ns > now;
-        }
-        if self.has(CLOSES) {
+        match self.mode() {
+            Mode::Open => false,
+            Mode::Fair => tat > now && limit_tat_ns > now,
             // What was on its way when the window closed is not lost.
-            let debt = if self.may_pause(now) { MAX_DEBT_NS } else { 0 };
-            return tat > now + debt;
+            Mode::Closing => tat > now + MAX_DEBT_NS,
+            Mode::Refusing => {
+                if now < self.pause_ns.get() {
+                    return true;
+                }
+                // The limit would refuse it, so a pause had better begin.
+                if tat <= now && limit_tat_ns <= now {
+                    return false;
+                }
+                let turn = now % TURN_NS;
+                if turn < LATEST_PAUSE_NS {
+                    self.pause_ns.set(now - turn + PAUSE_END_NS);
+                }
+                true
+            }
         }
-        if now < self.pause_ns.get() {
-            return true;
-        }
-        // The limit would refuse it, so a pause had better begin.
-        if tat <= now && limit_tat_ns <= now {
-            return false;
-        }
-        let turn = now % TURN_NS;
-        if turn < LATEST_PAUSE_NS {
-            self.pause_ns.set(now - turn + PAUSE_END_NS);
-        }
-        true
     }
 
-    /// Once it owes too much, or the limit is used up and it owes something, until it owes nothing
-    /// or its sender would wait too long.
-    ///
-    /// So those that have had the most pause while there are too many, and for long: by luck alone one of
-    /// eight had four times as much as another. Where too many pause, whoever asks is let through.
+    /// Charges `len` bytes that arrived at `now` (nanoseconds, monotonic), at `ns_per_byte` as in
+    /// [`crate::policer::Bucket::gate_ns_per_byte`].
     #[inline(always)]
-    fn refuses_slow(&self, now: u64, tat: u64, limit_tat_ns: u64) -> bool {
-        if limit_tat_ns + SPARE_NS < now {
-            return false;
+    pub fn charge(&self, now: u64, len: u64, ns_per_byte: u64) {
+        let mode = self.mode();
+        if matches!(mode, Mode::Open) {
+            return;
         }
-        if now < self.pause_ns.get() {
-            return true;
-        }
-        let bearable = if limit_tat_ns > now { 0 } else { SLOW_DEBT_NS };
-        let pauses = tat > now + bearable;
-        if pauses {
-            let longest = now + LONGEST_PAUSE_NS;
-            self.pause_ns.set(if tat < longest { tat } else { longest });
-        }
-        pauses
-    }
-
-    /// A packet of it was refused at `now` (nanoseconds, monotonic).
-    #[inline(always)]
-    pub fn note_refusal(&self, now: u64) {
-        self.refused_ns.set(now);
-    }
-
-    /// The connection is not held any more.
-    #[inline(always)]
-    pub fn unset(&self) {
-        self.ns_per_byte.set(0);
-        self.tat_ns.set(0);
-        self.mode.set(0);
-    }
-
-    /// Charges `len` bytes that arrived at `now` (nanoseconds, monotonic).
-    #[inline(always)]
-    pub fn charge(&self, now: u64, len: u64) {
-        charge(&self.tat_ns, self.ns_per_byte.get(), BURST_NS, now, len);
-        if self.has(FAIR) && self.tat_ns.get() > now + FAIR_DEBT_NS {
+        charge(&self.tat_ns, ns_per_byte, BURST_NS, now, len);
+        if matches!(mode, Mode::Fair) && self.tat_ns.get() > now + FAIR_DEBT_NS {
             self.tat_ns.set(now + FAIR_DEBT_NS);
         }
     }

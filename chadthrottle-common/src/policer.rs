@@ -3,6 +3,12 @@
 //! The whole state of a bucket is one number, the *theoretical arrival time* (TAT): the instant,
 //! in nanoseconds of the monotonic clock, at which the bucket would be empty of debt again.
 //!
+//! **The bound.** Whatever a limited process does, what passes in any time *t* is at most
+//! limit × *t* and an allowance: one second of the limit, or [`LEAST_ALLOWANCE`] bytes where that is
+//! more. A bucket saves no more than its burst, and [`Bucket::has_room`] lets no packet take its debt
+//! beyond what the allowance leaves above that. Rules that spare packets decide who is refused first,
+//! inside the bound.
+//!
 //! Concurrency: the kernel runs this on every CPU at once, and must load on 5.10, which has
 //! neither fetch-and-add results nor compare-and-swap for BPF. So the state is moved by a plain
 //! atomic add, and by a store when an idle bucket is brought up to date. Two callers can then
@@ -10,7 +16,9 @@
 //! and itself: per event, at most one packet a CPU passes uncharged. Nobody is ever charged
 //! twice, so a race cannot starve a flow.
 
-use crate::{scope::Scope, sys::Shared};
+#[cfg(not(target_arch = "bpf"))]
+use crate::scope::Scope;
+use crate::sys::Shared;
 
 /// Fraction bits of [`Bucket::ns_per_byte`]. 1 KB/s is 10⁶ ns a byte (20 bits) and a packet has
 /// at most 2¹⁹ bytes (BIG TCP), so with 24 bits the product stays under 2⁶³; at 100 Gbit/s the
@@ -22,8 +30,12 @@ pub const MIN_RATE: u64 = 1_000;
 /// Fastest rate a bucket can hold, in bytes a second.
 pub const MAX_RATE: u64 = 1_000_000_000_000;
 
-/// What TCP hands over at once at most, mostly, in bytes.
-const AGGREGATE: u64 = 1 << 16;
+/// What may pass beyond limit × time at least, in bytes: the longest packet there is, mostly.
+pub const LEAST_ALLOWANCE: u64 = 1 << 16;
+
+/// How long what may pass beyond limit × time takes at least, in nanoseconds.
+#[cfg(not(target_arch = "bpf"))]
+const ALLOWANCE_NS: u64 = NS_PER_S;
 
 /// Longest packet the arithmetic accepts, in bytes.
 const MAX_LEN: u64 = 1 << 19;
@@ -66,16 +78,19 @@ pub struct Bucket {
     pub burst_ns: Shared,
     /// The theoretical arrival time, in nanoseconds of the monotonic clock.
     pub tat_ns: Shared,
-    /// The [`Scope`] that the rule covers.
+    /// The [`crate::scope::Scope`] that the rule covers.
     pub scope: Shared,
-    /// The rate again, in bytes a second, for connections to start with; 0: as they like.
-    pub rate: Shared,
-    /// How long one aggregate of TCP takes, in nanoseconds; 0: aggregates are not tolerated.
-    pub aggregate_ns: Shared,
-    /// How many connections share it: those that user space has seen, and new ones.
-    pub flows: Shared,
-    /// How many connections have a gate: nobody looks for one where none has.
-    pub gates: Shared,
+    /// The fair rate: what one connection may have, in bytes a second, which levers hold it to;
+    /// 0: as much as it likes.
+    pub fair_rate: Shared,
+    /// Nanoseconds a byte of the fair rate takes for gates, with [`FRACTION_BITS`] fraction bits;
+    /// 0: there are no gates.
+    pub gate_ns_per_byte: Shared,
+    /// How far into debt senders that notice may take the bucket, in nanoseconds; never beyond
+    /// [`Bucket::most_debt_ns`].
+    pub tolerance_ns: Shared,
+    /// How far into debt anybody may take it, in nanoseconds.
+    pub most_debt_ns: Shared,
 }
 
 /// How long `len` bytes take, in nanoseconds, at `ns_per_byte` with [`FRACTION_BITS`] fraction bits.
@@ -103,33 +118,27 @@ impl Bucket {
     ///
     /// The length plays no part: a bucket without debt admits any packet and goes into debt for
     /// it, so that one 64 KB aggregate is not starved by a small burst. [`Verdict::Congested`] is
-    /// a debt of no more than the burst, or one such aggregate a connection where
-    /// [`Bucket::tolerate_aggregates`] said so, which bounds what may
-    /// pass on it: connections that are paced then send what TCP hands over at once each in
-    /// its turn, and none waits for a timeout because the others did.
+    /// a debt of no more than the tolerance.
     #[inline(always)]
     pub fn verdict(&self, now: u64) -> Verdict {
         // `max(tat, now - burst) <= now` is `tat <= now`.
         let tat = self.tat_ns.get();
         if tat <= now {
             Verdict::Pass
-        } else if tat - now <= self.tolerance_ns() {
+        } else if tat - now <= self.tolerance_ns.get() {
             Verdict::Congested
         } else {
             Verdict::Drop
         }
     }
 
+    /// Whether the bound has room for `len` bytes at `now` (nanoseconds, monotonic): whoever sends
+    /// them, and however small they are.
     #[inline(always)]
-    fn tolerance_ns(&self) -> u64 {
-        let flows = self.flows.get() & 0xffff_ffff;
-        let aggregates = self.aggregate_ns.get() * if flows == 0 { 1 } else { flows };
-        let burst = self.burst_ns.get();
-        if aggregates > burst {
-            aggregates
-        } else {
-            burst
-        }
+    pub fn has_room(&self, now: u64, len: u64) -> bool {
+        let (tat, floor) = (self.tat_ns.get(), now.saturating_sub(self.burst_ns.get()));
+        let from = if tat < floor { floor } else { tat };
+        from + self.cost_ns(len) <= now + self.most_debt_ns.get()
     }
 
     /// Charges `len` bytes sent at `now` (nanoseconds, monotonic), whatever the verdict was.
@@ -144,46 +153,53 @@ impl Bucket {
     pub fn cost_ns(&self, len: u64) -> u64 {
         cost_ns(self.ns_per_byte.get(), len)
     }
+}
 
+/// What user space does with a bucket.
+#[cfg(not(target_arch = "bpf"))]
+impl Bucket {
     /// How much of the burst may be sent at `now` (nanoseconds, monotonic): from 1, after a rest,
     /// through 0 to as many times the burst as the debt has, negative.
-    #[cfg(not(target_arch = "bpf"))]
     pub fn credit(&self, now: u64) -> f64 {
-        let burst = self.burst_ns.get();
-        if burst == 0 {
-            return 0.0;
+        match self.burst_ns.get() {
+            0 => 0.0,
+            burst => (self.saved_ns(now) as f64 / burst as f64).min(1.0),
         }
-        let tat = self.tat_ns.get();
-        let credit = now.saturating_sub(tat) as f64 - tat.saturating_sub(now) as f64;
-        (credit / burst as f64).min(1.0)
     }
 
     /// Sets rate (bytes a second; `None`: no limit), burst (nanoseconds) and scope of a bucket that
     /// is full.
     pub fn configure(&self, rate: Option<u64>, burst_ns: u64, scope: Scope) {
+        let ns_per_byte = rate.map_or(0, ns_per_byte);
+        let allowance_ns = ALLOWANCE_NS.max(cost_ns(ns_per_byte, LEAST_ALLOWANCE) + 1);
         self.burst_ns.set(burst_ns);
         self.scope.set(u64::from(scope.0));
-        let ns_per_byte = rate.map_or(0, ns_per_byte);
-        self.ns_per_byte.set(ns_per_byte);
-        self.aggregate_ns.set(0);
-        self.rate.set(0);
-        self.flows.set(0);
-        self.gates.set(0);
+        self.most_debt_ns.set(allowance_ns.saturating_sub(burst_ns));
+        self.tolerance_ns.set(burst_ns);
+        self.fair_rate.set(0);
+        self.gate_ns_per_byte.set(0);
         self.tat_ns.set(0);
+        self.ns_per_byte.set(ns_per_byte);
     }
 
-    /// Tolerates one aggregate of each connection, as senders need.
-    pub fn tolerate_aggregates(&self) {
-        let cost = AGGREGATE * self.ns_per_byte.get();
-        self.aggregate_ns.set(cost >> FRACTION_BITS);
-    }
-
-    /// The same for a bucket in use, at `now` (nanoseconds, monotonic): debt is forgiven, so that
-    /// the new rate holds from the next packet, and credit stays as it is, so that changing a
-    /// limit often gives nothing away.
+    /// The same for a bucket in use, at `now` (nanoseconds, monotonic). The new rate holds from the next
+    /// packet, and the bytes that are owed, or saved, stay: changing a limit often gives nothing away.
     pub fn change(&self, rate: Option<u64>, burst_ns: u64, scope: Scope, now: u64) {
-        let tat = self.tat_ns.get().min(now);
+        let (saved_ns, before) = (self.saved_ns(now), self.ns_per_byte.get());
         self.configure(rate, burst_ns, scope);
-        self.tat_ns.set(tat);
+        let after = self.ns_per_byte.get();
+        if before == 0 {
+            return;
+        }
+        let saved_ns = i128::from(saved_ns) * i128::from(after) / i128::from(before);
+        let most_debt_ns = i128::from(self.most_debt_ns.get());
+        let saved_ns = saved_ns.clamp(-most_debt_ns, i128::from(burst_ns));
+        self.tat_ns.set((i128::from(now) - saved_ns).max(0) as u64);
+    }
+
+    /// How long what may be sent at once takes; what is owed is negative.
+    fn saved_ns(&self, now: u64) -> i64 {
+        let saved = i128::from(now) - i128::from(self.tat_ns.get());
+        saved.clamp(i128::from(i64::MIN), i128::from(self.burst_ns.get())) as i64
     }
 }

@@ -1,8 +1,38 @@
 //! The largest congestion windows of slow uploads.
 
-use chadthrottle_common::flight::{USUAL, largest};
+use chadthrottle_common::{
+    connection::Facts,
+    flight::{PACED_FROM, USUAL},
+};
 
 const SEGMENT: u64 = 1_448;
+
+fn largest(rate: u64, round_trip_us: u64, full_segment: u64) -> Option<u32> {
+    largest_after(PACED_FROM, rate, round_trip_us, full_segment)
+}
+
+fn largest_after(
+    segments_sent: u32,
+    rate: u64,
+    round_trip_us: u64,
+    full_segment: u64,
+) -> Option<u32> {
+    chadthrottle_common::flight::largest(
+        rate,
+        &Facts {
+            round_trip_us,
+            full_segment,
+            window_unit: 256,
+            segments_sent,
+        },
+    )
+}
+
+#[test]
+fn until_it_is_paced_a_connection_has_more_on_its_way() {
+    assert_eq!(largest_after(0, 2_500, 100, SEGMENT), Some(4));
+    assert_eq!(largest_after(0, 100_000, 100, SEGMENT), Some(5));
+}
 
 #[test]
 fn the_slower_and_nearer_the_fewer_segments_at_once() {
@@ -32,8 +62,8 @@ fn what_may_be_on_its_way_carries_the_rate_and_held_back_acknowledgements() {
 
 #[test]
 fn nothing_overflows_and_a_connection_without_segments_is_left_alone() {
-    assert_eq!(largest(u64::MAX, u64::MAX, SEGMENT), None);
-    assert_eq!(largest(1 << 33, u64::MAX, SEGMENT), None);
+    assert_eq!(largest(u64::MAX, u64::MAX / 2, SEGMENT), None);
+    assert_eq!(largest(1 << 33, u64::MAX / 2, SEGMENT), None);
     assert_eq!(largest(2_500, 100, 0), None);
     assert_eq!(largest(0, 0, SEGMENT), Some(2));
 }

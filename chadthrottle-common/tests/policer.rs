@@ -82,38 +82,134 @@ fn never_more_than_rate_times_time_and_burst_and_never_starved() {
     }
 }
 
+/// Numbers from a linear congruential generator (Knuth's MMIX).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// What may pass beyond rate × time, in bytes.
+fn allowance(rate: u64) -> f64 {
+    rate.max(65_536) as f64
+}
+
+/// Whoever decides, and however, what passes is within the bound over every stretch of time: packets of all
+/// sizes at all times, of which rules within the bound spare as many as they like.
 #[test]
-fn where_all_that_may_be_tolerated_is_the_bound_is_one_burst_or_aggregate_a_flow_more() {
-    for (rate, flows) in RATES.into_iter().flat_map(|rate| [(rate, 0), (rate, 8)]) {
-        for len in LENGTHS {
-            let bucket = bucket(rate);
-            bucket.flows.set(flows);
-            bucket.tolerate_aggregates();
-            let packet_ns = len as f64 * SECOND as f64 / rate as f64;
-            let (mut passed, mut tolerated) = (0, 0);
-            for index in 0..160_000u64 {
-                let now = SECOND + (index as f64 * packet_ns / 4.0) as u64;
-                let verdict = bucket.verdict(now);
-                if verdict == Verdict::Drop {
-                    continue;
-                }
+fn whatever_is_sent_and_spared_stays_within_the_bound() {
+    let mut random = Random(7);
+    for round in 0..2_000 {
+        let rate = RATES[random.below(4) as usize];
+        let burst_ns = [BURST_NS, 2 * BURST_NS][random.below(2) as usize];
+        let bucket = Bucket::default();
+        bucket.configure(Some(rate), burst_ns, Scope::ALL);
+        let spared_of_8 = random.below(9);
+        let pause_ns = [0, 1_000, 1_000_000, 100_000_000, SECOND][random.below(5) as usize];
+        let largest = LENGTHS[random.below(LENGTHS.len() as u64) as usize];
+        let mut now = SECOND;
+        // When, and how much had passed before: one for each start of a stretch.
+        let (mut starts, mut passed) = (vec![(now, 0u64)], 0u64);
+        for _ in 0..200 {
+            now += random.below(pause_ns + 1);
+            let len = 20 + random.below(largest);
+            let spared = random.below(8) < spared_of_8;
+            if bucket.has_room(now, len) && (spared || bucket.verdict(now) == Verdict::Pass) {
                 bucket.charge(now, len);
+                starts.push((now, passed));
                 passed += len;
-                tolerated += u64::from(verdict == Verdict::Congested);
             }
-            let allowed = 40_000.0 * len as f64;
-            let burst = rate as f64 * BURST_NS as f64 / SECOND as f64;
-            let rounding = passed as f64 / len as f64 * rate as f64 / SECOND as f64;
-            let tolerance = burst.max(65_536.0 * flows.max(1) as f64);
-            let bound = (allowed + burst + tolerance + len as f64) * 1.000_01 + rounding;
-            assert!(passed as f64 <= bound, "{rate} B/s, {len} B: {passed}");
-            // A packet that takes longer than the burst leaves more debt than is tolerated, and
-            // the shortest at the highest rates do not use the burst up.
-            let lasts_ns = 40_000.0 * packet_ns;
-            if packet_ns < BURST_NS as f64 / 2.0 && lasts_ns > 2.0 * BURST_NS as f64 {
-                assert!(tolerated > 0, "{rate} B/s, {len} B, {flows} flows");
+            for (since, before) in &starts {
+                let allowed = rate as f64 * (now - since) as f64 / SECOND as f64;
+                // Costs are rounded to a nanosecond a packet.
+                let most = (allowed + allowance(rate)) * 1.000_1 + rate as f64 / 1e6;
+                let through = (passed - before) as f64;
+                assert!(through <= most, "round {round}: {through} of {most} bytes");
             }
         }
+    }
+}
+
+/// The same where the limit itself changes again and again: what may pass is what its rates add up to, the
+/// allowance of the fastest, and what was owed and is too much for a slower one to owe.
+#[test]
+fn changing_a_limit_gives_nothing_away_but_what_a_slower_one_cannot_owe() {
+    let mut random = Random(11);
+    for round in 0..500 {
+        let bucket = Bucket::default();
+        let mut rate = RATES[random.below(4) as usize];
+        bucket.configure(Some(rate), BURST_NS, Scope::ALL);
+        let (mut now, mut passed, mut allowed, mut fastest) = (SECOND, 0.0, 0.0, rate);
+        for _ in 0..400 {
+            let later = random.below(20_000_000);
+            now += later;
+            allowed += rate as f64 * later as f64 / SECOND as f64;
+            if random.below(4) == 0 {
+                let owed = |rate: u64| {
+                    bucket.tat_ns.get().saturating_sub(now) as f64 * rate as f64 / SECOND as f64
+                };
+                let before = owed(rate);
+                rate = RATES[random.below(4) as usize];
+                fastest = fastest.max(rate);
+                bucket.change(Some(rate), BURST_NS, Scope::ALL, now);
+                if before > owed(rate) * 1.01 + 1_500.0 {
+                    assert_eq!(bucket.tat_ns.get() - now, bucket.most_debt_ns.get());
+                }
+                allowed += (before - owed(rate)).max(0.0);
+            }
+            while bucket.has_room(now, 1_500) {
+                bucket.charge(now, 1_500);
+                passed += 1_500.0;
+            }
+            // A slower one may owe what a faster one may save.
+            let most = (allowed + allowance(fastest) + fastest as f64 / 4.0) * 1.000_1 + 1_500.0;
+            assert!(passed <= most, "round {round}: {passed} of {most}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_longer_than_the_allowance_after_anything() {
+    for rate in RATES {
+        let bucket = bucket(rate);
+        let mut now = SECOND;
+        for _ in 0..100_000 {
+            if bucket.has_room(now, 128) {
+                bucket.charge(now, 128);
+            }
+        }
+        now += (allowance(rate) * SECOND as f64 / rate as f64) as u64;
+        assert_eq!(bucket.verdict(now), Verdict::Pass, "{rate} B/s");
+    }
+}
+
+#[test]
+fn the_longest_packet_that_is_usual_passes_after_a_rest_at_any_rate() {
+    for rate in RATES {
+        assert!(bucket(rate).has_room(SECOND, 65_535), "{rate} B/s");
+    }
+}
+
+#[test]
+fn what_is_tolerated_is_the_tolerance() {
+    let bucket = bucket(1_000_000);
+    bucket.tolerance_ns.set(2 * BURST_NS);
+    for _ in 0..2 {
+        bucket.charge(SECOND, 500_000);
+    }
+    // It had a quarter of a second.
+    for (after, verdict) in [
+        (0, Verdict::Drop),
+        (BURST_NS, Verdict::Congested),
+        (3 * BURST_NS, Verdict::Pass),
+    ] {
+        assert_eq!(bucket.verdict(SECOND + after), verdict, "{after}");
     }
 }
 
@@ -171,6 +267,21 @@ fn a_new_limit_forgives_the_debt_of_the_old_one() {
     assert_eq!(offer(&bucket, 2 * SECOND, 40), 0, "minutes of debt");
     bucket.configure(Some(1_000_000), BURST_NS, Scope::ALL);
     assert_eq!(offer(&bucket, 2 * SECOND, 1_500), 1_500);
+}
+
+#[test]
+fn a_limit_that_changes_keeps_what_is_owed_and_saved_in_bytes() {
+    let now = 10 * SECOND;
+    let bucket = bucket(1_000_000);
+    bucket.tat_ns.set(now + 500_000_000);
+    bucket.change(Some(2_000_000), BURST_NS, Scope::ALL, now);
+    assert_eq!(bucket.tat_ns.get() - now, 250_000_000);
+    // No more than a second of the new one, less what it may save.
+    bucket.change(Some(20_000), BURST_NS, Scope::ALL, now);
+    assert_eq!(bucket.tat_ns.get() - now, bucket.most_debt_ns.get());
+    bucket.tat_ns.set(now - 100_000_000);
+    bucket.change(Some(40_000), BURST_NS, Scope::ALL, now);
+    assert_eq!(now - bucket.tat_ns.get(), 50_000_000);
 }
 
 #[test]

@@ -12,15 +12,15 @@ use chadthrottle_common::{
 use crate::{
     maps::{RULES, SLOTS},
     sys,
-    wire::{ETH_P_IP, ETH_P_IPV6, wire_len},
+    wire::{ETH_P_IP, ETH_P_IPV6, is_bare_acknowledgement, wire_len},
 };
 
 /// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX` in
 /// include/net/net_namespace.h).
 const LOOPBACK_IFINDEX: u32 = 1;
 
-/// Packets of at most this many bytes are charged but never refused at egress: acknowledgements,
-/// handshakes and DNS queries, whose loss costs far more than they do.
+/// Packets of at most this many bytes are refused only where the bound has no room for them: handshakes,
+/// requests and DNS queries, whose loss costs far more than they do.
 const SMALL_PACKET: u64 = 128;
 
 /// Longer packets than this, in bytes, may be aggregates that take long.
@@ -93,7 +93,7 @@ impl Direction for Ingress {
 
     #[inline(always)]
     fn gate(bucket: &Bucket, skb: *mut __sk_buff) -> Option<&'static Gate> {
-        if bucket.gates.get() == 0 {
+        if bucket.gate_ns_per_byte.get() == 0 {
             return None;
         }
         sys::gate_of_packet(skb)
@@ -163,7 +163,7 @@ impl Direction for Egress {
 /// Whether the packet's socket has a pace that goes with the limit.
 #[inline(always)]
 fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
-    let rate = bucket.rate.get();
+    let rate = bucket.fair_rate.get();
     let pace = sys::max_pacing_rate(skb);
     rate != 0 && pace != 0 && pace <= rate + rate / 8
 }
@@ -217,7 +217,7 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     if rule != 0
         && let Some(rule) = RULES.get(rule as u32)
     {
-        verdict = police::<D>(D::bucket(rule), skb, len, loopback);
+        verdict = police::<D>(D::bucket(rule), skb, len, wire, loopback);
         if verdict == Verdict::Drop {
             meter.dropped_bytes.add(wire);
             meter.dropped_packets.add(1);
@@ -233,8 +233,15 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     verdict
 }
 
+/// What happens to a packet of `len` bytes, and of `wire` bytes on the wire, which are charged.
 #[inline(always)]
-fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback: bool) -> Verdict {
+fn police<D: Direction>(
+    bucket: &Bucket,
+    skb: *mut __sk_buff,
+    len: u64,
+    wire: u64,
+    loopback: bool,
+) -> Verdict {
     if bucket.ns_per_byte.get() == 0 {
         return Verdict::Pass;
     }
@@ -242,11 +249,15 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
     if !scope.contains(class::<D>(skb, scope, loopback)) {
         return Verdict::Pass;
     }
+    // Others than TCP sockets can send what looks like one.
+    if is_bare_acknowledgement(skb, len) && sys::tcp_sent(skb).is_some() {
+        return Verdict::Pass;
+    }
     let now = sys::now_ns();
     let gate = D::gate(bucket, skb);
-    let verdict = bucket.verdict(now);
     let limit_tat_ns = bucket.tat_ns.get();
-    let verdict = match verdict {
+    let verdict = match bucket.verdict(now) {
+        _ if !bucket.has_room(now, wire) => Verdict::Drop,
         _ if len <= SMALL_PACKET => Verdict::Pass,
         _ if gate.is_some_and(|gate| gate.refuses(now, limit_tat_ns)) => Verdict::Drop,
         _ if D::is_too_much(bucket, skb, len) => Verdict::Drop,
@@ -255,15 +266,11 @@ fn police<D: Direction>(bucket: &Bucket, skb: *mut __sk_buff, len: u64, loopback
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,
         _ => Verdict::Drop,
     };
-    if verdict == Verdict::Drop {
+    if verdict != Verdict::Drop {
+        bucket.charge(now, wire);
         if let Some(gate) = gate {
-            gate.note_refusal(now);
+            gate.charge(now, wire, bucket.gate_ns_per_byte.get());
         }
-        return verdict;
-    }
-    bucket.charge(now, len);
-    if let Some(gate) = gate {
-        gate.charge(now, len);
     }
     verdict
 }

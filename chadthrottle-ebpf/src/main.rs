@@ -9,12 +9,13 @@
     reason = "the attribute macros generate entry points without any"
 )]
 
+use core::ffi::c_void;
+
 mod account;
 mod attribution;
 mod levers;
 mod maps;
 mod sys;
-mod undo;
 mod wire;
 
 #[cfg(feature = "log")]
@@ -23,11 +24,11 @@ use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RWND_INIT, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB,
     },
-    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock, raw_tracepoint, sock_ops},
     programs::{
-        BtfTracePointContext, RawTracePointContext, SkBuffContext, SockAddrContext, SockContext,
-        SockOpsContext,
+        BtfTracePointContext, RawTracePointContext, SkBuffContext, SockContext, SockOpsContext,
     },
 };
 use chadthrottle_common::policer::Verdict;
@@ -49,13 +50,6 @@ pub fn chadthrottle_eg(ctx: SkBuffContext) -> i32 {
     account::egress(ctx.skb.skb) as i32
 }
 
-/// Packets being sent in the moments after a limit: acknowledgements of downloads whose senders stay slow
-/// are withheld. 2 as in [`chadthrottle_eg`].
-#[cgroup_skb(egress)]
-pub fn chadthrottle_un(ctx: SkBuffContext) -> i32 {
-    if undo::withholds(ctx.skb.skb) { 2 } else { 1 }
-}
-
 /// The policer by itself, for the self-test: never attached, run by `BPF_PROG_TEST_RUN`. A packet
 /// is an instant and a length, the bucket is that of rule 0, which no process has. Of the egress
 /// kind, whose answers tell all three verdicts apart.
@@ -75,42 +69,49 @@ pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
     1
 }
 
-/// Something becomes of a TCP connection. What we have no answer to is for the kernel to decide.
+/// Something becomes of a TCP connection. What we have no answer to is for others to decide, who share
+/// the reply with us.
 #[sock_ops]
 pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
-    const NO_ANSWER: u32 = u32::MAX;
-    let answer = match ctx.op() {
-        BPF_SOCK_OPS_RWND_INIT => levers::first_window(ctx.ops),
-        BPF_SOCK_OPS_TCP_CONNECT_CB => {
-            levers::connection_begins(ctx.ops);
-            None
+    match ctx.op() {
+        BPF_SOCK_OPS_RWND_INIT => {
+            if let Some(segments) = levers::first_window(ctx.ops) {
+                ctx.set_reply(segments);
+            }
         }
+        BPF_SOCK_OPS_TCP_CONNECT_CB => levers::connection_begins(ctx.ops),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             levers::connection_established(ctx.ops);
-            None
         }
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => {
-            levers::packet_leaves(ctx.ops);
-            None
-        }
-        _ => None,
-    };
-    ctx.set_reply(answer.unwrap_or(NO_ANSWER));
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => levers::packet_leaves(ctx.ops),
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB => levers::packet_has_its_window(ctx.ops),
+        _ => {}
+    }
     1
 }
 
-/// Somebody asks for the other end of an IPv4 socket. 1: the answer stays as it is.
-#[cgroup_sock_addr(getpeername4)]
-pub fn chadthrottle_p4(ctx: SockAddrContext) -> i32 {
-    levers::peer_asked_for(ctx.sock_addr);
-    1
+/// A pass over the TCP sockets of a network namespace: each is held, or put back. aya-ebpf has no macro
+/// for iterators.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn chadthrottle_ho(ctx: *mut c_void) -> i32 {
+    if let Some(sk) = sys::iterated_socket(ctx) {
+        levers::pass(sk);
+    }
+    0
 }
 
-/// The same of an IPv6 socket.
-#[cgroup_sock_addr(getpeername6)]
-pub fn chadthrottle_p6(ctx: SockAddrContext) -> i32 {
-    levers::peer_asked_for(ctx.sock_addr);
-    1
+/// The same, and all are put back, from now on: for whoever comes after an engine.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+pub extern "C" fn chadthrottle_pb(ctx: *mut c_void) -> i32 {
+    sys::take_levers_away();
+    if let Some(sk) = sys::iterated_socket(ctx)
+        && levers::put_back(sk)
+    {
+        sys::tell_of_one(ctx);
+    }
+    0
 }
 
 /// A process forks: its child takes over the rules that are inherited.

@@ -12,11 +12,10 @@ use aya_ebpf::{
 };
 use chadthrottle_common::{
     abi::{
-        KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule,
-        SocketOptions, Totals,
+        KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, TcpOffsets,
+        Totals,
     },
-    gate::Gate,
-    undo::Undo,
+    connection::Connection,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
@@ -35,9 +34,23 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     sock_family: 0,
     sock_socket: 0,
     socket_file: 0,
-    sock_max_pacing_rate: 0,
-    tcp_window_clamp: 0,
-    tcp_snd_cwnd_clamp: 0,
+});
+
+/// The same for what levers need of TCP sockets.
+#[unsafe(no_mangle)]
+pub static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets {
+    v6_remote: 0,
+    v6_local: 0,
+    max_pacing_rate: 0,
+    window_clamp: 0,
+    snd_cwnd_clamp: 0,
+    srtt_us: 0,
+    mss_cache: 0,
+    bytes_received: 0,
+    bytes_acked: 0,
+    data_segs_out: 0,
+    window_scales: 0,
+    cb_flags: 0,
 });
 
 #[btf_map(name = "chad_processes")]
@@ -61,14 +74,13 @@ pub static TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
 #[btf_map(name = "chad_owners")]
 pub static OWNERS: SocketStorage<Owner, INHERITED> = SocketStorage::new();
 
-#[btf_map(name = "chad_options")]
-pub static SOCKET_OPTIONS: SocketStorage<SocketOptions, OWN> = SocketStorage::new();
+#[btf_map(name = "chad_conns")]
+pub static CONNECTIONS: SocketStorage<Connection, OWN> = SocketStorage::new();
 
-#[btf_map(name = "chad_gates")]
-pub static GATES: SocketStorage<Gate, OWN> = SocketStorage::new();
-
-#[btf_map(name = "chad_undos")]
-pub static UNDOS: SocketStorage<Undo, OWN> = SocketStorage::new();
+/// 1: levers may be set. User space says so once somebody would put things back, and that somebody takes
+/// it away before it does.
+#[btf_map(name = "chad_levers")]
+pub static LEVERS: Array<u64, 1, MMAPABLE> = Array::new();
 
 /// An accepted socket gets its listener's value.
 const INHERITED: usize = (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize;

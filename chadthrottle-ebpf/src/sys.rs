@@ -5,23 +5,23 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr};
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_tcp_sock,
+        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops, bpf_tcp_sock, seq_file,
     },
     helpers::generated::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_getsockopt, bpf_ktime_get_ns,
-        bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_get,
-        bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_sock_ops_cb_flags_set,
-        bpf_tcp_sock as bpf_tcp_sock_of,
+        bpf_probe_read_kernel, bpf_reserve_hdr_opt, bpf_seq_write, bpf_setsockopt, bpf_sk_fullsock,
+        bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skb_ecn_set_ce, bpf_skb_load_bytes,
+        bpf_skc_to_tcp_sock, bpf_sock_ops_cb_flags_set, bpf_tcp_sock as bpf_tcp_sock_of,
     },
     programs::RawTracePointContext,
 };
 use chadthrottle_common::{
-    abi::{HEARD, Owner, SocketOptions, Totals},
-    gate::{self, Gate},
-    undo::Undo,
+    abi::{Owner, Totals},
+    connection::Connection,
+    gate::Gate,
 };
 
-use crate::maps::{GATES, KERNEL_OFFSETS, OWNERS, PROCESSES, SOCKET_OPTIONS, TOTALS, UNDOS};
+use crate::maps::{CONNECTIONS, LEVERS, OWNERS, PROCESSES, TCP_OFFSETS, TOTALS};
 
 /// Nanoseconds of the monotonic clock.
 #[inline(always)]
@@ -132,13 +132,6 @@ pub fn connection_socket(ops: *mut bpf_sock_ops) -> *mut c_void {
     unsafe { (*ops).__bindgen_anon_2.sk.cast() }
 }
 
-/// The `struct sock` that a `sock_addr` program is called for, or null.
-#[inline(always)]
-pub fn addressed_socket(addr: *mut bpf_sock_addr) -> *mut c_void {
-    // SAFETY: reading a context field; the verifier knows it as a socket.
-    unsafe { (*addr).__bindgen_anon_1.sk.cast() }
-}
-
 /// The pointer as a number. The verifier lets nobody calculate with a socket's pointer, so it is
 /// read from where it lies.
 #[inline(always)]
@@ -146,200 +139,190 @@ pub fn address_of(pointer: &*mut c_void) -> u64 {
     read_kernel(ptr::from_ref(pointer) as u64)
 }
 
-/// `AF_INET` or `AF_INET6`.
+/// The TCP socket that an `iter/tcp` program is called for; `None`: it is none that is whole.
 #[inline(always)]
-pub fn connection_family(ops: *mut bpf_sock_ops) -> u32 {
-    // SAFETY: reading a context field.
-    unsafe { (*ops).family }
-}
-
-/// Remote and local address of an IPv4 connection.
-#[inline(always)]
-pub fn connection_v4(ops: *mut bpf_sock_ops) -> ([u8; 4], [u8; 4]) {
-    // SAFETY: reading context fields, which are in network order.
+pub fn iterated_socket(ctx: *mut c_void) -> Option<*mut c_void> {
+    // SAFETY: the context is an array of the arguments of `bpf_iter_tcp` (net/ipv4/tcp_ipv4.c): meta,
+    // sk_common, uid. The verifier knows the second as a socket or null.
     unsafe {
-        (
-            (*ops).remote_ip4.to_ne_bytes(),
-            (*ops).local_ip4.to_ne_bytes(),
-        )
-    }
-}
-
-/// Remote and local address of an IPv6 connection.
-#[inline(always)]
-pub fn connection_v6(ops: *mut bpf_sock_ops) -> ([[u8; 4]; 4], [[u8; 4]; 4]) {
-    // SAFETY: reading context fields, which are in network order.
-    unsafe {
-        (
-            words(&raw const (*ops).remote_ip6),
-            words(&raw const (*ops).local_ip6),
-        )
-    }
-}
-
-/// The words of an IPv6 address in a context, one at a time: wider reads are refused.
-///
-/// # Safety
-/// The words are those of a context.
-#[inline(always)]
-unsafe fn words(address: *const [u32; 4]) -> [[u8; 4]; 4] {
-    let first: *const u32 = address.cast();
-    // SAFETY: four words.
-    [0, 1, 2, 3].map(|n| unsafe { first.add(n).read_volatile() }.to_ne_bytes())
-}
-
-/// Smoothed round-trip time of the connection in microseconds; 0: not measured yet.
-#[inline(always)]
-pub fn round_trip_us(ops: *mut bpf_sock_ops) -> u64 {
-    // SAFETY: reading a context field, which has three fraction bits (`tcp_sock.srtt_us`).
-    u64::from(unsafe { (*ops).srtt_us } >> 3)
-}
-
-/// Bytes of payload in a full segment of the connection, as far as both ends' networks say.
-#[inline(always)]
-pub fn full_segment(ops: *mut bpf_sock_ops) -> u64 {
-    // SAFETY: reading a context field (`tcp_sock.mss_cache`).
-    u64::from(unsafe { (*ops).mss_cache })
-}
-
-/// Notes what a socket's options were, unless that is noted already. Says whether it is.
-#[inline(always)]
-pub fn note_options(sk: *mut c_void, mut options: SocketOptions) -> bool {
-    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
-    let value = ptr::from_mut(&mut options).cast();
-    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
-    // SAFETY: the value lives on the stack for the call, which copies it.
-    !unsafe { bpf_sk_storage_get(map, sk, value, create) }.is_null()
-}
-
-/// What is noted on a socket's options.
-#[inline(always)]
-pub fn options_of(sk: *mut c_void) -> Option<SocketOptions> {
-    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
-    // SAFETY: the result is the socket's own value or null, copied at once. User space replaces it
-    // as a whole.
-    unsafe {
-        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
-            .cast::<SocketOptions>()
-            .as_ref()
-            .copied()
-    }
-}
-
-/// Adds to what is noted on a socket's options that its packets are heard of.
-#[inline(always)]
-pub fn note_heard(sk: *mut c_void) {
-    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
-    // SAFETY: as in `note_flight`.
-    unsafe {
-        let noted = bpf_sk_storage_get(map, sk, ptr::null_mut(), 0).cast::<SocketOptions>();
-        if !noted.is_null() {
-            (*noted).heard = HEARD;
+        let common = *ctx.cast::<*mut c_void>().add(1);
+        if common.is_null() {
+            return None;
         }
+        let tcp = bpf_skc_to_tcp_sock(common);
+        (!tcp.is_null()).then_some(tcp.cast())
     }
 }
 
-/// Adds to what is noted on a socket's options what its largest congestion window was, and is now.
+/// Has whoever reads the pass read one byte more.
 #[inline(always)]
-pub fn note_flight(sk: *mut c_void, before: u32, set: u32) {
-    let map = ptr::from_ref(&SOCKET_OPTIONS).cast_mut().cast();
-    // SAFETY: the result is the socket's own value or null. Nobody else writes these fields: user
-    // space replaces the value as a whole, before it asks for the other end.
-    unsafe {
-        let noted = bpf_sk_storage_get(map, sk, ptr::null_mut(), 0).cast::<SocketOptions>();
-        if !noted.is_null() {
-            (*noted).flight_before = before;
-            (*noted).flight_set = set;
-        }
-    }
+pub fn tell_of_one(ctx: *mut c_void) {
+    let byte = 1u8;
+    // SAFETY: the first argument is a `struct bpf_iter_meta`, which begins with the file that is read; the byte
+    // lives on the stack for the call.
+    let _ = unsafe {
+        let meta = *ctx.cast::<*mut *mut seq_file>();
+        bpf_seq_write(*meta, ptr::from_ref(&byte).cast(), 1)
+    };
 }
 
-/// The gate of a connection, if it has one.
+/// Whether levers may be set.
 #[inline(always)]
-pub fn gate_of(sk: *mut c_void) -> Option<&'static Gate> {
-    let map = ptr::from_ref(&GATES).cast_mut().cast();
-    // SAFETY: the result is the socket's own value or null, and lives as long as the program runs;
-    // its words are shared.
-    unsafe {
-        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
-            .cast::<Gate>()
-            .as_ref()
+pub fn levers_are_on() -> bool {
+    // SAFETY: the word is user space's to write; a read of it is one instruction.
+    LEVERS
+        .get_ptr(0)
+        .is_some_and(|on| unsafe { on.read_volatile() } != 0)
+}
+
+/// Takes levers away: nothing is set from now on.
+#[inline(always)]
+pub fn take_levers_away() {
+    if let Some(on) = LEVERS.get_ptr_mut(0) {
+        // SAFETY: as in `levers_are_on`.
+        unsafe { on.write_volatile(0) }
     }
 }
 
-/// The gate of the connection that the packet is of.
+/// What is known of a limited connection, or may be noted from now on. The socket is the caller's: it is
+/// locked.
+#[inline(always)]
+pub fn connection(sk: *mut c_void, create: bool) -> Option<&'static mut Connection> {
+    let map = ptr::from_ref(&CONNECTIONS).cast_mut().cast();
+    let flags = if create {
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+    } else {
+        0
+    };
+    // SAFETY: the helper makes a value of zeros; the result is the socket's own value or null, and lives
+    // as long as the program runs. Programs that have the socket locked write it, one at a time.
+    unsafe {
+        bpf_sk_storage_get(map, sk, ptr::null_mut(), flags)
+            .cast::<Connection>()
+            .as_mut()
+    }
+}
+
+/// Nothing is to be put back on the socket any more.
+#[inline(always)]
+pub fn forget_connection(sk: *mut c_void) {
+    let map = ptr::from_ref(&CONNECTIONS).cast_mut().cast();
+    // SAFETY: a helper with a map and a socket.
+    let _ = unsafe { bpf_sk_storage_delete(map, sk) };
+}
+
+/// The gate of the connection that the packet is of, if it is a limited one.
 #[inline(always)]
 pub fn gate_of_packet(skb: *mut __sk_buff) -> Option<&'static Gate> {
-    // SAFETY: reading a context field; the verifier knows it as a socket or null.
-    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sk.is_null() {
-        return None;
-    }
-    gate_of(sk.cast())
-}
-
-/// What is known of the packet's connection where it is watched after a limit.
-#[inline(always)]
-pub fn undo_of_packet(skb: *mut __sk_buff) -> Option<&'static Undo> {
-    let map = ptr::from_ref(&UNDOS).cast_mut().cast();
-    // SAFETY: as in `gate_of_packet` and `gate_of`.
+    let map = ptr::from_ref(&CONNECTIONS).cast_mut().cast();
+    // SAFETY: reading a context field, which the verifier knows as a socket or null. The result is the
+    // socket's own value or null, and lives as long as the program runs; a gate's words are shared.
     unsafe {
         let sk = (*skb).__bindgen_anon_2.sk;
         if sk.is_null() {
             return None;
         }
-        bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0)
-            .cast::<Undo>()
-            .as_ref()
+        let connection =
+            bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), 0).cast::<Connection>();
+        if connection.is_null() {
+            return None;
+        }
+        (&raw const (*connection).gate).as_ref()
     }
 }
 
-/// Gives a connection a gate of these words, in the order of its fields. User space sets it again.
-#[inline(always)]
-pub fn make_gate(sk: *mut c_void, mut words: gate::Words) {
-    let map = ptr::from_ref(&GATES).cast_mut().cast();
-    let value = ptr::from_mut(&mut words).cast();
-    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
-    // SAFETY: the value lives on the stack for the call, which copies it.
-    let _ = unsafe { bpf_sk_storage_get(map, sk, value, create) };
-}
-
 /// `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`
-const WRITE_HDR_OPT: u32 = 1 << 6;
+pub const WRITE_HDR_OPT: u32 = 1 << 6;
 
-/// Whether the program is called for each packet that the connection sends, before the window in
+/// Has the kernel call the program for each packet that the connection sends, before the window in
 /// it is chosen (`__tcp_transmit_skb`): it might want to add an option. Kernel 5.10.
 ///
-/// Programs of others may have asked for it too: that it is off then and comes no more is what
-/// the kernel's one flag for all makes of it.
+/// Says whether somebody else had it do so already.
 #[inline(always)]
-pub fn hear_of_packets(ops: *mut bpf_sock_ops, yes: bool) {
+pub fn hear_of_packets(ops: *mut bpf_sock_ops) -> bool {
     // SAFETY: reading a context field, and a helper with the context and a number.
-    let _ = unsafe {
+    unsafe {
         let flags = (*ops).bpf_sock_ops_cb_flags;
-        let flags = if yes {
-            flags | WRITE_HDR_OPT
-        } else {
-            flags & !WRITE_HDR_OPT
-        };
-        bpf_sock_ops_cb_flags_set(ops, flags as i32)
+        let _ = bpf_sock_ops_cb_flags_set(ops, (flags | WRITE_HDR_OPT) as i32);
+        flags & WRITE_HDR_OPT != 0
+    }
+}
+
+/// Has the kernel call the program once more for the packet at hand, when its header is written: by asking for
+/// room for an option, which it fills with padding. Kernel 5.10.
+#[inline(always)]
+pub fn ask_for_the_header(ops: *mut bpf_sock_ops) {
+    /// The kernel asks how long the options of a packet would be, if there was one.
+    const CURRENT_MSS: u32 = 1;
+    /// Options are multiples of so many bytes.
+    const LEN: u32 = 4;
+    // SAFETY: reading a context field, and a helper with the context and numbers.
+    let _ = unsafe {
+        if (*ops).__bindgen_anon_1.args[0] == CURRENT_MSS {
+            return;
+        }
+        bpf_reserve_hdr_opt(ops, LEN, 0)
     };
+}
+
+/// For what the kernel calls `sock_ops` programs on the socket at that address.
+#[inline(always)]
+pub fn callback_flags(address: u64) -> u32 {
+    read_kernel::<u8>(address + u64::from(TCP_OFFSETS.load().cb_flags)).into()
+}
+
+/// Changes that, on a socket of a pass (kernel 6.12). Says whether the kernel does.
+#[inline(always)]
+pub fn set_callback_flags(sk: *mut c_void, flags: u32) -> bool {
+    const SOL_TCP: i32 = 6;
+    const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
+    set_option(sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, flags)
+}
+
+/// Has a sender's congestion control forget what it has learnt of the network, if it is BBR: that takes
+/// the pace that it was held to for all that the network can do, and looks for a quarter more in eight
+/// round trips (net/ipv4/tcp_bbr.c). Other algorithms have lost nothing to a pace.
+///
+/// It starts as on a new connection when it is chosen again, which takes another one in between: choosing
+/// what there is does nothing (`tcp_set_congestion_control`). Nobody sees that, as the socket is locked.
+#[inline(always)]
+pub fn restart_bbr<C>(ctx: *mut C) {
+    const SOL_TCP: i32 = 6;
+    const TCP_CONGESTION: i32 = 13;
+    /// `TCP_CA_NAME_MAX`
+    const LEN: usize = 16;
+    let mut name = [0u8; LEN];
+    // Every kernel has it.
+    let mut another = *b"reno";
+    let present = name.as_mut_ptr().cast::<c_void>();
+    let reno = another.as_mut_ptr().cast::<c_void>();
+    // SAFETY: the names live on the stack for the calls.
+    unsafe {
+        let size = LEN as i32;
+        if bpf_getsockopt(ctx.cast(), SOL_TCP, TCP_CONGESTION, present, size) != 0
+            || !matches!(name, [b'b', b'b', b'r', ..])
+        {
+            return;
+        }
+        let _ = bpf_setsockopt(ctx.cast(), SOL_TCP, TCP_CONGESTION, reno, 4);
+        let _ = bpf_setsockopt(ctx.cast(), SOL_TCP, TCP_CONGESTION, present, size);
+    }
 }
 
 /// Sets `SO_MAX_PACING_RATE`, in bytes a second.
 #[inline(always)]
-pub fn set_max_pacing_rate(ops: *mut bpf_sock_ops, rate: u32) {
+pub fn set_max_pacing_rate<C>(ctx: *mut C, rate: u32) {
     const SOL_SOCKET: i32 = 1;
     const SO_MAX_PACING_RATE: i32 = 47;
-    set_option(ops, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
+    set_option(ctx, SOL_SOCKET, SO_MAX_PACING_RATE, rate);
 }
 
 /// Sets `TCP_WINDOW_CLAMP`, in bytes. Kernel 5.11.
 #[inline(always)]
-pub fn set_window_clamp(ops: *mut bpf_sock_ops, window: u32) {
+pub fn set_window_clamp<C>(ctx: *mut C, window: u32) {
     const SOL_TCP: i32 = 6;
     const TCP_WINDOW_CLAMP: i32 = 10;
-    set_option(ops, SOL_TCP, TCP_WINDOW_CLAMP, window);
+    set_option(ctx, SOL_TCP, TCP_WINDOW_CLAMP, window);
 }
 
 /// Sets the congestion window that the connection starts with, in segments (`TCP_BPF_IW`). It is
@@ -352,36 +335,16 @@ pub fn set_first_flight(ops: *mut bpf_sock_ops, segments: u32) {
 }
 
 /// Sets the largest congestion window, in segments, and the slow-start threshold with it
-/// (`TCP_BPF_SNDCWND_CLAMP`). Says whether the kernel took it. `ctx` is that of a `sock_ops` or a
-/// `getpeername` program (kernel 5.12).
+/// (`TCP_BPF_SNDCWND_CLAMP`).
 #[inline(always)]
-pub fn set_largest_flight<C>(ctx: *mut C, segments: u32) -> bool {
+pub fn set_largest_flight<C>(ctx: *mut C, segments: u32) {
     const SOL_TCP: i32 = 6;
     const TCP_BPF_SNDCWND_CLAMP: i32 = 1002;
-    set_option(ctx, SOL_TCP, TCP_BPF_SNDCWND_CLAMP, segments)
+    set_option(ctx, SOL_TCP, TCP_BPF_SNDCWND_CLAMP, segments);
 }
 
-/// The same as [`hear_of_packets`], from a `getpeername` program (kernel 6.12). Says whether it is called
-/// from now on.
-#[inline(always)]
-pub fn hear_of_packets_of(addr: *mut bpf_sock_addr) -> bool {
-    const SOL_TCP: i32 = 6;
-    const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
-    let mut flags = 0u32;
-    let size = size_of::<u32>() as i32;
-    let value = ptr::from_mut(&mut flags).cast();
-    // SAFETY: the value lives on the stack for the call, which writes it.
-    let result =
-        unsafe { bpf_getsockopt(addr.cast(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, value, size) };
-    result == 0
-        && set_option(
-            addr,
-            SOL_TCP,
-            TCP_BPF_SOCK_OPS_CB_FLAGS,
-            flags | WRITE_HDR_OPT,
-        )
-}
-
+/// Sets an option of the socket that the program is called for; `ctx` is the context of a `sock_ops` program,
+/// or the socket of a pass. Says whether the kernel took it.
 #[inline(always)]
 fn set_option<C>(ctx: *mut C, level: i32, option: i32, mut value: u32) -> bool {
     let size = size_of::<u32>() as i32;
@@ -424,14 +387,6 @@ pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
     }
 }
 
-/// Bytes of payload that have arrived in order on the packet's connection; `None`: not TCP.
-#[inline(always)]
-pub fn bytes_received(skb: *mut __sk_buff) -> Option<u64> {
-    let tcp = tcp_of_packet(skb)?;
-    // SAFETY: as in `tcp_sent`.
-    Some(unsafe { (*tcp).bytes_received })
-}
-
 /// The packet's TCP connection.
 #[inline(always)]
 fn tcp_of_packet(skb: *mut __sk_buff) -> Option<*mut bpf_tcp_sock> {
@@ -461,7 +416,7 @@ pub fn mark_congestion(skb: *mut __sk_buff) -> bool {
 /// `SO_MAX_PACING_RATE` of the packet's socket, in bytes a second; 0: not known.
 #[inline(always)]
 pub fn max_pacing_rate(skb: *mut __sk_buff) -> u64 {
-    let offset = KERNEL_OFFSETS.load().sock_max_pacing_rate;
+    let offset = TCP_OFFSETS.load().max_pacing_rate;
     // SAFETY: reading a context field; the verifier knows it as a socket or null.
     let sk: *mut c_void = unsafe { (*skb).__bindgen_anon_2.sk.cast() };
     if sk.is_null() || offset == 0 {

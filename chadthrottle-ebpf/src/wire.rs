@@ -6,8 +6,6 @@
 
 use aya_ebpf::bindings::__sk_buff;
 
-use chadthrottle_common::undo::Duplicate;
-
 use crate::sys;
 
 /// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
@@ -60,46 +58,23 @@ fn ip_header(skb: *mut __sk_buff) -> Option<(u64, u8)> {
     }
 }
 
-/// What came twice by the packet, of `len` bytes, if it is an acknowledgement of TCP's and nothing else
-/// (RFC 2883).
+/// Whether the packet is TCP with the flag ACK alone, and no payload.
 #[inline(always)]
-pub fn acknowledged_duplicate(skb: *mut __sk_buff, len: u64) -> Option<Duplicate> {
+pub fn is_bare_acknowledgement(skb: *mut __sk_buff, len: u64) -> bool {
     const ACK: u8 = 1 << 4;
-    const HEADER: u32 = 20;
-    const TIMESTAMPS: u32 = 12;
+    /// An IPv6 header and the longest one of TCP, in bytes.
+    const LONGEST: u64 = IPV6_HEADER + 60;
+    if len > LONGEST {
+        return false;
+    }
     let Some((ip, IPPROTO_TCP)) = ip_header(skb) else {
-        return None;
+        return false;
     };
-    let tcp = ip as u32;
-    let [a, b, c, d, offset, flags] = sys::packet_bytes(skb, tcp + 8)?;
-    if flags != ACK || ip + u64::from(offset >> 4) * 4 != len {
-        return None;
-    }
-    // In the order in which Linux writes options (`tcp_options_write`).
-    let end = match first_block_end(skb, tcp + HEADER + TIMESTAMPS) {
-        None => first_block_end(skb, tcp + HEADER),
-        end => end,
+    let Some([offset, flags]) = sys::packet_bytes::<2>(skb, ip as u32 + 12) else {
+        return false;
     };
-    let acknowledged = u32::from_be_bytes([a, b, c, d]);
-    Some(match end.map(|end| acknowledged.wrapping_sub(end) as i32) {
-        Some(0) => Duplicate::Last,
-        Some(1..) => Duplicate::Earlier,
-        // What is missing comes before it.
-        Some(..0) | None => Duplicate::Nothing,
-    })
-}
-
-/// Where the first block ends in the selective acknowledgement that is the option at that offset.
-#[inline(always)]
-fn first_block_end(skb: *mut __sk_buff, at: u32) -> Option<u32> {
-    const NO_OPERATION: u8 = 1;
-    const SACK: u8 = 5;
-    match sys::packet_bytes::<12>(skb, at)? {
-        [NO_OPERATION, NO_OPERATION, SACK, _, _, _, _, _, a, b, c, d] => {
-            Some(u32::from_be_bytes([a, b, c, d]))
-        }
-        _ => None,
-    }
+    // ECE and CWR say something of the network only (RFC 3168), as does AE.
+    flags & 0x3f == ACK && ip + u64::from(offset >> 4) * 4 == len
 }
 
 /// Length of the IP and the transport header, in bytes; 0 where they cannot be read.

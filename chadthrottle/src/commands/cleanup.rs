@@ -27,22 +27,22 @@ pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
         let text = serde_json::to_string(&report)
             .map_err(|error| Error::io("writing the report", error.into()))?;
         println!("{text}");
-    } else if leftovers.is_empty() && sockets == 0 {
+    } else if leftovers.is_empty() && sockets == Some(0) {
         println!("Nothing was left below {}.", mount.display());
     } else {
         for leftover in &leftovers {
             println!("{leftover}");
         }
-        match (sockets, args.dry_run) {
-            (0, _) => {}
-            (_, true) => println!("would put back the options of {sockets} sockets"),
-            (_, false) => println!("put back the options of {sockets} sockets"),
+        match sockets {
+            Some(0) => {}
+            Some(sockets) => println!("put back the options of {sockets} sockets"),
+            None => println!("would put back the options of sockets that a killed engine has set"),
         }
     }
     let all_gone = leftovers
         .iter()
         .all(|leftover| leftover.outcome == Outcome::Detached)
-        && (sockets == 0 || !args.dry_run);
+        && sockets.is_some();
     Ok(u8::from(!all_gone))
 }
 
@@ -52,8 +52,8 @@ struct Report<'a> {
     cgroup2: &'a Path,
     dry_run: bool,
     leftovers: Vec<Item<'a>>,
-    /// Whose options a limit had set.
-    sockets: usize,
+    /// How many sockets have their own options again; null: not known before it is done.
+    sockets: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +68,12 @@ struct Item<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(cgroup2: &'a Path, dry_run: bool, leftovers: &'a [Leftover], sockets: usize) -> Self {
+    fn new(
+        cgroup2: &'a Path,
+        dry_run: bool,
+        leftovers: &'a [Leftover],
+        sockets: Option<usize>,
+    ) -> Self {
         let leftovers = leftovers
             .iter()
             .map(

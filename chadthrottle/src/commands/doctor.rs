@@ -82,12 +82,6 @@ fn print_probe(probe: &Probe, line: impl Fn(&str, &str)) {
         "found by searching /proc, within seconds (the kernel has no BTF, or is before 6.3)"
     };
     line("sockets handed over", how);
-    let how = if probe.sets_flights {
-        "in single packets (congestion windows are held by programs at getpeername)"
-    } else {
-        "in pieces of up to 64 KB (the kernel has no BTF, or is before 5.12)"
-    };
-    line("slow TCP uploads", how);
     let counted = probe.counted;
     let text = format!(
         "of {} packets our programs saw {} arrive and {} leave",

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::{
     backends::throttle::{ThrottleError, cgroup, linux_ebpf_utils::AttachPoint},
-    levers::Ability,
     lifecycle::{EngineLock, LockError, Settings, privilege},
 };
 pub use probe::Probe;
@@ -83,7 +82,7 @@ pub fn examine(settings: &Settings) -> Report {
         features: surroundings::features(),
         attached: Vec::new(),
         probe: None,
-        levers: Ability::of_this_kernel().describe(),
+        levers: Vec::new(),
         problem: None,
         exit_code: 0,
     };
@@ -125,6 +124,7 @@ fn examine_attaching(
         let code = error.exit_code();
         (error.to_string(), code)
     })?;
+    report.levers = probe.levers.describe();
     let problem = probe.problem();
     report.probe = Some(probe);
     problem.map_or(Ok(()), |problem| Err((problem, 1)))

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +15,7 @@ use crate::{
         manager::ThrottleManager,
     },
     error::Error,
+    levers::Ability,
     lifecycle::{Ledger, Settings},
     sys::bpf,
 };
@@ -34,8 +36,8 @@ pub struct Probe {
     pub runs: Option<Runs>,
     /// Whether the programs see who uses a socket.
     pub sees_socket_use: bool,
-    /// Whether programs set congestion windows.
-    pub sets_flights: bool,
+    /// Which levers the kernel has.
+    pub levers: Ability,
     /// The programs were attached below the cgroup of this process, so could not see it.
     pub outside: bool,
 }
@@ -89,6 +91,7 @@ pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
         mode: settings.attach,
         ledger,
     })?;
+    let levers = Ability::of(throttle.take_passes().as_ref(), Path::new("/proc"));
     // On until dropped, for this moment only.
     let statistics = bpf::enable_stats().ok();
     let runs = |throttle: &ThrottleManager| {
@@ -104,7 +107,7 @@ pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
     let probe = Probe {
         attach_method: throttle.method(),
         sees_socket_use: throttle.sees_socket_use,
-        sets_flights: throttle.sets_flights(),
+        levers,
         packets: PACKETS,
         counted: counted(&throttle),
         runs: statistics.map(|_| Runs {
@@ -153,7 +156,7 @@ mod tests {
         let both = |(ingress, egress)| Runs { ingress, egress };
         Probe {
             sees_socket_use: true,
-            sets_flights: true,
+            levers: Ability::default(),
             attach_method: "link",
             packets: PACKETS,
             counted: both(counted),

@@ -109,7 +109,7 @@ pub fn features() -> Vec<Feature> {
     vec![
         Feature {
             name: "kernel BTF",
-            present: offsets.task_tgid != 0,
+            present: offsets.kernel.task_tgid != 0,
             meaning: "children are limited from their first packet; without it, within 100 ms",
         },
         Feature {

@@ -169,12 +169,6 @@ impl Engine {
                 continue;
             }
             internet += 1;
-            if let Some(owner) = self.living_owner(&duplicate)
-                && self.rule_of(owner.slot) == 0
-            {
-                // It may have come from a process that has a limit.
-                self.levers.release_socket(&duplicate);
-            }
             if self.is_up_for_grabs(key, *socket, &duplicate) {
                 let Owner { slot, generation } =
                     match self.slots.ensure(&mut self.throttle.maps, key) {

@@ -8,13 +8,13 @@ use tokio::{
 };
 
 use super::{Carried, Command, Config, Engine, EngineInfo, Limit, LimitId, Snapshot, Targets};
-use crate::{backends::throttle::ThrottleError, error::Error};
+use crate::{backends::throttle::ThrottleError, error::Error, levers::tuning::INTERVAL};
 
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often the levers of limits are set anew.
-const LEVER_INTERVAL: Duration = Duration::from_millis(50);
+const LEVER_INTERVAL: Duration = INTERVAL;
 
 /// How many samples are kept for who does not take them.
 const SNAPSHOTS_KEPT: usize = 4;
@@ -200,7 +200,7 @@ async fn serve(
                 let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
-            _ = levers.tick(), if engine.wants_looks() => engine.pull_levers(),
+            _ = levers.tick(), if engine.wants_looks() => engine.follow_levers(),
         }
     }
 }

@@ -1,65 +1,31 @@
 //! The levers of the limits that are set: several looks a second, while there are any.
 
-use std::{collections::HashMap, os::fd::OwnedFd};
-
-use chadthrottle_common::abi::Owner;
-
-use super::{Engine, slots::owner_of};
-use crate::{levers::Look, sys::clock::now_ns};
+use super::Engine;
 
 impl Engine {
-    /// Whether levers want looking at: a limit is set, or downloads are watched after theirs.
-    pub fn wants_looks(&mut self) -> bool {
-        // What is watched is looked at by asking.
-        self.levers.is_undoing() || self.limits.rules().next().is_some()
+    /// Whether levers want looking at: a limit is set.
+    pub fn wants_looks(&self) -> bool {
+        self.limits.rules().next().is_some()
     }
 
-    /// Looks at the flows of all limits and sets their levers.
-    pub fn pull_levers(&mut self) {
-        // Children may have inherited in the kernel since the last look.
-        self.scan_slots();
-        let mut members: HashMap<u32, Vec<u32>> =
-            self.limits.rules().map(|rule| (rule, Vec::new())).collect();
-        for (key, slot) in self.slots.iter() {
-            if let Some(members) = members.get_mut(&self.rule_of(slot)) {
-                members.push(key.pid);
+    /// Moves the fair rates of all limits, and does what is due from time to time.
+    pub fn follow_levers(&mut self) {
+        let Self {
+            limits,
+            throttle,
+            levers,
+            ..
+        } = self;
+        for (id, limit, _) in limits.iter() {
+            if let Some(rule) = throttle.maps.rules.get(id.0 as usize) {
+                levers.follow(id.0, rule, &limit);
             }
         }
-        for (rule, members) in members {
-            self.pull_levers_of(rule, &members);
-        }
-    }
-
-    /// The same for one limit and the processes that have it.
-    pub(super) fn pull_levers_of(&mut self, index: u32, members: &[u32]) {
-        let Some((_, limit)) = self.limits.get(index) else {
-            return;
-        };
-        let Some(rule) = self.throttle.maps.rules.get(index as usize) else {
-            return;
-        };
-        let maps = &self.throttle.maps;
-        let owns = |socket: &OwnedFd| {
-            let Ok([slot, generation]) = maps.owners.get(socket, 0) else {
-                return false;
-            };
-            let noted = maps.slots.get(slot as usize);
-            owner_of(maps, slot) == Owner { slot, generation }
-                && noted.is_some_and(|noted| noted.ingress.rule.get() == u64::from(index))
-        };
-        let now = now_ns();
-        let look = Look {
-            limit,
-            members,
-            owns: &owns,
-            down_credit: rule.ingress.credit(now),
-            up_credit: rule.egress.credit(now),
-            now_ns: now,
-        };
-        let flows = self.levers.hold(index, look);
-        rule.ingress.flows.set(flows.down as u64);
-        rule.egress.flows.set(flows.up as u64);
-        rule.ingress.gates.set(flows.gates as u64);
+        let members = self.slots.iter().filter(|(_, slot)| {
+            let slot = self.throttle.maps.slots.get(*slot as usize);
+            slot.is_some_and(|slot| slot.ingress.rule.get() != 0)
+        });
+        self.levers.maintain(members.map(|(key, _)| key.pid));
     }
 
     /// Ids of the processes that have that rule.

@@ -1,9 +1,6 @@
 //! Limits: which rules are in use, and which processes belong to them.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    thread,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
 
@@ -143,22 +140,20 @@ impl Engine {
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
         active.limit = limit;
-        self.levers.before_change(id.0, Some(&limit));
         self.enforce(id.0, limit, true);
         Ok(())
     }
 
     /// Has a limit hold for its members, anew or as a change of what it was.
     ///
-    /// Levers come first: what senders have on its way by then crosses the network anyway. Refused, it would be
-    /// sent again, at the rate of the limit.
+    /// Levers come first: what senders have on their way by then crosses the network anyway. Refused, it
+    /// would be sent again, at the rate of the limit.
     fn enforce(&mut self, rule: u32, limit: Limit, is_change: bool) {
         let members = self.member_pids(rule);
-        self.pull_levers_of(rule, &members);
-        thread::sleep(self.levers.arrival());
         self.configure(rule, limit, is_change.then(now_ns));
-        // The policer needs to know how many connections there are.
-        self.pull_levers_of(rule, &members);
+        if let Some(bucket) = self.throttle.maps.rules.get(rule as usize) {
+            self.levers.begin(rule, bucket, &limit, &members);
+        }
     }
 
     /// Has a limit hold for what its members start too, or no longer: a new one takes its place, so
@@ -205,7 +200,6 @@ impl Engine {
         if !self.limits.active.contains_key(&id.0) {
             return Err(Error::NoLimit);
         }
-        self.levers.before_change(id.0, None);
         self.drop_limit(id.0);
         Ok(())
     }
@@ -278,25 +272,23 @@ impl Engine {
         self.limits.active.remove(&rule);
         self.unconfigure(rule);
         self.scan_slots();
-        let members = self.member_pids(rule);
         for (_, slot) in self.slots.iter() {
             if self.rule_of(slot) == rule {
                 self.assign(slot, 0, false);
             }
         }
         // After the kernel program has no rate any more that it could give to a new connection.
-        self.levers.release(rule, &members);
+        self.levers.end(rule);
     }
 
     /// Ends all limits, and leaves no socket as they made it.
     pub(super) fn remove_all_limits(&mut self) {
         let ever_limited = std::mem::take(&mut self.limits.serial) != 0;
         for rule in std::mem::take(&mut self.limits.active).into_keys() {
-            self.levers.before_change(rule, None);
             self.unconfigure(rule);
         }
         if ever_limited {
-            self.levers.release_all();
+            self.levers.end_all();
         }
     }
 
@@ -308,16 +300,11 @@ impl Engine {
     }
 
     /// Sets the rule's buckets, anew or, with an instant, as a change of what they are.
-    fn configure(&mut self, rule: u32, limit: Limit, change_at: Option<u64>) {
-        // Before the kernel program may set anything.
-        let starts = self.levers.starting_rates(&limit);
+    fn configure(&self, rule: u32, limit: Limit, change_at: Option<u64>) {
         let Some(rule) = self.rule(rule) else {
             return;
         };
-        for (bucket, rate, start) in [
-            (&rule.ingress, limit.down, starts.down_bytes),
-            (&rule.egress, limit.up, starts.up_bytes),
-        ] {
+        for (bucket, rate) in [(&rule.ingress, limit.down), (&rule.egress, limit.up)] {
             let rate = rate.map(Rate::bytes_per_second);
             let burst = rate.map_or(BURST_NS, longest_burst_ns);
             match change_at {
@@ -327,9 +314,7 @@ impl Engine {
                 }
                 Some(now) => bucket.change(rate, burst, limit.scope, now),
             }
-            bucket.rate.set(start);
         }
-        rule.egress.tolerate_aggregates();
     }
 
     /// Gives every process that belongs to the limit its rule.

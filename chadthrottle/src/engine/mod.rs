@@ -43,12 +43,6 @@ use slots::Slots;
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often it looks whether downloads are fast again, before it stops.
-const UNDO_INTERVAL: Duration = Duration::from_millis(20);
-
-/// And how long it waits for them at most.
-const LONGEST_STOP: Duration = Duration::from_millis(1_200);
-
 /// And how long for the first one.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -57,7 +51,7 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Where and how to attach.
     pub throttle: AttachConfig,
-    /// Who puts socket options back, should we be killed.
+    /// Who puts things back, should we be killed.
     pub heir: Arc<dyn Heir>,
     /// Where to read processes, `/proc` but in tests.
     pub proc_root: PathBuf,
@@ -92,15 +86,9 @@ impl Engine {
     /// # Errors
     /// What the kernel refused; nothing is attached then.
     pub fn start(config: &Config) -> Result<Self, Error> {
-        let throttle = ThrottleManager::start(&config.throttle)?;
-        let levers = Levers::new(
-            throttle
-                .socket_options()?
-                .with_heir(Arc::clone(&config.heir)),
-            throttle.gates()?,
-            throttle.undoing(&config.throttle)?,
-            &config.proc_root,
-        );
+        let mut throttle = ThrottleManager::start(&config.throttle)?;
+        let passes = throttle.take_passes();
+        let levers = Levers::new(passes, Arc::clone(&config.heir), &config.proc_root);
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
             .map_err(|error| Error::io("starting a thread to read processes", error))?;
         let mut engine = Self {
@@ -138,10 +126,6 @@ impl Engine {
     /// Detaches every program, and says what could not be detached.
     pub fn stop(mut self) -> Vec<ThrottleError> {
         self.remove_all_limits();
-        let deadline = Instant::now() + LONGEST_STOP;
-        while self.levers.is_undoing() && Instant::now() < deadline {
-            std::thread::sleep(UNDO_INTERVAL);
-        }
         self.throttle.stop()
     }
 

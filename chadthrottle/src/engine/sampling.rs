@@ -124,7 +124,7 @@ impl Engine {
                     members: 0,
                     down: Traffic::default(),
                     up: Traffic::default(),
-                    flows: self.levers.active(id.0),
+                    connections: self.levers.connections(id.0),
                 };
                 (id, sample)
             })

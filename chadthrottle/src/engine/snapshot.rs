@@ -5,7 +5,7 @@ use std::{ops::AddAssign, sync::Arc, time::Duration};
 use chadthrottle_common::scope::Scope;
 
 use crate::{
-    levers::{Ability, ActiveFlows},
+    levers::{Ability, Connections},
     process::ProcessKey,
     units::Rate,
 };
@@ -120,8 +120,8 @@ pub struct LimitSample {
     pub down: Traffic,
     /// Upload of all its members.
     pub up: Traffic,
-    /// Connections that a lever holds in each direction, of those that carry something.
-    pub flows: ActiveFlows,
+    /// Connections that use a good part of what they may.
+    pub connections: Connections,
 }
 
 /// One sample of everything.

@@ -1,172 +1,98 @@
-//! Levers: what makes a TCP connection of a limited process slower without refusing its packets.
+//! Levers: what makes TCP connections of limited processes slower without refusing their packets.
 //!
-//! The policer in the kernel holds every limit, of every protocol, and wastes what it refuses. So
-//! above it, each TCP flow has a lever in each direction where one takes it: uploads are paced,
-//! downloads get a smaller window. Several times a second user space looks at the flows, shares
-//! the limit between them by need, and sets their levers; connections that are made between two
-//! looks start with one from the kernel program (`chadthrottle-ebpf`'s `levers`). A download that is
-//! too fast with the smallest window has a gate in the kernel besides (`gates`).
-//!
-//! Architecture invariant: levers are choices per flow and direction, all made in [`Lever::of`]. A
-//! new one, say a real queue, is a variant there, and what [`Levers`] does with it.
+//! The policer in the kernel holds every limit, of every protocol, and wastes what it refuses. So above it
+//! each TCP connection has a lever in each direction: uploads are paced, downloads get a smaller window. The
+//! kernel programs set them (`levers` in chadthrottle-ebpf). User space decides one number per limit and
+//! direction, the fair rate ([`fair_rate`]), and has a pass go over all sockets where a limit begins, changes
+//! or ends ([`crate::backends::throttle::passes`]).
 
 mod ability;
-mod download;
-mod flow;
-mod gates;
-mod held;
-mod options;
-mod pacing;
-mod retract;
-mod share;
-mod turns;
-mod undo;
-mod upload;
-mod window;
+mod crowd;
+pub mod fair_rate;
+mod shrinking;
+#[cfg(test)]
+mod sim;
+pub mod tuning;
 
 use std::{
-    collections::{HashMap, HashSet},
-    os::fd::OwnedFd,
+    collections::HashMap,
+    fmt,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 
 pub use ability::Ability;
-pub use gates::Gates;
-pub use options::{Heir, Options, restore};
-pub use retract::ShrinkWindow;
-pub use undo::{Undoing, Withhold};
+pub use crowd::Connections;
+pub use shrinking::ShrinkWindow;
 
-use crate::{
-    engine::{BothWays, Limit},
-    sys::clock::now_ns,
-    units::Rate,
+use chadthrottle_common::{
+    abi::Rule,
+    policer::{Bucket, LEAST_ALLOWANCE, ns_per_byte},
 };
-use flow::{Flow, Half};
-use held::Held;
-use options::Which;
-use retract::Retraction;
 
-/// Limits above this, in bytes a second, are the policer's alone: what the kernel program sets
-/// has 32 bits.
+use crate::{backends::throttle::passes::Passes, engine::Limit, process::namespaces, units::Rate};
+use crowd::Count;
+use fair_rate::{FairRate, Look, at};
+use shrinking::Shrinking;
+use tuning::{FREQUENT_PASS_INTERVAL, MOST_DOWN, MOST_UP, PASS_INTERVAL, TUNING};
+
+/// Limits above this, in bytes a second, are the policer's alone: what the kernel programs set has 32 bits.
 const FASTEST: u64 = 4_000_000_000;
 
-/// What holds one direction of a flow, with the policer beneath.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lever {
-    /// `SO_MAX_PACING_RATE`.
-    Pacing,
-    /// `TCP_WINDOW_CLAMP`.
-    Window,
-    /// Nothing else.
-    Policer,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Down,
-    Up,
-}
-
-impl Direction {
-    fn rate(self, limit: &Limit) -> Option<Rate> {
-        match self {
-            Self::Down => limit.down,
-            Self::Up => limit.up,
-        }
-    }
-
-    fn half(self, flow: &mut Flow) -> &mut Half {
-        match self {
-            Self::Down => &mut flow.down,
-            Self::Up => &mut flow.up,
-        }
-    }
-}
-
-impl Lever {
-    /// The lever for a direction of a flow.
-    fn of(direction: Direction, flow: &Flow, limit: &Limit, ability: Ability) -> Self {
-        if flow.is_in(limit.scope) {
-            Self::under(direction, limit, ability)
-        } else {
-            Self::Policer
-        }
-    }
-
-    /// The lever for that direction of every TCP flow that the limit covers.
-    fn under(direction: Direction, limit: &Limit, ability: Ability) -> Self {
-        let rate = direction.rate(limit).map(Rate::bytes_per_second);
-        match direction {
-            _ if rate.is_none_or(|rate| rate > FASTEST) => Self::Policer,
-            Direction::Up if ability.pacing => Self::Pacing,
-            Direction::Down if ability.window => Self::Window,
-            _ => Self::Policer,
-        }
-    }
+/// Somebody who puts things back, should we be killed.
+pub trait Heir: fmt::Debug + Send + Sync {
+    /// Hands over the pass that puts sockets back. When this returns, levers may be set.
+    ///
+    /// # Errors
+    /// Where nobody would put them back; none must be set then.
+    fn inherit(&self, put_back: BorrowedFd<'_>) -> Result<(), String>;
+    /// A network namespace, of that inode, is about to let windows shrink for a moment, which it does not
+    /// by itself; `setting` is the file that says so. Says whether it is safe that it will not any more.
+    fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool;
+    /// It does not any more.
+    fn has_shrunk(&self, namespace: u64);
 }
 
 /// The levers of all limits.
 #[derive(Debug)]
 pub struct Levers {
-    options: Options,
-    gates: Gates,
-    retraction: Retraction,
-    undoing: Undoing,
+    /// `None`: this kernel has none, and the policer alone holds limits.
+    passes: Option<Passes>,
+    heir: Arc<dyn Heir>,
+    shrinking: Shrinking,
+    /// `/proc`
     root: PathBuf,
     ability: Ability,
-    /// Whether options may be set; `None`: nobody has asked yet.
+    /// Whether levers may be set; `None`: nobody has asked yet.
     allowed: Option<bool>,
     /// By rule index.
     held: HashMap<u32, Held>,
+    passed: Option<Instant>,
 }
 
-/// A limit at one look.
-#[derive(Clone, Copy)]
-pub struct Look<'a> {
-    /// The limit.
-    pub limit: Limit,
-    /// Ids of the processes that share it.
-    pub members: &'a [u32],
-    /// Whether a socket is a member's: it may hold others' too.
-    pub owns: &'a dyn Fn(&OwnedFd) -> bool,
-    /// Of the ingress bucket, as from [`chadthrottle_common::policer::Bucket::credit`].
-    pub down_credit: f64,
-    /// Of the egress bucket.
-    pub up_credit: f64,
-    /// The monotonic clock, in nanoseconds.
-    pub now_ns: u64,
-}
-
-/// How many flows carry something, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ActiveFlows {
-    /// Download.
-    pub down: usize,
-    /// Upload.
-    pub up: usize,
-    /// Downloads that a gate has pause.
-    pub gated: usize,
-    /// Downloads that have a gate.
-    pub gates: usize,
+/// What is kept of one limit.
+#[derive(Debug, Default)]
+struct Held {
+    down: FairRate,
+    up: FairRate,
+    count: Count,
+    followed: Option<Instant>,
 }
 
 impl Levers {
-    /// Over the notes of the loaded programs. `root` is `/proc`.
-    pub fn new(options: Options, gates: Gates, undoing: Undoing, root: &Path) -> Self {
-        let ability = Ability {
-            flight: options.sets_flights(),
-            ..Ability::of_this_kernel()
-        };
+    /// Over the loaded programs. `root` is `/proc`.
+    pub fn new(passes: Option<Passes>, heir: Arc<dyn Heir>, root: &Path) -> Self {
         Self {
-            options,
-            gates,
-            retraction: Retraction::new(root),
-            undoing,
+            ability: Ability::of(passes.as_ref(), root),
+            passes,
+            shrinking: Shrinking::new(root),
+            heir,
             root: root.to_owned(),
-            ability,
             allowed: None,
             held: HashMap::new(),
+            passed: None,
         }
     }
 
@@ -175,126 +101,153 @@ impl Levers {
         self.ability
     }
 
-    /// How many flows under a limit carried something at the last look.
-    pub fn active(&self, rule: u32) -> ActiveFlows {
-        self.held.get(&rule).map(Held::active).unwrap_or_default()
+    /// How many connections use a good part of what they may.
+    pub fn connections(&self, rule: u32) -> Connections {
+        self.held
+            .get(&rule)
+            .map_or_else(Connections::default, |held| held.count.connections())
     }
 
-    /// What the kernel program may hold new connections to, in bytes a second; 0: they have no
-    /// lever in that direction.
-    pub fn starting_rates(&mut self, limit: &Limit) -> BothWays {
-        let allowed = self.are_allowed();
-        let rate = |direction: Direction| {
-            let lever = Lever::under(direction, limit, self.ability);
-            let rate = direction
-                .rate(limit)
-                .filter(|_| allowed && lever != Lever::Policer);
-            rate.map_or(0, Rate::bytes_per_second)
-        };
-        BothWays {
-            down_bytes: rate(Direction::Down),
-            up_bytes: rate(Direction::Up),
-        }
-    }
-
-    /// Whether options may be set: somebody would put them back if we were killed.
+    /// Whether levers may be set: the kernel has them, and somebody would put them back if we were killed.
     fn are_allowed(&mut self) -> bool {
-        let options = &self.options;
-        *self.allowed.get_or_insert_with(|| match options.appoint() {
-            Ok(()) => true,
-            Err(reason) => {
-                log::warn!("limits hold by refusing packets only: {reason}");
-                false
-            }
-        })
+        if let Some(allowed) = self.allowed {
+            return allowed;
+        }
+        let allowed = match &self.passes {
+            None => false,
+            Some(passes) => match self.heir.inherit(passes.put_back()) {
+                Ok(()) => {
+                    passes.allow(true);
+                    true
+                }
+                Err(reason) => {
+                    log::warn!("limits hold by refusing packets only: {reason}");
+                    false
+                }
+            },
+        };
+        self.allowed = Some(allowed);
+        allowed
     }
 
-    /// Looks at the flows under a limit and sets their levers.
-    pub fn hold(&mut self, rule: u32, look: Look<'_>) -> ActiveFlows {
+    /// A limit begins, or changes, for processes of these ids: their connections are held from now on.
+    pub fn begin(&mut self, index: u32, rule: &Rule, limit: &Limit, members: &[u32]) {
         if !self.are_allowed() {
-            return ActiveFlows::default();
-        }
-        self.retraction.settle();
-        let started = Instant::now();
-        let mut held = self.held.remove(&rule).unwrap_or_default();
-        if held.rests(&look) {
-            let active = held.active();
-            self.held.insert(rule, held);
-            return active;
-        }
-        if held.look_for_flows(&self.root, &look) {
-            let others = &self.held;
-            self.options.keep(|inode| {
-                let mut all = others.values().chain([&held]);
-                all.any(|held| held.has(inode))
-            });
-        }
-        let active = held.pull(
-            &mut self.options,
-            &mut self.gates,
-            &mut self.retraction,
-            &look,
-            self.ability,
-        );
-        held.rest_after(started.elapsed());
-        self.held.insert(rule, held);
-        active
-    }
-
-    /// How long until everything has arrived that was on its way to downloads when the last looks held them.
-    pub fn arrival(&mut self) -> Duration {
-        self.retraction.arrival()
-    }
-
-    /// Puts back the options of a limit's flows, and of all sockets of its members: the kernel
-    /// program may have set some that we have not seen.
-    pub fn release(&mut self, rule: u32, members: &[u32]) {
-        if self.allowed != Some(true) {
             return;
         }
-        // Others switch it on again where they need it.
-        self.retraction.end();
-        let held = self.held.remove(&rule).unwrap_or_default();
-        let pids: HashSet<u32> = members.iter().copied().chain(held.processes()).collect();
-        for pid in pids {
-            self.options.put_back_in(&self.root, pid);
+        // What it was known of before has no meaning for another limit.
+        let count = self.held.remove(&index).unwrap_or_default().count;
+        let held = Held {
+            count,
+            ..Held::default()
+        };
+        self.held.insert(index, held);
+        self.follow(index, rule, limit);
+        let namespaces = namespaces::of(&self.root, members);
+        if limit.down.is_some() {
+            self.shrinking.begin(&namespaces, &*self.heir);
+        }
+        if let Some(passes) = &self.passes {
+            passes.hold(&namespaces);
         }
     }
 
-    /// A limit is about to change to another one, or to end. Where downloads may be much faster then, their
-    /// senders are not to stay slow.
-    pub fn before_change(&mut self, rule: u32, to: Option<&Limit>) {
-        const MUCH_FASTER: u64 = 4;
-        let Some(held) = self.held.get_mut(&rule) else {
+    /// Moves the fair rates of a limit.
+    pub fn follow(&mut self, index: u32, rule: &Rule, limit: &Limit) {
+        let Some(held) = self.held.get_mut(&index) else {
             return;
         };
-        let rate = |limit: &Limit| limit.down.map_or(u64::MAX, Rate::bytes_per_second);
-        let (from, to) = (held.limit(), to.map_or(u64::MAX, rate));
-        if from.is_some_and(|from| rate(&from) <= to / MUCH_FASTER) {
-            self.undoing.watch(held.flows(), &self.gates, now_ns());
+        let now = Instant::now();
+        let seconds = held
+            .followed
+            .replace(now)
+            .map_or(0.0, |before| (now - before).as_secs_f64());
+        let now_ns = crate::sys::clock::now_ns();
+        let connections = held.count.take(&rule.crowd, now_ns);
+        let fair =
+            |state: &mut FairRate, bucket: &Bucket, rate: Option<Rate>, connections, most| {
+                let limit = rate
+                    .map(Rate::bytes_per_second)
+                    .filter(|rate| *rate <= FASTEST)?;
+                let credit = bucket.credit(now_ns);
+                let look = Look {
+                    limit: limit as f64,
+                    most,
+                    credit,
+                    connections,
+                    seconds,
+                };
+                Some((state.follow(look, &TUNING), credit))
+            };
+        let down = fair(
+            &mut held.down,
+            &rule.ingress,
+            limit.down,
+            connections.down,
+            MOST_DOWN,
+        );
+        let (window, gate) = down.map_or((0, 0), |(rate, credit)| {
+            let window = rate * at(tuning::WINDOW, credit);
+            let gate = rate * at(tuning::GATE, credit);
+            (window as u64, ns_per_byte(gate as u64))
+        });
+        rule.ingress.gate_ns_per_byte.set(gate);
+        rule.ingress.fair_rate.set(window);
+        let up = fair(
+            &mut held.up,
+            &rule.egress,
+            limit.up,
+            connections.up,
+            MOST_UP,
+        );
+        let pace = up.map_or(0, |(rate, credit)| (rate * at(tuning::PACE, credit)) as u64);
+        rule.egress.fair_rate.set(pace);
+        // What TCP hands over at once each in its turn, so that none waits for a timer because others did.
+        let aggregates = rule.egress.cost_ns(LEAST_ALLOWANCE) * connections.up.max(1);
+        rule.egress
+            .tolerance_ns
+            .set(aggregates.max(rule.egress.burst_ns.get()));
+        rule.crowd
+            .known
+            .set(connections.down.max(connections.up).max(1));
+        rule.crowd.joined.set(0);
+        log::trace!("rule {index}: {connections:?}, down {down:?}, up {up:?}");
+    }
+
+    /// What is due from time to time, while some process has a limit: of these ids.
+    pub fn maintain(&mut self, members: impl Iterator<Item = u32>) {
+        self.shrinking.settle(&*self.heir);
+        let (Some(true), Some(passes)) = (self.allowed, &self.passes) else {
+            return;
+        };
+        let interval = if passes.hear_of_packets() {
+            PASS_INTERVAL
+        } else {
+            FREQUENT_PASS_INTERVAL
+        };
+        let now = Instant::now();
+        if self.passed.is_none_or(|passed| now - passed >= interval) {
+            self.passed = Some(now);
+            let members: Vec<u32> = members.collect();
+            passes.hold(&namespaces::of(&self.root, &members));
         }
     }
 
-    /// Whether downloads whose limit has ended, or risen, are watched still.
-    pub fn is_undoing(&mut self) -> bool {
-        self.undoing.goes_on()
-    }
-
-    /// Puts back the options of a socket whose process has no limit.
-    pub fn release_socket(&mut self, socket: &OwnedFd) {
-        if self.allowed == Some(true)
-            && let Err(error) = self.options.put_back(socket, Which::ALL)
-        {
-            log::warn!("a socket keeps its limit: {error}");
+    /// A limit has ended: sockets that it alone has held are put back, wherever they are.
+    pub fn end(&mut self, index: u32) {
+        self.held.remove(&index);
+        if let (Some(true), Some(passes)) = (self.allowed, &self.passes) {
+            passes.hold(&namespaces::all(&self.root));
         }
     }
 
-    /// Puts back the options of every socket of the machine.
-    pub fn release_all(&mut self) {
-        self.retraction.end();
+    /// All limits have ended: every socket of the machine is put back.
+    pub fn end_all(&mut self) {
         self.held.clear();
-        if self.allowed == Some(true) {
-            self.options.put_back_everywhere(&self.root);
+        self.shrinking.end(&*self.heir);
+        if let (Some(true), Some(passes)) = (self.allowed, &self.passes) {
+            passes.put_all_back(&namespaces::all(&self.root));
+            passes.allow(true);
         }
     }
 }

@@ -11,7 +11,7 @@ use chadthrottle_common::abi::names;
 
 use super::{
     journal::{Journal, JournalError, Record},
-    ledger, socket_journal,
+    ledger, remains,
 };
 
 use crate::{
@@ -79,8 +79,9 @@ impl fmt::Display for Leftover {
 pub struct Leftovers {
     /// Programs that were attached.
     pub programs: Vec<Leftover>,
-    /// How many sockets had options that a limit had set, and have their own again.
-    pub sockets: usize,
+    /// How many sockets had options that a limit had set, and have their own again; `None`: there may be some,
+    /// and nothing was done.
+    pub sockets: Option<usize>,
 }
 
 /// Detaches every program named `chadthrottle_*` in the cgroup tree below `mount`, and what the
@@ -92,7 +93,7 @@ pub struct Leftovers {
 pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, JournalError> {
     // The programs first: they set options of new connections.
     let programs = detach_programs(mount, state_dir, dry_run)?;
-    let sockets = socket_journal::recover(state_dir, mount, dry_run);
+    let sockets = remains::recover(state_dir, dry_run);
     Ok(Leftovers { programs, sockets })
 }
 

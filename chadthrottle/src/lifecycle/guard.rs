@@ -6,6 +6,7 @@
 //! network namespaces, and a terminal that it has taken over, it puts back in the same way.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -30,14 +31,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{Journal, Record},
-    socket_journal,
+    remains,
 };
 use crate::{
     backends::throttle::{
         linux_ebpf_utils::{AttachPoint, LegacyAttachment},
-        peer_name,
+        passes,
     },
-    levers::{Options, ShrinkWindow},
+    levers::ShrinkWindow,
+    process::namespaces,
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,
@@ -55,11 +57,13 @@ enum Message {
     Watch(PathBuf),
     /// Engine, with a descriptor of a terminal: this is about to be taken over.
     Terminal,
-    /// Engine, with descriptors of the notes on sockets' options, which are about to be set, and of
-    /// links of programs that putting them back needs.
+    /// Engine, with a descriptor of the pass that puts sockets back: levers are about to be set.
     Sockets,
-    /// Engine, with a descriptor of a setting of a network namespace: this is about to be on for a moment.
-    Namespace,
+    /// Engine, with a descriptor of a setting of the network namespace of that inode: this is about to be on for
+    /// a moment.
+    Shrinks(u64),
+    /// Engine: this is off again.
+    HasShrunk(u64),
     /// Guard: from now on I take care.
     Ready,
     /// Engine, with descriptors of program and cgroup: this is about to be attached.
@@ -120,18 +124,12 @@ impl Guard {
         self.expect_ready()
     }
 
-    /// Hands it the notes on sockets' options, which it puts back, and links of programs that it
-    /// needs for that.
+    /// Hands it the pass that puts sockets back.
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn protect_sockets(
-        &self,
-        notes: BorrowedFd<'_>,
-        links: Vec<BorrowedFd<'_>>,
-    ) -> Result<(), GuardError> {
-        let fds: Vec<BorrowedFd<'_>> = std::iter::once(notes).chain(links).collect();
-        self.send(&Message::Sockets, &fds)?;
+    pub fn protect_sockets(&self, put_back: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.send(&Message::Sockets, &[put_back])?;
         self.expect_ready()
     }
 
@@ -139,9 +137,17 @@ impl Guard {
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn protect_namespace(&self, setting: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.send(&Message::Namespace, &[setting])?;
+    pub fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.send(&Message::Shrinks(namespace), &[setting])?;
         self.expect_ready()
+    }
+
+    /// Tells it that the setting is off again.
+    ///
+    /// # Errors
+    /// Where the guard has gone.
+    pub fn has_shrunk(&self, namespace: u64) -> Result<(), GuardError> {
+        self.send(&Message::HasShrunk(namespace), &[])
     }
 
     fn expect_ready(&self) -> Result<(), GuardError> {
@@ -214,8 +220,8 @@ pub fn run() -> io::Result<u8> {
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     send(socket, &Message::Ready, &[])?;
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
-    let (mut terminal, mut options) = (None, None);
-    let mut settings: Vec<ShrinkWindow> = Vec::new();
+    let (mut terminal, mut put_back) = (None, None);
+    let mut settings: HashMap<u64, ShrinkWindow> = HashMap::new();
     loop {
         // From here it mostly waits.
         memory::release_clean_file_pages();
@@ -232,37 +238,29 @@ pub fn run() -> io::Result<u8> {
                 send(socket, &Message::Ready, &[])?;
             }
             Some((Message::Sockets, mut fds)) => {
-                if fds.is_empty() {
-                    return Err(io::ErrorKind::InvalidData.into());
-                }
-                let notes = fds.remove(0);
-                let new = Options::new(notes).map_err(io::Error::other)?;
-                options = Some(new.with_flights(fds));
+                put_back = Some(fds.pop().ok_or(io::ErrorKind::InvalidData)?);
                 send(socket, &Message::Ready, &[])?;
             }
-            Some((Message::Namespace, fds)) => {
-                settings.extend(fds.into_iter().map(ShrinkWindow::from));
+            Some((Message::Shrinks(namespace), mut fds)) => {
+                let setting = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+                settings.insert(namespace, setting.into());
                 send(socket, &Message::Ready, &[])?;
             }
+            Some((Message::HasShrunk(namespace), _)) => _ = settings.remove(&namespace),
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
-                // What sets options goes first, what puts them back last.
-                let (last, first) = held
-                    .into_iter()
-                    .partition(|(_, held)| peer_name::PLACES.contains(&held.place));
-                let failed = clean_up(&journal, first);
-                for setting in &mut settings {
+                let code = u8::from(clean_up(&journal, held) > 0);
+                for setting in settings.values_mut() {
                     // It fails where the namespace is gone.
                     let _ = setting.set(false);
                 }
-                if let Some(mut options) = options {
-                    options.put_back_everywhere(Path::new("/proc"));
+                if let Some(put_back) = put_back {
+                    passes::run(put_back.as_fd(), &namespaces::all(Path::new("/proc")));
                     if let Some(directory) = journal.parent() {
-                        socket_journal::forget(directory);
+                        remains::forget(directory);
                     }
                 }
-                let code = u8::from(failed + clean_up(&journal, last) > 0);
                 if code == 0
                     && let Ok(journal) = Journal::at(journal)
                 {

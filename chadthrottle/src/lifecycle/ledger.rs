@@ -13,10 +13,8 @@ use super::{
     Settings,
     guard::{Guard, GuardError},
     journal::{self, Journal, JournalError, Record},
-    socket_journal::SocketJournal,
+    remains::Remains,
 };
-use chadthrottle_common::abi::SocketOptions;
-
 use crate::{
     backends::throttle::{
         ThrottleError,
@@ -40,7 +38,7 @@ struct Inner {
     program: PathBuf,
     guard: Option<Guard>,
     /// From the first limit on.
-    sockets: Option<SocketJournal>,
+    remains: Option<Remains>,
     /// Records of what is attached now.
     open: Vec<Record>,
 }
@@ -61,7 +59,7 @@ impl Ledger {
             journal: Journal::open(directory)?,
             program: settings.program.clone(),
             guard: None,
-            sockets: None,
+            remains: None,
             open: Vec::new(),
         };
         Ok(Self {
@@ -145,41 +143,30 @@ impl LegacyLedger for Ledger {
 }
 
 impl Heir for Ledger {
-    fn inherit(&self, notes: BorrowedFd<'_>, links: Vec<BorrowedFd<'_>>) -> Result<(), String> {
+    fn inherit(&self, put_back: BorrowedFd<'_>) -> Result<(), String> {
         let mut inner = self.inner();
         let guard = inner.guard().map_err(|error| error.to_string())?;
         guard
-            .protect_sockets(notes, links)
+            .protect_sockets(put_back)
             .map_err(|error| error.to_string())?;
-        let journal = SocketJournal::start(&self.directory, self.engine);
-        inner.sockets = Some(journal.map_err(|error| error.to_string())?);
+        let remains = Remains::keep(&self.directory, self.engine, put_back);
+        inner.remains = Some(remains.map_err(|error| {
+            let pins = self.directory.display();
+            format!("pinning the pass that puts sockets back, in {pins}: {error}")
+        })?);
         Ok(())
     }
 
-    fn noted(&self, inode: u64, before: SocketOptions) -> bool {
-        let mut inner = self.inner();
-        let noted = inner.sockets.as_mut().map(|it| it.note(inode, before));
-        match noted {
-            Some(Ok(())) => true,
-            Some(Err(error)) => {
-                log::warn!("noting a socket's options: {error}");
-                false
-            }
-            None => false,
-        }
-    }
-
-    fn may_shrink(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool {
-        let mut inner = self.inner();
-        let Inner { sockets, guard, .. } = &mut *inner;
-        let (Some(journal), Some(guard)) = (sockets, guard) else {
+    fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool {
+        let inner = self.inner();
+        let (Some(remains), Some(guard)) = (&inner.remains, &inner.guard) else {
             return false;
         };
-        if let Err(error) = journal.note_namespace(namespace) {
+        if let Err(error) = remains.shrinks(namespace) {
             log::warn!("noting a network namespace: {error}");
             return false;
         }
-        match guard.protect_namespace(setting) {
+        match guard.shrinks(namespace, setting) {
             Ok(()) => true,
             Err(error) => {
                 log::warn!("{error}");
@@ -188,9 +175,15 @@ impl Heir for Ledger {
         }
     }
 
-    fn keep(&self, is_open: &dyn Fn(u64) -> bool) {
-        if let Some(journal) = &mut self.inner().sockets {
-            journal.keep(is_open);
+    fn has_shrunk(&self, namespace: u64) {
+        let inner = self.inner();
+        if let Some(remains) = &inner.remains {
+            remains.has_shrunk(namespace);
+        }
+        if let Some(guard) = &inner.guard
+            && let Err(error) = guard.has_shrunk(namespace)
+        {
+            log::warn!("{error}");
         }
     }
 }
@@ -198,9 +191,7 @@ impl Heir for Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         let mut inner = self.inner();
-        if let Some(journal) = inner.sockets.take() {
-            journal.remove();
-        }
+        inner.remains = None;
         if inner.open.is_empty() {
             inner.journal.remove();
             if let Some(guard) = inner.guard.take() {

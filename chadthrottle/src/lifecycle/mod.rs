@@ -6,8 +6,8 @@ mod journal;
 mod ledger;
 mod lock;
 pub mod privilege;
+mod remains;
 pub mod signals;
-mod socket_journal;
 
 pub use guard::GuardError;
 pub use journal::JournalError;
@@ -66,11 +66,8 @@ impl Session {
         for leftover in left.programs {
             log::warn!("left by an earlier run: {leftover}");
         }
-        if left.sockets > 0 {
-            log::warn!(
-                "left by an earlier run: options of {} sockets, put back",
-                left.sockets
-            );
+        if let Some(sockets) = left.sockets.filter(|sockets| *sockets > 0) {
+            log::warn!("left by an earlier run: options of {sockets} sockets, put back");
         }
         let ledger = Arc::new(Ledger::open(&settings)?);
         let engine = Handle::start(Config {

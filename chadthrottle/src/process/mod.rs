@@ -6,6 +6,7 @@
 mod cgroup;
 mod connections;
 mod key;
+pub mod namespaces;
 mod reader;
 mod selector;
 mod sockets;

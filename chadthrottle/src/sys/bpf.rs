@@ -5,7 +5,9 @@
 //! `union bpf_attr`).
 
 use std::{
+    ffi::CStr,
     fmt,
+    fs::File,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -23,22 +25,11 @@ pub enum AttachType {
     SockCreate = 2,
     /// Something becomes of a TCP connection.
     SockOps = 3,
-    /// Somebody asks for the other end of an IPv4 socket.
-    PeerName4 = 29,
-    /// The same of an IPv6 socket.
-    PeerName6 = 30,
 }
 
 impl AttachType {
     /// All that we use.
-    pub const ALL: [Self; 6] = [
-        Self::Ingress,
-        Self::Egress,
-        Self::SockCreate,
-        Self::SockOps,
-        Self::PeerName4,
-        Self::PeerName6,
-    ];
+    pub const ALL: [Self; 4] = [Self::Ingress, Self::Egress, Self::SockCreate, Self::SockOps];
 
     /// The name that bpftool has for it.
     pub const fn name(self) -> &'static str {
@@ -47,8 +38,6 @@ impl AttachType {
             Self::Egress => "cgroup_inet_egress",
             Self::SockCreate => "cgroup_inet_sock_create",
             Self::SockOps => "cgroup_sock_ops",
-            Self::PeerName4 => "cgroup_inet4_getpeername",
-            Self::PeerName6 => "cgroup_inet6_getpeername",
         }
     }
 }
@@ -71,6 +60,9 @@ const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const ENABLE_STATS: u32 = 32;
+const ITER_CREATE: u32 = 33;
+const OBJ_PIN: u32 = 6;
+const OBJ_GET: u32 = 7;
 
 /// A program as the kernel describes it (`struct bpf_prog_info`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +116,73 @@ pub fn link_create(
     };
     let fd = bpf("bpf(BPF_LINK_CREATE)", LINK_CREATE, &mut attr)?;
     Ok(owned(fd))
+}
+
+/// Makes an iterator program's link. Kernel 5.8.
+pub fn iterator_link(program: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    const TRACE_ITER: u32 = 28;
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        target_fd: 0,
+        attach_type: TRACE_ITER,
+        flags: 0,
+    };
+    let fd = bpf(
+        "bpf(BPF_LINK_CREATE) of an iterator",
+        LINK_CREATE,
+        &mut attr,
+    )?;
+    Ok(owned(fd))
+}
+
+/// Makes an iterator of such a link: reading it runs the program over all objects there are. Kernel 5.8.
+pub fn iterator(link: BorrowedFd<'_>) -> Result<File, SyscallError> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        link_fd: raw(link),
+        flags: 0,
+    };
+    let fd = bpf("bpf(BPF_ITER_CREATE)", ITER_CREATE, &mut attr)?;
+    Ok(owned(fd).into())
+}
+
+/// Fields of `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+struct PathAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Pins a link at a path of the BPF file system, where it stays without us. Kernel 5.8.
+pub fn pin(link: BorrowedFd<'_>, path: &CStr) -> Result<(), SyscallError> {
+    let mut attr = PathAttr {
+        pathname: path.as_ptr().addr() as u64,
+        bpf_fd: raw(link),
+        file_flags: 0,
+    };
+    bpf("bpf(BPF_OBJ_PIN)", OBJ_PIN, &mut attr).map(drop)
+}
+
+/// What is pinned at that path.
+pub fn pinned(path: &CStr) -> Result<OwnedFd, SyscallError> {
+    let mut attr = PathAttr {
+        pathname: path.as_ptr().addr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    bpf("bpf(BPF_OBJ_GET)", OBJ_GET, &mut attr).map(owned)
 }
 
 /// Fields of `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.

@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull};
 
-use chadthrottle_common::abi::{ProcessSlot, Rule};
+use chadthrottle_common::{
+    abi::{ProcessSlot, Rule},
+    sys::Shared,
+};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::SyscallError;
@@ -18,6 +21,14 @@ unsafe trait MapValue {}
 unsafe impl MapValue for ProcessSlot {}
 // SAFETY: `repr(C)` structs of nothing but `Shared`.
 unsafe impl MapValue for Rule {}
+
+/// Whether levers may be set: 1, or 0.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct LeversWord(pub Shared);
+
+// SAFETY: a `Shared`.
+unsafe impl MapValue for LeversWord {}
 
 /// A `BPF_F_MMAPABLE` array (kernel 5.5), as a slice.
 #[derive(Debug)]
@@ -42,6 +53,13 @@ impl MappedArray<Rule> {
     /// Maps the rules, `len` of them.
     pub fn rules(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
         Self::new(map, len)
+    }
+}
+
+impl MappedArray<LeversWord> {
+    /// Maps the word that says whether levers may be set.
+    pub fn levers(map: impl AsFd) -> Result<Self, SyscallError> {
+        Self::new(map, 1)
     }
 }
 

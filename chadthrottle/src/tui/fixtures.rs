@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::Config,
     engine::{EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
-    levers::{Ability, ActiveFlows},
+    levers::{Ability, Connections},
     process::ProcessKey,
     units::Rate,
 };
@@ -84,11 +84,10 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
                 members: 0,
                 down: Traffic::default(),
                 up: Traffic::default(),
-                flows: ActiveFlows {
+                connections: Connections {
                     down: 2,
                     up: 0,
-                    gated: 0,
-                    gates: 0,
+                    pausing: 0,
                 },
             });
             limits.len() - 1
@@ -125,10 +124,9 @@ pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
     let info = EngineInfo {
         sees_socket_use: true,
         levers: Ability {
-            pacing: true,
-            window: true,
-            retraction: true,
-            flight: true,
+            levers: true,
+            hears_of_packets: true,
+            shrinking: true,
         },
         attach: "link",
         cgroup: "/sys/fs/cgroup".into(),

@@ -2,6 +2,7 @@
 
 use crate::{
     engine::{LimitSample, Traffic},
+    levers::Connections,
     units::Rate,
 };
 
@@ -21,10 +22,10 @@ pub struct Use {
     pub limit: f64,
     /// What its members carry.
     pub traffic: Traffic,
-    /// Connections that a lever holds.
-    pub flows: usize,
+    /// TCP connections that use a good part of what they may.
+    pub connections: u64,
     /// Connections that pause where they have used their share up.
-    pub gated: usize,
+    pub pausing: u64,
     /// How many processes share it.
     pub members: usize,
 }
@@ -32,16 +33,16 @@ pub struct Use {
 impl Use {
     /// Of download (0) or upload; `None` where that is not limited.
     pub fn of(sample: &LimitSample, direction: usize) -> Option<Self> {
-        let flows = sample.flows;
-        let (limit, traffic, flows, gated) = match direction {
-            0 => (sample.limit.down, sample.down, flows.down, flows.gated),
-            _ => (sample.limit.up, sample.up, flows.up, 0),
+        let Connections { down, up, pausing } = sample.connections;
+        let (limit, traffic, connections, pausing) = match direction {
+            0 => (sample.limit.down, sample.down, down, pausing),
+            _ => (sample.limit.up, sample.up, up, 0),
         };
         Some(Self {
             limit: limit.map(Rate::bytes_per_second)? as f64,
             traffic,
-            flows,
-            gated,
+            connections,
+            pausing,
             members: sample.members,
         })
     }
@@ -53,7 +54,7 @@ impl Use {
 
     /// From which part of it the limit counts as reached.
     fn reached(&self) -> f64 {
-        if self.gated > 0 {
+        if self.pausing > 0 {
             REACHED_IN_PULSES
         } else {
             REACHED
@@ -85,9 +86,9 @@ impl Use {
             "over it for a moment: a quarter of a second's worth may pass after a rest"
         } else if self.part() >= self.reached() && much_refused {
             "held, by refusing packets: the sender does not slow down, or is very near"
-        } else if self.part() >= self.reached() && self.gated > 0 {
+        } else if self.part() >= self.reached() && self.pausing > 0 {
             "held, by pauses: the sender is near, or the share is small"
-        } else if self.part() >= self.reached() && self.flows > 0 {
+        } else if self.part() >= self.reached() && self.connections > 0 {
             "held, by slowing the senders down"
         } else if self.part() >= self.reached() {
             "held"
@@ -105,7 +106,7 @@ impl Use {
 mod tests {
     use super::*;
 
-    fn of(passed: f64, dropped: f64, flows: usize, members: usize) -> Use {
+    fn of(passed: f64, dropped: f64, connections: u64, members: usize) -> Use {
         let traffic = Traffic {
             bytes_per_s: passed,
             dropped_bytes_per_s: dropped,
@@ -114,8 +115,8 @@ mod tests {
         Use {
             limit: 1_000.0,
             traffic,
-            flows,
-            gated: 0,
+            connections,
+            pausing: 0,
             members,
         }
     }
@@ -136,7 +137,7 @@ mod tests {
             assert!(it.in_words().contains(words), "{it:?}: {}", it.in_words());
         }
         let pausing = Use {
-            gated: 1,
+            pausing: 1,
             ..of(800.0, 5.0, 1, 1)
         };
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));

@@ -81,11 +81,9 @@ pub fn loaded() -> Vec<String> {
 }
 
 /// The programs that a running engine has on its cgroup.
-pub const OURS: [&str; 6] = [
+pub const OURS: [&str; 4] = [
     "chadthrottle_eg",
     "chadthrottle_in",
-    "chadthrottle_p4",
-    "chadthrottle_p6",
     "chadthrottle_sc",
     "chadthrottle_so",
 ];

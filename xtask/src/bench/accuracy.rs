@@ -31,7 +31,9 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
                         flows,
                         rtt,
                     };
-                    let chosen = only.is_none_or(|only| row.name().contains(only));
+                    let name = row.name();
+                    let chosen = only
+                        .is_none_or(|only| only.split('&').all(|part| name.contains(part.trim())));
                     if chosen && (!quick || is_of_the_quick_ones(row)) {
                         rows.push(row);
                     }

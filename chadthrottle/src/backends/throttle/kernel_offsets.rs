@@ -5,38 +5,50 @@
 
 use std::path::Path;
 
-use chadthrottle_common::abi::KernelOffsets;
+use chadthrottle_common::abi::{KernelOffsets, TcpOffsets};
 
 /// The kernel's own BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Looks the offsets up. All zero where the kernel has no BTF or a field is not found: then start
-/// times are not compared, children do not inherit in the kernel, and sockets that change hands
-/// are found by scanning only.
-pub fn read(vmlinux: &Path) -> KernelOffsets {
+/// What the kernel tells of its structs, by what it is for: a kernel that lacks a field lacks one thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// All zero where the kernel does not tell: then start times are not compared, children do not inherit in
+    /// the kernel, and sockets that change hands are found by scanning only.
+    pub kernel: KernelOffsets,
+    /// All zero where it does not tell: then there are no levers.
+    pub tcp: TcpOffsets,
+    /// Whether programs can have the kernel call them for a connection's packets, in a pass over all (kernel
+    /// 6.12).
+    pub hears_of_packets: bool,
+}
+
+/// Looks them up.
+pub fn read(vmlinux: &Path) -> Offsets {
     match std::fs::read(vmlinux) {
         Ok(btf) => find(&btf).unwrap_or_default(),
         Err(error) => {
             log::warn!("{}: {error}", vmlinux.display());
-            KernelOffsets::default()
+            Offsets::default()
         }
     }
 }
 
 const KIND_STRUCT: u32 = 4;
 
-fn find(btf: &[u8]) -> Option<KernelOffsets> {
+fn find(btf: &[u8]) -> Option<Offsets> {
     let header = Header::parse(btf)?;
     let types = btf.get(header.types.clone())?;
     let strings = btf.get(header.strings.clone())?;
-    let names: [&[u8]; 5] = [
+    let names: [&[u8]; 6] = [
         b"task_struct",
         b"sock_common",
         b"sock",
         b"socket",
         b"tcp_sock",
+        b"tcp_options_received",
     ];
-    let [task, sock_common, sock, socket, tcp_sock] = structs(types, strings, names)?;
+    let [task, sock_common, sock, socket, tcp_sock, tcp_options] = structs(types, strings, names)?;
     let offset = |members: &[u8], name: &[u8]| {
         members.chunks_exact(12).find_map(|member| {
             let (name_offset, place) = (word(member, 0)?, word(member, 8)?);
@@ -44,19 +56,42 @@ fn find(btf: &[u8]) -> Option<KernelOffsets> {
             (string(strings, name_offset)? == name).then_some((place & 0x00ff_ffff) / 8)
         })
     };
-    Some(KernelOffsets {
-        task_tgid: offset(task, b"tgid")?,
-        task_group_leader: offset(task, b"group_leader")?,
-        task_start_boottime: offset(task, b"start_boottime")
-            .or_else(|| offset(task, b"real_start_time"))?,
-        task_comm: offset(task, b"comm")?,
-        task_flags: offset(task, b"flags")?,
-        sock_family: offset(sock_common, b"skc_family")?,
-        sock_socket: offset(sock, b"sk_socket")?,
-        socket_file: offset(socket, b"file")?,
-        sock_max_pacing_rate: offset(sock, b"sk_max_pacing_rate")?,
-        tcp_window_clamp: offset(tcp_sock, b"window_clamp")?,
-        tcp_snd_cwnd_clamp: offset(tcp_sock, b"snd_cwnd_clamp")?,
+    let kernel = || {
+        Some(KernelOffsets {
+            task_tgid: offset(task, b"tgid")?,
+            task_group_leader: offset(task, b"group_leader")?,
+            task_start_boottime: offset(task, b"start_boottime")
+                .or_else(|| offset(task, b"real_start_time"))?,
+            task_comm: offset(task, b"comm")?,
+            task_flags: offset(task, b"flags")?,
+            sock_family: offset(sock_common, b"skc_family")?,
+            sock_socket: offset(sock, b"sk_socket")?,
+            socket_file: offset(socket, b"file")?,
+        })
+    };
+    let tcp = || {
+        Some(TcpOffsets {
+            v6_remote: offset(sock_common, b"skc_v6_daddr")?,
+            v6_local: offset(sock_common, b"skc_v6_rcv_saddr")?,
+            max_pacing_rate: offset(sock, b"sk_max_pacing_rate")?,
+            window_clamp: offset(tcp_sock, b"window_clamp")?,
+            snd_cwnd_clamp: offset(tcp_sock, b"snd_cwnd_clamp")?,
+            srtt_us: offset(tcp_sock, b"srtt_us")?,
+            mss_cache: offset(tcp_sock, b"mss_cache")?,
+            bytes_received: offset(tcp_sock, b"bytes_received")?,
+            bytes_acked: offset(tcp_sock, b"bytes_acked")?,
+            data_segs_out: offset(tcp_sock, b"data_segs_out")?,
+            window_scales: offset(tcp_sock, b"rx_opt")? + offset(tcp_options, b"rcv_wscale")?,
+            cb_flags: offset(tcp_sock, b"bpf_sock_ops_cb_flags")?,
+        })
+    };
+    const CALLBACKS: &[u8] = b"\0TCP_BPF_SOCK_OPS_CB_FLAGS\0";
+    Some(Offsets {
+        kernel: kernel().unwrap_or_default(),
+        tcp: tcp().unwrap_or_default(),
+        hears_of_packets: strings
+            .windows(CALLBACKS.len())
+            .any(|text| text == CALLBACKS),
     })
 }
 

@@ -311,7 +311,6 @@ pub fn load<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a ProgramF
     match program {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
         Program::SockOps(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
@@ -378,7 +377,14 @@ pub fn unload_btf_tracepoint(object: &mut Ebpf, name: &'static str) {
     }
 }
 
-fn find<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ThrottleError>
+/// A program of the object, by its kind.
+///
+/// # Errors
+/// Where it has none of that name and kind.
+pub(super) fn find<'a, P>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ThrottleError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -389,7 +395,8 @@ where
         .map_err(|error| refused(name, error))
 }
 
-fn refused(program: &'static str, error: ProgramError) -> ThrottleError {
+/// What the kernel said of a program.
+pub(super) fn refused(program: &'static str, error: ProgramError) -> ThrottleError {
     ThrottleError::Load {
         program,
         source: Box::new(error),

@@ -1,30 +1,23 @@
 //! The manager: all programs and maps of one engine, attached together and detached together.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{os::fd::AsFd, path::Path};
 
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
-use chadthrottle_common::abi::{KernelOffsets, MAX_PROCESSES, names};
+use chadthrottle_common::abi::{KernelOffsets, MAX_PROCESSES, TcpOffsets, names};
 use log::Log;
 
 use super::{
     ThrottleBackend, ThrottleError,
     download::linux::ebpf::EbpfDownload,
-    kernel_offsets,
+    kernel_offsets::{self, Offsets},
     linux_ebpf_utils::{self, AttachConfig, Attachment},
-    maps::{self, Maps},
-    peer_name, self_test,
+    maps::Maps,
+    passes::Passes,
+    self_test,
     upload::linux::ebpf::EbpfUpload,
-    withholding::Withholding,
 };
-use crate::{
-    levers::{Gates, Options, Undoing},
-    sys::bpf::{self, AttachType, ProgramInfo},
-};
+use crate::sys::bpf::{self, AttachType, ProgramInfo};
 
 /// The object that `cargo xtask build-ebpf` built, embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -42,8 +35,8 @@ pub struct ThrottleManager {
     /// are found by looking through /proc.
     pub sees_socket_use: bool,
     sockets: Attachment,
-    /// Where the kernel takes them.
-    flights: Option<[Attachment; 2]>,
+    /// Where the kernel takes them; the levers take them over.
+    passes: Option<Passes>,
     connections: Attachment,
     download: EbpfDownload,
     upload: EbpfUpload,
@@ -56,30 +49,14 @@ pub struct ThrottleManager {
 impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
-        let mut offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
+        let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
         let mut object = load(offsets)?;
-        if offsets.tcp_snd_cwnd_clamp != 0
-            && let Err(error) = peer_name::load(&mut object)
-        {
-            offsets = without_flights(offsets, &error);
-            object = load(offsets)?;
-        }
         let mut maps = Maps::take(&mut object)?;
         test(&mut object, &maps)?;
-        let mut flights = None;
-        if offsets.tcp_snd_cwnd_clamp != 0 {
-            match peer_name::attach(&object, config) {
-                Ok(attachments) => flights = Some(attachments),
-                Err(error) => {
-                    offsets = without_flights(offsets, &error);
-                    object = load(offsets)?;
-                    maps = Maps::take(&mut object)?;
-                }
-            }
-        }
         fill_slots(&mut maps)?;
 
-        let sees_processes = offsets != KernelOffsets::default();
+        let sees_processes = offsets.kernel != KernelOffsets::default();
+        let kernel = kernel_types();
         if sees_processes {
             for (program, tracepoint) in [
                 (names::FORK, "sched_process_fork"),
@@ -95,11 +72,22 @@ impl ThrottleManager {
         let sockets = linux_ebpf_utils::attach(program, names::SOCK_CREATE, place, config)?;
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
-        let sees_socket_use = sees_processes && watch_socket_use(&mut object);
+        let kernel = kernel.as_ref();
+        let sees_socket_use =
+            sees_processes && kernel.is_some_and(|kernel| watch_socket_use(&mut object, kernel));
+        let passes = kernel
+            .filter(|_| offsets.tcp != TcpOffsets::default())
+            .and_then(|kernel| {
+                let passes = Passes::load(&mut object, kernel, offsets.hears_of_packets);
+                passes
+                    .inspect_err(|error| {
+                        log::info!("limits hold by refusing packets only: {error}")
+                    })
+                    .ok()
+            });
         let program = linux_ebpf_utils::load(&mut object, names::SOCK_OPS)?;
         let place = AttachType::SockOps;
         let connections = linux_ebpf_utils::attach(program, names::SOCK_OPS, place, config)?;
-        linux_ebpf_utils::load(&mut object, names::UNDO)?;
         let program_log = EbpfLogger::init(&mut object).ok();
         Ok(Self {
             program_log,
@@ -107,7 +95,7 @@ impl ThrottleManager {
             sees_processes,
             sees_socket_use,
             sockets,
-            flights,
+            passes,
             connections,
             download,
             upload,
@@ -126,49 +114,9 @@ impl ThrottleManager {
         }
     }
 
-    /// The notes on sockets' options.
-    ///
-    /// # Errors
-    /// Where no descriptor is left.
-    pub fn socket_options(&self) -> Result<Options, ThrottleError> {
-        let options = maps::socket_options(&self.object)?;
-        let Some(flights) = &self.flights else {
-            return Ok(options);
-        };
-        let links = flights.iter().filter_map(Attachment::link);
-        let links: io::Result<Vec<OwnedFd>> = links.map(|it| it.try_clone_to_owned()).collect();
-        Ok(
-            options.with_flights(links.map_err(|error| ThrottleError::Map {
-                map: names::SOCKET_OPTIONS,
-                source: error.into(),
-            })?),
-        )
-    }
-
-    /// Whether it can be set how many segments of a connection may be on their way (kernel 5.12).
-    pub fn sets_flights(&self) -> bool {
-        self.flights.is_some()
-    }
-
-    /// The gates of sockets.
-    ///
-    /// # Errors
-    /// Where no descriptor is left.
-    pub fn gates(&self) -> Result<Gates, ThrottleError> {
-        maps::gates(&self.object)
-    }
-
-    /// What has senders forget that they were slow after a limit.
-    ///
-    /// # Errors
-    /// Where no descriptor is left.
-    pub fn undoing(&self, config: &AttachConfig) -> Result<Undoing, ThrottleError> {
-        let program = linux_ebpf_utils::loaded(&self.object, names::UNDO)?;
-        let program = program.try_clone().map_err(|source| ThrottleError::Map {
-            map: names::UNDOS,
-            source: source.into(),
-        })?;
-        maps::undoing(&self.object, Withholding::new(program, config.clone()))
+    /// The passes over all sockets, once; `None` where this kernel takes none.
+    pub fn take_passes(&mut self) -> Option<Passes> {
+        self.passes.take()
     }
 
     /// Hands on what the programs have written for the log.
@@ -191,37 +139,27 @@ impl ThrottleManager {
     }
 
     fn attachments(&self) -> impl Iterator<Item = &Attachment> {
-        let always = [
+        [
             &self.sockets,
             &self.connections,
             self.download.attachment(),
             self.upload.attachment(),
-        ];
-        always.into_iter().chain(self.flights.iter().flatten())
+        ]
+        .into_iter()
     }
 
     /// Detaches everything, and says of each attachment that could not be detached why.
     pub fn stop(&mut self) -> Vec<ThrottleError> {
-        let always = [
+        let attachments = [
             self.download.attachment_mut(),
             self.upload.attachment_mut(),
             &mut self.connections,
             &mut self.sockets,
         ];
-        always
+        attachments
             .into_iter()
-            .chain(self.flights.iter_mut().flatten())
             .filter_map(|attachment| attachment.detach().err())
             .collect()
-    }
-}
-
-/// Offsets that keep the other programs from setting what nobody could put back.
-fn without_flights(offsets: KernelOffsets, why: &ThrottleError) -> KernelOffsets {
-    log::info!("congestion windows stay as they are: {why}");
-    KernelOffsets {
-        tcp_snd_cwnd_clamp: 0,
-        ..offsets
     }
 }
 
@@ -238,28 +176,29 @@ fn test(object: &mut Ebpf, maps: &Maps) -> Result<(), ThrottleError> {
 }
 
 /// The object, with its maps and no program loaded.
-pub(super) fn load(offsets: KernelOffsets) -> Result<Ebpf, ThrottleError> {
+fn load(offsets: Offsets) -> Result<Ebpf, ThrottleError> {
     EbpfLoader::new()
         // We have no CO-RE relocations.
         .btf(None)
-        .override_global(names::KERNEL_OFFSETS, &offsets.words(), true)
+        .override_global(names::KERNEL_OFFSETS, &offsets.kernel.words(), true)
+        .override_global(names::TCP_OFFSETS, &offsets.tcp.words(), true)
         .load(&object_bytes()?)
         .map_err(|error| ThrottleError::Object(Box::new(error)))
 }
 
+/// The kernel's types, where it tells.
+fn kernel_types() -> Option<Btf> {
+    Btf::from_sys_fs()
+        .inspect_err(|error| log::warn!("{}: {error}", kernel_offsets::VMLINUX))
+        .ok()
+}
+
 /// Attaches the programs that see who uses a socket: all, or none where the kernel has no such
 /// tracepoints (before 6.3).
-fn watch_socket_use(object: &mut Ebpf) -> bool {
-    let kernel = match Btf::from_sys_fs() {
-        Ok(kernel) => kernel,
-        Err(error) => {
-            log::warn!("{}: {error}", kernel_offsets::VMLINUX);
-            return false;
-        }
-    };
+fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> bool {
     for (program, tracepoint) in names::SOCKET_USE {
         if let Err(error) =
-            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, &kernel)
+            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel)
         {
             log::warn!(
                 "sockets that change hands are found by looking through /proc only: {error}"

@@ -1,18 +1,13 @@
 //! The maps of the loaded object, with their types.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use aya::{
     Ebpf, Pod,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
 };
 use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
 
-use super::{ThrottleError, withholding::Withholding};
-use crate::{
-    levers::{Gates, Options, Undoing},
-    sys::map::MappedArray,
-};
+use super::ThrottleError;
+use crate::sys::map::{LeversWord, MappedArray};
 
 /// [`chadthrottle_common::abi::Owner`] in the form that aya takes: slot, generation.
 pub type OwnerWords = [u32; 2];
@@ -78,42 +73,17 @@ impl Maps {
     }
 }
 
-/// The notes on sockets' options.
+/// The word that says whether levers may be set.
 ///
 /// # Errors
-/// Where no descriptor is left.
-pub fn socket_options(object: &Ebpf) -> Result<Options, ThrottleError> {
-    open(object, names::SOCKET_OPTIONS, Options::new)
-}
-
-/// The gates of sockets.
-///
-/// # Errors
-/// Where no descriptor is left.
-pub fn gates(object: &Ebpf) -> Result<Gates, ThrottleError> {
-    open(object, names::GATES, Gates::new)
-}
-
-/// Downloads that are watched after their limit, for that program.
-///
-/// # Errors
-/// Where no descriptor is left.
-pub fn undoing(object: &Ebpf, program: Withholding) -> Result<Undoing, ThrottleError> {
-    open(object, names::UNDOS, |map| {
-        Undoing::new(map, Box::new(program))
+/// Where it cannot be mapped.
+pub fn levers(object: &Ebpf) -> Result<MappedArray<LeversWord>, ThrottleError> {
+    MappedArray::levers(data(object, names::LEVERS)?.fd()).map_err(|source| {
+        ThrottleError::Mapping {
+            map: names::LEVERS,
+            source,
+        }
     })
-}
-
-fn open<T>(
-    object: &Ebpf,
-    map: &'static str,
-    new: impl FnOnce(OwnedFd) -> Result<T, MapError>,
-) -> Result<T, ThrottleError> {
-    let fd = data(object, map)?.fd().as_fd();
-    fd.try_clone_to_owned()
-        .map_err(MapError::from)
-        .and_then(new)
-        .map_err(|source| ThrottleError::Map { map, source })
 }
 
 fn typed<M>(object: &mut Ebpf, name: &'static str) -> Result<M, ThrottleError>
@@ -130,7 +100,7 @@ where
 /// The bare map, of which only the descriptor is used.
 fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, ThrottleError> {
     match object.map(name) {
-        Some(Map::Array(data) | Map::SkStorage(data)) => Ok(data),
+        Some(Map::Array(data)) => Ok(data),
         _ => Err(ThrottleError::Missing(name)),
     }
 }

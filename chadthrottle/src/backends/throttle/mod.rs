@@ -9,10 +9,9 @@ pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
 pub mod maps;
-pub mod peer_name;
+pub mod passes;
 mod self_test;
 pub mod upload;
-mod withholding;
 
 use std::{io, path::PathBuf};
 

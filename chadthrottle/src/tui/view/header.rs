@@ -108,8 +108,8 @@ fn status(state: &State, look: &Look) -> Line<'static> {
         ));
     }
     let levers: Vec<&str> = [
-        ("pacing", state.info.levers.pacing),
-        ("window", state.info.levers.window),
+        ("pacing", state.info.levers.levers),
+        ("window", state.info.levers.levers),
         ("policer", true),
     ]
     .into_iter()

@@ -48,7 +48,7 @@ fn offered(pid: u32) -> Vec<u32> {
 fn has_closed_window(pid: u32) -> bool {
     let mut closed = false;
     each_socket_of(Path::new("/proc"), pid, |socket| {
-        closed |= tcp::window_clamp(socket).is_ok_and(|window| window == CLOSED_WINDOW);
+        closed |= tcp::window_clamp(socket).is_ok_and(|window| u64::from(window) == CLOSED_WINDOW);
     });
     closed
 }

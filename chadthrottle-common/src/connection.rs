@@ -1,0 +1,101 @@
+//! A TCP connection under a limit: what it was before, and what levers have made of it.
+//!
+//! Only the kernel programs write it, while they have the socket to themselves; but the [`Gate`], which
+//! arriving packets meet too.
+
+use crate::gate::Gate;
+
+/// Every setting that a lever may change on a socket.
+pub const SETTINGS: usize = 3;
+
+/// A setting of a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// What it was before we set it.
+    pub before: u64,
+    /// What we have set it to; 0: it is not ours.
+    pub set: u64,
+}
+
+/// What is known of a connection under a limit.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// In the order of the table of settings (`levers` in chadthrottle-ebpf).
+    pub settings: [Setting; SETTINGS],
+    /// Who arrives too fast.
+    pub gate: Gate,
+    /// The epoch in which it was counted last.
+    pub epoch: u64,
+    /// Bytes of payload that had arrived then.
+    pub received: u64,
+    /// Bytes of payload that had been sent and acknowledged then.
+    pub acknowledged: u64,
+    /// [`HEARD`], and [`HEARD_BEFORE`].
+    pub callbacks: u32,
+    /// The [`crate::scope::Scope`] of its other end.
+    pub class: u32,
+}
+
+/// We have the kernel call us for each packet that leaves.
+pub const HEARD: u32 = 1;
+/// Somebody else had it do so already.
+pub const HEARD_BEFORE: u32 = 2;
+
+/// Counts of connections are of so many nanoseconds each: 2²⁹, about half a second.
+const EPOCH_SHIFT: u32 = 29;
+
+/// How long an epoch is, in nanoseconds.
+pub const EPOCH_NS: u64 = 1 << EPOCH_SHIFT;
+
+/// The number of the epoch at `now`, in nanoseconds of the monotonic clock.
+#[inline(always)]
+pub const fn epoch(now: u64) -> u64 {
+    now >> EPOCH_SHIFT
+}
+
+/// Whether a connection that has carried `bytes` since it was counted last, `epochs` ago, has used a good
+/// part of `fair` bytes a second.
+#[inline(always)]
+pub const fn is_busy(bytes: u64, epochs: u64, fair: u64) -> bool {
+    /// Of the fair rate in an epoch.
+    const PART: u64 = 8;
+    /// Later than this it was at rest in between.
+    const LONGEST: u64 = 4;
+    let epochs = if epochs > LONGEST { LONGEST } else { epochs };
+    // An epoch is half a second, which is near enough.
+    bytes != 0 && bytes * 2 * PART >= fair * epochs
+}
+
+/// What the kernel knows of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Smoothed round-trip time, in microseconds; 0: not measured yet.
+    pub round_trip_us: u64,
+    /// Bytes of payload in a full segment, as far as both ends' networks say.
+    pub full_segment: u64,
+    /// Windows are offered in multiples of so many bytes.
+    pub window_unit: u64,
+    /// Segments with payload that were sent, or tried to; it runs over.
+    pub segments_sent: u32,
+}
+
+impl Facts {
+    /// Bytes that a rate brings in a round trip. Nearer ends than a tenth of a millisecond wait for their
+    /// programs rather than for the network.
+    #[inline(always)]
+    pub const fn bytes_of(&self, rate: u64) -> u64 {
+        const SHORTEST_US: u64 = 100;
+        const LONGEST_US: u64 = 60_000_000;
+        const US_PER_S: u64 = 1_000_000;
+        let us = if self.round_trip_us < SHORTEST_US {
+            SHORTEST_US
+        } else if self.round_trip_us > LONGEST_US {
+            LONGEST_US
+        } else {
+            self.round_trip_us
+        };
+        rate * us / US_PER_S
+    }
+}

@@ -1,0 +1,87 @@
+//! The window lever: how much a download asks for at once, and whether it pauses.
+
+use crate::{
+    connection::Facts,
+    gate::{CLOSED_WINDOW, Mode},
+};
+
+/// Faster rates, in bytes a second, have the largest windows there are; less keeps rate times
+/// round-trip time within 64 bits.
+pub const FASTEST: u64 = 1 << 32;
+
+/// Windows have 30 bits (RFC 7323, 2.2).
+const LARGEST: u64 = 1 << 30;
+
+/// Faster connections, in bytes a second, do not pause: the policer refuses little of them, and windows
+/// of one segment cost senders and receivers much.
+pub const FASTEST_PAUSING: u64 = 5_000_000;
+
+/// Slower connections, in bytes a second, do not pause by losing packets: a few are too many of a pulse.
+const REFUSING_FROM: u64 = 100_000;
+
+/// Further ends than this, in microseconds, have longer timers, and more on their way to lose.
+const NEAR_US: u64 = 5_000;
+
+/// The smallest window that a connection can have, in bytes, with full segments.
+///
+/// A sender waits for room for a full segment, and where there never is any, for its timer: on
+/// loopback, where one has 64 KB, and in networks with jumbo frames.
+#[inline(always)]
+const fn smallest(facts: &Facts) -> u64 {
+    let least = if facts.full_segment > CLOSED_WINDOW {
+        facts.full_segment
+    } else {
+        CLOSED_WINDOW
+    };
+    offered(least, facts.window_unit)
+}
+
+/// What a window of so many bytes is offered as, in units of so many, which is a power of two.
+#[inline(always)]
+const fn offered(window: u64, unit: u64) -> u64 {
+    (window + unit - 1) & !(unit - 1)
+}
+
+/// How a download is kept to `fair` bytes a second. `may_close`: the kernel program sees its acknowledgements,
+/// and its sender asks soon after a pause.
+#[inline(always)]
+pub const fn mode(fair: u64, facts: &Facts, may_close: bool) -> Mode {
+    if fair > FASTEST_PAUSING || facts.bytes_of(fair) >= smallest(facts) {
+        return Mode::Fair;
+    }
+    let near = facts.round_trip_us < NEAR_US;
+    if may_close && offered(CLOSED_WINDOW, facts.window_unit) < facts.full_segment {
+        Mode::Closing
+    } else if near && fair >= REFUSING_FROM {
+        Mode::Refusing
+    } else {
+        Mode::Fair
+    }
+}
+
+/// The window of a download that is kept so, in bytes.
+///
+/// One that pauses makes up for it in between. A sender with nothing on its way fills the window to the
+/// last byte (`tcp_mss_split_point`), so it is a little less than two segments at least: with a little more
+/// than one, each second packet would be next to empty.
+#[inline(always)]
+pub const fn window(fair: u64, facts: &Facts, mode: Mode) -> u64 {
+    /// So much faster while it does not pause.
+    const FASTER_TENTHS: u64 = 16;
+    let bytes = facts.bytes_of(fair);
+    let bytes = if mode.pauses() {
+        let bytes = bytes * FASTER_TENTHS / 10;
+        let two = 2 * facts.full_segment & !(facts.window_unit - 1);
+        if bytes > two { bytes } else { two }
+    } else {
+        bytes
+    };
+    let smallest = smallest(facts);
+    if bytes < smallest {
+        smallest
+    } else if bytes > LARGEST {
+        LARGEST
+    } else {
+        bytes
+    }
+}

@@ -1,0 +1,86 @@
+//! The windows of downloads, and how each is kept to the fair rate.
+
+use chadthrottle_common::{
+    connection::{Facts, is_busy},
+    gate::{CLOSED_WINDOW, Mode},
+    window::{mode, window},
+};
+
+const NEAR: Facts = Facts {
+    round_trip_us: 50,
+    full_segment: 1_448,
+    window_unit: 256,
+    segments_sent: 100,
+};
+
+const FAR: Facts = Facts {
+    round_trip_us: 20_000,
+    ..NEAR
+};
+
+#[test]
+fn near_and_slow_connections_pause_and_others_are_held_by_their_window() {
+    for (fair, facts, expected) in [
+        (1_000_000, NEAR, Mode::Closing),
+        (20_000, NEAR, Mode::Closing),
+        (20_000, FAR, Mode::Closing),
+        (1_000_000, FAR, Mode::Fair),
+        (10_000_000, NEAR, Mode::Fair),
+    ] {
+        assert_eq!(mode(fair, &facts, true), expected, "{fair} {facts:?}");
+    }
+}
+
+#[test]
+fn windows_that_cannot_be_closed_pause_by_refusals_where_those_are_few_of_many() {
+    let coarse = Facts {
+        window_unit: 2_048,
+        ..NEAR
+    };
+    assert_eq!(mode(1_000_000, &coarse, true), Mode::Refusing);
+    assert_eq!(mode(1_000_000, &NEAR, false), Mode::Refusing);
+    assert_eq!(mode(20_000, &NEAR, false), Mode::Fair);
+    assert_eq!(mode(50_000, &FAR, false), Mode::Fair);
+}
+
+#[test]
+fn a_window_is_what_a_round_trip_brings_and_has_room_for_a_full_segment() {
+    assert_eq!(window(1_000_000, &FAR, Mode::Fair), 20_000);
+    assert_eq!(window(1_000, &FAR, Mode::Fair), 1_536);
+    let jumbo = Facts {
+        full_segment: 65_483,
+        window_unit: 1_024,
+        ..NEAR
+    };
+    assert_eq!(window(100_000, &jumbo, Mode::Fair), 65_536);
+    // A closed one is less than a segment.
+    assert!(CLOSED_WINDOW < NEAR.full_segment);
+}
+
+#[test]
+fn who_pauses_makes_up_for_it_with_full_segments() {
+    // Two segments less a few bytes.
+    assert_eq!(window(1_000_000, &NEAR, Mode::Closing), 2_816);
+    assert_eq!(window(70_000, &FAR, Mode::Closing), 2_816);
+    assert_eq!(window(1_000_000, &FAR, Mode::Closing), 32_000);
+}
+
+#[test]
+fn nothing_overflows() {
+    let slow = Facts {
+        round_trip_us: u64::MAX,
+        ..FAR
+    };
+    assert_eq!(window(1 << 32, &slow, Mode::Fair), 1 << 30);
+    assert_eq!(mode(u64::MAX, &FAR, true), Mode::Fair);
+}
+
+#[test]
+fn who_carries_a_good_part_of_the_fair_rate_is_busy() {
+    assert!(is_busy(100_000, 1, 100_000));
+    assert!(is_busy(10_000, 1, 100_000));
+    assert!(!is_busy(1_000, 1, 100_000));
+    assert!(!is_busy(0, 1, 0));
+    // After a rest of hours it is new again.
+    assert!(is_busy(100_000, 100_000, 100_000));
+}

@@ -1,0 +1,47 @@
+//! Slow uploads: the largest congestion window, how much TCP hands over at once.
+
+use chadthrottle_common::flight;
+
+use super::setting::{Context, Lever};
+use crate::{maps::TCP_OFFSETS, sys};
+
+/// The most that the kernel takes; without a bound it is all ones before, which is as much.
+const LARGEST: u64 = i32::MAX as u64;
+
+pub struct Flight;
+
+impl Lever for Flight {
+    #[inline(always)]
+    fn wanted(context: &Context<'_>) -> u64 {
+        if context.terms_up == 0 {
+            return 0;
+        }
+        flight::largest(context.terms_up, context.facts).map_or(0, u64::from)
+    }
+
+    #[inline(always)]
+    fn present(address: u64) -> u64 {
+        let clamp = TCP_OFFSETS.load().snd_cwnd_clamp;
+        let segments = sys::read_kernel::<u32>(address + u64::from(clamp)).into();
+        if segments < LARGEST {
+            segments
+        } else {
+            LARGEST
+        }
+    }
+
+    #[inline(always)]
+    fn write<C>(ctx: *mut C, value: u64) {
+        sys::set_largest_flight(ctx, value as u32);
+    }
+
+    #[inline(always)]
+    fn is_near(present: u64, wanted: u64) -> bool {
+        present == wanted
+    }
+
+    #[inline(always)]
+    fn restore<C>(ctx: *mut C, before: u64, _set: u64) {
+        sys::set_largest_flight(ctx, before as u32);
+    }
+}

@@ -1,0 +1,49 @@
+//! Uploads: `SO_MAX_PACING_RATE`, at which TCP paces itself without any queue.
+
+use super::setting::{Context, Lever};
+use crate::{maps::TCP_OFFSETS, sys};
+
+/// As a BPF program sets it, it has 32 bits, of which the highest value means unlimited.
+const UNLIMITED: u64 = u32::MAX as u64;
+
+/// So many times faster is not what BBR would find by itself soon.
+const MUCH_FASTER: u64 = 4;
+
+pub struct Pace;
+
+impl Lever for Pace {
+    #[inline(always)]
+    fn wanted(context: &Context<'_>) -> u64 {
+        if context.terms_up < UNLIMITED {
+            context.terms_up
+        } else {
+            0
+        }
+    }
+
+    /// All ones, of 64 bits, is unlimited to the kernel; so is what we could not set.
+    #[inline(always)]
+    fn present(address: u64) -> u64 {
+        let rate = sys::read_kernel::<u64>(address + u64::from(TCP_OFFSETS.load().max_pacing_rate));
+        if rate < UNLIMITED { rate } else { UNLIMITED }
+    }
+
+    #[inline(always)]
+    fn write<C>(ctx: *mut C, value: u64) {
+        sys::set_max_pacing_rate(ctx, value as u32);
+    }
+
+    #[inline(always)]
+    fn is_near(present: u64, wanted: u64) -> bool {
+        const PART: u64 = 32;
+        present <= wanted + wanted / PART && present >= wanted - wanted / PART
+    }
+
+    #[inline(always)]
+    fn restore<C>(ctx: *mut C, before: u64, set: u64) {
+        sys::set_max_pacing_rate(ctx, before as u32);
+        if before / MUCH_FASTER >= set {
+            sys::restart_bbr(ctx);
+        }
+    }
+}

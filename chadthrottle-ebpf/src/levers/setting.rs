@@ -1,0 +1,72 @@
+//! A setting of a socket: holding it where a lever wants it, and putting it back.
+
+use chadthrottle_common::{
+    connection::{Facts, Setting},
+    gate::Mode,
+};
+
+/// What levers decide by.
+pub struct Context<'a> {
+    /// What the connection may send, in bytes a second; 0: as much as it likes.
+    pub terms_up: u64,
+    /// What it may receive.
+    pub terms_down: u64,
+    pub facts: &'a Facts,
+    pub mode: Mode,
+    /// Whether its window is to be closed for now.
+    pub is_closed: bool,
+}
+
+/// A lever: one setting of a socket.
+pub trait Lever {
+    /// What it is to be; 0: as the program likes.
+    fn wanted(context: &Context<'_>) -> u64;
+    /// What it is, of the socket at that address.
+    fn present(address: u64) -> u64;
+    /// Sets it, from a `sock_ops` program or on a socket of a pass.
+    fn write<C>(ctx: *mut C, value: u64);
+    /// Whether it is near enough to what is wanted.
+    fn is_near(present: u64, wanted: u64) -> bool;
+    /// The pass puts it back, from `set` to `before`.
+    fn restore<C>(ctx: *mut C, before: u64, set: u64);
+}
+
+/// Holds a setting at what is wanted, and no further than where its program has it.
+#[inline(always)]
+pub fn hold<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64, wanted: u64) {
+    if wanted == 0 {
+        put_back::<L, C>(ctx, setting, address);
+        return;
+    }
+    let present = L::present(address);
+    if setting.set == 0 || present != setting.set {
+        // New to us, or its program or the kernel's tuning has set it meanwhile.
+        setting.before = present;
+    }
+    let wanted = if wanted < setting.before {
+        wanted
+    } else {
+        setting.before
+    };
+    if L::is_near(present, wanted) {
+        return;
+    }
+    // Noted first: what is set and not noted would stay.
+    setting.set = wanted;
+    L::write(ctx, wanted);
+    // The kernel has smallest values.
+    setting.set = L::present(address);
+}
+
+/// Puts a setting back, where it is still as we have set it.
+#[inline(always)]
+pub fn put_back<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64) {
+    let set = setting.set;
+    if set == 0 {
+        return;
+    }
+    if L::present(address) == set {
+        L::restore(ctx, setting.before, set);
+    }
+    setting.set = 0;
+}

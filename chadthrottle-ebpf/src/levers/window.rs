@@ -1,0 +1,43 @@
+//! Downloads: `TCP_WINDOW_CLAMP`, how much a connection asks for at once.
+
+use chadthrottle_common::{gate::CLOSED_WINDOW, window};
+
+use super::setting::{Context, Lever};
+use crate::{maps::TCP_OFFSETS, sys};
+
+pub struct Window;
+
+impl Lever for Window {
+    #[inline(always)]
+    fn wanted(context: &Context<'_>) -> u64 {
+        if context.is_closed {
+            CLOSED_WINDOW
+        } else if context.terms_down != 0 && context.terms_down <= window::FASTEST {
+            window::window(context.terms_down, context.facts, context.mode)
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn present(address: u64) -> u64 {
+        let clamp = TCP_OFFSETS.load().window_clamp;
+        sys::read_kernel::<u32>(address + u64::from(clamp)).into()
+    }
+
+    #[inline(always)]
+    fn write<C>(ctx: *mut C, value: u64) {
+        sys::set_window_clamp(ctx, value as u32);
+    }
+
+    #[inline(always)]
+    fn is_near(present: u64, wanted: u64) -> bool {
+        const PART: u64 = 16;
+        present <= wanted + wanted / PART && present >= wanted - wanted / PART
+    }
+
+    #[inline(always)]
+    fn restore<C>(ctx: *mut C, before: u64, _set: u64) {
+        sys::set_window_clamp(ctx, before as u32);
+    }
+}
