@@ -1,7 +1,8 @@
 //! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
 //! arithmetic of the policer ([`policer`]), of gates ([`gate`]) and of congestion windows
-//! ([`flight`]), what is done for senders that stay slow after a limit ([`undo`]), and the classes of
-//! remote addresses ([`scope`]).
+//! ([`flight`]), what is done for senders that stay slow after a limit ([`undo`]), the classes of
+//! remote addresses ([`scope`]), who owns a
+//! socket ([`ownership`]), and who may have how many slots ([`shares`]).
 //!
 //! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
 #![no_std]
@@ -10,7 +11,9 @@
 pub mod abi;
 pub mod flight;
 pub mod gate;
+pub mod ownership;
 pub mod policer;
 pub mod scope;
+pub mod shares;
 pub mod sys;
 pub mod undo;

@@ -8,13 +8,14 @@ use aya_ebpf::bindings::{bpf_sock_addr, bpf_sock_ops};
 use chadthrottle_common::{
     abi::{Rule, SocketOptions, TO_BE_HEARD},
     flight, gate,
+    ownership::{Owner, RuleId},
     policer::{Bucket, ns_per_byte},
     scope::{self, Scope},
 };
 
 use crate::{
     maps::{KERNEL_OFFSETS, RULES, SLOTS},
-    sys,
+    processes, sys,
 };
 
 const AF_INET: u32 = 2;
@@ -67,13 +68,13 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
 /// The rule of the process that the socket belongs to, if it has one.
 #[inline(always)]
 fn rule_of(sk: *mut c_void) -> Option<&'static Rule> {
-    let owner = sys::owner_of_sock(sk)?;
-    let slot = SLOTS.get(owner.slot)?;
-    let index = slot.egress.rule.get();
-    if index == 0 || slot.identity.generation.get() != u64::from(owner.generation) {
+    let owner = sys::note_of(sk)?.owner.get();
+    let slot = SLOTS.get(Owner::from_word(owner).slot)?;
+    let rule = RuleId::from_word(slot.egress.rule.get());
+    if rule.index == 0 || !processes::is_of(slot, owner) {
         return None;
     }
-    RULES.get(index as u32)
+    RULES.get(rule.index)
 }
 
 /// A connection is established: the socket's owner is known, and so is the round-trip time of its

@@ -12,16 +12,22 @@ use aya_ebpf::{
 };
 use chadthrottle_common::{
     abi::{
-        KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule,
-        SocketOptions, Totals,
+        KernelOffsets, MAX_EXECS, MAX_HEIRS, MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot,
+        Rule, SocketOptions, Totals,
     },
     gate::Gate,
+    ownership::{Heir, Note, Owner, Pattern},
+    shares,
+    sys::Shared,
     undo::Undo,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
 const RULES_LEN: usize = MAX_RULES as usize;
 const EXECS_LEN: usize = MAX_EXECS as usize;
+const HEIRS_LEN: usize = MAX_HEIRS as usize;
+const PATTERNS_LEN: usize = MAX_PATTERNS as usize;
+const SHARES_LEN: usize = shares::WORDS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
 /// Where the kernel's structs keep what we read of them; filled in before loading.
@@ -38,13 +44,37 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     sock_max_pacing_rate: 0,
     tcp_window_clamp: 0,
     tcp_snd_cwnd_clamp: 0,
+    task_real_parent: 0,
+    task_cred: 0,
+    cred_euid: 0,
+    task_mm: 0,
+    mm_exe_file: 0,
+    file_inode: 0,
+    inode_number: 0,
+    inode_super_block: 0,
+    super_block_device: 0,
+    sock_type: 0,
+    sock_lock_owned: 0,
 });
+
+/// Whether the kernel finds the MPTCP socket of a subflow; filled in before loading.
+#[unsafe(no_mangle)]
+pub static FINDS_MPTCP: Global<u32> = Global::new(0);
 
 #[btf_map(name = "chad_processes")]
 pub static PROCESSES: HashMap<u32, Owner, SLOTS_LEN> = HashMap::new();
 
 #[btf_map(name = "chad_free")]
 pub static FREE_SLOTS: Stack<u32, SLOTS_LEN> = Stack::new();
+
+#[btf_map(name = "chad_heirs")]
+pub static HEIRS: HashMap<u32, Heir, HEIRS_LEN> = HashMap::new();
+
+#[btf_map(name = "chad_patterns")]
+pub static PATTERNS: Array<Pattern, PATTERNS_LEN, MMAPABLE> = Array::new();
+
+#[btf_map(name = "chad_shares")]
+pub static SHARES: Array<Shared, SHARES_LEN, MMAPABLE> = Array::new();
 
 #[btf_map(name = "chad_execs")]
 pub static EXECS: Queue<u32, EXECS_LEN> = Queue::new();
@@ -59,7 +89,7 @@ pub static RULES: Array<Rule, RULES_LEN, MMAPABLE> = Array::new();
 pub static TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
 
 #[btf_map(name = "chad_owners")]
-pub static OWNERS: SocketStorage<Owner, INHERITED> = SocketStorage::new();
+pub static OWNERS: SocketStorage<Note, INHERITED> = SocketStorage::new();
 
 #[btf_map(name = "chad_options")]
 pub static SOCKET_OPTIONS: SocketStorage<SocketOptions, OWN> = SocketStorage::new();

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, os::fd::OwnedFd};
 
-use chadthrottle_common::abi::Owner;
+use chadthrottle_common::ownership::{Owner, RuleId};
 
 use super::{Engine, slots::owner_of};
 use crate::{levers::Look, sys::clock::now_ns};
@@ -40,12 +40,14 @@ impl Engine {
         };
         let maps = &self.throttle.maps;
         let owns = |socket: &OwnedFd| {
-            let Ok([slot, generation]) = maps.owners.get(socket, 0) else {
+            let Ok([owner, ..]) = maps.owners.get(socket, 0) else {
                 return false;
             };
-            let noted = maps.slots.get(slot as usize);
-            owner_of(maps, slot) == Owner { slot, generation }
-                && noted.is_some_and(|noted| noted.ingress.rule.get() == u64::from(index))
+            let owner = Owner::from_word(owner);
+            let noted = maps.slots.get(owner.slot as usize);
+            owner_of(maps, owner.slot) == owner
+                && noted
+                    .is_some_and(|noted| RuleId::from_word(noted.ingress.rule.get()).index == index)
         };
         let now = now_ns();
         let look = Look {

@@ -5,7 +5,10 @@ use std::{
     thread,
 };
 
-use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
+use chadthrottle_common::{
+    abi::{MAX_RULES, ProcessSlot, Rule},
+    ownership::RuleId,
+};
 
 use super::{Carried, Engine, Limit, LimitId, Targets};
 use crate::{
@@ -32,6 +35,9 @@ fn longest_burst_ns(rate: u64) -> u64 {
     ns.clamp(BURST_NS, LONGEST_NS)
 }
 
+/// Slots for processes that are to be limited count for nobody.
+const NO_SHARE: u32 = 0;
+
 /// The limits that are set.
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -49,6 +55,15 @@ struct Active {
     serial: u64,
     /// By members whose slots have been given back.
     carried: Carried,
+}
+
+impl Active {
+    /// As processes carry it.
+    fn id(&self, index: u32) -> RuleId {
+        // Of limits that are set at once, the last bits differ.
+        let serial = self.serial as u32;
+        RuleId { index, serial }
+    }
 }
 
 impl Carried {
@@ -79,6 +94,14 @@ impl Limits {
         self.active
             .iter()
             .map(|(rule, active)| (LimitId(*rule), active.limit, &active.targets))
+    }
+
+    /// Every limit and whom it is for, that was set last first.
+    pub fn latest_first(&self) -> impl Iterator<Item = (RuleId, &Targets)> {
+        let mut all: Vec<_> = self.active.iter().collect();
+        all.sort_by_key(|(_, active)| std::cmp::Reverse(active.serial));
+        all.into_iter()
+            .map(|(rule, active)| (active.id(*rule), &active.targets))
     }
 
     /// The limit behind a rule index.
@@ -131,6 +154,10 @@ impl Engine {
                 carried: Carried::default(),
             },
         );
+        if let Some(rule) = self.rule(rule) {
+            rule.identity.serial.set(u64::from(serial as u32));
+        }
+        self.offer_patterns();
         if let Err(error) = self.enroll(rule) {
             self.drop_limit(rule);
             return Err(error);
@@ -215,6 +242,8 @@ impl Engine {
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }
+        self.learn_patterns();
+        self.offer_patterns();
         let rules: Vec<u32> = self.limits.rules().collect();
         for rule in rules {
             if let Err(error) = self.enroll(rule) {
@@ -257,7 +286,7 @@ impl Engine {
                 continue;
             }
             if !self.limits.active.contains_key(&rule) {
-                self.assign(slot, 0, false);
+                self.assign(slot, RuleId::default(), false);
             } else if self.processes.contains(key) {
                 living.insert(rule);
             }
@@ -277,11 +306,12 @@ impl Engine {
     fn drop_limit(&mut self, rule: u32) {
         self.limits.active.remove(&rule);
         self.unconfigure(rule);
+        self.offer_patterns();
         self.scan_slots();
         let members = self.member_pids(rule);
         for (_, slot) in self.slots.iter() {
             if self.rule_of(slot) == rule {
-                self.assign(slot, 0, false);
+                self.assign(slot, RuleId::default(), false);
             }
         }
         // After the kernel program has no rate any more that it could give to a new connection.
@@ -304,6 +334,7 @@ impl Engine {
         if let Some(rule) = self.rule(rule) {
             rule.ingress.configure(None, 0, Limit::NONE.scope);
             rule.egress.configure(None, 0, Limit::NONE.scope);
+            rule.identity.serial.set(0);
         }
     }
 
@@ -338,6 +369,7 @@ impl Engine {
             return Ok(());
         };
         let (serial, children) = (active.serial, active.targets.children);
+        let id = active.id(rule);
         let mut members: Vec<ProcessKey> = self.members(&active.targets);
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
         // kernel takes care; of one that was not yet, the next round finds them.
@@ -348,10 +380,10 @@ impl Engine {
                 return Ok(());
             }
             for key in &members {
-                let owner = self.slots.ensure(&mut self.throttle.maps, *key)?;
+                let owner = self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE)?;
                 let present = self.rule_of(owner.slot);
                 if present == 0 || self.limits.takes_over(serial, present) {
-                    self.assign(owner.slot, rule, children);
+                    self.assign(owner.slot, id, children);
                 }
             }
             if !children {
@@ -397,13 +429,19 @@ impl Engine {
     /// Index of the rule that a slot has; 0: none.
     pub(super) fn rule_of(&self, slot: u32) -> u32 {
         let slot = self.throttle.maps.slots.get(slot as usize);
-        slot.map_or(0, |slot| slot.ingress.rule.get() as u32)
+        slot.map_or(0, |slot| RuleId::from_word(slot.ingress.rule.get()).index)
     }
 
-    fn assign(&self, slot: u32, rule: u32, inherit: bool) {
+    /// The same with which limit it is.
+    pub(super) fn rule_id_of(&self, slot: u32) -> RuleId {
+        let slot = self.throttle.maps.slots.get(slot as usize);
+        RuleId::from_word(slot.map_or(0, |slot| slot.ingress.rule.get()))
+    }
+
+    fn assign(&self, slot: u32, rule: RuleId, inherit: bool) {
         if let Some(slot) = self.throttle.maps.slots.get(slot as usize) {
-            slot.ingress.rule.set(u64::from(rule));
-            slot.egress.rule.set(u64::from(rule));
+            slot.ingress.rule.set(rule.word());
+            slot.egress.rule.set(rule.word());
             slot.identity.inherit.set(u64::from(inherit));
         }
     }

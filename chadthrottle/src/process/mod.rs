@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod connections;
+mod executable;
 mod key;
 mod reader;
 mod selector;
@@ -17,6 +18,7 @@ pub mod user;
 
 pub use cgroup::processes_in;
 pub use connections::{Connection, connections_of};
+pub use executable::executable_at;
 pub use key::ProcessKey;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};

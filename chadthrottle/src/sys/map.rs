@@ -2,7 +2,11 @@
 
 use std::{num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull};
 
-use chadthrottle_common::abi::{ProcessSlot, Rule};
+use chadthrottle_common::{
+    abi::{ProcessSlot, Rule},
+    ownership::Pattern,
+    sys::Shared,
+};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::SyscallError;
@@ -18,6 +22,10 @@ unsafe trait MapValue {}
 unsafe impl MapValue for ProcessSlot {}
 // SAFETY: `repr(C)` structs of nothing but `Shared`.
 unsafe impl MapValue for Rule {}
+// SAFETY: as above.
+unsafe impl MapValue for Pattern {}
+// SAFETY: an atomic word.
+unsafe impl MapValue for Shared {}
 
 /// A `BPF_F_MMAPABLE` array (kernel 5.5), as a slice.
 #[derive(Debug)]
@@ -41,6 +49,20 @@ impl MappedArray<ProcessSlot> {
 impl MappedArray<Rule> {
     /// Maps the rules, `len` of them.
     pub fn rules(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
+        Self::new(map, len)
+    }
+}
+
+impl MappedArray<Pattern> {
+    /// Maps the patterns, `len` of them.
+    pub fn patterns(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
+        Self::new(map, len)
+    }
+}
+
+impl MappedArray<Shared> {
+    /// Maps the counts of slots in use, `len` of them.
+    pub fn shares(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
         Self::new(map, len)
     }
 }

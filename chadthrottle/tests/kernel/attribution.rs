@@ -73,6 +73,17 @@ fn raw_sockets_are_counted_and_what_the_kernel_answers_is_nobodys() {
 }
 
 #[test]
+fn frames_sent_past_the_network_stack_are_counted() {
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let observer = Observer::start(&program);
+    let sender = Traffic::start(&lab.client, "frames 1000");
+    observer.assert_agrees("frames", sender.says("sender"), EXACT);
+    observer.stop();
+    assert_nothing_left();
+}
+
+#[test]
 fn multicast_and_broadcast_are_the_senders_and_each_listeners() {
     for address in ["239.1.2.3", "198.18.0.255"] {
         let lab = Lab::new();
@@ -334,6 +345,17 @@ fn loopback_is_counted_apart_and_once_a_direction() {
     }
     let process = observer.carried(said.pid);
     assert_eq!((process.down, process.up), (0, 0));
+    let entry = &observer.entries(said.pid)[0];
+    for (key, expected) in [
+        ("loopback_down_bytes", said.down),
+        ("loopback_up_bytes", said.up),
+    ] {
+        let seen = entry[key].as_u64().expect("a number");
+        assert!(
+            relative_error(seen, expected).abs() <= CLOSE,
+            "{key}: {seen} of {expected}"
+        );
+    }
     observer.stop();
     assert_nothing_left();
 }

@@ -3,7 +3,7 @@
 //! Rust has no CO-RE relocations for BPF, so user space looks the offsets up in
 //! /sys/kernel/btf/vmlinux and hands them to the programs as constants.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use chadthrottle_common::abi::KernelOffsets;
 
@@ -23,42 +23,67 @@ pub fn read(vmlinux: &Path) -> KernelOffsets {
     }
 }
 
+/// Whether the kernel's programs may ask for the MPTCP socket of a subflow (5.19).
+pub fn finds_mptcp(vmlinux: &Path) -> bool {
+    let found = |btf: &[u8]| {
+        let types = Types::parse(btf)?;
+        types.structs.get(&b"mptcp_sock"[..])?;
+        let helper = b"\0bpf_skc_to_mptcp_sock\0";
+        let mut strings = types.strings.windows(helper.len());
+        strings.any(|found| found == helper).then_some(())
+    };
+    std::fs::read(vmlinux).is_ok_and(|btf| found(&btf).is_some())
+}
+
 const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
 
 fn find(btf: &[u8]) -> Option<KernelOffsets> {
-    let header = Header::parse(btf)?;
-    let types = btf.get(header.types.clone())?;
-    let strings = btf.get(header.strings.clone())?;
-    let names: [&[u8]; 5] = [
-        b"task_struct",
-        b"sock_common",
-        b"sock",
-        b"socket",
-        b"tcp_sock",
-    ];
-    let [task, sock_common, sock, socket, tcp_sock] = structs(types, strings, names)?;
-    let offset = |members: &[u8], name: &[u8]| {
-        members.chunks_exact(12).find_map(|member| {
-            let (name_offset, place) = (word(member, 0)?, word(member, 8)?);
-            // The low 24 bits are the offset in bits, whether or not there are bit fields.
-            (string(strings, name_offset)? == name).then_some((place & 0x00ff_ffff) / 8)
-        })
-    };
+    let types = Types::parse(btf)?;
+    let offset = |path: &[&str]| types.offset(path);
+    // By itself each may be missing, all that it goes with are missing with it.
+    let optional = |path: &[&str]| offset(path).unwrap_or(0);
     Some(KernelOffsets {
-        task_tgid: offset(task, b"tgid")?,
-        task_group_leader: offset(task, b"group_leader")?,
-        task_start_boottime: offset(task, b"start_boottime")
-            .or_else(|| offset(task, b"real_start_time"))?,
-        task_comm: offset(task, b"comm")?,
-        task_flags: offset(task, b"flags")?,
-        sock_family: offset(sock_common, b"skc_family")?,
-        sock_socket: offset(sock, b"sk_socket")?,
-        socket_file: offset(socket, b"file")?,
-        sock_max_pacing_rate: offset(sock, b"sk_max_pacing_rate")?,
-        tcp_window_clamp: offset(tcp_sock, b"window_clamp")?,
-        tcp_snd_cwnd_clamp: offset(tcp_sock, b"snd_cwnd_clamp")?,
+        task_tgid: offset(&["task_struct", "tgid"])?,
+        task_group_leader: offset(&["task_struct", "group_leader"])?,
+        task_start_boottime: offset(&["task_struct", "start_boottime"])
+            .or_else(|| offset(&["task_struct", "real_start_time"]))?,
+        task_comm: offset(&["task_struct", "comm"])?,
+        task_flags: offset(&["task_struct", "flags"])?,
+        sock_family: offset(&["sock_common", "skc_family"])?,
+        sock_socket: offset(&["sock", "sk_socket"])?,
+        socket_file: offset(&["socket", "file"])?,
+        sock_max_pacing_rate: offset(&["sock", "sk_max_pacing_rate"])?,
+        tcp_window_clamp: offset(&["tcp_sock", "window_clamp"])?,
+        tcp_snd_cwnd_clamp: offset(&["tcp_sock", "snd_cwnd_clamp"])?,
+        task_real_parent: optional(&["task_struct", "real_parent"]),
+        task_cred: optional(&["task_struct", "cred"]),
+        cred_euid: optional(&["cred", "euid"]),
+        task_mm: optional(&["task_struct", "mm"]),
+        mm_exe_file: optional(&["mm_struct", "exe_file"]),
+        file_inode: optional(&["file", "f_inode"]),
+        inode_number: optional(&["inode", "i_ino"]),
+        inode_super_block: optional(&["inode", "i_sb"]),
+        super_block_device: optional(&["super_block", "s_dev"]),
+        sock_type: optional(&["sock", "sk_type"]),
+        sock_lock_owned: optional(&["sock", "sk_lock", "owned"]),
     })
 }
+
+/// The structs that something is looked up in.
+const STRUCTS: [&str; 11] = [
+    "task_struct",
+    "sock_common",
+    "sock",
+    "socket",
+    "tcp_sock",
+    "cred",
+    "mm_struct",
+    "file",
+    "inode",
+    "super_block",
+    "mptcp_sock",
+];
 
 /// Where the sections are (`struct btf_header`).
 struct Header {
@@ -84,40 +109,112 @@ impl Header {
     }
 }
 
-/// The members, 12 bytes each, of the structs with these names; all of them or none.
-fn structs<'a, const N: usize>(
-    mut types: &'a [u8],
-    strings: &[u8],
-    names: [&[u8]; N],
-) -> Option<[&'a [u8]; N]> {
-    let mut found = [None; N];
-    while found.iter().any(Option::is_none) {
-        let (name_offset, info) = (word(types, 0)?, word(types, 4)?);
-        let (kind, len) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-        // What follows the 12 bytes that all kinds have (Documentation/bpf/btf.rst).
-        let extra = match kind {
-            1 | 14 | 17 => 4,            // int, variable, declaration tag
-            3 => 12,                     // array
-            4 | 5 | 15 | 19 => len * 12, // struct, union, data section, enum64
-            6 | 13 => len * 8,           // enum, function prototype
-            2 | 7..=12 | 16 | 18 => 0,
-            _ => return None, // a kind of a later kernel, of unknown size
-        };
-        let end = 12 + extra;
-        if kind == KIND_STRUCT {
-            let name = string(strings, name_offset)?;
-            if let Some(place) = names.iter().position(|wanted| *wanted == name) {
-                found[place] = Some(types.get(12..end)?);
+/// All types, by their id, and the structs of [`STRUCTS`].
+struct Types<'a> {
+    /// From the second on; the first, "void", has no entry.
+    all: Vec<Type<'a>>,
+    strings: &'a [u8],
+    structs: HashMap<&'a [u8], usize>,
+}
+
+/// One type (`struct btf_type`).
+struct Type<'a> {
+    kind: u32,
+    /// The type that it stands for, where it is another name for one.
+    of: u32,
+    /// Members, 12 bytes each, where it is a struct or a union.
+    members: &'a [u8],
+}
+
+impl<'a> Types<'a> {
+    fn parse(btf: &'a [u8]) -> Option<Self> {
+        let header = Header::parse(btf)?;
+        let mut rest = btf.get(header.types)?;
+        let strings = btf.get(header.strings)?;
+        let (mut all, mut structs) = (Vec::new(), HashMap::new());
+        while let (Some(name_offset), Some(info), Some(of)) =
+            (word(rest, 0), word(rest, 4), word(rest, 8))
+        {
+            let (kind, len) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            // What follows the 12 bytes that all kinds have (Documentation/bpf/btf.rst).
+            let extra = match kind {
+                1 | 14 | 17 => 4,            // int, variable, declaration tag
+                3 => 12,                     // array
+                4 | 5 | 15 | 19 => len * 12, // struct, union, data section, enum64
+                6 | 13 => len * 8,           // enum, function prototype
+                2 | 7..=12 | 16 | 18 => 0,
+                _ => break, // a kind of a later kernel, of unknown size
+            };
+            let Some(members) = rest.get(12..12 + extra) else {
+                break;
+            };
+            if kind == KIND_STRUCT {
+                let name = string(strings, name_offset)?;
+                if STRUCTS.iter().any(|wanted| wanted.as_bytes() == name) {
+                    structs.entry(name).or_insert(all.len());
+                }
+            }
+            all.push(Type { kind, of, members });
+            rest = rest.get(12 + extra..)?;
+        }
+        Some(Self {
+            all,
+            strings,
+            structs,
+        })
+    }
+
+    /// Where a struct has a member, or a member of a member, in bytes.
+    fn offset(&self, path: &[&str]) -> Option<u32> {
+        let (name, members) = path.split_first()?;
+        let mut holder = self.all.get(*self.structs.get(name.as_bytes())?)?;
+        let mut bits = 0;
+        for (n, member) in members.iter().enumerate() {
+            let (place, of) = self.member(holder, member.as_bytes(), MOST_NESTED)?;
+            bits += place;
+            if n + 1 < members.len() {
+                holder = self.composite(of)?;
             }
         }
-        types = types.get(end..)?;
+        Some(bits / 8)
     }
-    let mut members: [&[u8]; N] = [&[]; N];
-    for (members, found) in members.iter_mut().zip(found) {
-        *members = found?;
+
+    /// Where a struct or union has a member, in bits, and that member's type. Members of structs
+    /// without a name are its own.
+    fn member(&self, holder: &Type<'_>, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+        holder.members.chunks_exact(12).find_map(|member| {
+            let (name_offset, of, place) = (word(member, 0)?, word(member, 4)?, word(member, 8)?);
+            // The low 24 bits are the offset in bits, whether or not there are bit fields.
+            let place = place & 0x00ff_ffff;
+            let own_name = string(self.strings, name_offset)?;
+            if own_name == name {
+                return Some((place, of));
+            }
+            if !own_name.is_empty() || depth == 0 {
+                return None;
+            }
+            let (inner, of) = self.member(self.composite(of)?, name, depth - 1)?;
+            Some((place + inner, of))
+        })
     }
-    Some(members)
+
+    /// The struct or union that a type is by other names.
+    fn composite(&self, id: u32) -> Option<&Type<'a>> {
+        let mut id = id;
+        for _ in 0..MOST_NESTED {
+            let found = self.all.get((id as usize).checked_sub(1)?)?;
+            match found.kind {
+                KIND_STRUCT | KIND_UNION => return Some(found),
+                8..=11 | 18 => id = found.of, // typedef, volatile, const, restrict, type tag
+                _ => return None,
+            }
+        }
+        None
+    }
 }
+
+/// No kernel nests deeper; made-up files may.
+const MOST_NESTED: u32 = 16;
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
@@ -146,6 +243,13 @@ mod tests {
         };
         let mut types = words(&[name("int"), 1 << 24, 4, 32]);
         types.extend(words(&[0, 6 << 24 | 1, 4, name("value"), 7]));
+        // The third to the fifth: a struct without a name, in another one, and one by another name.
+        let (anonymous, owned) = (KIND_STRUCT << 24 | 1, KIND_STRUCT << 24 | 1);
+        types.extend(words(&[0, anonymous, 64, name("exe_file"), 1, 56 * 8]));
+        types.extend(words(&[0, owned, 8, name("owned"), 1, 4 * 8]));
+        types.extend(words(&[name("socket_lock_t"), 8 << 24, 4]));
+        let kind = KIND_STRUCT << 24 | 1;
+        types.extend(words(&[name("mm_struct"), kind, 128, 0, 3, 64 * 8]));
         for (struct_name, fields) in [
             (
                 "task_struct",
@@ -155,10 +259,19 @@ mod tests {
                     ("start_boottime", 40),
                     ("comm", 48),
                     ("flags", 4),
+                    ("cred", 64),
                 ][..],
             ),
+            ("cred", &[("euid", 24)][..]),
             ("sock_common", &[("skc_family", 16)][..]),
-            ("sock", &[("sk_socket", 32), ("sk_max_pacing_rate", 40)][..]),
+            (
+                "sock",
+                &[
+                    ("sk_socket", 32),
+                    ("sk_max_pacing_rate", 40),
+                    ("sk_lock", 72),
+                ][..],
+            ),
             ("socket", &[("file", 24)][..]),
             (
                 "tcp_sock",
@@ -168,7 +281,8 @@ mod tests {
             let kind = KIND_STRUCT << 24 | fields.len() as u32;
             types.extend(words(&[name(struct_name), kind, 64]));
             for (field, offset) in fields {
-                types.extend(words(&[name(field), 1, offset * 8]));
+                let of = if *field == "sk_lock" { 5 } else { 1 };
+                types.extend(words(&[name(field), of, offset * 8]));
             }
         }
         let (types_len, strings_len) = (types.len() as u32, strings.len() as u32);
@@ -194,6 +308,11 @@ mod tests {
             sock_max_pacing_rate: 40,
             tcp_window_clamp: 48,
             tcp_snd_cwnd_clamp: 52,
+            task_cred: 64,
+            cred_euid: 24,
+            mm_exe_file: 120,
+            sock_lock_owned: 76,
+            ..KernelOffsets::default()
         };
         assert_eq!(find(&sample()), Some(expected));
     }
@@ -223,5 +342,6 @@ mod tests {
             offsets.sock_socket > offsets.sock_family && offsets.socket_file > 0,
             "{offsets:?}"
         );
+        assert!(!offsets.words().contains(&0), "{offsets:?}");
     }
 }
