@@ -182,10 +182,7 @@ fn connections_are_the_workers_that_accept_them() {
     for listeners in ["shared", "own"] {
         let scenario = format!("prefork 8000 4 12 {listeners}");
         let far = "connect_to 8000 12 5000000";
-        // What arrives before a worker has read for the first time is the listener's owner's:
-        // nobody knows yet who will accept.
-        let tolerance = if listeners == "shared" { 0.02 } else { CLOSE };
-        let (_lab, observer, server) = served(&scenario, far, 12, tolerance);
+        let (_lab, observer, server) = served(&scenario, far, 12, CLOSE);
         let master = observer.carried(server.pid());
         println!("the master: {master:?}");
         drop(server);
