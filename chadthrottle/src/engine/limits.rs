@@ -68,8 +68,8 @@ impl Active {
 
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
-        self.passed.down_bytes += slot.ingress.bytes.get();
-        self.passed.up_bytes += slot.egress.bytes.get();
+        self.passed.down_bytes += slot.ingress.bytes.count();
+        self.passed.up_bytes += slot.egress.bytes.count();
         self.dropped.down_bytes += slot.ingress.dropped_bytes.get();
         self.dropped.up_bytes += slot.egress.dropped_bytes.get();
     }

@@ -4,7 +4,7 @@
 //! What cannot be said to them (most wildcards) is taught by example: a process that was found to
 //! match stands for all that have its name, or its executable.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use chadthrottle_common::{
     abi::MAX_PATTERNS,
@@ -12,7 +12,7 @@ use chadthrottle_common::{
 };
 
 use super::Engine;
-use crate::process::{ProcessInfo, Selector, executable_at};
+use crate::process::{Devices, ProcessInfo, Selector};
 
 /// How many examples there are of a limit, the first ones.
 const MOST_EXAMPLES: usize = 8;
@@ -41,7 +41,26 @@ struct Row {
 pub struct Patterns {
     rows: Vec<Row>,
     /// By the serial of the limit.
-    examples: BTreeMap<u32, Vec<Trait>>,
+    examples: BTreeMap<u32, Vec<Example>>,
+    devices: Devices,
+}
+
+/// What was found to match, and stands for all that have the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Example {
+    Name(Arc<str>),
+    Exe(Arc<str>),
+}
+
+impl Example {
+    /// Of a target that the kernel programs cannot be told.
+    fn of(selector: &Selector, process: &ProcessInfo) -> Option<Self> {
+        match selector {
+            Selector::Name(_) => Some(Self::Name(process.name.clone())),
+            Selector::Exe(_) => Some(Self::Exe(process.exe.clone())),
+            Selector::User(_) | Selector::Cgroup(_) => None,
+        }
+    }
 }
 
 impl Trait {
@@ -66,8 +85,8 @@ impl Trait {
         })
     }
 
-    fn executable(path: &Path) -> Option<Self> {
-        let (device, inode) = executable_at(path)?;
+    fn executable(path: &Path, devices: &mut Devices) -> Option<Self> {
+        let (device, inode) = devices.executable_at(path)?;
         Some(Self {
             kind: Pattern::EXE,
             value: [u64::from(device), inode],
@@ -84,14 +103,16 @@ impl Trait {
     }
 
     /// What the kernel programs can be told of a target; nothing where that needs examples.
-    fn of(selector: &Selector, cgroup2: &Path) -> Vec<Self> {
+    fn of(selector: &Selector, cgroup2: &Path, devices: &mut Devices) -> Vec<Self> {
         match selector {
             Selector::Name(pattern) => literal(pattern.as_str())
                 .and_then(|(start, more)| Self::name(&start, more))
                 .into_iter()
                 .collect(),
             Selector::Exe(pattern) => match literal(pattern.as_str()) {
-                Some((path, false)) => Self::executable(path.as_ref()).into_iter().collect(),
+                Some((path, false)) => Self::executable(path.as_ref(), devices)
+                    .into_iter()
+                    .collect(),
                 _ => Vec::new(),
             },
             Selector::User(uid) => vec![Self::word(Pattern::USER, u64::from(*uid))],
@@ -102,12 +123,11 @@ impl Trait {
         }
     }
 
-    /// What others have in common with a process that matches a target.
-    fn example(selector: &Selector, process: &ProcessInfo) -> Option<Self> {
-        match selector {
-            Selector::Name(_) => Self::name(&process.name, false),
-            Selector::Exe(_) => Self::executable(Path::new(&*process.exe)),
-            Selector::User(_) | Selector::Cgroup(_) => None,
+    /// What others have in common with an example.
+    fn shown_by(example: &Example, devices: &mut Devices) -> Option<Self> {
+        match example {
+            Example::Name(name) => Self::name(name, false),
+            Example::Exe(path) => Self::executable(Path::new(&**path), devices),
         }
     }
 }
@@ -156,13 +176,17 @@ impl Engine {
     pub(super) fn offer_patterns(&mut self) {
         let mut rows = Vec::new();
         for (rule, targets) in self.limits.latest_first() {
-            let examples = self.patterns.examples.get(&rule.serial);
-            let told = targets
-                .selectors
-                .iter()
-                .flat_map(|selector| Trait::of(selector, &self.cgroup2));
-            let told = told.chain(examples.into_iter().flatten().copied());
-            rows.extend(told.map(|what| Row {
+            let Patterns {
+                examples, devices, ..
+            } = &mut self.patterns;
+            let mut told = Vec::new();
+            for selector in &targets.selectors {
+                told.extend(Trait::of(selector, &self.cgroup2, devices));
+            }
+            for example in examples.get(&rule.serial).into_iter().flatten() {
+                told.extend(Trait::shown_by(example, devices));
+            }
+            rows.extend(told.into_iter().map(|what| Row {
                 what,
                 rule,
                 inherit: targets.children,
@@ -222,7 +246,7 @@ impl Engine {
                 for process in self.processes.iter().chain(ended) {
                     if known.len() < MOST_EXAMPLES
                         && selector.matches(process)
-                        && let Some(example) = Trait::example(selector, process)
+                        && let Some(example) = Example::of(selector, process)
                         && !known.contains(&example)
                     {
                         known.push(example);

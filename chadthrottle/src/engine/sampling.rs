@@ -177,8 +177,8 @@ impl Engine {
             };
             let carried = Carried {
                 passed: BothWays {
-                    down_bytes: slot.ingress.bytes.get(),
-                    up_bytes: slot.egress.bytes.get(),
+                    down_bytes: slot.ingress.bytes.count(),
+                    up_bytes: slot.egress.bytes.count(),
                 },
                 dropped: BothWays {
                     down_bytes: slot.ingress.dropped_bytes.get(),
@@ -210,8 +210,8 @@ impl Engine {
             sample.down = traffic::<EbpfDownload>(slot, down, interval);
             sample.up = traffic::<EbpfUpload>(slot, up, interval);
             sample.loopback = BothWays {
-                down_bytes: slot.ingress.loopback_bytes.get(),
-                up_bytes: slot.egress.loopback_bytes.get(),
+                down_bytes: slot.ingress.loopback_bytes.count(),
+                up_bytes: slot.egress.loopback_bytes.count(),
             };
         }
         for key in released {
@@ -231,8 +231,8 @@ impl Engine {
             self.member_released(index);
         }
         if let Some(slot) = index.and_then(|index| self.throttle.maps.slots.get(index as usize)) {
-            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.get();
-            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.get();
+            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.count();
+            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.count();
         }
         self.slots.release(&mut self.throttle.maps, key);
         self.sampling.last.remove(&key);
@@ -246,8 +246,8 @@ impl Engine {
         sum.up_bytes += totals.egress.loopback_bytes;
         for (_, index) in self.slots.iter() {
             if let Some(slot) = self.throttle.maps.slots.get(index as usize) {
-                sum.down_bytes += slot.ingress.loopback_bytes.get();
-                sum.up_bytes += slot.egress.loopback_bytes.get();
+                sum.down_bytes += slot.ingress.loopback_bytes.count();
+                sum.up_bytes += slot.egress.loopback_bytes.count();
             }
         }
         sum
@@ -299,7 +299,7 @@ fn traffic<B: ThrottleBackend>(
     interval: Duration,
 ) -> Traffic {
     let meter: &Meter = B::meter(slot);
-    let (bytes, dropped_bytes) = (meter.bytes.get(), meter.dropped_bytes.get());
+    let (bytes, dropped_bytes) = (meter.bytes.count(), meter.dropped_bytes.get());
     let seconds = interval.as_secs_f64();
     let rate = |now: u64, before: u64| {
         let grown = now.saturating_sub(before) as f64;

@@ -1,6 +1,7 @@
 //! What the kernel knows an executable by.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     fs,
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
@@ -8,21 +9,35 @@ use std::{
 
 use nix::{fcntl::OFlag, sys::stat::Mode};
 
-/// Device and inode of a file, in the kernel's own numbers (`super_block.s_dev`, `inode.i_ino`).
-///
-/// The device that stat(2) tells is another one on some file systems (btrfs); that of the mount is
-/// the kernel's. A link is not followed: /proc names what runs, not what it was called by.
-pub fn executable_at(path: &Path) -> Option<(u32, u64)> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = fs::File::from(nix::fcntl::open(path, flags, Mode::empty()).ok()?);
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() {
-        return None;
+/// Devices as the kernel has them, by what stat(2) tells, which is another number on some file systems
+/// (btrfs): that of the mount is the kernel's.
+#[derive(Debug, Default)]
+pub struct Devices(HashMap<u64, u32>);
+
+impl Devices {
+    /// Device and inode of a file, in the kernel's own numbers (`super_block.s_dev`,
+    /// `inode.i_ino`). A link is not followed: /proc names what runs, not what it was called by.
+    pub fn executable_at(&mut self, path: &Path) -> Option<(u32, u64)> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        if !metadata.is_file() {
+            return None;
+        }
+        let device = match self.0.entry(metadata.dev()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(device_under(path)?),
+        };
+        Some((device, metadata.ino()))
     }
+}
+
+/// The device of the mount that a file is on.
+fn device_under(path: &Path) -> Option<u32> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
     let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    Some((device_of(&mounts, mount.trim())?, metadata.ino()))
+    device_of(&mounts, mount.trim())
 }
 
 /// The device of a mount (proc_pid_mountinfo(5)), as `MKDEV` puts it together.
@@ -58,8 +73,12 @@ mod tests {
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let inode = fs::metadata(&file).unwrap().ino();
-        assert_eq!(executable_at(&file).unwrap().1, inode);
-        assert_eq!(executable_at(&link), None);
-        assert_eq!(executable_at(directory.path()), None);
+        let mut devices = Devices::default();
+        // The second time it is known.
+        for _ in 0..2 {
+            assert_eq!(devices.executable_at(&file).unwrap().1, inode);
+        }
+        assert_eq!(devices.executable_at(&link), None);
+        assert_eq!(devices.executable_at(directory.path()), None);
     }
 }

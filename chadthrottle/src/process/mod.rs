@@ -18,7 +18,7 @@ pub mod user;
 
 pub use cgroup::processes_in;
 pub use connections::{Connection, connections_of};
-pub use executable::executable_at;
+pub use executable::Devices;
 pub use key::ProcessKey;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};
