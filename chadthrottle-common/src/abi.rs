@@ -14,7 +14,7 @@ pub const MAX_RULES: u32 = 4_096;
 /// How many processes can have inherited a limit and not yet made a socket.
 pub const MAX_HEIRS: u32 = 65_536;
 /// How many patterns the kernel programs look through.
-pub const MAX_PATTERNS: u32 = 64;
+pub const MAX_PATTERNS: u32 = 32;
 
 /// The unit of start times, in nanoseconds: field 22 of /proc/PID/stat counts `start_boottime`
 /// in 1/100 s (`USER_HZ`).

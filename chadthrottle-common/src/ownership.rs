@@ -113,37 +113,37 @@ pub struct Heir {
     pub rule: u64,
 }
 
-/// Which processes a limit takes in when they make a socket. Those of later limits come first; the
-/// first of kind 0 is the end.
+/// Which processes a limit takes in when they make a socket: those of whom each word is as it should
+/// be. Those of later limits come first. All zero it takes in everybody, to no limit: the end.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Pattern {
-    /// One of [`Pattern::NAME`] and the others.
-    pub kind: Shared,
     /// The limit's [`RuleId`].
     pub rule: Shared,
     /// Whether their children inherit it.
     pub inherit: Shared,
-    /// What must be there …
-    pub value: [Shared; 2],
+    /// What must be there, in the order of the constants …
+    pub value: [Shared; Self::WORDS],
     /// … in these bits.
-    pub mask: [Shared; 2],
+    pub mask: [Shared; Self::WORDS],
 }
 
 impl Pattern {
-    /// `comm`, in memory order.
-    pub const NAME: u64 = 1;
+    /// How many words are known of a process.
+    pub const WORDS: usize = 6;
+    /// `comm` in memory order, two words.
+    pub const NAME: usize = 0;
     /// The executable: device as the kernel has it, and inode.
-    pub const EXE: u64 = 2;
+    pub const EXE: usize = 2;
     /// The effective user id.
-    pub const USER: u64 = 3;
+    pub const USER: usize = 4;
     /// The id of the cgroup.
-    pub const CGROUP: u64 = 4;
+    pub const CGROUP: usize = 5;
 }
 
 const _: () = {
     assert!(size_of::<Owner>() == 8);
     assert!(size_of::<Note>() == 48);
     assert!(size_of::<Heir>() == 24);
-    assert!(size_of::<Pattern>() == 64);
+    assert!(size_of::<Pattern>() == 128);
 };

@@ -3,7 +3,7 @@
 //! User space finds processes by looking at /proc ten times a second; what lives for less is found
 //! here, before its first packet.
 
-use chadthrottle_common::{abi::MAX_PATTERNS, ownership::Pattern};
+use chadthrottle_common::abi::MAX_PATTERNS;
 
 use crate::{
     maps::{KERNEL_OFFSETS, PATTERNS},
@@ -12,44 +12,37 @@ use crate::{
 };
 
 /// The latest limit that has a pattern for the running process.
+///
+/// Without branches but for the end: verifiers before 5.15 or so look at each way through the loop.
 #[inline(always)]
 pub fn matched(process: &Process) -> Lot {
-    let mut lot = Lot {
+    let none = Lot {
         rule: 0,
         inherit: 0,
     };
-    let Some(first) = PATTERNS.get(0) else {
-        return lot;
-    };
-    if first.kind.get() == 0 {
-        return lot;
+    match PATTERNS.get(0) {
+        Some(first) if first.rule.get() != 0 => {}
+        _ => return none,
     }
-    let (name, executable) = (process.name(), executable());
-    let (user, cgroup) = (user(), sys::current_cgroup());
+    let ([head, tail], [device, inode]) = (process.name(), executable());
+    let words = [head, tail, device, inode, user(), sys::current_cgroup()];
     let mut index = 0;
-    while index < MAX_PATTERNS {
-        let Some(pattern) = PATTERNS.get(index) else {
-            return lot;
-        };
+    while index < MAX_PATTERNS
+        && let Some(pattern) = PATTERNS.get(index)
+    {
         index += 1;
-        let [first, second] = match pattern.kind.get() {
-            0 => return lot,
-            Pattern::NAME => name,
-            Pattern::EXE => executable,
-            Pattern::USER => [user, 0],
-            _ => [cgroup, 0],
-        };
-        if first & pattern.mask[0].get() == pattern.value[0].get()
-            && second & pattern.mask[1].get() == pattern.value[1].get()
-        {
-            lot = Lot {
+        let mut different = 0;
+        for ((word, mask), value) in words.iter().zip(&pattern.mask).zip(&pattern.value) {
+            different |= word & mask.get() ^ value.get();
+        }
+        if different == 0 {
+            return Lot {
                 rule: pattern.rule.get(),
                 inherit: pattern.inherit.get(),
             };
-            return lot;
         }
     }
-    lot
+    none
 }
 
 /// Device and inode of what the running process executes; zeros where the kernel does not tell.

@@ -22,7 +22,7 @@ const BPF_NOEXIST: u64 = 1;
 const BPF_EXIST: u64 = 2;
 
 /// How far up a process looks for who could have left it something.
-const GENERATIONS: u32 = 8;
+const GENERATIONS: u32 = 4;
 
 /// A process as the kernel knows it: an id that is used again, and when it started.
 pub struct Process {

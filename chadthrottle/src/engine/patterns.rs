@@ -18,18 +18,17 @@ use crate::process::{Devices, ProcessInfo, Selector};
 const MOST_EXAMPLES: usize = 8;
 
 /// How many cgroups of one target there are, itself included.
-const MOST_CGROUPS: usize = 16;
+const MOST_CGROUPS: usize = 8;
 
-/// What makes a process one that a limit takes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What makes a process one that a limit takes in, in the words of a [`Pattern`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Trait {
-    kind: u64,
-    value: [u64; 2],
-    mask: [u64; 2],
+    value: [u64; Pattern::WORDS],
+    mask: [u64; Pattern::WORDS],
 }
 
 /// One of them, with its limit and whether that is for children.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Row {
     what: Trait,
     rule: RuleId,
@@ -64,7 +63,13 @@ impl Example {
 }
 
 impl Trait {
-    const ALL: u64 = u64::MAX;
+    /// These words, in these bits.
+    fn at<const N: usize>(place: usize, value: [u64; N], mask: [u64; N]) -> Self {
+        let mut all = Self::default();
+        all.value[place..place + N].copy_from_slice(&value);
+        all.mask[place..place + N].copy_from_slice(&mask);
+        all
+    }
 
     /// `comm` begins so, and goes on only where `more` may follow.
     fn name(start: &str, more: bool) -> Option<Self> {
@@ -78,28 +83,17 @@ impl Trait {
             let word = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
             [word(head), word(tail)]
         };
-        Some(Self {
-            kind: Pattern::NAME,
-            value: words(value),
-            mask: words(mask),
-        })
+        Some(Self::at(Pattern::NAME, words(value), words(mask)))
     }
 
     fn executable(path: &Path, devices: &mut Devices) -> Option<Self> {
         let (device, inode) = devices.executable_at(path)?;
-        Some(Self {
-            kind: Pattern::EXE,
-            value: [u64::from(device), inode],
-            mask: [Self::ALL; 2],
-        })
+        let value = [u64::from(device), inode];
+        Some(Self::at(Pattern::EXE, value, [u64::MAX; 2]))
     }
 
-    fn word(kind: u64, value: u64) -> Self {
-        Self {
-            kind,
-            value: [value, 0],
-            mask: [Self::ALL; 2],
-        }
+    fn word(place: usize, value: u64) -> Self {
+        Self::at(place, [value], [u64::MAX])
     }
 
     /// What the kernel programs can be told of a target; nothing where that needs examples.
@@ -199,29 +193,25 @@ impl Engine {
         }
     }
 
-    /// The table ends with the first row of no kind, and a row that is being written is none.
+    /// A row that is being written takes in nobody: there is no such cgroup.
     fn write_patterns(&self, rows: &[Row]) {
         for (n, pattern) in self.throttle.maps.patterns.iter().enumerate() {
             let row = rows.get(n);
             if row == self.patterns.rows.get(n) {
                 continue;
             }
-            pattern.kind.set(0);
-            let Some(Row {
-                what,
-                rule,
-                inherit,
-            }) = row
-            else {
-                continue;
-            };
-            pattern.rule.set(rule.word());
-            pattern.inherit.set(u64::from(*inherit));
-            for half in 0..2 {
-                pattern.value[half].set(what.value[half]);
-                pattern.mask[half].set(what.mask[half]);
+            let row = row.copied().unwrap_or_default();
+            let cgroup = Pattern::CGROUP;
+            pattern.value[cgroup].set(u64::MAX);
+            pattern.mask[cgroup].set(u64::MAX);
+            pattern.rule.set(row.rule.word());
+            pattern.inherit.set(u64::from(row.inherit));
+            for word in 0..cgroup {
+                pattern.value[word].set(row.what.value[word]);
+                pattern.mask[word].set(row.what.mask[word]);
             }
-            pattern.kind.set(what.kind);
+            pattern.mask[cgroup].set(row.what.mask[cgroup]);
+            pattern.value[cgroup].set(row.what.value[cgroup]);
         }
     }
 
@@ -270,7 +260,7 @@ mod tests {
         let Some(name) = Trait::name(comm, true) else {
             return false;
         };
-        (0..2).all(|half| name.value[half] & what.mask[half] == what.value[half])
+        (0..Pattern::WORDS).all(|word| name.value[word] & what.mask[word] == what.value[word])
     }
 
     #[test]
