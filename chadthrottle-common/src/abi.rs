@@ -11,6 +11,10 @@ pub const MAX_PROCESSES: u32 = 65_536;
 pub const MAX_EXECS: u32 = 4_096;
 /// How many limits can be set at once, counting rule 0, which is "no limit".
 pub const MAX_RULES: u32 = 4_096;
+/// How many processes can have inherited a limit and not yet made a socket.
+pub const MAX_HEIRS: u32 = 65_536;
+/// How many patterns the kernel programs look through.
+pub const MAX_PATTERNS: u32 = 32;
 
 /// The unit of start times, in nanoseconds: field 22 of /proc/PID/stat counts `start_boottime`
 /// in 1/100 s (`USER_HZ`).
@@ -30,6 +34,8 @@ pub mod names {
     pub const SOCK_CREATE: &str = "chadthrottle_sc";
     /// `raw_tracepoint/sched_process_fork`: hands a rule down to children.
     pub const FORK: &str = "chadthrottle_fk";
+    /// `raw_tracepoint/sched_process_free`: forgets those that have made no socket.
+    pub const FREE: &str = "chadthrottle_fr";
     /// `sockops`: holds new connections of a limited process back from their first segment.
     pub const SOCK_OPS: &str = "chadthrottle_so";
     /// `iter/tcp` (kernel 5.15): holds connections that were there before their limit, and puts back
@@ -44,16 +50,30 @@ pub mod names {
         ("chadthrottle_tx", "sock_send_length"),
         ("chadthrottle_rx", "sock_recv_length"),
     ];
+    /// The same in the middle of a call, each where the kernel has it: reading, splicing included
+    /// (4.15), and sending (6.16).
+    pub const SOCKET_USE_UNDER_WAY: [(&str, &str); 2] = [
+        ("chadthrottle_ru", "tcp_rcv_space_adjust"),
+        ("chadthrottle_tu", "tcp_sendmsg_locked"),
+    ];
 
-    /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`super::Owner`].
+    /// Socket to owner, `BPF_MAP_TYPE_SK_STORAGE` of [`crate::ownership::Note`].
     pub const OWNERS: &str = "chad_owners";
     /// Socket to what is known of a limited connection, `BPF_MAP_TYPE_SK_STORAGE` of
     /// [`crate::connection::Connection`].
     pub const CONNECTIONS: &str = "chad_conns";
     /// One word: whether levers may be set.
     pub const LEVERS: &str = "chad_levers";
-    /// Thread-group id to slot, hash of `u32` to [`super::Owner`].
+    /// Thread-group id to slot, hash of `u32` to [`crate::ownership::Owner`].
     pub const PROCESSES: &str = "chad_processes";
+    /// Thread-group id to what a process without a slot has inherited, hash of `u32` to
+    /// [`crate::ownership::Heir`].
+    pub const HEIRS: &str = "chad_heirs";
+    /// Which processes a limit takes in when they make a socket, mapped array of
+    /// [`crate::ownership::Pattern`].
+    pub const PATTERNS: &str = "chad_patterns";
+    /// How many slots are in use, and by whom ([`crate::shares`]), mapped array of words.
+    pub const SHARES: &str = "chad_shares";
     /// Free slots, stack of `u32`.
     pub const FREE_SLOTS: &str = "chad_free";
     /// Thread-group ids that have called exec, oldest first, queue of `u32`.
@@ -69,25 +89,18 @@ pub mod names {
     pub const KERNEL_OFFSETS: &str = "KERNEL_OFFSETS";
     /// [`super::TcpOffsets`], filled in before loading.
     pub const TCP_OFFSETS: &str = "TCP_OFFSETS";
-}
-
-/// Who owns a socket: a slot, and the generation the slot had when that was noted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Owner {
-    /// Index into the slots.
-    pub slot: u32,
-    /// Must equal the slot's generation, else the owner has ended.
-    pub generation: u32,
+    /// `u32`, not 0 where the kernel has `bpf_skc_to_mptcp_sock` (5.19). By itself, since verifiers
+    /// must see that it is constant: what it guards is unknown to older kernels.
+    pub const FINDS_MPTCP: &str = "FINDS_MPTCP";
 }
 
 /// Counters of one process in one direction, with its rule. One cache line.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Goes up when the slot is freed, which makes every [`Owner`] that points here stale.
+    /// Goes up when the slot is freed, which makes every [`crate::ownership::Owner`] that points here stale.
     pub generation: Shared,
-    /// Index of the rule that limits the process in this direction; 0: none.
+    /// [`crate::ownership::RuleId`] of the limit that the process is under; 0: none.
     pub rule: Shared,
     /// IP bytes that passed, loopback aside, as on the wire: the segments of an aggregate count
     /// with a header each.
@@ -111,13 +124,15 @@ pub struct Identity {
     /// As in the meters, for those who must not touch their cache lines, which every packet
     /// writes.
     pub generation: Shared,
-    /// 1: children get a slot with the same rules at fork.
+    /// 1: children inherit the rule.
     pub inherit: Shared,
     /// When the process started, in [`TICK_NS`] since boot; 0: this kernel does not tell.
     pub start_ticks: Shared,
     /// `comm` of the process when it took the slot, in memory order, for processes that end
     /// before anybody can read /proc; 0: this kernel does not tell.
     pub name: [Shared; 2],
+    /// The user whose share of the slots it is of ([`crate::shares`]); 0: nobody's.
+    pub user: Shared,
 }
 
 /// All that is known of one process with sockets.
@@ -142,6 +157,16 @@ pub struct Rule {
     pub egress: Bucket,
     /// The TCP connections that share it.
     pub crowd: Crowd,
+    /// Which limit it is.
+    pub identity: RuleIdentity,
+}
+
+/// What tells a limit apart from others that have had the same rule.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct RuleIdentity {
+    /// As in its [`crate::ownership::RuleId`]s; 0: none is set.
+    pub serial: Shared,
 }
 
 /// How many TCP connections share a limit, counted by the kernel programs. One cache line.
@@ -172,8 +197,10 @@ pub struct Totals {
     pub ingress: Unattributed,
     /// Sent by no known process.
     pub egress: Unattributed,
-    /// Sockets whose process found no free slot.
+    /// Sockets whose process found no free slot, or none within its user's share.
     pub slots_exhausted: u64,
+    /// Children that could not be noted as heirs.
+    pub heirs_exhausted: u64,
 }
 
 /// Traffic of sockets without a living owner, or of no socket at all.
@@ -212,6 +239,29 @@ pub struct KernelOffsets {
     pub sock_socket: u32,
     /// `socket.file`
     pub socket_file: u32,
+    // Those from here on may be 0 by themselves: what needs them is not seen then.
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `cred.euid`
+    pub cred_euid: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.exe_file`
+    pub mm_exe_file: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `inode.i_ino`
+    pub inode_number: u32,
+    /// `inode.i_sb`
+    pub inode_super_block: u32,
+    /// `super_block.s_dev`
+    pub super_block_device: u32,
+    /// `sock.sk_type`
+    pub sock_type: u32,
+    /// `sock.sk_lock.owned`
+    pub sock_lock_owned: u32,
 }
 
 /// Where the running kernel keeps what levers need of TCP sockets, in bytes from the start of its structs,
@@ -246,19 +296,18 @@ pub struct TcpOffsets {
 }
 
 const _: () = {
-    assert!(size_of::<Owner>() == 8);
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
-    assert!(size_of::<Rule>() == 192);
-    assert!(size_of::<Connection>() == 120);
-    assert!(size_of::<Totals>() == 72);
-    assert!(size_of::<KernelOffsets>() == 32);
+    assert!(size_of::<Rule>() == 256);
+    assert!(size_of::<Connection>() == 128);
+    assert!(size_of::<Totals>() == 80);
+    assert!(size_of::<KernelOffsets>() == 76);
     assert!(size_of::<TcpOffsets>() == 48);
 };
 
 impl KernelOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 8] {
+    pub const fn words(self) -> [u32; 19] {
         [
             self.task_tgid,
             self.task_group_leader,
@@ -268,6 +317,17 @@ impl KernelOffsets {
             self.sock_family,
             self.sock_socket,
             self.socket_file,
+            self.task_real_parent,
+            self.task_cred,
+            self.cred_euid,
+            self.task_mm,
+            self.mm_exe_file,
+            self.file_inode,
+            self.inode_number,
+            self.inode_super_block,
+            self.super_block_device,
+            self.sock_type,
+            self.sock_lock_owned,
         ]
     }
 }
@@ -294,8 +354,8 @@ impl TcpOffsets {
 
 impl Totals {
     /// The same, from its words in the order of the fields.
-    pub const fn from_words(words: [u64; 9]) -> Self {
-        let [a, b, c, d, e, f, g, h, slots_exhausted] = words;
+    pub const fn from_words(words: [u64; 10]) -> Self {
+        let [a, b, c, d, e, f, g, h, slots_exhausted, heirs_exhausted] = words;
         Self {
             ingress: Unattributed {
                 bytes: a,
@@ -310,6 +370,7 @@ impl Totals {
                 loopback_packets: h,
             },
             slots_exhausted,
+            heirs_exhausted,
         }
     }
 }

@@ -36,6 +36,9 @@ pub struct Connection {
     pub callbacks: u32,
     /// The [`crate::scope::Scope`] of its other end.
     pub class: u32,
+    /// The [`crate::ownership::RuleId`] of the limit that it was held to last. A pass cannot ask for the MPTCP
+    /// socket that a connection is a part of, and goes by this.
+    pub rule: u64,
 }
 
 /// We have the kernel call us for each packet that leaves.

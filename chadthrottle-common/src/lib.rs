@@ -1,7 +1,7 @@
 //! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
-//! arithmetic of the policer ([`policer`]), and the classes of remote addresses ([`scope`]); of TCP
-//! connections what is known of each ([`connection`]), its window ([`window`]), its gate ([`gate`]) and
-//! its congestion window ([`flight`]).
+//! arithmetic of the policer ([`policer`]), the classes of remote addresses ([`scope`]), who owns a socket
+//! ([`ownership`]), and who may have how many slots ([`shares`]); of TCP connections what is known of each
+//! ([`connection`]), its window ([`window`]), its gate ([`gate`]) and its congestion window ([`flight`]).
 //!
 //! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
 #![no_std]
@@ -11,7 +11,9 @@ pub mod abi;
 pub mod connection;
 pub mod flight;
 pub mod gate;
+pub mod ownership;
 pub mod policer;
 pub mod scope;
+pub mod shares;
 pub mod sys;
 pub mod window;

@@ -5,13 +5,15 @@ use chadthrottle_common::{
     abi::{Meter, ProcessSlot, Rule, Totals, Unattributed},
     flight,
     gate::Gate,
+    ownership::{Note, Owner, RuleId, Unused},
     policer::{Bucket, Verdict},
     scope::{self, Scope},
+    sys::Shared,
 };
 
 use crate::{
     maps::{RULES, SLOTS},
-    sys,
+    processes, sys,
     wire::{ETH_P_IP, ETH_P_IPV6, is_bare_acknowledgement, wire_len},
 };
 
@@ -35,6 +37,7 @@ trait Direction {
     fn meter(slot: &ProcessSlot) -> &Meter;
     fn bucket(rule: &Rule) -> &Bucket;
     fn unattributed(totals: &mut Totals) -> &mut Unattributed;
+    fn unused(unused: &Unused) -> &Shared;
     /// Whether a packet passes that is over the limit, but not for long yet.
     fn tolerated(bucket: &Bucket, skb: *mut __sk_buff, gate: Option<&Gate>) -> bool;
     /// Whether a packet passes however far over the limit it is.
@@ -64,6 +67,11 @@ impl Direction for Ingress {
     #[inline(always)]
     fn unattributed(totals: &mut Totals) -> &mut Unattributed {
         &mut totals.ingress
+    }
+
+    #[inline(always)]
+    fn unused(unused: &Unused) -> &Shared {
+        &unused.down
     }
 
     /// By its connection's gate. And who negotiated ECN (RFC 3168, RFC 9000) is told before anything is
@@ -119,6 +127,11 @@ impl Direction for Egress {
     #[inline(always)]
     fn unattributed(totals: &mut Totals) -> &mut Unattributed {
         &mut totals.egress
+    }
+
+    #[inline(always)]
+    fn unused(unused: &Unused) -> &Shared {
+        &unused.up
     }
 
     /// TCP with nothing on its way would wait for its probe timer. Of the others, who negotiated ECN is
@@ -202,35 +215,61 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
     let wire = wire_len(skb, len);
     let loopback = sys::packet_ifindex(skb) == LOOPBACK_IFINDEX;
 
-    let Some((owner, slot)) =
-        sys::owner_of_packet(skb).and_then(|owner| Some((owner, SLOTS.get(owner.slot)?)))
-    else {
-        return pass_unattributed::<D>(wire, loopback);
-    };
-    let meter = D::meter(slot);
-    if meter.generation.get() != u64::from(owner.generation) {
-        return pass_unattributed::<D>(wire, loopback);
+    let mut note = sys::note_of_packet(skb);
+    let mut slot = note.and_then(living_owner::<D>);
+    if slot.is_none()
+        && let Some(parent) = sys::note_of_packets_parent(skb)
+    {
+        note = Some(parent);
+        slot = living_owner::<D>(parent);
     }
-
-    let rule = meter.rule.get();
+    // Where the owner has ended, his limit goes on to hold until somebody else uses the socket.
+    let rule = match (slot, note) {
+        (Some(slot), _) => D::meter(slot).rule.get(),
+        (None, Some(note)) => processes::still_set(note.rule.get()),
+        (None, None) => 0,
+    };
     let mut verdict = Verdict::Pass;
     if rule != 0
-        && let Some(rule) = RULES.get(rule as u32)
+        && let Some(rule) = RULES.get(RuleId::from_word(rule).index)
     {
         verdict = police::<D>(D::bucket(rule), skb, len, wire, loopback);
-        if verdict == Verdict::Drop {
-            meter.dropped_bytes.add(wire);
-            meter.dropped_packets.add(1);
-            return Verdict::Drop;
-        }
     }
-    if loopback {
+    let (Some(slot), Some(note)) = (slot, note) else {
+        if verdict != Verdict::Drop {
+            count_unattributed::<D>(wire, loopback);
+        }
+        return verdict;
+    };
+    let meter = D::meter(slot);
+    if verdict == Verdict::Drop {
+        meter.dropped_bytes.add(wire);
+        meter.dropped_packets.add(1);
+        return Verdict::Drop;
+    }
+    if note.rule.get() != rule {
+        note.rule.set(rule);
+    }
+    let unused = if loopback {
         meter.loopback_bytes.add(wire);
         meter.loopback_packets.add(1);
+        &note.unused_loopback
     } else {
         meter.bytes.add(wire);
-    }
+        &note.unused
+    };
+    let unused = D::unused(unused);
+    // Not as one step: two packets at once of one socket are rare, and one of them is not much.
+    unused.set(unused.get() + wire);
     verdict
+}
+
+/// The slot of the socket's owner, unless he has ended.
+#[inline(always)]
+fn living_owner<D: Direction>(note: &'static Note) -> Option<&'static ProcessSlot> {
+    let owner = Owner::from_word(note.owner.get());
+    let slot = SLOTS.get(owner.slot)?;
+    (D::meter(slot).generation.get() == u64::from(owner.generation)).then_some(slot)
 }
 
 /// What happens to a packet of `len` bytes, and of `wire` bytes on the wire, which are charged.
@@ -317,7 +356,7 @@ fn remote_v6<D: Direction>(skb: *mut __sk_buff) -> Option<[[u8; 4]; 4]> {
 }
 
 #[inline(always)]
-fn pass_unattributed<D: Direction>(len: u64, loopback: bool) -> Verdict {
+fn count_unattributed<D: Direction>(len: u64, loopback: bool) {
     if let Some(totals) = sys::totals() {
         let unattributed = D::unattributed(totals);
         if loopback {
@@ -328,5 +367,4 @@ fn pass_unattributed<D: Direction>(len: u64, loopback: bool) -> Verdict {
             unattributed.packets += 1;
         }
     }
-    Verdict::Pass
 }

@@ -1,113 +1,190 @@
-//! Whose socket is it? Slots for processes, owners for sockets, rules for children.
+//! Whose socket is it?
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::bpf_sock, programs::RawTracePointContext};
-use chadthrottle_common::abi::{Owner, TICK_NS};
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_ops};
+use chadthrottle_common::ownership::{Note, Owner};
 
 use crate::{
-    maps::{EXECS, FREE_SLOTS, KERNEL_OFFSETS, PROCESSES, SLOTS},
+    maps::{KERNEL_OFFSETS, SLOTS},
+    processes::{self, Holder, Process},
     sys,
 };
 
-const BPF_ANY: u64 = 0;
-const BPF_NOEXIST: u64 = 1;
-/// A full queue gives up its oldest entry (`queue_stack_map_push_elem` in
-/// kernel/bpf/queue_stack_maps.c).
-const BPF_EXIST: u64 = 2;
-
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
 
 /// `task_struct.flags` of kernel threads (include/linux/sched.h).
 const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// A process as the kernel knows it: an id that is used again, and when it started.
-struct Process {
-    tgid: u32,
-    /// In [`TICK_NS`] since boot; 0 where the kernel does not tell.
-    start_ticks: u64,
-    /// Its `task_struct`.
-    leader: u64,
-}
-
-impl Process {
-    #[inline(always)]
-    fn of(tgid: u32, task: u64) -> Self {
-        let offsets = KERNEL_OFFSETS.load();
-        if offsets.task_start_boottime == 0 {
-            return Self {
-                tgid,
-                start_ticks: 0,
-                leader: 0,
-            };
-        }
-        let leader = sys::read_kernel::<u64>(task + u64::from(offsets.task_group_leader));
-        let start_ns = sys::read_kernel::<u64>(leader + u64::from(offsets.task_start_boottime));
-        Self {
-            tgid,
-            start_ticks: start_ns / TICK_NS,
-            leader,
-        }
-    }
-
-    /// `comm`; zeros where the kernel does not tell.
-    #[inline(always)]
-    fn name(&self) -> [u64; 2] {
-        let offsets = KERNEL_OFFSETS.load();
-        if offsets.task_comm == 0 {
-            return [0; 2];
-        }
-        sys::read_kernel(self.leader + u64::from(offsets.task_comm))
-    }
-}
-
 /// Notes the running process as the owner of the socket it is making. Says whether it could.
 #[inline(always)]
 pub fn socket_created(sock: *mut bpf_sock) -> bool {
-    let process = Process::of(sys::current_tgid(), sys::current_task());
-    match known(&process).or_else(|| claim_slot(&process)) {
-        Some(owner) => {
-            sys::set_owner_of_new(sock, owner);
+    match processes::holder(&Process::running()) {
+        Some(Holder { owner, rule }) => {
+            sys::note_owner(sock.cast(), owner, rule);
             true
         }
         None => false,
     }
 }
 
-/// The running process has sent through a socket or received from it, `result` bytes: the socket
-/// is its own from now on, whoever made it. That is the one rule for sockets that change hands,
-/// by fork, by SCM_RIGHTS or by socket activation, and for those that were there before us.
-///
-/// `sk` is a `struct sock`. It costs a look at the owner where nothing changes.
+/// The running process has received `result` bytes from a socket. `sk` is a `struct sock`.
 #[inline(always)]
-pub fn socket_used(sk: *mut c_void, result: i32) {
+pub fn received(sk: *mut c_void, result: i32) {
     // Of several that wait for a packet, one gets it.
-    if result <= 0 {
+    if result > 0 && !is_own(sk) {
+        used_by_another(sk);
+    }
+}
+
+/// The running process has sent `result` bytes through a socket.
+#[inline(always)]
+pub fn sent(sk: *mut c_void, result: i32) {
+    if result <= 0 || is_own(sk) {
         return;
     }
-    let tgid = sys::current_tgid();
-    if let Some(owner) = sys::owner_of_sock(sk)
-        && let Some(slot) = SLOTS.get(owner.slot)
-        && slot.identity.tgid.get() == u64::from(tgid)
-        && slot.identity.generation.get() == u64::from(owner.generation)
+    if family(sk) == AF_PACKET {
+        frame_sent(sk, result as u64);
+    } else {
+        used_by_another(sk);
+    }
+}
+
+/// The running process is in the middle of a call that reads from a TCP connection, or sends. Not if
+/// the kernel does by itself, for whoever happens to run: nobody has the socket then.
+#[inline(always)]
+pub fn used_under_way(sk: *mut c_void) {
+    let offset = KERNEL_OFFSETS.load().sock_lock_owned;
+    if !is_own(sk) && offset != 0 && sys::read_kernel::<u32>(sk as u64 + u64::from(offset)) != 0 {
+        used_by_another(sk);
+    }
+}
+
+/// Whether the socket is the running process's already. It costs a look at the owner.
+#[inline(always)]
+fn is_own(sk: *mut c_void) -> bool {
+    let Some(note) = sys::note_of(sk) else {
+        return false;
+    };
+    let owner = note.owner.get();
+    let Some(slot) = SLOTS.get(Owner::from_word(owner).slot) else {
+        return false;
+    };
+    if slot.identity.tgid.get() != u64::from(sys::current_tgid()) || !processes::is_of(slot, owner)
     {
-        return;
+        return false;
     }
+    note.unused.clear();
+    note.unused_loopback.clear();
+    true
+}
+
+/// The socket is the running process's from now on, whoever made it. That is the one rule for
+/// sockets that change hands, by fork, by SCM_RIGHTS or by socket activation, and for those that
+/// were there before us.
+#[inline(always)]
+fn used_by_another(sk: *mut c_void) {
     let task = sys::current_task();
     if !is_internet(sk) || is_of_the_kernel(sk, task) {
         return;
     }
-    let process = Process::of(tgid, task);
-    if let Some(owner) = known(&process).or_else(|| claim_slot(&process)) {
-        sys::set_owner(sk, owner);
+    let process = Process::of(sys::current_tgid(), task);
+    if let Some(Holder { owner, rule }) = processes::holder(&process) {
+        if let Some(note) = sys::note_of(sk) {
+            move_unused(note, owner);
+        }
+        sys::note_owner(sk, owner, rule);
+    }
+}
+
+/// A frame leaves past the network stack, where no limit is: it is counted here, without the
+/// Ethernet header that the process has put before it.
+#[inline(always)]
+fn frame_sent(sk: *mut c_void, len: u64) {
+    const SOCK_RAW: u16 = 3;
+    const ETHERNET_HEADER: u64 = 14;
+    let offset = KERNEL_OFFSETS.load().sock_type;
+    let task = sys::current_task();
+    if offset == 0 || is_of_the_kernel(sk, task) {
+        return;
+    }
+    let len = match sys::read_kernel::<u16>(sk as u64 + u64::from(offset)) {
+        SOCK_RAW => len.saturating_sub(ETHERNET_HEADER),
+        _ => len,
+    };
+    let process = Process::of(sys::current_tgid(), task);
+    if let Some(Holder { owner, .. }) = processes::holder(&process)
+        && let Some(slot) = SLOTS.get(Owner::from_word(owner).slot)
+    {
+        slot.egress.bytes.add(len);
+    }
+}
+
+/// A connection has been accepted.
+#[inline(always)]
+pub fn connection_accepted(ops: *mut bpf_sock_ops) {
+    let sk = sys::connection_socket(ops);
+    if !sk.is_null() {
+        sys::accepted(sk);
+    }
+}
+
+/// What has passed since the last owner used the socket is the new one's: what he has come for, or
+/// what he has been handing over since before his call returned.
+#[inline(always)]
+fn move_unused(note: &Note, to: u64) {
+    let from = note.owner.get();
+    let (from_slot, to_slot) = (
+        SLOTS.get(Owner::from_word(from).slot),
+        SLOTS.get(Owner::from_word(to).slot),
+    );
+    let (Some(from_slot), Some(to_slot)) = (from_slot, to_slot) else {
+        return;
+    };
+    if from == to || !processes::is_of(from_slot, from) {
+        return;
+    }
+    for (unused, from, to) in [
+        (
+            &note.unused.down,
+            &from_slot.ingress.bytes,
+            &to_slot.ingress.bytes,
+        ),
+        (
+            &note.unused.up,
+            &from_slot.egress.bytes,
+            &to_slot.egress.bytes,
+        ),
+        (
+            &note.unused_loopback.down,
+            &from_slot.ingress.loopback_bytes,
+            &to_slot.ingress.loopback_bytes,
+        ),
+        (
+            &note.unused_loopback.up,
+            &from_slot.egress.loopback_bytes,
+            &to_slot.egress.loopback_bytes,
+        ),
+    ] {
+        let bytes = unused.get();
+        if bytes != 0 {
+            unused.set(0);
+            from.add(bytes.wrapping_neg());
+            to.add(bytes);
+        }
     }
 }
 
 #[inline(always)]
 fn is_internet(sk: *mut c_void) -> bool {
-    let family = sk as u64 + u64::from(KERNEL_OFFSETS.load().sock_family);
-    matches!(sys::read_kernel::<u16>(family), AF_INET | AF_INET6)
+    matches!(family(sk), AF_INET | AF_INET6)
+}
+
+#[inline(always)]
+fn family(sk: *mut c_void) -> u16 {
+    sys::read_kernel(sk as u64 + u64::from(KERNEL_OFFSETS.load().sock_family))
 }
 
 /// A socket without a file is the kernel's own: whoever happens to run has no part in it. And a
@@ -118,91 +195,4 @@ fn is_of_the_kernel(sk: *mut c_void, task: u64) -> bool {
     let socket = sys::read_kernel::<u64>(sk as u64 + u64::from(offsets.sock_socket));
     sys::read_kernel::<u64>(socket + u64::from(offsets.socket_file)) == 0
         || sys::read_kernel::<u32>(task + u64::from(offsets.task_flags)) & PF_KTHREAD != 0
-}
-
-/// Tells user space that the running process has become another program.
-#[inline(always)]
-pub fn process_execed() {
-    // With that flag a push into a full queue succeeds too.
-    let _ = EXECS.push(sys::current_tgid(), BPF_EXIST);
-}
-
-/// Gives a child the rules of its parent, where they are inherited.
-#[inline(always)]
-pub fn process_forked(ctx: &RawTracePointContext) {
-    let offsets = KERNEL_OFFSETS.load();
-    if offsets.task_tgid == 0 {
-        return;
-    }
-    let child_task = sys::tracepoint_argument(ctx, 1);
-    let parent = sys::current_tgid(); // who forks is running
-    let child = sys::read_kernel::<u32>(child_task + u64::from(offsets.task_tgid));
-    if child == parent {
-        return; // a thread
-    }
-    let parent = Process::of(parent, sys::current_task());
-    let Some(slot) = known(&parent).and_then(|owner| SLOTS.get(owner.slot)) else {
-        return;
-    };
-    if slot.identity.inherit.get() == 0 {
-        return;
-    }
-    let process = Process::of(child, child_task);
-    let Some(owner) = claim_slot(&process) else {
-        return;
-    };
-    if let Some(heir) = SLOTS.get(owner.slot) {
-        heir.identity.inherit.set(1);
-        heir.ingress.rule.set(slot.ingress.rule.get());
-        heir.egress.rule.set(slot.egress.rule.get());
-    }
-}
-
-/// The slot that the process has already.
-#[inline(always)]
-fn known(process: &Process) -> Option<Owner> {
-    let owner = sys::process(process.tgid)?;
-    let slot = SLOTS.get(owner.slot)?;
-    // An id that is used again belongs to somebody new.
-    (slot.identity.start_ticks.get() == process.start_ticks).then_some(owner)
-}
-
-/// Takes a free slot for the process. None left: counted, and the socket stays unattributed.
-///
-/// User space keeps a free slot's counters at zero and its rules at none.
-#[inline(always)]
-fn claim_slot(process: &Process) -> Option<Owner> {
-    let Ok(Some(index)) = FREE_SLOTS.pop() else {
-        if let Some(totals) = sys::totals() {
-            totals.slots_exhausted += 1;
-        }
-        return None;
-    };
-    let slot = SLOTS.get(index)?;
-    let owner = Owner {
-        slot: index,
-        generation: slot.identity.generation.get() as u32,
-    };
-    slot.identity.inherit.set(0);
-    slot.identity.start_ticks.set(process.start_ticks);
-    let [first, second] = &slot.identity.name;
-    let [head, tail] = process.name();
-    first.set(head);
-    second.set(tail);
-    slot.identity.tgid.set(u64::from(process.tgid));
-    if PROCESSES.insert(process.tgid, owner, BPF_NOEXIST).is_ok() {
-        return Some(owner);
-    }
-    // Either another thread of the process was faster, and its slot is the one to use, or an
-    // earlier process of this id left its entry, which gives way.
-    if let Some(first) = known(process) {
-        slot.identity.tgid.set(0);
-        // It came from there, so it fits; and user space finds what is lost all the same.
-        let _ = FREE_SLOTS.push(index, 0);
-        return Some(first);
-    }
-    match PROCESSES.insert(process.tgid, owner, BPF_ANY) {
-        Ok(()) => Some(owner),
-        Err(_) => None,
-    }
 }

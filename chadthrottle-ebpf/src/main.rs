@@ -15,6 +15,8 @@ mod account;
 mod attribution;
 mod levers;
 mod maps;
+mod patterns;
+mod processes;
 mod sys;
 mod wire;
 
@@ -80,7 +82,9 @@ pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
             }
         }
         BPF_SOCK_OPS_TCP_CONNECT_CB => levers::connection_begins(ctx.ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => levers::connection_established(ctx.ops),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            attribution::connection_accepted(ctx.ops);
             levers::connection_established(ctx.ops);
         }
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => levers::packet_leaves(ctx.ops),
@@ -114,31 +118,53 @@ pub extern "C" fn chadthrottle_pb(ctx: *mut c_void) -> i32 {
     0
 }
 
-/// A process forks: its child takes over the rules that are inherited.
+/// A process forks: its child inherits its limit, if that is for children.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn chadthrottle_fk(ctx: RawTracePointContext) -> i32 {
-    attribution::process_forked(&ctx);
+    processes::forked(&ctx);
     0
 }
 
 /// A process has become another program: its name and its user may match a limit now.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn chadthrottle_ex(_ctx: RawTracePointContext) -> i32 {
-    attribution::process_execed();
+    processes::execed();
+    0
+}
+
+/// A `struct task_struct *` is given back.
+#[raw_tracepoint(tracepoint = "sched_process_free")]
+pub fn chadthrottle_fr(ctx: RawTracePointContext) -> i32 {
+    processes::freed(&ctx);
     0
 }
 
 /// A process has sent through a socket: `(struct sock *sk, int ret, int flags)`.
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn chadthrottle_tx(ctx: BtfTracePointContext) -> i32 {
-    attribution::socket_used(ctx.arg(0), ctx.arg(1));
+    attribution::sent(ctx.arg(0), ctx.arg(1));
     0
 }
 
 /// A process has received from a socket: `(struct sock *sk, int ret, int flags)`.
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn chadthrottle_rx(ctx: BtfTracePointContext) -> i32 {
-    attribution::socket_used(ctx.arg(0), ctx.arg(1));
+    attribution::received(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// A process has taken data from a TCP connection and may go on to take more, or splice:
+/// `(struct sock *sk)`.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn chadthrottle_ru(ctx: BtfTracePointContext) -> i32 {
+    attribution::used_under_way(ctx.arg(0));
+    0
+}
+
+/// A process is about to hand over data to a TCP connection: `(const struct sock *sk, …)`.
+#[btf_tracepoint(function = "tcp_sendmsg_locked")]
+pub fn chadthrottle_tu(ctx: BtfTracePointContext) -> i32 {
+    attribution::used_under_way(ctx.arg(0));
     0
 }
 

@@ -12,15 +12,21 @@ use aya_ebpf::{
 };
 use chadthrottle_common::{
     abi::{
-        KernelOffsets, MAX_EXECS, MAX_PROCESSES, MAX_RULES, Owner, ProcessSlot, Rule, TcpOffsets,
-        Totals,
+        KernelOffsets, MAX_EXECS, MAX_HEIRS, MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot,
+        Rule, TcpOffsets, Totals,
     },
     connection::Connection,
+    ownership::{Heir, Note, Owner, Pattern},
+    shares,
+    sys::Shared,
 };
 
 const SLOTS_LEN: usize = MAX_PROCESSES as usize;
 const RULES_LEN: usize = MAX_RULES as usize;
 const EXECS_LEN: usize = MAX_EXECS as usize;
+const HEIRS_LEN: usize = MAX_HEIRS as usize;
+const PATTERNS_LEN: usize = MAX_PATTERNS as usize;
+const SHARES_LEN: usize = shares::WORDS as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
 /// Where the kernel's structs keep what we read of them; filled in before loading.
@@ -34,6 +40,17 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     sock_family: 0,
     sock_socket: 0,
     socket_file: 0,
+    task_real_parent: 0,
+    task_cred: 0,
+    cred_euid: 0,
+    task_mm: 0,
+    mm_exe_file: 0,
+    file_inode: 0,
+    inode_number: 0,
+    inode_super_block: 0,
+    super_block_device: 0,
+    sock_type: 0,
+    sock_lock_owned: 0,
 });
 
 /// The same for what levers need of TCP sockets.
@@ -53,11 +70,24 @@ pub static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets {
     cb_flags: 0,
 });
 
+/// Whether the kernel finds the MPTCP socket of a subflow; filled in before loading.
+#[unsafe(no_mangle)]
+pub static FINDS_MPTCP: Global<u32> = Global::new(0);
+
 #[btf_map(name = "chad_processes")]
 pub static PROCESSES: HashMap<u32, Owner, SLOTS_LEN> = HashMap::new();
 
 #[btf_map(name = "chad_free")]
 pub static FREE_SLOTS: Stack<u32, SLOTS_LEN> = Stack::new();
+
+#[btf_map(name = "chad_heirs")]
+pub static HEIRS: HashMap<u32, Heir, HEIRS_LEN> = HashMap::new();
+
+#[btf_map(name = "chad_patterns")]
+pub static PATTERNS: Array<Pattern, PATTERNS_LEN, MMAPABLE> = Array::new();
+
+#[btf_map(name = "chad_shares")]
+pub static SHARES: Array<Shared, SHARES_LEN, MMAPABLE> = Array::new();
 
 #[btf_map(name = "chad_execs")]
 pub static EXECS: Queue<u32, EXECS_LEN> = Queue::new();
@@ -72,7 +102,7 @@ pub static RULES: Array<Rule, RULES_LEN, MMAPABLE> = Array::new();
 pub static TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
 
 #[btf_map(name = "chad_owners")]
-pub static OWNERS: SocketStorage<Owner, INHERITED> = SocketStorage::new();
+pub static OWNERS: SocketStorage<Note, INHERITED> = SocketStorage::new();
 
 #[btf_map(name = "chad_conns")]
 pub static CONNECTIONS: SocketStorage<Connection, OWN> = SocketStorage::new();

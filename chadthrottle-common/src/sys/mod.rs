@@ -26,6 +26,12 @@ impl Shared {
         self.0.load(Relaxed)
     }
 
+    /// The present value of a counter that bytes are taken from, too, when they turn out to be
+    /// somebody else's: a packet in that very moment may leave it below 0.
+    pub fn count(&self) -> u64 {
+        i64::try_from(self.get()).map_or(0, i64::cast_unsigned)
+    }
+
     /// Replaces the value.
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);

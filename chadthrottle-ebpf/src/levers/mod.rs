@@ -20,13 +20,14 @@ use chadthrottle_common::{
     connection::{Connection, Facts, HEARD, HEARD_BEFORE, epoch, is_busy},
     flight::USUAL,
     gate::Mode,
+    ownership::{Note, Owner, RuleId},
     policer::Bucket,
     scope::Scope,
 };
 
 use crate::{
     maps::{RULES, SLOTS, TCP_OFFSETS},
-    sys,
+    processes, sys,
 };
 use setting::{Context, Lever};
 
@@ -48,19 +49,32 @@ struct Terms {
     up: u64,
 }
 
-/// The rule of the process that the socket belongs to, if it has one.
+/// The limit of the process that the socket belongs to, as a [`RuleId`]; 0: it has none.
 #[inline(always)]
-fn rule_of(sk: *mut c_void) -> Option<&'static Rule> {
-    if !sys::levers_are_on() {
-        return None;
+fn limit_of(note: &Note) -> u64 {
+    let owner = note.owner.get();
+    match SLOTS.get(Owner::from_word(owner).slot) {
+        Some(slot) if processes::is_of(slot, owner) => slot.egress.rule.get(),
+        // Where the owner has ended, his limit goes on to hold.
+        _ => processes::still_set(note.rule.get()),
     }
-    let owner = sys::owner_of_sock(sk)?;
-    let slot = SLOTS.get(owner.slot)?;
-    let index = slot.egress.rule.get();
-    if index == 0 || slot.identity.generation.get() != u64::from(owner.generation) {
-        return None;
+}
+
+/// The limit of a connection that the kernel calls us for.
+#[inline(always)]
+fn limit_of_connection(sk: *mut c_void) -> u64 {
+    let note = sys::note_of(sk).or_else(|| sys::note_of_parent(sk));
+    note.map_or(0, limit_of)
+}
+
+/// Its rule, where it has one and levers may be set.
+#[inline(always)]
+fn rule_of(limit: u64) -> Option<&'static Rule> {
+    match RuleId::from_word(limit).index {
+        0 => None,
+        index if sys::levers_are_on() => RULES.get(index),
+        _ => None,
     }
-    RULES.get(index as u32)
 }
 
 /// What the rule allows a connection to an address of that class; `None`: as much as it likes.
@@ -94,7 +108,7 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
     if sk.is_null() {
         return None;
     }
-    let rate = terms(rule_of(sk)?, class_of(sys::address_of(&sk)))?.down;
+    let rate = terms(rule_of(limit_of_connection(sk))?, class_of(sys::address_of(&sk)))?.down;
     if rate == 0 || rate > chadthrottle_common::window::FASTEST {
         return None;
     }
@@ -120,7 +134,7 @@ pub fn connection_begins(ops: *mut bpf_sock_ops) {
         return;
     }
     let address = sys::address_of(&sk);
-    let down = rule_of(sk)
+    let down = rule_of(limit_of_connection(sk))
         .and_then(|rule| terms(rule, class_of(address)))
         .map_or(0, |terms| terms.down);
     if down != 0 && down <= FASTEST && window::Window::present(address) == 0 {
@@ -138,13 +152,14 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
         return;
     }
     let address = sys::address_of(&sk);
-    let class = class_of(address);
-    let Some(terms) = rule_of(sk).and_then(|rule| terms(rule, class)) else {
+    let (class, limit) = (class_of(address), limit_of_connection(sk));
+    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
         return;
     };
     let Some(connection) = sys::connection(sk, true) else {
         return;
     };
+    connection.rule = limit;
     let heard_before = sys::hear_of_packets(ops);
     connection.callbacks = HEARD | if heard_before { HEARD_BEFORE } else { 0 };
     connection.class = class.0;
@@ -182,14 +197,12 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     let Some(connection) = sys::connection(sk, false) else {
         return;
     };
-    let class = Scope(connection.class);
-    let Some(terms) = rule_of(sk).and_then(|rule| terms(rule, class)) else {
-        if connection.callbacks & HEARD == 0 {
-            return;
-        }
-        // What it was is put back by the pass that follows the end of a limit.
+    let (class, limit) = (Scope(connection.class), limit_of_connection(sk));
+    // What it was is put back by the pass that follows the end of a limit.
+    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
         return;
     };
+    connection.rule = limit;
     let address = sys::address_of(&sk);
     let now = sys::now_ns();
     let facts = facts_of(address);
@@ -212,7 +225,7 @@ pub fn packet_has_its_window(ops: *mut bpf_sock_ops) {
         return;
     };
     let class = Scope(connection.class);
-    let Some(terms) = rule_of(sk).and_then(|rule| terms(rule, class)) else {
+    let Some(terms) = rule_of(connection.rule).and_then(|rule| terms(rule, class)) else {
         return;
     };
     let address = sys::address_of(&sk);
@@ -233,14 +246,18 @@ pub fn packet_has_its_window(ops: *mut bpf_sock_ops) {
 pub fn pass(sk: *mut c_void) {
     let address = sys::address_of(&sk);
     let class = class_of(address);
-    let Some(terms) = rule_of(sk).and_then(|rule| terms(rule, class)) else {
+    let limit = match sys::note_of(sk) {
+        Some(note) => limit_of(note),
+        None => sys::connection(sk, false).map_or(0, |it| processes::still_set(it.rule)),
+    };
+    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
         put_back(sk);
         return;
     };
     let Some(connection) = sys::connection(sk, true) else {
         return;
     };
-    connection.class = class.0;
+    (connection.class, connection.rule) = (class.0, limit);
     if connection.callbacks & HEARD == 0 {
         let flags = sys::callback_flags(address);
         if flags & sys::WRITE_HDR_OPT != 0 {

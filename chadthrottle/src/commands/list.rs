@@ -118,7 +118,10 @@ fn chosen<'a>(
     args: &List,
 ) -> Vec<&'a ProcessSample> {
     let talks = |process: &ProcessSample| {
-        process.sockets > 0 || process.limit.is_some() || process.down.bytes + process.up.bytes > 0
+        let loopback = process.loopback.down_bytes + process.loopback.up_bytes;
+        process.sockets > 0
+            || process.limit.is_some()
+            || process.down.bytes + process.up.bytes + loopback > 0
     };
     let mut processes: Vec<_> = processes
         .filter(|process| args.all || talks(process))
@@ -196,6 +199,8 @@ struct Process<'a> {
     up_bytes: u64,
     dropped_down_bytes: u64,
     dropped_up_bytes: u64,
+    loopback_down_bytes: u64,
+    loopback_up_bytes: u64,
     limit: Option<JsonLimit>,
     /// It has ended, and these are its last figures.
     ended: bool,
@@ -258,6 +263,8 @@ impl<'a> Process<'a> {
             up_bytes: process.up.bytes,
             dropped_down_bytes: process.down.dropped_bytes,
             dropped_up_bytes: process.up.dropped_bytes,
+            loopback_down_bytes: process.loopback.down_bytes,
+            loopback_up_bytes: process.loopback.up_bytes,
             limit: process.limit.map(|(_, limit)| JsonLimit {
                 down_bytes_per_s: limit.down,
                 up_bytes_per_s: limit.up,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chadthrottle_common::abi::Owner;
+use chadthrottle_common::ownership::Owner;
 
 use super::{
     Engine,
@@ -170,15 +170,17 @@ impl Engine {
             }
             internet += 1;
             if self.is_up_for_grabs(key, *socket, &duplicate) {
-                let Owner { slot, generation } =
-                    match self.slots.ensure(&mut self.throttle.maps, key) {
-                        Ok(owner) => owner,
-                        // Its sockets stay unattributed, and the next sample says so.
-                        Err(Error::TooManyProcesses(_)) => break,
-                        Err(error) => return Err(error),
-                    };
+                let user = self.processes.get(key.pid).map_or(0, |info| info.uid);
+                let owner = match self.slots.ensure(&mut self.throttle.maps, key, user) {
+                    Ok(owner) => owner,
+                    // Its sockets stay unattributed, and the next sample says so.
+                    Err(Error::TooManyProcesses(_)) => break,
+                    Err(error) => return Err(error),
+                };
+                let rule = self.rule_id_of(owner.slot);
+                let note = [owner.word(), rule.word(), 0, 0, 0, 0];
                 let owners = &mut self.throttle.maps.owners;
-                if let Err(error) = owners.insert(&duplicate, [slot, generation], BPF_ANY) {
+                if let Err(error) = owners.insert(&duplicate, note, BPF_ANY) {
                     // EAGAIN: the kernel notes who uses it in this very moment. Any other is
                     // noted at its next use, or the next look.
                     log::info!("a socket of process {} is not noted: {error:?}", key.pid);
@@ -207,8 +209,8 @@ impl Engine {
     }
 
     fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
-        let [slot, generation] = self.throttle.maps.owners.get(socket, 0).ok()?;
-        let owner = Owner { slot, generation };
-        (owner_of(&self.throttle.maps, slot) == owner).then_some(owner)
+        let [owner, ..] = self.throttle.maps.owners.get(socket, 0).ok()?;
+        let owner = Owner::from_word(owner);
+        (owner_of(&self.throttle.maps, owner.slot) == owner).then_some(owner)
     }
 }

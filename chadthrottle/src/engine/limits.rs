@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chadthrottle_common::abi::{MAX_RULES, ProcessSlot, Rule};
+use chadthrottle_common::{
+    abi::{MAX_RULES, ProcessSlot, Rule},
+    ownership::RuleId,
+};
 
 use super::{Carried, Engine, Limit, LimitId, Targets};
 use crate::{
@@ -29,6 +32,9 @@ fn longest_burst_ns(rate: u64) -> u64 {
     ns.clamp(BURST_NS, LONGEST_NS)
 }
 
+/// Slots for processes that are to be limited count for nobody.
+const NO_SHARE: u32 = 0;
+
 /// The limits that are set.
 #[derive(Debug, Default)]
 pub struct Limits {
@@ -48,10 +54,19 @@ struct Active {
     carried: Carried,
 }
 
+impl Active {
+    /// As processes carry it.
+    fn id(&self, index: u32) -> RuleId {
+        // Of limits that are set at once, the last bits differ.
+        let serial = self.serial as u32;
+        RuleId { index, serial }
+    }
+}
+
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
-        self.passed.down_bytes += slot.ingress.bytes.get();
-        self.passed.up_bytes += slot.egress.bytes.get();
+        self.passed.down_bytes += slot.ingress.bytes.count();
+        self.passed.up_bytes += slot.egress.bytes.count();
         self.dropped.down_bytes += slot.ingress.dropped_bytes.get();
         self.dropped.up_bytes += slot.egress.dropped_bytes.get();
     }
@@ -76,6 +91,14 @@ impl Limits {
         self.active
             .iter()
             .map(|(rule, active)| (LimitId(*rule), active.limit, &active.targets))
+    }
+
+    /// Every limit and whom it is for, that was set last first.
+    pub fn latest_first(&self) -> impl Iterator<Item = (RuleId, &Targets)> {
+        let mut all: Vec<_> = self.active.iter().collect();
+        all.sort_by_key(|(_, active)| std::cmp::Reverse(active.serial));
+        all.into_iter()
+            .map(|(rule, active)| (active.id(*rule), &active.targets))
     }
 
     /// The limit behind a rule index.
@@ -128,6 +151,10 @@ impl Engine {
                 carried: Carried::default(),
             },
         );
+        if let Some(rule) = self.rule(rule) {
+            rule.identity.serial.set(u64::from(serial as u32));
+        }
+        self.offer_patterns();
         if let Err(error) = self.enroll(rule) {
             self.drop_limit(rule);
             return Err(error);
@@ -209,6 +236,8 @@ impl Engine {
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }
+        self.learn_patterns();
+        self.offer_patterns();
         let rules: Vec<u32> = self.limits.rules().collect();
         for rule in rules {
             if let Err(error) = self.enroll(rule) {
@@ -251,7 +280,7 @@ impl Engine {
                 continue;
             }
             if !self.limits.active.contains_key(&rule) {
-                self.assign(slot, 0, false);
+                self.assign(slot, RuleId::default(), false);
             } else if self.processes.contains(key) {
                 living.insert(rule);
             }
@@ -271,10 +300,11 @@ impl Engine {
     fn drop_limit(&mut self, rule: u32) {
         self.limits.active.remove(&rule);
         self.unconfigure(rule);
+        self.offer_patterns();
         self.scan_slots();
         for (_, slot) in self.slots.iter() {
             if self.rule_of(slot) == rule {
-                self.assign(slot, 0, false);
+                self.assign(slot, RuleId::default(), false);
             }
         }
         // After the kernel program has no rate any more that it could give to a new connection.
@@ -296,6 +326,7 @@ impl Engine {
         if let Some(rule) = self.rule(rule) {
             rule.ingress.configure(None, 0, Limit::NONE.scope);
             rule.egress.configure(None, 0, Limit::NONE.scope);
+            rule.identity.serial.set(0);
         }
     }
 
@@ -323,6 +354,7 @@ impl Engine {
             return Ok(());
         };
         let (serial, children) = (active.serial, active.targets.children);
+        let id = active.id(rule);
         let mut members: Vec<ProcessKey> = self.members(&active.targets);
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
         // kernel takes care; of one that was not yet, the next round finds them.
@@ -333,10 +365,10 @@ impl Engine {
                 return Ok(());
             }
             for key in &members {
-                let owner = self.slots.ensure(&mut self.throttle.maps, *key)?;
+                let owner = self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE)?;
                 let present = self.rule_of(owner.slot);
                 if present == 0 || self.limits.takes_over(serial, present) {
-                    self.assign(owner.slot, rule, children);
+                    self.assign(owner.slot, id, children);
                 }
             }
             if !children {
@@ -382,13 +414,19 @@ impl Engine {
     /// Index of the rule that a slot has; 0: none.
     pub(super) fn rule_of(&self, slot: u32) -> u32 {
         let slot = self.throttle.maps.slots.get(slot as usize);
-        slot.map_or(0, |slot| slot.ingress.rule.get() as u32)
+        slot.map_or(0, |slot| RuleId::from_word(slot.ingress.rule.get()).index)
     }
 
-    fn assign(&self, slot: u32, rule: u32, inherit: bool) {
+    /// The same with which limit it is.
+    pub(super) fn rule_id_of(&self, slot: u32) -> RuleId {
+        let slot = self.throttle.maps.slots.get(slot as usize);
+        RuleId::from_word(slot.map_or(0, |slot| slot.ingress.rule.get()))
+    }
+
+    fn assign(&self, slot: u32, rule: RuleId, inherit: bool) {
         if let Some(slot) = self.throttle.maps.slots.get(slot as usize) {
-            slot.ingress.rule.set(u64::from(rule));
-            slot.egress.rule.set(u64::from(rule));
+            slot.ingress.rule.set(rule.word());
+            slot.egress.rule.set(rule.word());
             slot.identity.inherit.set(u64::from(inherit));
         }
     }

@@ -9,6 +9,7 @@ mod command;
 mod handle;
 mod levers;
 mod limits;
+mod patterns;
 mod sampling;
 mod slots;
 mod snapshot;
@@ -37,6 +38,7 @@ use crate::{
 };
 use attribution::Attribution;
 use limits::Limits;
+use patterns::Patterns;
 use sampling::Sampling;
 use slots::Slots;
 
@@ -69,6 +71,7 @@ pub struct Engine {
     cgroup2: PathBuf,
     slots: Slots,
     limits: Limits,
+    patterns: Patterns,
     attribution: Attribution,
     sampling: Sampling,
 }
@@ -98,6 +101,7 @@ impl Engine {
             cgroup2: config.cgroup2.clone(),
             slots: Slots::default(),
             limits: Limits::default(),
+            patterns: Patterns::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
         };

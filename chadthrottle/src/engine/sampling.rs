@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chadthrottle_common::abi::{MAX_PROCESSES, Meter, ProcessSlot, Totals};
+use chadthrottle_common::{
+    abi::{MAX_HEIRS, MAX_PROCESSES, Meter, ProcessSlot, Totals},
+    ownership::RuleId,
+};
 
 use super::{BothWays, Carried, Engine, LimitId, LimitSample, ProcessSample, Snapshot, Traffic};
 use crate::{
@@ -34,6 +37,7 @@ pub struct Sampling {
     /// Loopback bytes of slots that have been given back.
     released_loopback: BothWays,
     slots_exhausted: u64,
+    heirs_exhausted: u64,
 }
 
 /// A process with sockets that has ended.
@@ -52,6 +56,11 @@ impl Sampling {
             .into_iter()
             .map(|info| (info.key, Ended { info, quiet_since }));
         self.ended.extend(ended);
+    }
+
+    /// Processes that have just ended.
+    pub fn ended_processes(&self) -> impl Iterator<Item = &ProcessInfo> {
+        self.ended.values().map(|ended| &ended.info)
     }
 }
 
@@ -89,11 +98,18 @@ impl Engine {
         }
         if totals.slots_exhausted > self.sampling.slots_exhausted {
             warnings.push(format!(
-                "all {MAX_PROCESSES} slots are in use: what processes beyond them carry is counted \
-                 as unattributed, and not limited"
+                "all {MAX_PROCESSES} slots are in use, or a user's share of them: what processes \
+                 beyond that carry is counted as unattributed"
             ));
         }
         self.sampling.slots_exhausted = totals.slots_exhausted;
+        if totals.heirs_exhausted > self.sampling.heirs_exhausted {
+            warnings.push(format!(
+                "more than {MAX_HEIRS} children of limited processes live without a socket: those \
+                 that their parents leave behind may be unlimited"
+            ));
+        }
+        self.sampling.heirs_exhausted = totals.heirs_exhausted;
 
         let loopback = self.loopback(&totals);
         let processes = self.sample_processes(now, interval);
@@ -161,8 +177,8 @@ impl Engine {
             };
             let carried = Carried {
                 passed: BothWays {
-                    down_bytes: slot.ingress.bytes.get(),
-                    up_bytes: slot.egress.bytes.get(),
+                    down_bytes: slot.ingress.bytes.count(),
+                    up_bytes: slot.egress.bytes.count(),
                 },
                 dropped: BothWays {
                     down_bytes: slot.ingress.dropped_bytes.get(),
@@ -185,7 +201,7 @@ impl Engine {
                 }
                 blank(&ended.info, true)
             });
-            let rule = slot.ingress.rule.get() as u32;
+            let rule = RuleId::from_word(slot.ingress.rule.get()).index;
             sample.limit = self.limits.get(rule);
             sample.sockets = self.attribution.sockets(key);
             let (passed, dropped) = (before.passed, before.dropped);
@@ -193,6 +209,10 @@ impl Engine {
             let up = [passed.up_bytes, dropped.up_bytes];
             sample.down = traffic::<EbpfDownload>(slot, down, interval);
             sample.up = traffic::<EbpfUpload>(slot, up, interval);
+            sample.loopback = BothWays {
+                down_bytes: slot.ingress.loopback_bytes.count(),
+                up_bytes: slot.egress.loopback_bytes.count(),
+            };
         }
         for key in released {
             self.release(key);
@@ -211,8 +231,8 @@ impl Engine {
             self.member_released(index);
         }
         if let Some(slot) = index.and_then(|index| self.throttle.maps.slots.get(index as usize)) {
-            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.get();
-            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.get();
+            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.count();
+            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.count();
         }
         self.slots.release(&mut self.throttle.maps, key);
         self.sampling.last.remove(&key);
@@ -226,8 +246,8 @@ impl Engine {
         sum.up_bytes += totals.egress.loopback_bytes;
         for (_, index) in self.slots.iter() {
             if let Some(slot) = self.throttle.maps.slots.get(index as usize) {
-                sum.down_bytes += slot.ingress.loopback_bytes.get();
-                sum.up_bytes += slot.egress.loopback_bytes.get();
+                sum.down_bytes += slot.ingress.loopback_bytes.count();
+                sum.up_bytes += slot.egress.loopback_bytes.count();
             }
         }
         sum
@@ -246,6 +266,7 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
         sockets: 0,
         down: Traffic::default(),
         up: Traffic::default(),
+        loopback: BothWays::default(),
         limit: None,
         ended,
     }
@@ -278,7 +299,7 @@ fn traffic<B: ThrottleBackend>(
     interval: Duration,
 ) -> Traffic {
     let meter: &Meter = B::meter(slot);
-    let (bytes, dropped_bytes) = (meter.bytes.get(), meter.dropped_bytes.get());
+    let (bytes, dropped_bytes) = (meter.bytes.count(), meter.dropped_bytes.get());
     let seconds = interval.as_secs_f64();
     let rate = |now: u64, before: u64| {
         let grown = now.saturating_sub(before) as f64;

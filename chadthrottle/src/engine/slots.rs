@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use chadthrottle_common::abi::{MAX_PROCESSES, Owner, ProcessSlot, names};
+use chadthrottle_common::{
+    abi::{MAX_PROCESSES, ProcessSlot, names},
+    ownership::Owner,
+    shares,
+    sys::Shared,
+};
 
 use crate::{backends::throttle::maps::Maps, error::Error, process::ProcessKey};
 
@@ -48,22 +53,27 @@ impl Slots {
         self.by_process.get(&key).copied()
     }
 
-    /// The slot of that process, taken for it where it has none yet.
+    /// The slot of that process, taken for it where it has none yet, from the share of `user`; from
+    /// nobody's where that is 0.
     ///
     /// # Errors
     /// [`Error::TooManyProcesses`] where none is free.
-    pub fn ensure(&mut self, maps: &mut Maps, key: ProcessKey) -> Result<Owner, Error> {
+    pub fn ensure(&mut self, maps: &mut Maps, key: ProcessKey, user: u32) -> Result<Owner, Error> {
         if let Some(owner) = self.current(maps, key) {
             self.remember(key, owner.slot);
             return Ok(owner);
         }
-        let index = maps
-            .free
-            .pop(0)
-            .map_err(|_| Error::TooManyProcesses(MAX_PROCESSES))?;
+        let too_many = Error::TooManyProcesses(MAX_PROCESSES);
+        let used = |which: u32| maps.shares.get(which as usize).map_or(0, Shared::get);
+        if !shares::is_free_for(user, used(shares::of_user(user)), used(shares::ALL)) {
+            return Err(too_many);
+        }
+        let index = maps.free.pop(0).map_err(|_| too_many)?;
         let owner = owner_of(maps, index);
+        count(maps, user, 1);
         if let Some(slot) = maps.slots.get(index as usize) {
             slot.identity.inherit.set(0);
+            slot.identity.user.set(u64::from(user));
             slot.identity.start_ticks.set(key.start_ticks);
             slot.identity.tgid.set(u64::from(key.pid));
         }
@@ -137,9 +147,20 @@ impl Slots {
     fn give_back(&self, maps: &mut Maps, index: u32) {
         if let Some(slot) = maps.slots.get(index as usize) {
             slot.identity.tgid.set(0);
+            count(maps, slot.identity.user.get() as u32, u64::MAX);
         }
         if let Err(error) = maps.free.push(index, 0) {
             log::warn!("slot {index} is lost: {error}");
+        }
+    }
+}
+
+/// Adds to the counts of slots in use, of all and of a user, wrapping.
+fn count(maps: &Maps, user: u32, more: u64) {
+    let of_user = (user != 0).then(|| shares::of_user(user));
+    for which in [shares::ALL].into_iter().chain(of_user) {
+        if let Some(count) = maps.shares.get(which as usize) {
+            count.add(more);
         }
     }
 }

@@ -79,6 +79,8 @@ pub struct ProcessSample {
     pub down: Traffic,
     /// Upload.
     pub up: Traffic,
+    /// What has passed over loopback, which is in neither of them.
+    pub loopback: BothWays,
     /// Its limit, and which one that is.
     pub limit: Option<(LimitId, Limit)>,
     /// It ended a moment ago.

@@ -16,8 +16,6 @@ pub struct Look {
     pub credit: f64,
     /// How many connections use a good part of the fair rate.
     pub connections: u64,
-    /// Seconds since the look before.
-    pub seconds: f64,
 }
 
 /// How the fair rate of one direction moves.
@@ -25,8 +23,6 @@ pub struct Look {
 pub struct FairRate {
     /// Bytes a second; 0: nobody has looked yet.
     rate: f64,
-    /// The credit of late.
-    credit: f64,
     connections: u64,
 }
 
@@ -39,21 +35,18 @@ impl FairRate {
         if self.rate == 0.0 {
             *self = Self {
                 rate: equal,
-                credit: look.credit,
                 connections,
             };
             return equal;
         }
-        let weight = 1.0 - (-look.seconds / tuning.average_s).exp();
-        self.credit += (look.credit - self.credit) * weight;
         // Who has just come shares from the first look on.
         if connections > self.connections {
             self.rate *= self.connections as f64 / connections as f64;
         }
         self.connections = connections;
-        if self.credit > tuning.unused {
+        if look.credit > tuning.unused {
             self.rate *= tuning.growth;
-        } else if self.credit < tuning.used_up {
+        } else if look.credit < tuning.used_up {
             self.rate *= tuning.decay;
         }
         self.rate = self.rate.clamp(equal, most.max(equal));

@@ -78,7 +78,6 @@ struct Held {
     down: FairRate,
     up: FairRate,
     count: Count,
-    followed: Option<Instant>,
 }
 
 impl Levers {
@@ -157,11 +156,6 @@ impl Levers {
         let Some(held) = self.held.get_mut(&index) else {
             return;
         };
-        let now = Instant::now();
-        let seconds = held
-            .followed
-            .replace(now)
-            .map_or(0.0, |before| (now - before).as_secs_f64());
         let now_ns = crate::sys::clock::now_ns();
         let connections = held.count.take(&rule.crowd, now_ns);
         let fair =
@@ -175,7 +169,6 @@ impl Levers {
                     most,
                     credit,
                     connections,
-                    seconds,
                 };
                 Some((state.follow(look, &TUNING), credit))
             };

@@ -10,15 +10,14 @@ pub const INTERVAL: Duration = Duration::from_millis(50);
 /// How a fair rate moves.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// How long the average of a bucket's credit is taken over, in seconds. Connections that pause leave a full
-    /// bucket and an empty one in turn, a fifth of a second each.
-    pub average_s: f64,
-    /// With more credit than this on average (in bursts), somebody uses less than the fair rate, and the others
+    /// With more credit than this (in bursts), somebody uses less than the fair rate, and the others
     /// may have more.
     pub unused: f64,
-    /// With less, they use too much together.
+    /// With less, they use too much together. Those that keep to the fair rate leave a third.
     pub used_up: f64,
-    /// By so much the fair rate grows in an [`INTERVAL`] while the limit is not used: threefold in a second.
+    /// By so much the fair rate grows in an [`INTERVAL`] while the limit is not used: by half in a second.
+    /// Connections that are far away need a second or two until they carry what they may; a rate that has
+    /// grown much by then is too high for all of them.
     pub growth: f64,
     /// By so much it shrinks in an [`INTERVAL`] while the limit is used up: it halves in half a second.
     pub decay: f64,
@@ -26,10 +25,9 @@ pub struct Tuning {
 
 /// How fair rates move.
 pub const TUNING: Tuning = Tuning {
-    average_s: 0.4,
     unused: 0.8,
-    used_up: 0.0,
-    growth: 1.06,
+    used_up: 0.15,
+    growth: 1.02,
     decay: 0.94,
 };
 

@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod connections;
+mod executable;
 mod key;
 pub mod namespaces;
 mod reader;
@@ -18,6 +19,7 @@ pub mod user;
 
 pub use cgroup::processes_in;
 pub use connections::{Connection, connections_of};
+pub use executable::Devices;
 pub use key::ProcessKey;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};

@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull};
 
 use chadthrottle_common::{
     abi::{ProcessSlot, Rule},
+    ownership::Pattern,
     sys::Shared,
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
@@ -21,6 +22,10 @@ unsafe trait MapValue {}
 unsafe impl MapValue for ProcessSlot {}
 // SAFETY: `repr(C)` structs of nothing but `Shared`.
 unsafe impl MapValue for Rule {}
+// SAFETY: as above.
+unsafe impl MapValue for Pattern {}
+// SAFETY: an atomic word.
+unsafe impl MapValue for Shared {}
 
 /// Whether levers may be set: 1, or 0.
 #[repr(transparent)]
@@ -60,6 +65,20 @@ impl MappedArray<LeversWord> {
     /// Maps the word that says whether levers may be set.
     pub fn levers(map: impl AsFd) -> Result<Self, SyscallError> {
         Self::new(map, 1)
+    }
+}
+
+impl MappedArray<Pattern> {
+    /// Maps the patterns, `len` of them.
+    pub fn patterns(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
+        Self::new(map, len)
+    }
+}
+
+impl MappedArray<Shared> {
+    /// Maps the counts of slots in use, `len` of them.
+    pub fn shares(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
+        Self::new(map, len)
     }
 }
 

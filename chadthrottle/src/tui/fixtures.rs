@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    engine::{EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
+    engine::{BothWays, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
     levers::{Ability, Connections},
     process::ProcessKey,
     units::Rate,
@@ -40,6 +40,7 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
         sockets: 1,
         down: traffic(down),
         up: traffic(up),
+        loopback: BothWays::default(),
         limit: None,
         ended: false,
     }

@@ -73,6 +73,17 @@ fn raw_sockets_are_counted_and_what_the_kernel_answers_is_nobodys() {
 }
 
 #[test]
+fn frames_sent_past_the_network_stack_are_counted() {
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let observer = Observer::start(&program);
+    let sender = Traffic::start(&lab.client, "frames 1000");
+    observer.assert_agrees("frames", sender.says("sender"), EXACT);
+    observer.stop();
+    assert_nothing_left();
+}
+
+#[test]
 fn multicast_and_broadcast_are_the_senders_and_each_listeners() {
     for address in ["239.1.2.3", "198.18.0.255"] {
         let lab = Lab::new();
@@ -171,10 +182,7 @@ fn connections_are_the_workers_that_accept_them() {
     for listeners in ["shared", "own"] {
         let scenario = format!("prefork 8000 4 12 {listeners}");
         let far = "connect_to 8000 12 5000000";
-        // What arrives before a worker has read for the first time is the listener's owner's:
-        // nobody knows yet who will accept.
-        let tolerance = if listeners == "shared" { 0.02 } else { CLOSE };
-        let (_lab, observer, server) = served(&scenario, far, 12, tolerance);
+        let (_lab, observer, server) = served(&scenario, far, 12, CLOSE);
         let master = observer.carried(server.pid());
         println!("the master: {master:?}");
         drop(server);
@@ -334,6 +342,17 @@ fn loopback_is_counted_apart_and_once_a_direction() {
     }
     let process = observer.carried(said.pid);
     assert_eq!((process.down, process.up), (0, 0));
+    let entry = &observer.entries(said.pid)[0];
+    for (key, expected) in [
+        ("loopback_down_bytes", said.down),
+        ("loopback_up_bytes", said.up),
+    ] {
+        let seen = entry[key].as_u64().expect("a number");
+        assert!(
+            relative_error(seen, expected).abs() <= CLOSE,
+            "{key}: {seen} of {expected}"
+        );
+    }
     observer.stop();
     assert_nothing_left();
 }

@@ -118,6 +118,15 @@ impl Cgroup {
             cgroup2(),
             std::process::id()
         );
+        Self::at(path)
+    }
+
+    /// One within it.
+    pub fn below(parent: &Self, name: &str) -> Self {
+        Self::at(format!("{}/{name}", parent.0))
+    }
+
+    fn at(path: String) -> Self {
         std::fs::create_dir(&path).expect("a cgroup");
         Self(path)
     }

@@ -16,7 +16,7 @@ use crate::{
 
 /// Takes every free slot away, as that many processes would.
 #[track_caller]
-fn take_all_slots() {
+pub fn take_all_slots() {
     let maps = bpftool(&["map", "list"]);
     let free = maps
         .as_array()

@@ -11,6 +11,9 @@ Commands on standard input, one a line, each answered by a line of JSON:
                    carries bulk over the first connection and gives the bytes a second
     bbr            has BBR control the first connection
     gain           gives how much more than its estimate BBR sends on it, in 256ths
+    pace RATE      sets SO_MAX_PACING_RATE of the first connection
+    hide           sends all connections to itself in a message that it does not take yet, and closes them
+    show           takes it
     fetch          carries bulk over the first connection from now on, beside all else
     push           the same the other way
 """
@@ -25,6 +28,7 @@ import time
 SO_MAX_PACING_RATE, TCP_WINDOW_CLAMP, TCP_CC_INFO = 47, 10, 26
 CHUNK = b"x" * 65536
 connections = []
+mailbox = socket.socketpair()
 
 
 def options(s):
@@ -79,6 +83,24 @@ def gain():
     return struct.unpack("5I", s.getsockopt(socket.IPPROTO_TCP, TCP_CC_INFO, 20))[3]
 
 
+def pace(rate):
+    connections[0].setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", rate))
+    return True
+
+
+def hide():
+    socket.send_fds(mailbox[0], [b"x"], [s.fileno() for s in connections])
+    for s in connections:
+        s.close()
+    return True
+
+
+def show():
+    _, fds, _, _ = socket.recv_fds(mailbox[1], 1, len(connections))
+    connections[:] = [socket.socket(fileno=fd) for fd in fds]
+    return True
+
+
 def fetch():
     s = connections[0]
     s.sendall(b"d")
@@ -110,6 +132,9 @@ def main():
             "options": lambda: [options(s) for s in connections],
             "bbr": bbr,
             "gain": gain,
+            "pace": lambda: pace(int(number)),
+            "hide": hide,
+            "show": show,
             "fetch": fetch,
             "push": push,
             "upload": lambda: upload(number),

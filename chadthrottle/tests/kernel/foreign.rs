@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use aya::{Ebpf, programs::CgroupSkb};
+use aya::{Ebpf, programs::Program};
 use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
     write::{Object, Symbol, SymbolSection},
@@ -10,19 +10,40 @@ use object::{
 
 use crate::{audit::cgroup2, program::Chadthrottle};
 
-/// Another tool's program, which lets everything pass. Unloaded when dropped.
+/// Another tool's program. Unloaded when dropped.
 pub struct Foreign {
     object: Ebpf,
-    attached: Vec<(String, &'static str)>,
+    place: &'static str,
+    attached: Vec<String>,
 }
 
+/// `r0 = 1; exit`
+const PASS: [u8; 16] = [0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+
+/// `if (op == BPF_SOCK_OPS_TIMEOUT_INIT) reply = 777; r0 = 1; exit`
+const REPLY: [u8; 48] = [
+    0x61, 0x12, 0, 0, 0, 0, 0, 0, // r2 = *(u32 *)(r1 + 0)
+    0x55, 0x02, 2, 0, 1, 0, 0, 0, // if r2 != 1 goto +2
+    0xb7, 0x03, 0, 0, 9, 3, 0, 0, // r3 = 777
+    0x63, 0x31, 4, 0, 0, 0, 0, 0, // *(u32 *)(r1 + 4) = r3
+    0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0,
+];
+
 impl Foreign {
-    /// Loads it, made of two instructions: `r0 = 1; exit`.
+    /// Loads one that lets every packet that arrives pass.
     pub fn load() -> Self {
+        Self::of(&PASS, "cgroup_skb/ingress", "ingress")
+    }
+
+    /// Loads one that says how long the first timer of a TCP connection is.
+    pub fn replying() -> Self {
+        Self::of(&REPLY, "sockops", "sock_ops")
+    }
+
+    fn of(code: &[u8], section: &str, place: &'static str) -> Self {
         let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-        let code = [0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
-        let section = file.add_section(vec![], b"cgroup_skb/ingress".to_vec(), SectionKind::Text);
-        file.append_section_data(section, &code, 8);
+        let section = file.add_section(vec![], section.into(), SectionKind::Text);
+        file.append_section_data(section, code, 8);
         file.add_symbol(Symbol {
             name: b"other_tool".to_vec(),
             value: 0,
@@ -36,45 +57,41 @@ impl Foreign {
         let license = file.add_section(vec![], b"license".to_vec(), SectionKind::Data);
         file.append_section_data(license, b"GPL\0", 1);
         let mut object = Ebpf::load(&file.write().expect("an object")).expect("loading it");
-        Self::program(&mut object).load().expect("loading it");
+        match object.program_mut("other_tool").expect("it") {
+            Program::CgroupSkb(program) => program.load(),
+            Program::SockOps(program) => program.load(),
+            _ => panic!("another kind of program"),
+        }
+        .expect("loading it");
         Self {
             object,
+            place,
             attached: Vec::new(),
         }
     }
 
-    fn program(object: &mut Ebpf) -> &mut CgroupSkb {
-        object
-            .program_mut("other_tool")
-            .expect("it")
-            .try_into()
-            .expect("a cgroup_skb")
-    }
-
-    pub fn id(&mut self) -> u32 {
-        Self::program(&mut self.object)
-            .info()
-            .expect("its info")
-            .id()
+    pub fn id(&self) -> u32 {
+        let program = self.object.program("other_tool").expect("it");
+        program.info().expect("its info").id()
     }
 
     /// Attaches it with bpftool; `flags` is `multi`, or nothing for exclusive.
     pub fn attach(&mut self, cgroup: &str, flags: &[&str]) {
         let id = self.id().to_string();
         let status = Command::new("bpftool")
-            .args(["cgroup", "attach", cgroup, "ingress", "id", &id])
+            .args(["cgroup", "attach", cgroup, self.place, "id", &id])
             .args(flags)
             .status();
         assert!(status.expect("bpftool").success());
-        self.attached.push((cgroup.to_owned(), "ingress"));
+        self.attached.push(cgroup.to_owned());
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
         let id = self.id().to_string();
-        for (cgroup, place) in &self.attached {
-            let arguments = ["cgroup", "detach", cgroup, place, "id", &id];
+        for cgroup in &self.attached {
+            let arguments = ["cgroup", "detach", cgroup, self.place, "id", &id];
             let _ = Command::new("bpftool").args(arguments).status();
         }
     }

@@ -90,7 +90,7 @@ fn mac(host: u32) -> String {
 }
 
 #[track_caller]
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()

@@ -8,6 +8,7 @@ TCP_INFO; for datagrams it is arithmetic.
 """
 
 import array
+import ctypes
 import json
 import os
 import socket
@@ -16,13 +17,15 @@ import sys
 import threading
 import time
 
-TCP_PORT, UDP_PORT = 7000, 7001
+TCP_PORT, UDP_PORT, MPTCP_PORT = 7000, 7001, 7010
 SERVER_V4, SERVER_V6 = "198.18.0.2", "fd00:c7::2"
 ADDRESSES = {
     "v4": (socket.AF_INET, SERVER_V4),
     "v6": (socket.AF_INET6, SERVER_V6),
     "mapped": (socket.AF_INET6, "::ffff:" + SERVER_V4),
+    "mptcp": (socket.AF_INET, SERVER_V4),
 }
+IPPROTO_MPTCP = 262
 # IP header, and TCP header with timestamps.
 IP_HEADER = {"v4": 20, "v6": 40, "mapped": 20}
 TCP_HEADER, SYN_OPTIONS, UDP_HEADER = 32, 8, 8
@@ -47,7 +50,7 @@ def wait():
 
 def connect(kind="v4", port=TCP_PORT):
     family, address = ADDRESSES[kind]
-    s = socket.socket(family, socket.SOCK_STREAM)
+    s = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP if kind == "mptcp" else 0)
     s.settimeout(60)
     s.connect((address, port))
     return s
@@ -115,8 +118,8 @@ def tcp_bytes(s):
     return down, tcp_sent(s)
 
 
-def listener(port, reuse_port=False):
-    s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+def listener(port, reuse_port=False, protocol=0):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, protocol)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -669,6 +672,228 @@ def fork_and_send(n):
     child = in_child(lambda: upload(connect(), int(n)))
     os.waitpid(child, 0)
     say("done", 0, 0)
+
+
+# MPTCP: sockets whose packets are those of sockets that the kernel makes beside.
+
+
+def serve_mptcp():
+    """As `serve`, on another port, for connections with MPTCP and without."""
+    with listener(MPTCP_PORT, protocol=IPPROTO_MPTCP) as listening:
+        say("ready", 0, 0)
+        while True:
+            s, _ = listening.accept()
+            threading.Thread(target=serve_connection, args=(s,), daemon=True).start()
+
+
+def mptcp_client(n):
+    """Says when it has downloaded n bytes, and when it has uploaded as many."""
+    s = connect("mptcp", MPTCP_PORT)
+    say("connected", 0, 0)
+    while True:
+        wait()
+        download(s, int(n))
+        say("downloaded", int(n), 0)
+        wait()
+        upload(s, int(n))
+        say("uploaded", int(n), int(n))
+        # Where there are none the connection has fallen back to TCP.
+        (subflows,) = struct.unpack_from("<B", s.getsockopt(284, 1, 128))
+        say("subflows", subflows, 0)
+
+
+def mptcp_server():
+    """Serves one connection after the other, the first of which it lets wait until it is told."""
+    with listener(MPTCP_PORT, protocol=IPPROTO_MPTCP) as listening:
+        say("ready", 0, 0)
+        s, _ = listening.accept()
+        say("accepted", 0, 0)
+        wait()
+        while True:
+            serve_connection(s)
+            s.close()
+            s, _ = listening.accept()
+
+
+def connect_to_mptcp(kind, n):
+    """A connection from the other side, that gives n bytes and then asks for n bytes."""
+    protocol = IPPROTO_MPTCP if kind == "mptcp" else 0
+    s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol)
+    s.settimeout(60)
+    s.connect(("198.18.0.1", MPTCP_PORT))
+    s.sendall(b"U %d\n" % int(n))
+    send(s, int(n))
+    receive(s, 1)
+    say("uploaded", 0, 0)
+    download(s, int(n))
+    say("downloaded", 0, 0)
+    wait()
+
+
+# Children without a slot, sockets without an owner, calls that take long.
+
+
+def fork_and_wait(count):
+    """Many children without a socket."""
+    wait()
+    children = [in_child(lambda: time.sleep(60)) for _ in range(int(count))]
+    say("forked", 0, 0)
+    wait()
+    for child in children:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def orphan_and_send(n):
+    """A grandchild sends whose parent, who never had a socket, has ended."""
+    wait()
+    done = os.pipe()
+
+    def work():
+        os.setsid()
+        if os.fork() == 0:
+            while os.getppid() == parent:
+                time.sleep(0.01)
+            upload(connect(), int(n))
+            os.write(done[1], b"x")
+
+    def child():
+        nonlocal parent
+        parent = os.getpid()
+        work()
+
+    parent = 0
+    os.waitpid(in_child(child), 0)
+    os.read(done[0], 1)
+    say("done", 0, 0)
+
+
+def sockets_by_user(user, count):
+    """Processes of a user, each with a socket, that wait."""
+    wait()
+
+    def work():
+        os.setuid(int(user))
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        os.write(made[1], b"x")
+        time.sleep(60)
+        s.close()
+
+    made = os.pipe()
+    children = [in_child(work) for _ in range(int(count))]
+    for _ in children:
+        os.read(made[0], 1)
+    say("made", 0, 0)
+    wait()
+    for child in children:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def send_by_ended(n):
+    """One long call through a socket that a child made for both, and then ended."""
+    wait()
+    clone_files = 0x400
+    child = ctypes.CDLL(None, use_errno=True).syscall(56, clone_files | 17, 0, 0, 0, 0)
+    if child == 0:
+        s = socket.socket()
+        s.connect((SERVER_V4, TCP_PORT))
+        os.dup2(s.fileno(), 100)
+        s.send(b"U %d\n" % int(n))
+        os._exit(0)
+    os.waitpid(child, 0)
+    say("ended", 0, 0)
+    wait()
+    s = socket.socket(fileno=100)
+    s.setblocking(True)
+    # SO_MAX_PACING_RATE: the pace that its limit has set must not be what holds it.
+    s.setsockopt(socket.SOL_SOCKET, 47, struct.pack("Q", 2**64 - 1))
+    data = b"z" * int(n)
+    begin = time.monotonic()
+    s.sendall(data)
+    receive(s, 1)
+    say("took", int((time.monotonic() - begin) * 1000), 0)
+
+
+def late_worker(port):
+    """A listener's child accepts connections when all that they brought is there, and reads it."""
+
+    def work():
+        while True:
+            time.sleep(0.3)
+            s, _ = listening.accept()
+            receive(s, 50_000)
+            say("worker", 50_000, 0)
+            s.close()
+
+    with listener(int(port)) as listening:
+        child = in_child(work)
+        say("ready", 0, 0)
+        wait()
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def bring(port, times):
+    for _ in range(int(times)):
+        s = socket.create_connection(("198.18.0.1", int(port)), timeout=60)
+        s.sendall(b"x" * 50_000)
+        while s.recv(1):
+            pass
+    say("far", 0, 0)
+
+
+def long_send(n):
+    """A child sends in one call through a connection that its parent has made."""
+    s = connect()
+    s.sendall(b"U %d\n" % int(n))
+
+    def work():
+        s.setblocking(True)
+        s.sendall(b"z" * int(n))
+        receive(s, 1)
+        say("child", 0, int(n))
+        time.sleep(60)
+
+    child = in_child(work)
+    wait()
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+
+
+def splice(n):
+    """A child that does nothing but splice from a connection that its parent has made."""
+    s = connect()
+    s.sendall(b"D %d\n" % int(n))
+
+    def work():
+        ends = os.pipe()
+        nowhere = os.open("/dev/null", os.O_WRONLY)
+        s.setblocking(True)
+        left = int(n)
+        while left:
+            moved = os.splice(s.fileno(), ends[1], left)
+            left -= moved
+            while moved:
+                moved -= os.splice(ends[0], nowhere, moved)
+        say("child", int(n), 0)
+        time.sleep(60)
+
+    child = in_child(work)
+    wait()
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+
+
+def frames(count):
+    """Whole frames, past the network stack."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    s.bind(("v0", 0))
+    header = b"\x02\x00\x00\xc7\x00\x02\x02\x00\x00\xc7\x00\x01\x88\xb5"
+    for _ in range(int(count)):
+        s.send(header + PAYLOAD)
+    say("sender", 0, int(count) * len(PAYLOAD))
+    wait()
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ impl ThrottleManager {
         if sees_processes {
             for (program, tracepoint) in [
                 (names::FORK, "sched_process_fork"),
+                (names::FREE, "sched_process_free"),
                 (names::EXEC, "sched_process_exec"),
             ] {
                 linux_ebpf_utils::attach_raw_tracepoint(&mut object, program, tracepoint)?;
@@ -177,11 +178,13 @@ fn test(object: &mut Ebpf, maps: &Maps) -> Result<(), ThrottleError> {
 
 /// The object, with its maps and no program loaded.
 fn load(offsets: Offsets) -> Result<Ebpf, ThrottleError> {
+    let finds_mptcp = u32::from(offsets.finds_mptcp);
     EbpfLoader::new()
         // We have no CO-RE relocations.
         .btf(None)
         .override_global(names::KERNEL_OFFSETS, &offsets.kernel.words(), true)
         .override_global(names::TCP_OFFSETS, &offsets.tcp.words(), true)
+        .override_global(names::FINDS_MPTCP, &finds_mptcp, true)
         .load(&object_bytes()?)
         .map_err(|error| ThrottleError::Object(Box::new(error)))
 }
@@ -207,6 +210,14 @@ fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> bool {
                 linux_ebpf_utils::unload_btf_tracepoint(object, program);
             }
             return false;
+        }
+    }
+    for (program, tracepoint) in names::SOCKET_USE_UNDER_WAY {
+        if let Err(error) =
+            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, &kernel)
+        {
+            log::info!("sockets change hands when a call returns, not under way: {error}");
+            linux_ebpf_utils::unload_btf_tracepoint(object, program);
         }
     }
     true

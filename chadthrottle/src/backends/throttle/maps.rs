@@ -2,20 +2,31 @@
 
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
+    maps::{HashMap, Map, MapData, MapError, MapFd, PerCpuArray, Queue, SkStorage, Stack},
 };
-use chadthrottle_common::abi::{MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names};
+use chadthrottle_common::{
+    abi::{MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names},
+    ownership::{Note, Pattern},
+    shares,
+    sys::Shared,
+};
 
 use super::ThrottleError;
-use crate::sys::map::{LeversWord, MappedArray};
+use crate::sys::{
+    SyscallError,
+    map::{LeversWord, MappedArray},
+};
 
-/// [`chadthrottle_common::abi::Owner`] in the form that aya takes: slot, generation.
+/// [`chadthrottle_common::ownership::Owner`] in the form that aya takes: slot, generation.
 pub type OwnerWords = [u32; 2];
+
+/// [`chadthrottle_common::ownership::Note`] in the form that aya takes: its words.
+pub type NoteWords = [u64; size_of::<Note>() / size_of::<u64>()];
 
 /// All maps.
 pub struct Maps {
     /// Socket to owner.
-    pub owners: SkStorage<MapData, OwnerWords>,
+    pub owners: SkStorage<MapData, NoteWords>,
     /// Thread-group id to owner.
     pub processes: HashMap<MapData, u32, OwnerWords>,
     /// Free slots.
@@ -26,6 +37,10 @@ pub struct Maps {
     pub slots: MappedArray<ProcessSlot>,
     /// Rules, mapped.
     pub rules: MappedArray<Rule>,
+    /// Which processes limits take in, mapped.
+    pub patterns: MappedArray<Pattern>,
+    /// How many slots are in use, mapped.
+    pub shares: MappedArray<Shared>,
     totals: PerCpuArray<MapData, [u64; TOTALS_WORDS]>,
 }
 
@@ -35,20 +50,19 @@ impl Maps {
     /// Takes the maps out of the object.
     pub fn take(object: &mut Ebpf) -> Result<Self, ThrottleError> {
         // A mapping outlives the descriptor, but the programs that are loaded later still need
-        // it, so these two stay in the object.
-        let slots = MappedArray::slots(data(object, names::SLOTS)?.fd(), MAX_PROCESSES).map_err(
-            |source| ThrottleError::Mapping {
-                map: names::SLOTS,
-                source,
-            },
-        )?;
-        let rules =
-            MappedArray::rules(data(object, names::RULES)?.fd(), MAX_RULES).map_err(|source| {
-                ThrottleError::Mapping {
-                    map: names::RULES,
-                    source,
-                }
-            })?;
+        // it, so these stay in the object.
+        let slots = mapped(object, names::SLOTS, |map| {
+            MappedArray::slots(map, MAX_PROCESSES)
+        })?;
+        let rules = mapped(object, names::RULES, |map| {
+            MappedArray::rules(map, MAX_RULES)
+        })?;
+        let patterns = mapped(object, names::PATTERNS, |map| {
+            MappedArray::patterns(map, MAX_PATTERNS)
+        })?;
+        let shares = mapped(object, names::SHARES, |map| {
+            MappedArray::shares(map, shares::WORDS)
+        })?;
         Ok(Self {
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
@@ -56,6 +70,8 @@ impl Maps {
             execs: typed(object, names::EXECS)?,
             slots,
             rules,
+            patterns,
+            shares,
             totals: typed(object, names::TOTALS)?,
         })
     }
@@ -97,6 +113,14 @@ where
         .map_err(|source| ThrottleError::Map { map: name, source })
 }
 
+fn mapped<T>(
+    object: &Ebpf,
+    map: &'static str,
+    new: impl FnOnce(&MapFd) -> Result<MappedArray<T>, SyscallError>,
+) -> Result<MappedArray<T>, ThrottleError> {
+    new(data(object, map)?.fd()).map_err(|source| ThrottleError::Mapping { map, source })
+}
+
 /// The bare map, of which only the descriptor is used.
 fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, ThrottleError> {
     match object.map(name) {
@@ -109,5 +133,6 @@ fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Throttl
 const fn assert_pod<T: Pod>() {}
 const _: () = {
     assert_pod::<OwnerWords>();
+    assert_pod::<NoteWords>();
     assert_pod::<[u64; TOTALS_WORDS]>();
 };

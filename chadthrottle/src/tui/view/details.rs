@@ -79,6 +79,23 @@ fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'
         ),
         theme.dim,
     ));
+    let (mut down, mut up) = (0, 0);
+    for process in state.processes_of(&row.key) {
+        down += process.loopback.down_bytes;
+        up += process.loopback.up_bytes;
+    }
+    if down + up > 0 {
+        title.push(Span::styled(
+            format!(
+                "  loopback {} {} {} {}",
+                look.symbols.down,
+                format_bytes(down),
+                look.symbols.up,
+                format_bytes(up)
+            ),
+            theme.dim,
+        ));
+    }
     let mut lines = vec![Line::from(title)];
     let Some(lead) = state.lead(row) else {
         return lines;

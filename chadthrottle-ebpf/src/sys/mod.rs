@@ -1,27 +1,33 @@
 //! The helpers that aya-ebpf has no safe face for, and reads of context fields.
 
+mod notes;
+
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+pub use notes::{
+    accepted, note_of, note_of_packet, note_of_packets_parent, note_of_parent, note_owner,
+};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{
-        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops, bpf_tcp_sock, seq_file,
-    },
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock_ops, bpf_tcp_sock, seq_file},
     helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_getsockopt, bpf_ktime_get_ns,
-        bpf_probe_read_kernel, bpf_reserve_hdr_opt, bpf_seq_write, bpf_setsockopt, bpf_sk_fullsock,
-        bpf_sk_storage_delete, bpf_sk_storage_get, bpf_skb_ecn_set_ce, bpf_skb_load_bytes,
-        bpf_skc_to_tcp_sock, bpf_sock_ops_cb_flags_set, bpf_tcp_sock as bpf_tcp_sock_of,
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
+        bpf_get_current_uid_gid, bpf_getsockopt, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_reserve_hdr_opt, bpf_seq_write, bpf_setsockopt, bpf_sk_fullsock, bpf_sk_storage_delete,
+        bpf_sk_storage_get, bpf_skb_ecn_set_ce, bpf_skb_load_bytes, bpf_skc_to_tcp_sock,
+        bpf_sock_ops_cb_flags_set, bpf_tcp_sock as bpf_tcp_sock_of,
     },
     programs::RawTracePointContext,
 };
 use chadthrottle_common::{
-    abi::{Owner, Totals},
+    abi::Totals,
     connection::Connection,
     gate::Gate,
+    ownership::{Heir, Owner},
 };
 
-use crate::maps::{CONNECTIONS, LEVERS, OWNERS, PROCESSES, TCP_OFFSETS, TOTALS};
+use crate::maps::{CONNECTIONS, HEIRS, LEVERS, PROCESSES, TCP_OFFSETS, TOTALS};
 
 /// Nanoseconds of the monotonic clock.
 #[inline(always)]
@@ -35,6 +41,20 @@ pub fn now_ns() -> u64 {
 pub fn current_tgid() -> u32 {
     // SAFETY: a helper without arguments.
     (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
+}
+
+/// Real user id of the running task.
+#[inline(always)]
+pub fn current_user() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_get_current_uid_gid() }) as u32
+}
+
+/// Id of the running task's cgroup.
+#[inline(always)]
+pub fn current_cgroup() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_cgroup_id() }
 }
 
 /// Address of the running task's `task_struct`.
@@ -61,66 +81,6 @@ pub fn read_kernel<T: Copy + Default>(address: u64) -> T {
         match bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, address as *const c_void) {
             0 => value.assume_init(),
             _ => T::default(),
-        }
-    }
-}
-
-/// The owner noted on the packet's socket.
-#[inline(always)]
-pub fn owner_of_packet(skb: *mut __sk_buff) -> Option<Owner> {
-    // SAFETY: reading a context field; the verifier knows it as a socket or null.
-    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sk.is_null() {
-        return None;
-    }
-    let owner = owner_of_sock(sk.cast());
-    #[cfg(feature = "test-run")]
-    if owner.is_none() {
-        const BEHIND_THE_HEADERS: u32 = 40;
-        let [slot, generation] = [0, 4].map(|at| packet_bytes(skb, BEHIND_THE_HEADERS + at));
-        set_owner(
-            sk.cast(),
-            Owner {
-                slot: u32::from_ne_bytes(slot?),
-                generation: u32::from_ne_bytes(generation?),
-            },
-        );
-    }
-    owner
-}
-
-/// The owner noted on a `struct sock`.
-#[inline(always)]
-pub fn owner_of_sock(sk: *mut c_void) -> Option<Owner> {
-    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
-    // SAFETY: the helper takes null too; the result is a valid value or null.
-    unsafe {
-        bpf_sk_storage_get(map, sk, ptr::null_mut(), 0)
-            .cast::<Owner>()
-            .as_ref()
-            .copied()
-    }
-}
-
-/// Notes the owner on a socket that is being created.
-#[inline(always)]
-pub fn set_owner_of_new(sock: *mut bpf_sock, owner: Owner) {
-    set_owner(sock.cast(), owner);
-}
-
-/// Notes the owner on a socket, in place of an earlier one.
-#[inline(always)]
-pub fn set_owner(sk: *mut c_void, mut owner: Owner) {
-    let map = ptr::from_ref(&OWNERS).cast_mut().cast();
-    let value = ptr::from_mut(&mut owner).cast();
-    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
-    // SAFETY: the value lives on the stack for the call, which copies it; the result is null or
-    // the socket's own value. Who reads it meanwhile may see half of each: a slot whose
-    // generation does not fit, for the time of one packet.
-    unsafe {
-        let noted = bpf_sk_storage_get(map, sk, value, create).cast::<Owner>();
-        if !noted.is_null() {
-            *noted = owner;
         }
     }
 }
@@ -470,6 +430,13 @@ pub fn process(tgid: u32) -> Option<Owner> {
     // SAFETY: copied at once. An entry that is replaced meanwhile gives an owner whose generation
     // or start time does not fit, which callers check.
     unsafe { PROCESSES.get(tgid).copied() }
+}
+
+/// What the process of that thread-group id has inherited.
+#[inline(always)]
+pub fn heir(tgid: u32) -> Option<Heir> {
+    // SAFETY: copied at once; whose it is, callers check.
+    unsafe { HEIRS.get(tgid).copied() }
 }
 
 /// This CPU's totals.

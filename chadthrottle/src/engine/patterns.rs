@@ -1,0 +1,309 @@
+//! Patterns for the kernel programs: they take a process into a limit when it makes its first
+//! socket, however short it lives; user space would not see it in time.
+//!
+//! What cannot be said to them (most wildcards) is taught by example: a process that was found to
+//! match stands for all that have its name, or its executable.
+
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+
+use chadthrottle_common::{
+    abi::MAX_PATTERNS,
+    ownership::{Pattern, RuleId},
+};
+
+use super::Engine;
+use crate::process::{Devices, ProcessInfo, Selector};
+
+/// How many examples there are of a limit, the first ones.
+const MOST_EXAMPLES: usize = 8;
+
+/// How many cgroups of one target there are, itself included.
+const MOST_CGROUPS: usize = 8;
+
+/// What makes a process one that a limit takes in, in the words of a [`Pattern`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Trait {
+    value: [u64; Pattern::WORDS],
+    mask: [u64; Pattern::WORDS],
+}
+
+/// One of them, with its limit and whether that is for children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Row {
+    what: Trait,
+    rule: RuleId,
+    inherit: bool,
+}
+
+/// What the kernel programs have been told.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    rows: Vec<Row>,
+    /// By the serial of the limit.
+    examples: BTreeMap<u32, Vec<Example>>,
+    devices: Devices,
+}
+
+/// What was found to match, and stands for all that have the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Example {
+    Name(Arc<str>),
+    Exe(Arc<str>),
+}
+
+impl Example {
+    /// Of a target that the kernel programs cannot be told.
+    fn of(selector: &Selector, process: &ProcessInfo) -> Option<Self> {
+        match selector {
+            Selector::Name(_) => Some(Self::Name(process.name.clone())),
+            Selector::Exe(_) => Some(Self::Exe(process.exe.clone())),
+            Selector::User(_) | Selector::Cgroup(_) => None,
+        }
+    }
+}
+
+impl Trait {
+    /// These words, in these bits.
+    fn at<const N: usize>(place: usize, value: [u64; N], mask: [u64; N]) -> Self {
+        let mut all = Self::default();
+        all.value[place..place + N].copy_from_slice(&value);
+        all.mask[place..place + N].copy_from_slice(&mask);
+        all
+    }
+
+    /// `comm` begins so, and goes on only where `more` may follow.
+    fn name(start: &str, more: bool) -> Option<Self> {
+        let (mut value, mut mask) = ([0u8; 16], [0u8; 16]);
+        let len = start.len();
+        // The kernel keeps 15 bytes and a zero.
+        value.get_mut(..len)?.copy_from_slice(start.as_bytes());
+        mask.get_mut(..len + usize::from(!more))?.fill(u8::MAX);
+        let words = |bytes: [u8; 16]| {
+            let (head, tail) = bytes.split_at(8);
+            let word = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
+            [word(head), word(tail)]
+        };
+        Some(Self::at(Pattern::NAME, words(value), words(mask)))
+    }
+
+    fn executable(path: &Path, devices: &mut Devices) -> Option<Self> {
+        let (device, inode) = devices.executable_at(path)?;
+        let value = [u64::from(device), inode];
+        Some(Self::at(Pattern::EXE, value, [u64::MAX; 2]))
+    }
+
+    fn word(place: usize, value: u64) -> Self {
+        Self::at(place, [value], [u64::MAX])
+    }
+
+    /// What the kernel programs can be told of a target; nothing where that needs examples.
+    fn of(selector: &Selector, cgroup2: &Path, devices: &mut Devices) -> Vec<Self> {
+        match selector {
+            Selector::Name(pattern) => literal(pattern.as_str())
+                .and_then(|(start, more)| Self::name(&start, more))
+                .into_iter()
+                .collect(),
+            Selector::Exe(pattern) => match literal(pattern.as_str()) {
+                Some((path, false)) => Self::executable(path.as_ref(), devices)
+                    .into_iter()
+                    .collect(),
+                _ => Vec::new(),
+            },
+            Selector::User(uid) => vec![Self::word(Pattern::USER, u64::from(*uid))],
+            Selector::Cgroup(path) => cgroups_at(&cgroup2.join(path.trim_start_matches('/')))
+                .into_iter()
+                .map(|id| Self::word(Pattern::CGROUP, id))
+                .collect(),
+        }
+    }
+
+    /// What others have in common with an example.
+    fn shown_by(example: &Example, devices: &mut Devices) -> Option<Self> {
+        match example {
+            Example::Name(name) => Self::name(name, false),
+            Example::Exe(path) => Self::executable(Path::new(&**path), devices),
+        }
+    }
+}
+
+/// What a pattern says without wildcards, and whether a star follows; `None` for all others.
+fn literal(pattern: &str) -> Option<(String, bool)> {
+    let mut text = String::new();
+    let mut rest = pattern.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            '*' => return rest.as_str().is_empty().then_some((text, true)),
+            '?' => return None,
+            '[' => match (rest.next()?, rest.next()?) {
+                // One that stands for nothing but itself.
+                ('!', _) => return None,
+                (escaped, ']') => text.push(escaped),
+                _ => return None,
+            },
+            other => text.push(other),
+        }
+    }
+    Some((text, false))
+}
+
+/// Ids of a cgroup and of those below it.
+fn cgroups_at(directory: &Path) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop()
+        && ids.len() < MOST_CGROUPS
+    {
+        let Ok(metadata) = fs::metadata(&directory) else {
+            continue;
+        };
+        ids.push(metadata.ino());
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(below.map(|entry| entry.path()));
+    }
+    ids
+}
+
+impl Engine {
+    /// Tells the kernel programs which processes the limits take in, where that has changed: a
+    /// file may have been replaced, a cgroup made.
+    pub(super) fn offer_patterns(&mut self) {
+        let mut rows = Vec::new();
+        for (rule, targets) in self.limits.latest_first() {
+            let Patterns {
+                examples, devices, ..
+            } = &mut self.patterns;
+            let mut told = Vec::new();
+            for selector in &targets.selectors {
+                told.extend(Trait::of(selector, &self.cgroup2, devices));
+            }
+            for example in examples.get(&rule.serial).into_iter().flatten() {
+                told.extend(Trait::shown_by(example, devices));
+            }
+            rows.extend(told.into_iter().map(|what| Row {
+                what,
+                rule,
+                inherit: targets.children,
+            }));
+        }
+        rows.truncate(MAX_PATTERNS as usize);
+        if rows != self.patterns.rows {
+            self.write_patterns(&rows);
+            self.patterns.rows = rows;
+        }
+    }
+
+    /// A row that is being written takes in nobody: there is no such cgroup.
+    fn write_patterns(&self, rows: &[Row]) {
+        for (n, pattern) in self.throttle.maps.patterns.iter().enumerate() {
+            let row = rows.get(n);
+            if row == self.patterns.rows.get(n) {
+                continue;
+            }
+            let row = row.copied().unwrap_or_default();
+            let cgroup = Pattern::CGROUP;
+            pattern.value[cgroup].set(u64::MAX);
+            pattern.mask[cgroup].set(u64::MAX);
+            pattern.rule.set(row.rule.word());
+            pattern.inherit.set(u64::from(row.inherit));
+            for word in 0..cgroup {
+                pattern.value[word].set(row.what.value[word]);
+                pattern.mask[word].set(row.what.mask[word]);
+            }
+            pattern.mask[cgroup].set(row.what.mask[cgroup]);
+            pattern.value[cgroup].set(row.what.value[cgroup]);
+        }
+    }
+
+    /// Takes processes that match a target for examples of it, where the kernel programs need some.
+    pub(super) fn learn_patterns(&mut self) {
+        let mut examples = BTreeMap::new();
+        for (rule, targets) in self.limits.latest_first() {
+            let before = self.patterns.examples.get(&rule.serial);
+            let mut known = before.cloned().unwrap_or_default();
+            for selector in &targets.selectors {
+                let by_example = match selector {
+                    Selector::Name(pattern) => literal(pattern.as_str()).is_none(),
+                    Selector::Exe(pattern) => {
+                        literal(pattern.as_str()).is_none_or(|(_, more)| more)
+                    }
+                    Selector::User(_) | Selector::Cgroup(_) => false,
+                };
+                if !by_example || known.len() >= MOST_EXAMPLES {
+                    continue;
+                }
+                let ended = self.sampling.ended_processes();
+                for process in self.processes.iter().chain(ended) {
+                    if known.len() < MOST_EXAMPLES
+                        && selector.matches(process)
+                        && let Some(example) = Example::of(selector, process)
+                        && !known.contains(&example)
+                    {
+                        known.push(example);
+                    }
+                }
+            }
+            if !known.is_empty() {
+                examples.insert(rule.serial, known);
+            }
+        }
+        self.patterns.examples = examples;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a process of that `comm` has the trait, as the kernel program compares it.
+    fn has(what: Trait, comm: &str) -> bool {
+        let Some(name) = Trait::name(comm, true) else {
+            return false;
+        };
+        (0..Pattern::WORDS).all(|word| name.value[word] & what.mask[word] == what.value[word])
+    }
+
+    #[test]
+    fn a_name_is_itself_and_a_start_is_all_that_begin_so() {
+        let exact = Trait::name("curl", false).unwrap();
+        assert!(has(exact, "curl") && !has(exact, "curly") && !has(exact, "cur"));
+        let start = Trait::name("transmiss", true).unwrap();
+        assert!(has(start, "transmission-da") && has(start, "transmiss") && !has(start, "trans"));
+        let longest = Trait::name("fifteen-letters", false).unwrap();
+        assert!(has(longest, "fifteen-letters") && !has(longest, "fifteen-letter"));
+        assert_eq!(Trait::name("sixteen--letters", false), None);
+    }
+
+    #[test]
+    fn patterns_without_wildcards_or_with_a_star_at_the_end_are_told() {
+        let (some, star) = (
+            |text: &str| Some((text.to_owned(), false)),
+            |text: &str| Some((text.to_owned(), true)),
+        );
+        for (pattern, expected) in [
+            ("curl", some("curl")),
+            ("curl*", star("curl")),
+            ("*", star("")),
+            ("[*]a[[][]]", some("*a[]")),
+            ("c?rl", None),
+            ("*curl", None),
+            ("[ab]c", None),
+            ("[!a]", None),
+            ("a**", None),
+        ] {
+            assert_eq!(literal(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_stands_for_those_below_it_and_there_is_a_bound() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        assert_eq!(cgroups_at(&root.path().join("a")).len(), 2);
+        assert!(cgroups_at(&root.path().join("none")).is_empty());
+        for n in 0..2 * MOST_CGROUPS {
+            fs::create_dir(root.path().join(n.to_string())).unwrap();
+        }
+        assert_eq!(cgroups_at(root.path()).len(), MOST_CGROUPS);
+    }
+}

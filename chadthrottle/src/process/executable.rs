@@ -1,0 +1,84 @@
+//! What the kernel knows an executable by.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::Path,
+};
+
+use nix::{fcntl::OFlag, sys::stat::Mode};
+
+/// Devices as the kernel has them, by what stat(2) tells, which is another number on some file systems
+/// (btrfs): that of the mount is the kernel's.
+#[derive(Debug, Default)]
+pub struct Devices(HashMap<u64, u32>);
+
+impl Devices {
+    /// Device and inode of a file, in the kernel's own numbers (`super_block.s_dev`,
+    /// `inode.i_ino`). A link is not followed: /proc names what runs, not what it was called by.
+    pub fn executable_at(&mut self, path: &Path) -> Option<(u32, u64)> {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        if !metadata.is_file() {
+            return None;
+        }
+        let device = match self.0.entry(metadata.dev()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(device_under(path)?),
+        };
+        Some((device, metadata.ino()))
+    }
+}
+
+/// The device of the mount that a file is on.
+fn device_under(path: &Path) -> Option<u32> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    device_of(&mounts, mount.trim())
+}
+
+/// The device of a mount (proc_pid_mountinfo(5)), as `MKDEV` puts it together.
+fn device_of(mounts: &str, mount: &str) -> Option<u32> {
+    const MINOR_BITS: u32 = 20;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        if fields.next()? != mount {
+            return None;
+        }
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
+        Some(major << MINOR_BITS | minor)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_is_that_of_the_files_mount() {
+        let mounts = "21 1 0:19 / /sys rw - sysfs sysfs rw\n\
+                      30 1 254:3 / / rw - ext4 /dev/vda3 rw\n";
+        assert_eq!(device_of(mounts, "30"), Some(254 << 20 | 3));
+        assert_eq!(device_of(mounts, "1"), None);
+    }
+
+    #[test]
+    fn a_file_is_known_and_a_directory_and_a_link_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let inode = fs::metadata(&file).unwrap().ino();
+        let mut devices = Devices::default();
+        // The second time it is known.
+        for _ in 0..2 {
+            assert_eq!(devices.executable_at(&file).unwrap().1, inode);
+        }
+        assert_eq!(devices.executable_at(&link), None);
+        assert_eq!(devices.executable_at(directory.path()), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! What limits do not do to others: other directions, other tools, programs' own settings.
+
+use std::{process::Command, time::Duration};
+
+use crate::{
+    audit::{Cgroup, assert_nothing_left},
+    client::{Client, UNLIMITED},
+    foreign::Foreign,
+    iperf::server,
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// Acknowledgements of an upload were charged to the download's limit, so that nothing came for as long as
+/// they would have taken: minutes.
+#[test]
+fn a_download_comes_at_once_after_an_upload_under_its_limit() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let iperf = format!("ip netns exec {} iperf3 -c {SERVER_V4} -p 5201", lab.client);
+    let script = format!("{iperf} -t 3 >/dev/null && {iperf} -R -n 200K >/dev/null");
+    let started = std::time::Instant::now();
+    let output = Chadthrottle::new()
+        .command("run --root --down 100KB/s --")
+        .args(["timeout", "20", "sh", "-c", &script])
+        .output()
+        .expect("chadthrottle");
+    let took = started.elapsed();
+    println!("upload for 3 s, and 200 KB down: {took:?}");
+    assert!(output.status.success(), "{output:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert_nothing_left();
+}
+
+/// Starts a connection to nobody, and says how long its first timer is, in microseconds.
+const FIRST_TIMER: &str = "
+import socket, struct
+s = socket.socket()
+s.setblocking(False)
+s.connect_ex(('198.18.0.77', 9))
+print(struct.unpack('8xI', s.getsockopt(6, socket.TCP_INFO, 12))[0])
+";
+
+/// What another tool's program answers the kernel is what the kernel hears, wherever that program is.
+#[test]
+fn replies_of_other_tools_programs_come_through_unchanged() {
+    let lab = Lab::new();
+    let above = Cgroup::new("above");
+    let middle = Cgroup::below(&above, "middle");
+    let below = Cgroup::below(&middle, "below");
+    let first_timer = || {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec ip netns exec {} python3 -c \"$1\"",
+            below.0, lab.client
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script, "sh", FIRST_TIMER])
+            .output()
+            .expect("sh");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.trim()
+            .parse::<u64>()
+            .unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let usual = first_timer();
+    let program = Chadthrottle::new();
+    for attach in ["link", "legacy"] {
+        for place in [&above, &middle, &below] {
+            for ours_first in [true, false] {
+                let start = || {
+                    let mut engine = program.command(&format!("list --json --attach {attach}"));
+                    let engine = engine.args(["--cgroup", &middle.0]);
+                    let engine = engine.stdout(std::process::Stdio::null()).spawn();
+                    let engine = Running(engine.expect("chadthrottle"));
+                    eventually("it is attached", Duration::from_secs(10), || {
+                        !crate::audit::attached(&middle.0).is_empty()
+                            && crate::audit::attached(&middle.0)
+                                .contains(&"chadthrottle_so".to_owned())
+                    });
+                    engine
+                };
+                let mut engine = ours_first.then(start);
+                let mut other = Foreign::replying();
+                other.attach(&place.0, &["multi"]);
+                let alone = engine.is_none().then(first_timer);
+                let mut engine = engine.take().unwrap_or_else(start);
+                let beside = first_timer();
+                println!(
+                    "{attach}, {}: {usual}, alone {alone:?}, beside ours {beside}",
+                    place.0
+                );
+                assert_ne!(beside, usual, "the other tool's answer is heard");
+                assert!(alone.is_none_or(|alone| alone == beside));
+                drop(other);
+                engine.signal("-TERM");
+                engine.wait(Duration::from_secs(3));
+            }
+        }
+    }
+    drop((below, middle, above));
+    assert_nothing_left();
+}
+
+/// What a process has set itself since is its own.
+#[test]
+fn a_pace_that_the_program_has_set_under_the_limit_stays_when_the_limit_ends() {
+    let mut client = Client::start();
+    client.connect("connect");
+    let program = Chadthrottle::new();
+    let mut limit = program.spawn(&format!("limit {} --up 1MB", client.pid()));
+    eventually("the limit holds", Duration::from_secs(5), || {
+        client.options()[0].pacing != UNLIMITED
+    });
+    client.ask("pace 70000");
+    limit.signal("-STOP");
+    assert_eq!(client.options()[0].pacing, 70_000);
+    limit.signal("-CONT");
+    limit.signal("-TERM");
+    limit.wait(Duration::from_secs(2));
+    assert_eq!(client.options()[0].pacing, 70_000);
+    assert_nothing_left();
+}
+
+/// Sockets that no /proc shows under a living process: on their way in a message, and of a process whose main
+/// thread has ended.
+#[test]
+fn sockets_that_proc_does_not_show_are_put_back() {
+    let mut client = Client::start();
+    client.connect("connect");
+    client.connect("connect");
+    let before = client.options();
+    let program = Chadthrottle::new();
+    let mut limit = program.spawn(&format!("limit {} --down 1MB --up 1MB", client.pid()));
+    eventually("the limit holds", Duration::from_secs(5), || {
+        client.options().iter().all(|it| it.pacing != UNLIMITED)
+    });
+    client.ask("hide");
+    limit.signal("-TERM");
+    limit.wait(Duration::from_secs(2));
+    client.ask("show");
+    assert_eq!(client.options(), before);
+    assert_nothing_left();
+}
+
+/// An administrator's own setting.
+#[test]
+fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
+    let lab = Lab::new();
+    const SETTING: &str = "/proc/sys/net/ipv4/tcp_shrink_window";
+    let value = || {
+        let output = Lab::command(&lab.client, "cat").arg(SETTING).output();
+        String::from_utf8(output.expect("cat").stdout).expect("a number")
+    };
+    let status = Lab::command(&lab.client, "sysctl")
+        .args(["-qw", "net.ipv4.tcp_shrink_window=1"])
+        .status();
+    assert!(status.expect("sysctl").success());
+    let mut sleeper = Lab::command(&lab.client, "sleep");
+    let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
+    let program = Chadthrottle::new();
+    let mut limit = program.spawn(&format!("limit {} --down 100KB", sleeper.pid()));
+    eventually("the limit holds", Duration::from_secs(5), || {
+        program.state().join("pins").exists()
+    });
+    assert_eq!(value(), "1\n");
+    limit.signal("-KILL");
+    limit.wait(Duration::from_secs(2));
+    eventually("the guard is done", Duration::from_secs(2), || {
+        !program.state().join("pins").exists()
+    });
+    assert_eq!(value(), "1\n");
+    assert_nothing_left();
+}
