@@ -279,6 +279,8 @@ pub struct TcpOffsets {
     pub window_clamp: u32,
     /// `tcp_sock.snd_cwnd_clamp`
     pub snd_cwnd_clamp: u32,
+    /// `tcp_sock.snd_cwnd`
+    pub snd_cwnd: u32,
     /// `tcp_sock.srtt_us`
     pub srtt_us: u32,
     /// `tcp_sock.mss_cache`
@@ -302,7 +304,7 @@ const _: () = {
     assert!(size_of::<Connection>() == 128);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<KernelOffsets>() == 76);
-    assert!(size_of::<TcpOffsets>() == 48);
+    assert!(size_of::<TcpOffsets>() == 52);
 };
 
 impl KernelOffsets {
@@ -334,13 +336,14 @@ impl KernelOffsets {
 
 impl TcpOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 12] {
+    pub const fn words(self) -> [u32; 13] {
         [
             self.v6_remote,
             self.v6_local,
             self.max_pacing_rate,
             self.window_clamp,
             self.snd_cwnd_clamp,
+            self.snd_cwnd,
             self.srtt_us,
             self.mss_cache,
             self.bytes_received,

@@ -61,6 +61,7 @@ pub static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets {
     max_pacing_rate: 0,
     window_clamp: 0,
     snd_cwnd_clamp: 0,
+    snd_cwnd: 0,
     srtt_us: 0,
     mss_cache: 0,
     bytes_received: 0,

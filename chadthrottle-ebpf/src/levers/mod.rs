@@ -108,7 +108,11 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
     if sk.is_null() {
         return None;
     }
-    let rate = terms(rule_of(limit_of_connection(sk))?, class_of(sys::address_of(&sk)))?.down;
+    let rate = terms(
+        rule_of(limit_of_connection(sk))?,
+        class_of(sys::address_of(&sk)),
+    )?
+    .down;
     if rate == 0 || rate > chadthrottle_common::window::FASTEST {
         return None;
     }
@@ -182,7 +186,7 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
             sys::set_first_flight(ops, if segments < 2 { 2 } else { segments as u32 });
         }
     }
-    hold(ops, connection, address, &facts, &terms, now);
+    hold(ops, connection, address, &facts, &terms, Some(now));
 }
 
 /// A packet, say an acknowledgement, is about to leave a limited connection, and to offer its window.
@@ -207,7 +211,7 @@ pub fn packet_leaves(ops: *mut bpf_sock_ops) {
     let now = sys::now_ns();
     let facts = facts_of(address);
     count_busy(connection, address, &terms, now);
-    if hold(ops, connection, address, &facts, &terms, now) {
+    if hold(ops, connection, address, &facts, &terms, Some(now)) {
         sys::ask_for_the_header(ops);
     }
 }
@@ -269,7 +273,8 @@ pub fn pass(sk: *mut c_void) {
     let now = sys::now_ns();
     let facts = facts_of(address);
     count_busy(connection, address, &terms, now);
-    hold(sk, connection, address, &facts, &terms, now);
+    // Only an acknowledgement can close a window, and open it again.
+    hold(sk, connection, address, &facts, &terms, None);
 }
 
 /// Puts a socket back to what it was, where it is still as we have set it. Says whether there was anything to
@@ -289,7 +294,8 @@ pub fn put_back(sk: *mut c_void) -> bool {
     true
 }
 
-/// Holds a connection to its terms. Says whether its window is closed.
+/// Holds a connection to its terms; `acknowledges` is when a packet leaves that can close its window, if one
+/// does. Says whether it is closed.
 #[inline(always)]
 fn hold<C>(
     ctx: *mut C,
@@ -297,7 +303,7 @@ fn hold<C>(
     address: u64,
     facts: &Facts,
     terms: &Terms,
-    now: u64,
+    acknowledges: Option<u64>,
 ) -> bool {
     let mode = if terms.down == 0 {
         Mode::Open
@@ -311,7 +317,7 @@ fn hold<C>(
         terms_down: terms.down,
         facts,
         mode,
-        is_closed: connection.gate.closes(now),
+        is_closed: acknowledges.is_some_and(|now| connection.gate.closes(now)),
     };
     each!(hold_setting, ctx, connection, address, &context);
     context.is_closed

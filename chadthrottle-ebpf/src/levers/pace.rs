@@ -34,7 +34,7 @@ impl Lever for Pace {
     }
 
     #[inline(always)]
-    fn is_near(present: u64, wanted: u64) -> bool {
+    fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
         const PART: u64 = 32;
         present <= wanted + wanted / PART && present >= wanted - wanted / PART
     }

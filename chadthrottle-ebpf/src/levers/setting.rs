@@ -25,8 +25,8 @@ pub trait Lever {
     fn present(address: u64) -> u64;
     /// Sets it, from a `sock_ops` program or on a socket of a pass.
     fn write<C>(ctx: *mut C, value: u64);
-    /// Whether it is near enough to what is wanted.
-    fn is_near(present: u64, wanted: u64) -> bool;
+    /// Whether it is near enough to what is wanted, of the socket at that address.
+    fn is_near(address: u64, present: u64, wanted: u64) -> bool;
     /// The pass puts it back, from `set` to `before`.
     fn restore<C>(ctx: *mut C, before: u64, set: u64);
 }
@@ -48,7 +48,7 @@ pub fn hold<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64, wante
     } else {
         setting.before
     };
-    if L::is_near(present, wanted) {
+    if L::is_near(address, present, wanted) {
         return;
     }
     // Noted first: what is set and not noted would stay.

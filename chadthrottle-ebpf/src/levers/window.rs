@@ -31,7 +31,7 @@ impl Lever for Window {
     }
 
     #[inline(always)]
-    fn is_near(present: u64, wanted: u64) -> bool {
+    fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
         const PART: u64 = 16;
         present <= wanted + wanted / PART && present >= wanted - wanted / PART
     }

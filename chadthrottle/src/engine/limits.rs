@@ -159,27 +159,24 @@ impl Engine {
             self.drop_limit(rule);
             return Err(error);
         }
-        self.enforce(rule, limit, false);
+        self.enforce(rule, limit, None);
         Ok(LimitId(rule))
     }
 
     /// Changes a limit for all its members.
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
         let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
-        active.limit = limit;
-        self.enforce(id.0, limit, true);
+        let before = std::mem::replace(&mut active.limit, limit);
+        self.enforce(id.0, limit, Some(before));
         Ok(())
     }
 
-    /// Has a limit hold for its members, anew or as a change of what it was.
-    ///
-    /// Levers come first: what senders have on their way by then crosses the network anyway. Refused, it
-    /// would be sent again, at the rate of the limit.
-    fn enforce(&mut self, rule: u32, limit: Limit, is_change: bool) {
+    /// Has a limit hold for its members, anew or as a change of what it was before.
+    fn enforce(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
         let members = self.member_pids(rule);
-        self.configure(rule, limit, is_change.then(now_ns));
+        self.configure(rule, limit, before.is_some().then(now_ns));
         if let Some(bucket) = self.throttle.maps.rules.get(rule as usize) {
-            self.levers.begin(rule, bucket, &limit, &members);
+            self.levers.begin(rule, bucket, &limit, before, &members);
         }
     }
 

@@ -39,8 +39,8 @@ impl Connections {
 #[derive(Debug, Default)]
 pub struct Count {
     epoch: u64,
-    /// In the two epochs that are over: who waits for a timer may have sent nothing in one.
-    before: [Connections; 2],
+    /// In the epoch that is over.
+    last: Connections,
     latest: Connections,
 }
 
@@ -54,12 +54,11 @@ impl Count {
     pub fn take(&mut self, crowd: &Crowd, now: u64) -> Connections {
         let this = epoch(now);
         if this != self.epoch {
-            let last = if this == self.epoch + 1 {
+            self.last = if this == self.epoch + 1 {
                 Connections::of(crowd, self.epoch)
             } else {
                 Connections::default()
             };
-            self.before = [last, self.before[0]];
             // It counts the next one.
             let parity = usize::from(this % 2 == 0);
             for counters in [&crowd.down, &crowd.up, &crowd.pausing] {
@@ -69,8 +68,7 @@ impl Count {
             }
             self.epoch = this;
         }
-        let [last, earlier] = self.before;
-        self.latest = Connections::of(crowd, this).max(last).max(earlier);
+        self.latest = Connections::of(crowd, this).max(self.last);
         self.latest
     }
 }

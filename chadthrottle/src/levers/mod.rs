@@ -129,8 +129,16 @@ impl Levers {
         allowed
     }
 
-    /// A limit begins, or changes, for processes of these ids: their connections are held from now on.
-    pub fn begin(&mut self, index: u32, rule: &Rule, limit: &Limit, members: &[u32]) {
+    /// A limit begins, or changes from `before`, for processes of these ids: their connections are held from now
+    /// on.
+    pub fn begin(
+        &mut self,
+        index: u32,
+        rule: &Rule,
+        limit: &Limit,
+        before: Option<Limit>,
+        members: &[u32],
+    ) {
         if !self.are_allowed() {
             return;
         }
@@ -143,7 +151,11 @@ impl Levers {
         self.held.insert(index, held);
         self.follow(index, rule, limit);
         let namespaces = namespaces::of(&self.root, members);
-        if limit.down.is_some() {
+        let offered = before.and_then(|before| before.down);
+        if limit
+            .down
+            .is_some_and(|down| offered.is_none_or(|offered| down < offered))
+        {
             self.shrinking.begin(&namespaces, &*self.heir);
         }
         if let Some(passes) = &self.passes {

@@ -87,6 +87,7 @@ fn tcp(types: &Types<'_>) -> Option<TcpOffsets> {
         max_pacing_rate: offset(&["sock", "sk_max_pacing_rate"])?,
         window_clamp: offset(&["tcp_sock", "window_clamp"])?,
         snd_cwnd_clamp: offset(&["tcp_sock", "snd_cwnd_clamp"])?,
+        snd_cwnd: offset(&["tcp_sock", "snd_cwnd"])?,
         srtt_us: offset(&["tcp_sock", "srtt_us"])?,
         mss_cache: offset(&["tcp_sock", "mss_cache"])?,
         bytes_received: offset(&["tcp_sock", "bytes_received"])?,
@@ -317,6 +318,7 @@ mod tests {
                 &[
                     ("window_clamp", 48),
                     ("snd_cwnd_clamp", 52),
+                    ("snd_cwnd", 124),
                     ("srtt_us", 56),
                     ("mss_cache", 60),
                     ("bytes_received", 64),
@@ -371,6 +373,7 @@ mod tests {
             max_pacing_rate: 40,
             window_clamp: 48,
             snd_cwnd_clamp: 52,
+            snd_cwnd: 124,
             srtt_us: 56,
             mss_cache: 60,
             bytes_received: 64,
