@@ -35,7 +35,7 @@ pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
         .collect();
     if chosen.is_empty() {
         let known: Vec<_> = KERNELS.iter().map(|(release, _)| *release).collect();
-        bail!("no such kernel: there are {}", known.join(" and "));
+        bail!("no such kernel: there are {}", known.join(", "));
     }
     let missing: Vec<_> = TOOLS
         .iter()
@@ -63,7 +63,7 @@ fn build() -> anyhow::Result<[std::path::PathBuf; 2]> {
     let triple = "x86_64-unknown-linux-gnu";
     run(cargo()
         .args(["build", "--locked", "--quiet", "--package", "chadthrottle"])
-        .args(["--bin", "chadthrottle", "--example", "udp_load"])
+        .args(["--bin", "chadthrottle", "--example", "load"])
         .args(["--target", triple])
         .env("CARGO_TARGET_DIR", &target)
         .env(
@@ -71,7 +71,7 @@ fn build() -> anyhow::Result<[std::path::PathBuf; 2]> {
             "-C target-feature=+crt-static -C strip=symbols",
         ))?;
     let built = target.join(triple).join("debug");
-    Ok([built.join("chadthrottle"), built.join("examples/udp_load")])
+    Ok([built.join("chadthrottle"), built.join("examples/load")])
 }
 
 /// Reads what the machine has said: a line for each check, and one at the end.
