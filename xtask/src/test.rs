@@ -68,7 +68,12 @@ pub fn test() -> anyhow::Result<()> {
         })?;
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
-    steps.step("Linux 5.10", || kernels::kernels(Some("5.10")))?;
+    steps.step("the oldest kernel", || {
+        kernels::kernels(Some(kernels::OLDEST))
+    })?;
+    steps.step("the newest kernel", || {
+        kernels::kernels(Some(kernels::NEWEST))
+    })?;
     steps.summary();
     Ok(())
 }

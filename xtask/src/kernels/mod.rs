@@ -13,8 +13,18 @@ use crate::{
     shell::{cargo, find, root, run},
 };
 
+/// The oldest that the program is for.
+pub const OLDEST: &str = "5.10";
+/// Whatever release that is when it is fetched.
+pub const NEWEST: &str = "newest";
+
 /// Kernels by release, and the Debian suite whose archive has them.
-const KERNELS: [(&str, &str); 2] = [("5.10", "bullseye"), ("6.1", "bookworm")];
+const KERNELS: [(&str, &str); 4] = [
+    (OLDEST, "bullseye"),
+    ("6.1", "bookworm"),
+    ("6.12", "trixie"),
+    (NEWEST, "sid"),
+];
 
 /// A tool, and the package that has it.
 const TOOLS: [(&str, &str); 4] = [
