@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
+    bench::{self, Bench},
     build_ebpf, kernels, packages,
     shell::{as_root, build_release, cargo, find, root, run},
     toolchain,
@@ -68,6 +69,12 @@ pub fn test() -> anyhow::Result<()> {
         })?;
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
+    steps.step("limits that a process tries to outrun", || {
+        bench::bench(&Bench::Escapes {
+            quick: true,
+            only: None,
+        })
+    })?;
     steps.step("the oldest kernel", || {
         kernels::kernels(Some(kernels::OLDEST))
     })?;

@@ -37,12 +37,14 @@ pub fn burst(job: Job) -> anyhow::Result<()> {
 pub fn fork_storm(job: Job) -> anyhow::Result<()> {
     sys::ignore_children();
     for _ in 0..3 {
-        // It shares our memory until exec fails, so nothing is copied.
-        std::thread::spawn(|| {
+        if sys::fork()? == 0 {
+            until_the_end(job);
+            let mut stack = vec![0; 16_384];
             loop {
-                let _ = Command::new("/").spawn();
+                // There may be too many for a moment.
+                let _ = sys::child_that_ends(&mut stack);
             }
-        });
+        }
     }
     loop {
         sleep(Duration::from_millis(300));
@@ -114,7 +116,8 @@ pub fn threads(job: Job) -> anyhow::Result<()> {
 }
 
 /// Sends through sockets of children with whom it shares its descriptors, when they have ended and
-/// are forgotten: in large pieces, since it owns a socket when it has used it.
+/// are forgotten: in calls that do not return, since it owns a socket when it has used it, and
+/// without the pace that its limit has set.
 pub fn shared_descriptors(job: Job) -> anyhow::Result<()> {
     const FIRST: i32 = 500;
     const SOCKETS: i32 = 5;
@@ -134,6 +137,8 @@ pub fn shared_descriptors(job: Job) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         for number in FIRST..FIRST + SOCKETS {
             let mut stream = TcpStream::from(sys::take(number));
+            let pace = libc::SO_MAX_PACING_RATE;
+            let _ = sys::set_bytes(&stream, libc::SOL_SOCKET, pace, &[0xff; 8]);
             let block = &block;
             scope.spawn(move || while stream.write_all(block).is_ok() {});
         }

@@ -7,6 +7,7 @@ mod accuracy;
 mod bpf;
 mod delay;
 mod engine;
+mod escapes;
 mod load;
 mod meeting;
 mod overhead;
@@ -19,7 +20,6 @@ mod transfer;
 mod userspace;
 
 #[path = "../../../chadthrottle/tests/kernel/lab.rs"]
-#[expect(dead_code, reason = "the kernel tests use more of it")]
 mod lab;
 
 use std::time::Duration;
@@ -66,6 +66,15 @@ pub enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// What a process can do to outrun its limit, and whether it does
+    Escapes {
+        /// Some of them, for less than two minutes; docs/limits.md is left alone
+        #[arg(long)]
+        quick: bool,
+        /// Only rows whose name has this in it, such as 'UDP'; docs/limits.md is left alone
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
     /// Joins two namespaces by a line that is so many microseconds long, for the benchmarks
     #[command(hide = true)]
     Delay {
@@ -101,6 +110,7 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Meeting { quick } => meeting::measure(*quick),
         Bench::Peers { quick } => peers::measure(*quick),
         Bench::Screen { quick } => screen::measure(*quick),
+        Bench::Escapes { quick, only } => escapes::measure(*quick, only.as_deref()),
     }
 }
 

@@ -1,0 +1,397 @@
+//! What a process can do to outrun its limit, and whether it does: each technique between two
+//! namespaces, and what passed in IP bytes. What is sent is counted on the wire, by the interface's
+//! counters; what is received by who receives it, since what a limit refuses has been on the wire.
+
+mod rows;
+mod series;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::channel,
+    thread::{sleep, spawn},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+
+use self::{
+    rows::{How, Row, rows},
+    series::{Series, Wire},
+};
+use super::{
+    lab::{Lab, SERVER_V4, SERVER_V6},
+    load::{self, Ended, Running},
+    report::{self, Table},
+};
+use crate::{
+    packages,
+    shell::{find, root, run},
+};
+
+/// Bytes a second.
+const LIMIT: f64 = 100_000.0;
+const SECONDS: f64 = 5.0;
+const QUICK_SECONDS: f64 = 3.0;
+/// From when on it counts whether a limit holds that came late, as part of the time.
+const LATE: f64 = 0.6;
+/// Less, as part of the limit, and nothing has been tried.
+const LEAST: f64 = 0.02;
+/// How long a program may take beyond its time.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a limit did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Held,
+    /// From some moment on.
+    Late,
+    Broken,
+    /// ChadThrottle has said that it cannot hold it, and ended.
+    Refused(i32),
+    /// The kernel has no such thing.
+    Absent,
+}
+
+pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
+    if find("ethtool").is_none() {
+        packages::install(&["ethtool"])?;
+    }
+    let seconds = if quick { QUICK_SECONDS } else { SECONDS };
+    let mut table = Table::new(
+        &format!("Limits of 100 KB/s for {seconds} seconds"),
+        &["what the process does", "way", "× limit", "verdict", "why"],
+    );
+    let mut broken = Vec::new();
+    for row in rows() {
+        let name = format!("{}, {}", row.name, row.way.name());
+        let chosen = only.is_none_or(|only| name.contains(only));
+        if !chosen || quick && !row.quick {
+            continue;
+        }
+        let (times, verdict) = match tried(row, seconds * row.longer) {
+            Ok(result) => result,
+            Err(error) => {
+                println!("{name}: {error:#}");
+                broken.push(format!("{name}: {error:#}"));
+                continue;
+            }
+        };
+        let word = match (&verdict, row.cannot) {
+            (Verdict::Held, _) => "held".to_owned(),
+            (Verdict::Refused(code), _) => format!("refused, exit {code}"),
+            (Verdict::Absent, _) => "not in this kernel".to_owned(),
+            (Verdict::Late | Verdict::Broken, Some(_)) => "cannot".to_owned(),
+            (Verdict::Late, None) => "late".to_owned(),
+            (Verdict::Broken, None) => "NO".to_owned(),
+        };
+        println!("{name}: {times:.2}, {word}");
+        if row.cannot.is_none() && matches!(verdict, Verdict::Late | Verdict::Broken) {
+            broken.push(format!("{name}: {times:.2} × the limit"));
+        }
+        table.row([
+            row.name.to_owned(),
+            row.way.name().to_owned(),
+            if verdict == Verdict::Absent {
+                "-".to_owned()
+            } else {
+                format!("{times:.2}")
+            },
+            word,
+            row.cannot.unwrap_or_default().to_owned(),
+        ]);
+    }
+    let table = table.markdown();
+    println!("\n{table}");
+    if !quick && only.is_none() {
+        report::write_section_of(
+            "limits.md",
+            "escapes",
+            &format!("{}\n\n{table}", report::machine()),
+        )?;
+    }
+    if !broken.is_empty() {
+        bail!("limits that did not hold:\n{}", broken.join("\n"));
+    }
+    Ok(())
+}
+
+/// What passed over what the limit allows, and what that means.
+fn tried(row: Row, seconds: f64) -> anyhow::Result<(f64, Verdict)> {
+    let lab = Lab::new();
+    for host in [&lab.client, &lab.server] {
+        // An interface that is given whole segments counts one header for many.
+        run(Lab::command(host, "ethtool")
+            .args(["-K", "v0", "tso", "off", "tx-udp-segmentation", "off"])
+            .stdout(Stdio::null()))?;
+    }
+    let _peer = Running::spawn(load::command(&lab.server), "peer")?;
+    let scratch = tempfile::tempdir()?;
+    let attempt = Attempt {
+        row,
+        lab: &lab,
+        seconds,
+        scratch: &scratch,
+        began: Instant::now(),
+    };
+    let wire = Wire::watch(&lab.client, attempt.began)?;
+    let ended = match row.how {
+        How::Run | How::PidNamespace | How::BesideReceiver | How::BesideGiver => attempt.run(),
+        How::CgroupNamespace => attempt.in_a_cgroup(),
+        How::Executable | How::Name => attempt.short_programs(),
+    }?;
+    // What is still in queues goes out now.
+    let wire = wire.end()?;
+    let series = if row.way.is_up() {
+        wire.from(ended.from)
+    } else {
+        ended.received
+    };
+    let times = series.bytes() / (LIMIT * seconds);
+    let verdict = match ended.status.and_then(|status| status.code()) {
+        Some(code @ (4 | 5)) if row.may_be_refused() => Verdict::Refused(code),
+        _ if ended.said.contains("not supported") => Verdict::Absent,
+        _ if times < LEAST => bail!("it carried next to nothing: {}", ended.said),
+        _ if series.is_within(LIMIT) => Verdict::Held,
+        _ => {
+            let start = series.0.first().map_or(0.0, |(time, _)| *time);
+            let later = series.from(start + LATE * seconds);
+            if later.is_within(LIMIT) {
+                Verdict::Late
+            } else {
+                Verdict::Broken
+            }
+        }
+    };
+    Ok((times, verdict))
+}
+
+struct Attempt<'a> {
+    row: Row,
+    lab: &'a Lab,
+    seconds: f64,
+    scratch: &'a TempDir,
+    began: Instant,
+}
+
+struct Outcome {
+    /// When the limit began, in seconds since the attempt did.
+    from: f64,
+    received: Series,
+    status: Option<ExitStatus>,
+    said: String,
+}
+
+impl Attempt<'_> {
+    /// ChadThrottle with a state directory of its own.
+    fn chadthrottle(&self) -> Command {
+        let binary = root().join("target/release/chadthrottle");
+        let mut command = if self.row.how == How::PidNamespace {
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+            command.arg(binary);
+            command
+        } else {
+            Command::new(binary)
+        };
+        command
+            .arg("--state-dir")
+            .arg(self.scratch.path().join("state"));
+        command
+    }
+
+    fn limit(&self) -> [String; 2] {
+        let direction = if self.row.way.is_up() {
+            "--up"
+        } else {
+            "--down"
+        };
+        [direction.to_owned(), format!("{LIMIT}B/s")]
+    }
+
+    /// Enters only the network: with `ip netns exec` there would be no cgroups.
+    fn in_the_network(&self, program: &Path) -> Vec<String> {
+        vec![
+            "nsenter".to_owned(),
+            format!("--net=/run/netns/{}", self.lab.client),
+            "--".to_owned(),
+            program.display().to_string(),
+        ]
+    }
+
+    fn load(&self, program: &Path) -> Vec<String> {
+        let way = self.row.way;
+        let mut words = self.in_the_network(program);
+        words.extend(["escape", self.row.technique].map(str::to_owned));
+        words.push(if way.is_up() { "up" } else { "down" }.to_owned());
+        words.push(self.peer().to_owned());
+        words.push(self.seconds.to_string());
+        words
+    }
+
+    fn peer(&self) -> &'static str {
+        if self.row.way.is_v6() {
+            SERVER_V6
+        } else {
+            SERVER_V4
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<Outcome> {
+        let mut words = self.load(&load::program());
+        let mut accomplice = None;
+        if matches!(self.row.how, How::BesideGiver | How::BesideReceiver) {
+            let at = self.scratch.path().join("accomplice").display().to_string();
+            let mut arguments = format!("accomplice {} {} {at}", self.peer(), self.seconds);
+            if self.row.how == How::BesideGiver {
+                arguments += " --gives";
+            }
+            accomplice = Some(Running::spawn(load::command(&self.lab.client), &arguments)?);
+            words.extend(["--accomplice".to_owned(), at]);
+        }
+        let mut command = self.chadthrottle();
+        command.args(["run", "--root"]).args(self.limit());
+        command.arg("--").args(words);
+        let mut child = spawned(&mut command)?;
+        let output = child.0.stdout.take().context("its output")?;
+        let lines = spawn(move || received(output));
+        let (status, said) = to_its_end(&mut child, self.patience())?;
+        // A daemon may go on for a while.
+        let Ok(received) = lines.join() else {
+            bail!("reading what it received");
+        };
+        drop(accomplice);
+        Ok(Outcome {
+            from: 0.0,
+            received,
+            status: Some(status),
+            said,
+        })
+    }
+
+    /// A ChadThrottle whose cgroups begin where the process is not.
+    fn in_a_cgroup(&self) -> anyhow::Result<Outcome> {
+        let mount = super::packets::cgroup2()?;
+        let cgroup = Path::new(&mount).join(format!("escapes-{}", std::process::id()));
+        fs::create_dir(&cgroup)?;
+        let result = (|| {
+            let words = self.load(&load::program());
+            let load = spawned(Command::new(&words[0]).args(&words[1..]))?;
+            let script = "echo $$ > \"$1/cgroup.procs\" && shift && exec unshare --cgroup --mount \
+                          sh -c 'mount -t cgroup2 none \"$0\" && exec \"$@\"' \"$@\"";
+            let ours = self.chadthrottle();
+            let mut command = Command::new("sh");
+            command.args(["-c", script, "sh"]).arg(&cgroup).arg(&mount);
+            command.arg(ours.get_program()).args(ours.get_args());
+            command
+                .args(["limit", &load.0.id().to_string()])
+                .args(self.limit());
+            self.until_it_is_over(&mut command)
+        })();
+        // Its processes may be about to end.
+        for _ in 0..100 {
+            if fs::remove_dir(&cgroup).is_ok() {
+                break;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        result
+    }
+
+    /// Programs that run one after another, and end before anybody has looked.
+    fn short_programs(&self) -> anyhow::Result<Outcome> {
+        let copy = self.scratch.path().join("escapeburst");
+        fs::copy(load::program(), &copy)?;
+        let words = self.load(&copy);
+        let _one_after_another = spawned(
+            Command::new("sh")
+                .args(["-c", "while \"$@\"; do :; done", "sh"])
+                .args(words),
+        )?;
+        let target = match self.row.how {
+            How::Name => "name:escapeburst".to_owned(),
+            _ => format!("exe:{}", copy.display()),
+        };
+        let mut command = self.chadthrottle();
+        command.args(["limit", &target]).args(self.limit());
+        self.until_it_is_over(&mut command)
+    }
+
+    /// Runs `limit` for our time, which begins when it says so.
+    fn until_it_is_over(&self, command: &mut Command) -> anyhow::Result<Outcome> {
+        command.args(["--for", &format!("{}s", self.seconds)]);
+        let mut child = spawned(command)?;
+        let mut errors = BufReader::new(child.0.stderr.take().context("standard error")?);
+        let mut said = String::new();
+        errors.read_line(&mut said)?;
+        let from = self.began.elapsed().as_secs_f64();
+        let rest = spawn(move || {
+            let mut rest = String::new();
+            let _ = errors.read_to_string(&mut rest);
+            rest
+        });
+        let (status, _) = to_its_end(&mut child, self.patience())?;
+        said += &rest.join().unwrap_or_default();
+        Ok(Outcome {
+            from,
+            received: Series::default(),
+            status: Some(status),
+            said,
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds) + PATIENCE
+    }
+}
+
+fn spawned(command: &mut Command) -> anyhow::Result<Ended> {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    Ok(Ended(child))
+}
+
+/// What load says each moment: `SECONDS BYTES`.
+fn received(output: impl Read) -> Series {
+    let lines = BufReader::new(output).lines().map_while(Result::ok);
+    Series(
+        lines
+            .filter_map(|line| {
+                let (seconds, bytes) = line.split_once(' ')?;
+                Some((seconds.parse().ok()?, bytes.parse().ok()?))
+            })
+            .collect(),
+    )
+}
+
+/// Waits for a child, and gives what it said on standard error.
+fn to_its_end(child: &mut Ended, patience: Duration) -> anyhow::Result<(ExitStatus, String)> {
+    let Child { stderr, .. } = &mut child.0;
+    let (sender, receiver) = channel();
+    if let Some(mut errors) = stderr.take() {
+        spawn(move || {
+            let mut said = String::new();
+            let _ = errors.read_to_string(&mut said);
+            let _ = sender.send(said);
+        });
+    }
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        if let Some(status) = child.0.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            bail!("it did not end within {patience:?}");
+        }
+        sleep(Duration::from_millis(10));
+    };
+    let said = receiver.recv_timeout(Duration::from_secs(1));
+    Ok((status, said.unwrap_or_default()))
+}
