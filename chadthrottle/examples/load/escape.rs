@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 
-use crate::{meter, process, raw, sys, tcp, udp};
+use crate::{meter, process, raw, ring, sys, tcp, udp};
 
 /// What a technique is to do: for how long, with whom, and which way the limit is.
 #[derive(Clone, Copy)]
@@ -59,7 +59,9 @@ pub enum Technique {
     /// sendfile and splice
     InTheKernel,
     ZeroCopy,
+    IoUring,
     Server,
+    SharedPort,
     MptcpClient,
     MptcpServer,
     /// An MPTCP listener with a TCP client
@@ -114,6 +116,8 @@ pub fn run(technique: Technique, job: Job, accomplice: Option<PathBuf>) -> anyho
         Technique::OptionsLoop => tcp::options_in_a_loop(job),
         Technique::InTheKernel => tcp::in_the_kernel(job),
         Technique::ZeroCopy => tcp::zero_copy(job),
+        Technique::IoUring => ring::bulk(job),
+        Technique::SharedPort => tcp::shared_port(job),
         Technique::Server => tcp::server(job, 0, false),
         Technique::MptcpClient => tcp::bulk(job, 1, sys::MPTCP),
         Technique::MptcpServer => tcp::server(job, sys::MPTCP, true),

@@ -10,6 +10,7 @@ mod packets;
 mod peer;
 mod process;
 mod raw;
+mod ring;
 mod stream;
 mod sys;
 mod tcp;

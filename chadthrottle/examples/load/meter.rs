@@ -42,6 +42,11 @@ pub fn count(bytes: u64) {
     RECEIVED.fetch_add(bytes, Relaxed);
 }
 
+/// Payload of a connection whose figures cannot be had: whole segments, nearly.
+pub fn count_stream(bytes: u64) {
+    count(bytes + bytes * TCP_HEADERS / 1448);
+}
+
 /// The headers of a datagram.
 pub fn datagram_headers(address: IpAddr) -> u64 {
     if address.is_ipv4() { 28 } else { 48 }

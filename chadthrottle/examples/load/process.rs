@@ -57,7 +57,7 @@ pub fn fork_storm(job: Job) -> anyhow::Result<()> {
 }
 
 /// A child has no thread that would end it.
-fn until_the_end(job: Job) {
+pub fn until_the_end(job: Job) {
     std::thread::spawn(move || {
         sleep(job.left());
         sys::leave();

@@ -7,6 +7,7 @@ use std::{
     ptr,
 };
 
+use io_uring::{IoUring, squeue};
 use libc::{c_int, c_void, sockaddr_ll, socklen_t};
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
@@ -202,6 +203,19 @@ pub fn leave() -> ! {
 pub fn ignore_children() {
     // SAFETY: installs no function.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Carries one request out, and gives what the call would have given.
+pub fn carry_out(ring: &mut IoUring, request: &squeue::Entry) -> io::Result<i32> {
+    // SAFETY: what it points to lives until it is done, which is waited for here.
+    unsafe { ring.submission().push(request) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let completion = ring.completion().next();
+    let result = completion.ok_or_else(|| io::Error::other("no completion"))?;
+    if result.result() < 0 {
+        return Err(io::Error::from_raw_os_error(-result.result()));
+    }
+    Ok(result.result())
 }
 
 /// Gives a socket a second descriptor with this number.

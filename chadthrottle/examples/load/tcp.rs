@@ -293,6 +293,33 @@ pub fn server(job: Job, protocol: i32, mptcp_client: bool) -> anyhow::Result<()>
     }
 }
 
+/// Servers that share a port, each a process.
+pub fn shared_port(job: Job) -> anyhow::Result<()> {
+    for _ in 0..4 {
+        if sys::fork()? != 0 {
+            continue;
+        }
+        crate::process::until_the_end(job);
+        let on = SocketAddr::new(peer::unspecified(job.peer), OURS);
+        let listener = sys::socket_to(on, libc::SOCK_STREAM, 0)?;
+        sys::set(&listener, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        sys::listen(&listener, on)?;
+        for stream in TcpListener::from(listener).incoming() {
+            let mut stream = stream?;
+            std::thread::spawn(move || while stream.write_all(&[0; 16_384]).is_ok() {});
+        }
+    }
+    // Those that come before the servers are there come to nothing.
+    let (port, mptcp) = (OURS, false);
+    let mut controls = Vec::new();
+    loop {
+        if controls.len() < 40 {
+            controls.push(Back::Read { port, mptcp }.ask(job.peer)?);
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
 /// Bytes that never are in the process: from a file, or into a pipe.
 pub fn in_the_kernel(job: Job) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect((job.peer, peer::TCP))?;
@@ -313,8 +340,7 @@ pub fn in_the_kernel(job: Job) -> anyhow::Result<()> {
     std::thread::spawn(move || {
         let mut block = vec![0; 65_536];
         while let Ok(bytes @ 1..) = out.read(&mut block) {
-            // Whole segments, nearly.
-            meter::count((bytes + bytes * 52 / 1448) as u64);
+            meter::count_stream(bytes as u64);
         }
     });
     // It is splice(2).

@@ -228,7 +228,14 @@ impl Attempt<'_> {
         words.extend(["escape", self.row.technique].map(str::to_owned));
         words.push(if way.is_up() { "up" } else { "down" }.to_owned());
         words.push(self.peer().to_owned());
-        words.push(self.seconds.to_string());
+        // What the limit comes upon is there before it, and ended after it.
+        let ended_by_us = self.row.how == How::CgroupNamespace;
+        let longer = if ended_by_us {
+            PATIENCE.as_secs_f64()
+        } else {
+            0.0
+        };
+        words.push((self.seconds + longer).to_string());
         words
     }
 

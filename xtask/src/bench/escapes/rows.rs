@@ -95,7 +95,7 @@ pub fn rows() -> Vec<Row> {
     };
     add("one connection", "bulk", ALL, &[]);
     add("100 connections", "bulk100", IPV4, UP);
-    add("700 connections", "bulk700", IPV4, &[Way::Down4]);
+    add("700 connections", "bulk700", IPV4, &[]);
     add(
         "1,500 connections, a packet on each",
         "packet-each",
@@ -107,7 +107,7 @@ pub fn rows() -> Vec<Row> {
         "300 requests at once, a connection each",
         "requests300",
         ALL,
-        &[Way::Down6],
+        &[],
     );
     add("fast open: a packet in each SYN", "fast-open", ALL, IPV4);
     add(
@@ -132,7 +132,9 @@ pub fn rows() -> Vec<Row> {
     add("options set in a loop", "options-loop", IPV4, IPV4);
     add("sendfile, splice", "in-the-kernel", IPV4, &[]);
     add("MSG_ZEROCOPY", "zero-copy", UP, &[]);
+    add("io_uring, direct descriptors", "io-uring", ALL, &[]);
     add("a server", "server", IPV4, &[]);
+    add("four servers on one port", "shared-port", UP, &[]);
     add("MPTCP, client", "mptcp-client", ALL, IPV4);
     add("MPTCP, server", "mptcp-server", ALL, IPV4);
     add("MPTCP listener, TCP client", "mptcp-listener", IPV4, &[]);
@@ -188,7 +190,7 @@ pub fn rows() -> Vec<Row> {
             ),
         ),
         longer(
-            4.0,
+            5.0,
             one(
                 "sockets of forgotten children, descriptors shared",
                 "shared-descriptors",
