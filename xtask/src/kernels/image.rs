@@ -111,10 +111,7 @@ impl Apt {
                 .args(["search", "--names-only", &pattern]),
         )
         .unwrap_or_default();
-        found
-            .lines()
-            .filter_map(|line| line.split(' ').next())
-            .max_by_key(|package| (build_number(package), holds_the_kernel(package)))
+        best(found.lines().filter_map(|line| line.split(' ').next()))
             .map(str::to_owned)
             .with_context(|| format!("the archive has no {pattern}"))
     }
@@ -131,8 +128,9 @@ fn pattern(release: &str) -> String {
     format!("^linux-(image|binary)-{release}[.][0-9a-z.+-]*-cloud-amd64$")
 }
 
-fn holds_the_kernel(package: &str) -> bool {
-    package.starts_with("linux-binary-")
+/// The package of the latest build, and the one of its two that holds the kernel.
+fn best<'a>(packages: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    packages.max_by_key(|package| (build_number(package), package.starts_with("linux-binary-")))
 }
 
 /// All numbers of a package's name, in order: a later build has higher ones.
@@ -171,8 +169,20 @@ mod tests {
 
     #[test]
     fn a_later_build_is_newer_whatever_its_number_of_digits() {
-        let older = build_number("linux-image-5.10.0-9-cloud-amd64");
-        let newer = build_number("linux-image-5.10.0-32-cloud-amd64");
-        assert!(newer > older);
+        let packages = [
+            "linux-image-5.10.0-32-cloud-amd64",
+            "linux-image-5.10.0-9-cloud-amd64",
+        ];
+        assert_eq!(best(packages.into_iter()), Some(packages[0]));
+    }
+
+    #[test]
+    fn the_package_with_the_kernel_is_preferred() {
+        let packages = [
+            "linux-binary-7.2.13+deb14-cloud-amd64",
+            "linux-image-7.2.13+deb14-cloud-amd64",
+            "linux-image-7.2.9+deb14-cloud-amd64",
+        ];
+        assert_eq!(best(packages.into_iter()), Some(packages[0]));
     }
 }
