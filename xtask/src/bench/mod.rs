@@ -114,7 +114,8 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
     }
 }
 
-fn build() -> anyhow::Result<()> {
+/// Builds what is measured, and the load.
+pub fn build() -> anyhow::Result<()> {
     build_release()?;
     load::build()
 }

@@ -26,6 +26,7 @@ use super::{
     lab::{Lab, SERVER_V4, SERVER_V6},
     load::{self, Ended, Running},
     report::{self, Table},
+    screen::Screen,
 };
 use crate::{
     packages,
@@ -142,11 +143,12 @@ fn tried(row: Row, seconds: f64) -> anyhow::Result<(f64, Verdict)> {
         How::Run | How::PidNamespace | How::BesideReceiver | How::BesideGiver => attempt.run(),
         How::CgroupNamespace => attempt.in_a_cgroup(),
         How::Executable | How::Name => attempt.short_programs(),
+        How::Changing => attempt.changed_on_the_screen(),
     }?;
     // What is still in queues goes out now.
     let wire = wire.end()?;
     let series = if row.way.is_up() {
-        wire.from(ended.from)
+        wire.between(ended.from, ended.until)
     } else {
         ended.received
     };
@@ -154,11 +156,14 @@ fn tried(row: Row, seconds: f64) -> anyhow::Result<(f64, Verdict)> {
     let verdict = match ended.status.and_then(|status| status.code()) {
         Some(code @ (4 | 5)) if row.may_be_refused() => Verdict::Refused(code),
         _ if ended.said.contains("not supported") => Verdict::Absent,
+        _ if ended.status.is_some_and(|status| !status.success()) => {
+            bail!("it has failed: {}", ended.said)
+        }
         _ if times < LEAST => bail!("it carried next to nothing: {}", ended.said),
         _ if series.is_within(LIMIT) => Verdict::Held,
         _ => {
             let start = series.0.first().map_or(0.0, |(time, _)| *time);
-            let later = series.from(start + LATE * seconds);
+            let later = series.between(start + LATE * seconds, f64::INFINITY);
             if later.is_within(LIMIT) {
                 Verdict::Late
             } else {
@@ -178,8 +183,9 @@ struct Attempt<'a> {
 }
 
 struct Outcome {
-    /// When the limit began, in seconds since the attempt did.
+    /// When the limit began and ended, in seconds since the attempt began.
     from: f64,
+    until: f64,
     received: Series,
     status: Option<ExitStatus>,
     said: String,
@@ -229,7 +235,7 @@ impl Attempt<'_> {
         words.push(if way.is_up() { "up" } else { "down" }.to_owned());
         words.push(self.peer().to_owned());
         // What the limit comes upon is there before it, and ended after it.
-        let ended_by_us = self.row.how == How::CgroupNamespace;
+        let ended_by_us = matches!(self.row.how, How::CgroupNamespace | How::Changing);
         let longer = if ended_by_us {
             PATIENCE.as_secs_f64()
         } else {
@@ -273,6 +279,7 @@ impl Attempt<'_> {
         drop(accomplice);
         Ok(Outcome {
             from: 0.0,
+            until: f64::INFINITY,
             received,
             status: Some(status),
             said,
@@ -327,6 +334,39 @@ impl Attempt<'_> {
         self.until_it_is_over(&mut command)
     }
 
+    /// Under the fingers of somebody who cannot decide.
+    fn changed_on_the_screen(&self) -> anyhow::Result<Outcome> {
+        let copy = self.scratch.path().join("escapee");
+        fs::copy(load::program(), &copy)?;
+        let words = self.load(&copy);
+        let _load = spawned(Command::new(&words[0]).args(&words[1..]))?;
+        let mut screen = Screen::open()?;
+        screen.wait_for("escapee")?;
+        // Of all rows this one, and in the dialog the second field.
+        screen.press("/escapee\r\r")?;
+        screen.wait_for("Limit escapee")?;
+        screen.press("\t100KB")?;
+        screen.wait_for("800 kbit/s")?;
+        screen.press("\r")?;
+        // In the table.
+        screen.wait_for("100 KB/s")?;
+        let from = self.began.elapsed().as_secs_f64();
+        let mut keys = ["[", "]"].iter().cycle();
+        while self.began.elapsed().as_secs_f64() < from + self.seconds {
+            screen.press(keys.next().unwrap_or(&"["))?;
+            sleep(Duration::from_millis(100));
+        }
+        let until = self.began.elapsed().as_secs_f64();
+        drop(screen);
+        Ok(Outcome {
+            from,
+            until,
+            received: Series::default(),
+            status: None,
+            said: String::new(),
+        })
+    }
+
     /// Runs `limit` for our time, which begins when it says so.
     fn until_it_is_over(&self, command: &mut Command) -> anyhow::Result<Outcome> {
         command.args(["--for", &format!("{}s", self.seconds)]);
@@ -344,6 +384,7 @@ impl Attempt<'_> {
         said += &rest.join().unwrap_or_default();
         Ok(Outcome {
             from,
+            until: from + self.seconds,
             received: Series::default(),
             status: Some(status),
             said,

@@ -65,6 +65,8 @@ pub enum How {
     PidNamespace,
     /// `limit PID`, of a ChadThrottle in a cgroup and a cgroup namespace of its own.
     CgroupNamespace,
+    /// On the screen, where it is made slower and faster again and again.
+    Changing,
     /// `limit exe:PATH`, on programs that run one after another.
     Executable,
     /// `limit name:NAME`, the same.
@@ -207,6 +209,13 @@ pub fn rows() -> Vec<Row> {
             true,
         ),
         one("short programs, by name:", "burst", How::Name, None, true),
+        one(
+            "a limit that changes: 100, 70, 100 KB/s",
+            "udp",
+            How::Changing,
+            None,
+            false,
+        ),
         one(
             "ChadThrottle in a PID namespace",
             "udp",

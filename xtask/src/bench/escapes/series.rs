@@ -35,10 +35,10 @@ impl Series {
         }
     }
 
-    /// What came after an instant.
-    pub fn from(&self, instant: f64) -> Self {
-        let later = |(time, _): &&(f64, f64)| *time >= instant;
-        Self(self.0.iter().filter(later).copied().collect())
+    /// What came from one instant to another.
+    pub fn between(&self, from: f64, until: f64) -> Self {
+        let within = |(time, _): &&(f64, f64)| (from..until).contains(time);
+        Self(self.0.iter().filter(within).copied().collect())
     }
 
     /// The most that passed in any time beyond what the limit gives for that time.
@@ -135,7 +135,7 @@ mod tests {
             *bytes += 90_000.0;
         }
         assert!(!series.is_within(100_000.0));
-        assert!(series.from(4.5).is_within(100_000.0));
+        assert!(series.between(4.5, 9.0).is_within(100_000.0));
     }
 
     #[test]
