@@ -255,7 +255,8 @@ pub fn fast_open(job: Job) -> anyhow::Result<()> {
     sys::set(&listener, libc::IPPROTO_TCP, sys::FAST_OPEN, 4096)?;
     let _control = Back::FastOpen { port: OURS }.ask(job.peer)?;
     for stream in TcpListener::from(listener).incoming() {
-        let mut stream = stream?;
+        // Some are gone by now.
+        let Ok(mut stream) = stream else { continue };
         stream.set_nonblocking(true)?;
         if let Ok(bytes @ 1..) = stream.read(&mut [0; BIG]) {
             meter::count(bytes as u64 + 52);
@@ -368,7 +369,11 @@ pub fn zero_copy(job: Job) -> anyhow::Result<()> {
 pub fn filled_and_left(job: Job) -> anyhow::Result<()> {
     let block = vec![peer::SINK; 1 << 20];
     loop {
-        let mut stream = TcpStream::connect((job.peer, peer::TCP))?;
+        // Ports may be used up for a while.
+        let Ok(mut stream) = TcpStream::connect((job.peer, peer::TCP)) else {
+            sleep(Duration::from_millis(10));
+            continue;
+        };
         stream.set_nonblocking(true)?;
         while stream.write(&block).is_ok_and(|bytes| bytes > 0) {}
     }
