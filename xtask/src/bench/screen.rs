@@ -233,11 +233,19 @@ impl Screen {
     }
 
     pub fn wait_for(&self, text: &str) -> anyhow::Result<()> {
-        self.until(|screen| {
-            let seen = screen.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.parser.screen().contents().contains(text)
-        })
-        .with_context(|| format!("waiting for '{text}'"))
+        self.until(|screen| screen.shows(text))
+            .with_context(|| format!("waiting for '{text}'"))
+    }
+
+    /// Waits until it shows this no more.
+    pub fn wait_without(&self, text: &str) -> anyhow::Result<()> {
+        self.until(|screen| !screen.shows(text))
+            .with_context(|| format!("waiting for the end of '{text}'"))
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.parser.screen().contents().contains(text)
     }
 
     fn until(&self, condition: impl Fn(&Self) -> bool) -> anyhow::Result<()> {

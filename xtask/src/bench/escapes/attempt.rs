@@ -152,7 +152,7 @@ impl Attempt<'_> {
             let words = self.load(&load::program());
             let load = spawned(Command::new(&words[0]).args(&words[1..]))?;
             let script = "echo $$ > \"$1/cgroup.procs\" && shift && exec unshare --cgroup --mount \
-                          sh -c 'mount -t cgroup2 none \"$0\" && exec \"$@\"' \"$@\"";
+                          sh -c 'umount -l \"$0\" && mount -t cgroup2 none \"$0\" && exec \"$@\"' \"$@\"";
             let ours = self.chadthrottle();
             let mut command = Command::new("sh");
             command.args(["-c", script, "sh"]).arg(&cgroup).arg(&mount);
@@ -205,7 +205,8 @@ impl Attempt<'_> {
         screen.press("\t100KB")?;
         screen.wait_for("800 kbit/s")?;
         screen.press("\r")?;
-        // In the table.
+        // In the table, once the dialog, which says it too, has gone.
+        screen.wait_without("Limit escapee")?;
         screen.wait_for("100 KB/s")?;
         let from = self.began.elapsed().as_secs_f64();
         let mut keys = ["[", "]"].iter().cycle();
