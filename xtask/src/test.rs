@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    build_ebpf, kernels, packages,
+    bench, build_ebpf, kernels, packages,
     shell::{as_root, build_release, cargo, find, root, run},
     toolchain,
 };
@@ -68,7 +68,13 @@ pub fn test() -> anyhow::Result<()> {
         })?;
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
-    steps.step("Linux 5.10", || kernels::kernels(Some("5.10")))?;
+    steps.step("limits that a process tries to outrun", escapes)?;
+    steps.step("the oldest kernel", || {
+        kernels::kernels(Some(kernels::OLDEST))
+    })?;
+    steps.step("the newest kernel", || {
+        kernels::kernels(Some(kernels::NEWEST))
+    })?;
     steps.summary();
     Ok(())
 }
@@ -208,6 +214,14 @@ fn kernel_test_binary() -> anyhow::Result<PathBuf> {
 fn test_cleanup() -> anyhow::Result<()> {
     build_release()?;
     let mut command: Command = as_root(root().join("test_cleanup.sh"))?;
+    run(command.current_dir(root()).env("PATH", path_with_sbin()?))
+}
+
+fn escapes() -> anyhow::Result<()> {
+    // By us rather than by root.
+    bench::build()?;
+    let mut command = as_root(std::env::current_exe()?)?;
+    command.args(["bench", "escapes", "--quick"]);
     run(command.current_dir(root()).env("PATH", path_with_sbin()?))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     lab::{Lab, SERVER_V4},
-    load::Running,
+    load::{self, Running},
     median,
     report::{self, Table},
     transfer::{self, Figures, Laboratory, Row, SECONDS},
@@ -207,15 +207,14 @@ fn users_waits(quick: bool) -> anyhow::Result<Table> {
         ]);
     }
     let _feed = Running::start(&lab.server, "feed 7001")?;
-    let us = std::env::current_exe()?;
     let requests = [
         ("100 B each way, beside a download", "--down", "down"),
         ("100 B each way, beside an upload", "--up", "up"),
     ];
     for (name, limit, direction) in requests.into_iter().take(directions) {
-        let ask = format!("bench load beside {SERVER_V4} 7001 {direction} 8");
+        let ask = format!("beside {SERVER_V4} 7001 {direction} 8");
         let arguments: Vec<String> = ask.split(' ').map(str::to_owned).collect();
-        let program = us.display().to_string();
+        let program = load::program().display().to_string();
         let (output, said) = run(lab, [limit, "2MB/s"], &program, &arguments)?;
         let text = String::from_utf8_lossy(&output);
         let milliseconds: f64 = text

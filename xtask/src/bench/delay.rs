@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::{Read, Write, stdin},
     sync::mpsc::channel,
     time::{Duration, Instant},
 };
@@ -15,12 +15,16 @@ use tun::{Device, Layer};
 /// The longest packet.
 const MTU: usize = 1500;
 
-/// Runs until it is ended. `ready` is called when both devices are there.
-pub fn run(namespaces: [&str; 2], delay: Duration, ready: impl FnOnce()) -> anyhow::Result<()> {
+/// Runs until its input ends, or it is ended. Says `ready` when both devices are there.
+pub fn run(namespaces: [&str; 2], delay: Duration) -> anyhow::Result<()> {
     let [one, two] = namespaces.map(device);
     let (mut one_out, mut one_in) = one?.split();
     let (mut two_out, mut two_in) = two?.split();
-    ready();
+    println!("ready");
+    std::thread::spawn(|| {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
     std::thread::scope(|scope| {
         let there = scope.spawn(move || carry(&mut one_out, &mut two_in, delay));
         let back = scope.spawn(move || carry(&mut two_out, &mut one_in, delay));

@@ -7,6 +7,7 @@ mod accuracy;
 mod bpf;
 mod delay;
 mod engine;
+mod escapes;
 mod load;
 mod meeting;
 mod overhead;
@@ -19,8 +20,9 @@ mod transfer;
 mod userspace;
 
 #[path = "../../../chadthrottle/tests/kernel/lab.rs"]
-#[expect(dead_code, reason = "the kernel tests use more of it")]
 mod lab;
+
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -64,43 +66,58 @@ pub enum Bench {
         #[arg(long)]
         quick: bool,
     },
-    /// A part of a load, started by the benchmarks themselves
+    /// What a process can do to outrun its limit, and whether it does
+    Escapes {
+        /// Some of them, for less than two minutes; docs/limits.md is left alone
+        #[arg(long)]
+        quick: bool,
+        /// Only rows whose name has this in it, such as 'UDP'; docs/limits.md is left alone
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Joins two namespaces by a line that is so many microseconds long, for the benchmarks
     #[command(hide = true)]
-    Load {
-        #[command(subcommand)]
-        part: load::Part,
+    Delay {
+        one: String,
+        two: String,
+        microseconds: u64,
     },
 }
 
 /// Runs one benchmark, as root.
 pub fn bench(bench: &Bench) -> anyhow::Result<()> {
-    match bench {
-        Bench::Load { part } => load::carry(part),
-        _ if !is_root() => {
-            let mut again = as_root(std::env::current_exe()?)?;
-            run(again.args(std::env::args_os().skip(1)))
-        }
-        Bench::Overhead { quick, only } => {
-            build_release()?;
-            overhead::measure(*quick, *only)
-        }
-        Bench::Accuracy { quick, only } => {
-            build_release()?;
-            accuracy::measure(*quick, only.as_deref())
-        }
-        Bench::Meeting { quick } => {
-            build_release()?;
-            meeting::measure(*quick)
-        }
-        Bench::Peers { quick } => {
-            build_release()?;
-            peers::measure(*quick)
-        }
-        Bench::Screen { quick } => {
-            build_release()?;
-            screen::measure(*quick)
-        }
+    if let Bench::Delay {
+        one,
+        two,
+        microseconds,
+    } = bench
+    {
+        return delay::run([one, two], Duration::from_micros(*microseconds));
     }
+    if !is_root() {
+        // What root builds would be root's.
+        build()?;
+        let mut again = as_root(std::env::current_exe()?)?;
+        return run(again.args(std::env::args_os().skip(1)));
+    }
+    if std::env::var_os("SUDO_UID").is_none() {
+        build()?;
+    }
+    match bench {
+        Bench::Delay { .. } => Ok(()),
+        Bench::Overhead { quick, only } => overhead::measure(*quick, *only),
+        Bench::Accuracy { quick, only } => accuracy::measure(*quick, only.as_deref()),
+        Bench::Meeting { quick } => meeting::measure(*quick),
+        Bench::Peers { quick } => peers::measure(*quick),
+        Bench::Screen { quick } => screen::measure(*quick),
+        Bench::Escapes { quick, only } => escapes::measure(*quick, only.as_deref()),
+    }
+}
+
+/// Builds what is measured, and the load.
+pub fn build() -> anyhow::Result<()> {
+    build_release()?;
+    load::build()
 }
 
 /// The one in the middle.

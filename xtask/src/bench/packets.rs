@@ -211,7 +211,8 @@ fn cost(program: &str) -> anyhow::Result<f64> {
     Ok(bpf::program(program)?.1.ns_since(before))
 }
 
-fn cgroup2() -> anyhow::Result<String> {
+/// Where cgroup2 is mounted.
+pub fn cgroup2() -> anyhow::Result<String> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     mounts
         .lines()

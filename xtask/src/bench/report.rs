@@ -1,6 +1,6 @@
-//! Tables: on the terminal, and in docs/benchmarks.md.
+//! Tables: on the terminal, and in documents.
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{fmt::Write, fs};
 
 use anyhow::Context;
 
@@ -82,13 +82,14 @@ pub fn machine() -> String {
     format!("{model}, {cores} cores{guest}, Linux {kernel}")
 }
 
-fn document() -> PathBuf {
-    root().join("docs/benchmarks.md")
-}
-
 /// Replaces one benchmark's part of docs/benchmarks.md, between its two marks.
 pub fn write_section(name: &str, text: &str) -> anyhow::Result<()> {
-    let path = document();
+    write_section_of("benchmarks.md", name, text)
+}
+
+/// The same of another document.
+pub fn write_section_of(document: &str, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = root().join("docs").join(document);
     let shown = path.display().to_string();
     let old = fs::read_to_string(&path).context(shown.clone())?;
     let (begin, end) = (

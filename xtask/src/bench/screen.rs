@@ -165,7 +165,7 @@ fn first_frame() -> anyhow::Result<f64> {
 }
 
 /// The release binary on a terminal of its own.
-struct Screen {
+pub struct Screen {
     _pty: PtyPair,
     _state: TempDir,
     keys: Box<dyn Write + Send>,
@@ -179,7 +179,7 @@ struct Seen {
 }
 
 impl Screen {
-    fn open() -> anyhow::Result<Self> {
+    pub fn open() -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
         let pty = native_pty_system().openpty(PtySize {
             rows: ROWS,
@@ -227,17 +227,25 @@ impl Screen {
             .bytes
     }
 
-    fn press(&mut self, keys: &str) -> anyhow::Result<()> {
+    pub fn press(&mut self, keys: &str) -> anyhow::Result<()> {
         self.keys.write_all(keys.as_bytes())?;
         Ok(self.keys.flush()?)
     }
 
-    fn wait_for(&self, text: &str) -> anyhow::Result<()> {
-        self.until(|screen| {
-            let seen = screen.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.parser.screen().contents().contains(text)
-        })
-        .with_context(|| format!("waiting for '{text}'"))
+    pub fn wait_for(&self, text: &str) -> anyhow::Result<()> {
+        self.until(|screen| screen.shows(text))
+            .with_context(|| format!("waiting for '{text}'"))
+    }
+
+    /// Waits until it shows this no more.
+    pub fn wait_without(&self, text: &str) -> anyhow::Result<()> {
+        self.until(|screen| !screen.shows(text))
+            .with_context(|| format!("waiting for the end of '{text}'"))
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.parser.screen().contents().contains(text)
     }
 
     fn until(&self, condition: impl Fn(&Self) -> bool) -> anyhow::Result<()> {

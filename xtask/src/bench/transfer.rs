@@ -111,8 +111,9 @@ impl Laboratory {
             0 => (Lab::new(), None),
             rtt => {
                 let lab = Lab::bare();
-                let delay = format!("delay {} {} {}", lab.client, lab.server, rtt * 1000 / 2);
-                let line = Running::start_here(&delay)?;
+                let [one, two] = [&lab.client, &lab.server];
+                let delay = format!("bench delay {one} {two} {}", rtt * 1000 / 2);
+                let line = Running::spawn(Command::new(std::env::current_exe()?), &delay)?;
                 for (host, address) in [(&lab.client, CLIENT_V4), (&lab.server, SERVER_V4)] {
                     for arguments in [
                         format!("addr add {address}/24 dev v0"),

@@ -13,8 +13,18 @@ use crate::{
     shell::{cargo, find, root, run},
 };
 
+/// The oldest that the program is for.
+pub const OLDEST: &str = "5.10";
+/// Whatever release that is when it is fetched.
+pub const NEWEST: &str = "newest";
+
 /// Kernels by release, and the Debian suite whose archive has them.
-const KERNELS: [(&str, &str); 2] = [("5.10", "bullseye"), ("6.1", "bookworm")];
+const KERNELS: [(&str, &str); 4] = [
+    (OLDEST, "bullseye"),
+    ("6.1", "bookworm"),
+    ("6.12", "trixie"),
+    (NEWEST, "sid"),
+];
 
 /// A tool, and the package that has it.
 const TOOLS: [(&str, &str); 4] = [
@@ -35,7 +45,7 @@ pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
         .collect();
     if chosen.is_empty() {
         let known: Vec<_> = KERNELS.iter().map(|(release, _)| *release).collect();
-        bail!("no such kernel: there are {}", known.join(" and "));
+        bail!("no such kernel: there are {}", known.join(", "));
     }
     let missing: Vec<_> = TOOLS
         .iter()
@@ -63,7 +73,7 @@ fn build() -> anyhow::Result<[std::path::PathBuf; 2]> {
     let triple = "x86_64-unknown-linux-gnu";
     run(cargo()
         .args(["build", "--locked", "--quiet", "--package", "chadthrottle"])
-        .args(["--bin", "chadthrottle", "--example", "udp_load"])
+        .args(["--bin", "chadthrottle", "--example", "load"])
         .args(["--target", triple])
         .env("CARGO_TARGET_DIR", &target)
         .env(
@@ -71,7 +81,7 @@ fn build() -> anyhow::Result<[std::path::PathBuf; 2]> {
             "-C target-feature=+crt-static -C strip=symbols",
         ))?;
     let built = target.join(triple).join("debug");
-    Ok([built.join("chadthrottle"), built.join("examples/udp_load")])
+    Ok([built.join("chadthrottle"), built.join("examples/load")])
 }
 
 /// Reads what the machine has said: a line for each check, and one at the end.

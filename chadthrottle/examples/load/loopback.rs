@@ -1,5 +1,4 @@
-//! Sends datagrams to itself over loopback, as fast as 2 MB/s, for some seconds, and prints how
-//! many IP bytes have arrived. For the checks on other kernels, which have no iperf3.
+//! Datagrams over loopback, for the checks on other kernels, which have no iperf3.
 
 use std::{
     net::UdpSocket,
@@ -11,11 +10,7 @@ const PAYLOAD: [u8; 972] = [b'x'; 972];
 const PACKET: u64 = 1000;
 const RATE: f64 = 2e6;
 
-fn main() -> std::io::Result<()> {
-    let seconds = std::env::args()
-        .nth(1)
-        .and_then(|argument| argument.parse().ok())
-        .unwrap_or(1.0);
+pub fn run(lasts: Duration) -> anyhow::Result<()> {
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
     receiver.set_nonblocking(true)?;
     let sender = UdpSocket::bind("127.0.0.1:0")?;
@@ -23,7 +18,7 @@ fn main() -> std::io::Result<()> {
     let started = Instant::now();
     let (mut sent, mut arrived) = (0u64, 0u64);
     let mut buffer = [0; 2048];
-    while started.elapsed().as_secs_f64() < seconds {
+    while started.elapsed() < lasts {
         let due = started.elapsed().as_secs_f64() * RATE;
         while (sent as f64) < due {
             sender.send(&PAYLOAD)?;
