@@ -1,7 +1,20 @@
 //! Which processes a cgroup has, asked of the cgroup: /proc tells of a move only to who looks at
-//! every process.
+//! every process. And where cgroups are mounted.
 
 use std::{fs, path::Path};
+
+use procfs::process::Process;
+
+/// Where cgroup hierarchies are mounted, of both versions.
+pub fn mounts() -> Vec<String> {
+    let mounts = Process::myself().and_then(|process| process.mountinfo());
+    mounts
+        .into_iter()
+        .flatten()
+        .filter(|mount| mount.fs_type.starts_with("cgroup"))
+        .map(|mount| mount.mount_point.to_string_lossy().into_owned())
+        .collect()
+}
 
 /// Ids of the processes in the cgroup at `directory` and in those below it; none where it is gone.
 pub fn processes_in(directory: &Path) -> Vec<u32> {
