@@ -10,13 +10,15 @@ use crate::{
     error::Error,
     lifecycle::{
         cleanup::{self, Leftover, Leftovers, Outcome},
-        privilege,
+        namespaces, privilege,
     },
 };
 
 /// Cleans up and gives the exit code: 0 when nothing is left, 1 when something is.
 pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     privilege::check()?;
+    // Elsewhere nobody can tell whose programs they are.
+    namespaces::check()?;
     let mount = cgroup::cgroup2_mount()?;
     let Leftovers {
         programs: leftovers,

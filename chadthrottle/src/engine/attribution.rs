@@ -212,7 +212,7 @@ impl Engine {
         }
     }
 
-    fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
+    pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
         let [slot, generation] = self.throttle.maps.owners.get(socket, 0).ok()?;
         let owner = Owner { slot, generation };
         (owner_of(&self.throttle.maps, slot) == owner).then_some(owner)

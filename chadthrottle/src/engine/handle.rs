@@ -103,6 +103,14 @@ impl Handle {
         self.ask(|answer| Command::Carried { id, answer }).await
     }
 
+    /// What to say of a limit's selectors that match nothing now.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn unmatched(&self, id: LimitId) -> Result<Vec<String>, Error> {
+        self.ask(|answer| Command::Unmatched { id, answer }).await
+    }
+
     /// Removes a limit.
     ///
     /// # Errors

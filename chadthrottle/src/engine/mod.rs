@@ -12,6 +12,7 @@ mod limits;
 mod sampling;
 mod slots;
 mod snapshot;
+mod unseen;
 
 use std::{
     collections::HashSet,
@@ -25,20 +26,24 @@ pub use handle::Handle;
 pub use snapshot::{
     BothWays, Carried, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic,
 };
+pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;
 
 use crate::{
-    backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
+    backends::throttle::{
+        ThrottleError, below::CgroupPath, linux_ebpf_utils::AttachConfig, manager::ThrottleManager,
+    },
     error::Error,
     levers::{Heir, Levers},
-    process::{ProcessKey, ProcessReader, Reread},
+    process::{ProcessKey, ProcessReader, Reread, key_of},
     sys::memory,
 };
 use attribution::Attribution;
 use limits::Limits;
 use sampling::Sampling;
 use slots::Slots;
+use unseen::Unseen;
 
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -73,10 +78,13 @@ pub struct Engine {
     throttle: ThrottleManager,
     processes: ProcessReader,
     cgroup2: PathBuf,
+    /// Where programs are attached; `None`: no mount shows it.
+    attached_to: Option<CgroupPath>,
     slots: Slots,
     limits: Limits,
     attribution: Attribution,
     sampling: Sampling,
+    unseen: Unseen,
 }
 
 impl Drop for Engine {
@@ -108,16 +116,31 @@ impl Engine {
             throttle,
             processes,
             cgroup2: config.cgroup2.clone(),
+            attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
             limits: Limits::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
+            unseen: Unseen::default(),
         };
         match engine.first_look() {
             Ok(()) => {}
             // It hangs: the kernel still notes who uses a socket.
             Err(error) if error.is_timeout() => log::warn!("{error}"),
             Err(error) => return Err(error),
+        }
+        if let Some(point) = &engine.attached_to {
+            let others = engine
+                .processes
+                .iter()
+                .map(|info| CgroupPath::of(&info.cgroup));
+            let cut_off = others.filter(|cgroup| point.is_cut_off(cgroup)).count();
+            if cut_off > 0 {
+                log::warn!(
+                    "{cut_off} processes are outside of the cgroup namespace that this runs in: \
+                     what they carry is not seen, and they cannot be limited. Run it on the host"
+                );
+            }
         }
         let processes: Vec<ProcessKey> = engine.processes.iter().map(|info| info.key).collect();
         engine.note_all_sockets(&processes)?;
@@ -162,6 +185,9 @@ impl Engine {
             Command::Carried { id, answer } => {
                 let _ = answer.send(self.carried(id));
             }
+            Command::Unmatched { id, answer } => {
+                let _ = answer.send(self.unmatched(id));
+            }
             Command::SetChildren {
                 id,
                 children,
@@ -197,6 +223,12 @@ impl Engine {
                 result => return result,
             }
         }
+    }
+
+    /// Whether that very process lives. One that the last look at all of them does not have may be
+    /// new, or the look has not come back.
+    fn is_alive(&self, key: ProcessKey) -> bool {
+        self.processes.contains(key) || key_of(self.processes.root(), key.pid) == Some(key)
     }
 
     fn refresh_processes(&mut self) -> Result<(), Error> {

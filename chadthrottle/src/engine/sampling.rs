@@ -84,6 +84,7 @@ impl Engine {
             self.watch();
         }
         self.collect_garbage();
+        self.look_for_unseen();
         if self.sampling.sequence.is_multiple_of(TRIM_EVERY) {
             memory::release_free_heap();
         }
@@ -101,6 +102,7 @@ impl Engine {
             sequence: self.sampling.sequence,
             interval,
             limits: self.sample_limits(&processes),
+            unmatched: self.sample_unmatched(),
             processes,
             unattributed: BothWays {
                 down_bytes: totals.ingress.bytes,
@@ -125,6 +127,7 @@ impl Engine {
                     down: Traffic::default(),
                     up: Traffic::default(),
                     flows: self.levers.active(id.0),
+                    unseen_bytes: self.unseen.of(id.0),
                 };
                 (id, sample)
             })
@@ -137,6 +140,14 @@ impl Engine {
             }
         }
         limits.into_values().collect()
+    }
+
+    fn sample_unmatched(&self) -> Vec<(LimitId, String)> {
+        let of_each = self.limits.iter().map(|(id, _, targets)| {
+            let words = self.without_match(targets);
+            words.into_iter().map(move |words| (id, words))
+        });
+        of_each.flatten().collect()
     }
 
     /// Finds slots that the kernel has given out.
@@ -172,6 +183,10 @@ impl Engine {
             let before = self.sampling.last.insert(key, carried);
             // A slot that is new to us started from zero.
             let before = before.unwrap_or_default();
+            if !samples.contains_key(&key) && self.is_alive(key) {
+                // The look at all processes has missed it, or has not come back.
+                samples.insert(key, blank(&unseen(key, slot), false));
+            }
             let sample = samples.entry(key).or_insert_with(|| {
                 let ended = self.sampling.ended.entry(key).or_insert_with(|| Ended {
                     info: unseen(key, slot),

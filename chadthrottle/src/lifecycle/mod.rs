@@ -5,6 +5,7 @@ pub mod guard;
 mod journal;
 mod ledger;
 mod lock;
+pub mod namespaces;
 pub mod privilege;
 pub mod signals;
 mod socket_journal;
@@ -59,6 +60,7 @@ impl Session {
     /// What is missing or refused; nothing is attached then.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         privilege::check()?;
+        namespaces::check()?;
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;

@@ -16,6 +16,13 @@ pub fn mounts() -> Vec<String> {
         .collect()
 }
 
+/// The cgroup of process `pid` in version 2, read from `root`; `None` where it is gone.
+pub fn cgroup_of(root: &Path, pid: u32) -> Option<String> {
+    let text = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.to_owned())
+}
+
 /// Ids of the processes in the cgroup at `directory` and in those below it; none where it is gone.
 pub fn processes_in(directory: &Path) -> Vec<u32> {
     let mut pids = Vec::new();
@@ -52,6 +59,10 @@ mod tests {
         let mut pids = processes_in(root.path());
         pids.sort_unstable();
         assert_eq!(pids, [1, 22, 333]);
+        fs::create_dir(root.path().join("5")).unwrap();
+        fs::write(root.path().join("5/cgroup"), "4:cpu:/x\n0::/../a:b\n").unwrap();
+        assert_eq!(cgroup_of(root.path(), 5).as_deref(), Some("/../a:b"));
+        assert_eq!(cgroup_of(root.path(), 6), None);
         assert_eq!(processes_in(&root.path().join("c")), [0u32; 0]);
     }
 }

@@ -16,7 +16,7 @@ mod testing;
 mod unit;
 pub mod user;
 
-pub use cgroup::processes_in;
+pub use cgroup::{cgroup_of, processes_in};
 pub use connections::{Connection, connections_of};
 pub use key::ProcessKey;
 pub use reader::ProcessReader;

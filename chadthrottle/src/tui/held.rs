@@ -1,7 +1,7 @@
 //! Whether a limit holds something back, and why it is met or not.
 
 use crate::{
-    engine::{LimitSample, Traffic},
+    engine::{LimitSample, NOT_HELD, Traffic},
     units::Rate,
 };
 
@@ -27,6 +27,8 @@ pub struct Use {
     pub gated: usize,
     /// How many processes share it.
     pub members: usize,
+    /// The kernel programs see none of what connections of its members carry.
+    pub unseen: bool,
 }
 
 impl Use {
@@ -43,6 +45,7 @@ impl Use {
             flows,
             gated,
             members: sample.members,
+            unseen: sample.unseen_bytes > 0,
         })
     }
 
@@ -79,7 +82,9 @@ impl Use {
     /// In words, how the limit is met, or why it is not.
     pub fn in_words(&self) -> &'static str {
         let much_refused = self.refused() > 0.05;
-        if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
+        if self.unseen {
+            NOT_HELD
+        } else if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
             "idle"
         } else if self.part() > OVER {
             "over it for a moment: a quarter of a second's worth may pass after a rest"
@@ -117,6 +122,7 @@ mod tests {
             flows,
             gated: 0,
             members,
+            unseen: false,
         }
     }
 
@@ -139,6 +145,11 @@ mod tests {
             gated: 1,
             ..of(800.0, 5.0, 1, 1)
         };
+        let unseen = Use {
+            unseen: true,
+            ..of(0.0, 0.0, 0, 1)
+        };
+        assert!(unseen.in_words().contains("NOT HELD"));
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }
 }
