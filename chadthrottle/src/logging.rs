@@ -10,7 +10,7 @@ use std::{
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::{cli::Global, error::Error};
+use crate::{cli::Global, error::Error, lifecycle::StateDir};
 
 /// Name of the screen's log in the state directory.
 const SCREEN_LOG: &str = "screen.log";
@@ -58,7 +58,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
             builder.target(Target::Pipe(Box::new(file)));
         }
         None if screen => {
-            let file = LazyFile::new(&global.state_dir.join(SCREEN_LOG));
+            let file = LazyFile::new(&global.state_dir);
             builder.target(Target::Pipe(Box::new(file)));
         }
         None => {
@@ -104,15 +104,15 @@ impl Log for NotingLogger {
 /// A file that is made at the first write, and does not grow without end.
 #[derive(Debug)]
 struct LazyFile {
-    path: PathBuf,
+    directory: PathBuf,
     file: Option<File>,
     room: u64,
 }
 
 impl LazyFile {
-    fn new(path: &Path) -> Self {
+    fn new(directory: &Path) -> Self {
         Self {
-            path: path.to_owned(),
+            directory: directory.to_owned(),
             file: None,
             room: MAX_SCREEN_LOG,
         }
@@ -128,7 +128,10 @@ impl Write for LazyFile {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::create(&self.path)?),
+            none => {
+                let directory = StateDir::make(&self.directory).map_err(io::Error::other)?;
+                none.insert(directory.append(SCREEN_LOG, true)?)
+            }
         };
         file.write_all(bytes)?;
         self.room -= len;
@@ -147,8 +150,8 @@ mod tests {
     #[test]
     fn the_screens_log_is_made_when_there_is_something_to_write_and_bounded() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut file = LazyFile::new(&path);
+        let path = directory.path().join(SCREEN_LOG);
+        let mut file = LazyFile::new(directory.path());
         file.flush().unwrap();
         assert!(!path.exists());
         let line = [b'x'; 1_000];

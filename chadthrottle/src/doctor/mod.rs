@@ -116,7 +116,7 @@ fn examine_attaching(
     let point = AttachPoint::open(path).map_err(throttle)?;
     report.attach_point = Some(point.path().display().to_string());
     report.attached = surroundings::attached(&point);
-    let _lock = match EngineLock::take(&settings.state_dir) {
+    let lock = match EngineLock::take(&settings.state_dir) {
         Ok(lock) => lock,
         // Nothing is wrong with that; the probe would only disturb it.
         Err(error @ LockError::Held(_)) => {
@@ -126,7 +126,7 @@ fn examine_attaching(
         Err(error) => return Err((error.to_string(), 1)),
     };
     let cut_off = cut_off_from(&point);
-    let probe = probe::run(settings, point).map_err(|error| {
+    let probe = probe::run(settings, lock.directory(), point).map_err(|error| {
         let code = error.exit_code();
         (error.to_string(), code)
     })?;

@@ -13,6 +13,9 @@ use crate::{backends::throttle::ThrottleError, error::Error};
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often the engine looks whether somebody has taken away what it rests on.
+const LOOK_AFTER_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How often the levers of limits are set anew.
 const LEVER_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -196,6 +199,8 @@ async fn serve(
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut levers = interval_at(Instant::now() + LEVER_INTERVAL, LEVER_INTERVAL);
     levers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look_after = interval_at(Instant::now() + LOOK_AFTER_INTERVAL, LOOK_AFTER_INTERVAL);
+    look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -207,6 +212,7 @@ async fn serve(
                 // who does not keep up misses samples, rather than have them pile up.
                 let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
+            _ = look_after.tick() => engine.look_after(),
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
             _ = levers.tick(), if engine.wants_looks() => engine.pull_levers(),
         }

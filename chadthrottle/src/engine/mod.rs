@@ -32,7 +32,10 @@ use chadthrottle_common::abi::MAX_EXECS;
 
 use crate::{
     backends::throttle::{
-        ThrottleError, below::CgroupPath, linux_ebpf_utils::AttachConfig, manager::ThrottleManager,
+        ThrottleError,
+        below::CgroupPath,
+        linux_ebpf_utils::{AttachConfig, LegacyLedger},
+        manager::ThrottleManager,
     },
     error::Error,
     levers::{Heir, Levers},
@@ -76,6 +79,7 @@ pub struct Config {
 pub struct Engine {
     levers: Levers,
     throttle: ThrottleManager,
+    ledger: Arc<dyn LegacyLedger>,
     processes: ProcessReader,
     cgroup2: PathBuf,
     /// Where programs are attached; `None`: no mount shows it.
@@ -114,6 +118,7 @@ impl Engine {
         let mut engine = Self {
             levers,
             throttle,
+            ledger: Arc::clone(&config.throttle.ledger),
             processes,
             cgroup2: config.cgroup2.clone(),
             attached_to: CgroupPath::of_point(&config.throttle.point),
@@ -199,6 +204,13 @@ impl Engine {
                 let _ = answer.send(self.remove_limit(id));
             }
         }
+    }
+
+    /// Sees to it that all that limits rest on is still there: the programs where they were attached,
+    /// and who would clean up after us.
+    pub fn look_after(&mut self) {
+        self.throttle.look_after();
+        self.ledger.look_after();
     }
 
     /// Whether limits wait for processes that only /proc can show, so that a look between samples

@@ -4,15 +4,19 @@ pub mod cleanup;
 pub mod guard;
 mod journal;
 mod ledger;
+mod lines;
 mod lock;
 pub mod namespaces;
 pub mod privilege;
 pub mod signals;
 mod socket_journal;
+mod state_dir;
+mod taken_terminal;
 
 pub use guard::GuardError;
 pub use journal::JournalError;
 pub use lock::{EngineLock, LockError};
+pub use state_dir::{StateDir, StateDirError};
 
 use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -64,7 +68,7 @@ impl Session {
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
-        let left = cleanup::run(&mount, &settings.state_dir, false)?;
+        let left = cleanup::run(&mount, cleanup::State::Ours(&lock), false)?;
         for leftover in left.programs {
             log::warn!("left by an earlier run: {leftover}");
         }
@@ -74,7 +78,7 @@ impl Session {
                 left.sockets
             );
         }
-        let ledger = Arc::new(Ledger::open(&settings)?);
+        let ledger = Arc::new(Ledger::open(&settings, lock.directory())?);
         let engine = Handle::start(Config {
             throttle: AttachConfig {
                 point,

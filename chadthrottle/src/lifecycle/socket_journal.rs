@@ -10,22 +10,29 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use chadthrottle_common::abi::SocketOptions;
 use serde::{Deserialize, Serialize};
 
+use super::{lines::Lines, state_dir::StateDir};
 use crate::{
     backends::throttle::peer_name,
     levers::{ShrinkWindow, restore},
-    process::{ProcessKey, each_socket_of, key_of, pids},
+    process::{ProcessKey, each_socket_of, pids},
     sys::socket,
 };
 
 const NAME: &str = "sockets.jsonl";
+
+/// The one that takes its place.
+const NEW: &str = "sockets.new";
+
+/// Most bytes read: many times what a machine full of sockets needs.
+const MAX_BYTES: u64 = 1 << 28;
 
 /// Version of the lines that this program writes and understands.
 const VERSION: u32 = 2;
@@ -59,9 +66,9 @@ struct Namespace {
 /// The journal of a running engine.
 #[derive(Debug)]
 pub struct SocketJournal {
-    path: PathBuf,
+    directory: StateDir,
     head: Head,
-    file: File,
+    file: Lines,
     lines: usize,
     /// So many lines are too many.
     tidy_at: usize,
@@ -74,18 +81,17 @@ impl SocketJournal {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn start(directory: &Path, engine: ProcessKey) -> io::Result<Self> {
-        let path = directory.join(NAME);
+    pub fn start(directory: &StateDir, engine: ProcessKey) -> io::Result<Self> {
         let head = Head {
             version: VERSION,
             boot: boot_id()?,
             engine_pid: engine.pid,
             engine_start: engine.start_ticks,
         };
-        let mut file = File::create(&path)?;
-        write_line(&mut file, &head)?;
+        let mut file = Lines::open(directory, NAME, true)?;
+        file.append(&head)?;
         Ok(Self {
-            path,
+            directory: directory.clone(),
             head,
             file,
             lines: 0,
@@ -103,14 +109,10 @@ impl SocketJournal {
         if self.sockets.get(&inode) == Some(&options) {
             return Ok(());
         }
-        let options_words = options.words();
-        write_line(
-            &mut self.file,
-            &Line {
-                inode,
-                options: options_words,
-            },
-        )?;
+        self.file.append(&Line {
+            inode,
+            options: options.words(),
+        })?;
         self.lines += 1;
         self.sockets.insert(inode, options);
         Ok(())
@@ -121,8 +123,9 @@ impl SocketJournal {
     /// # Errors
     /// Where it cannot be; nothing must be set then.
     pub fn note_namespace(&mut self, namespace: u64) -> io::Result<()> {
-        if self.namespaces.insert(namespace) {
-            write_line(&mut self.file, &Namespace { namespace })?;
+        if !self.namespaces.contains(&namespace) {
+            self.file.append(&Namespace { namespace })?;
+            self.namespaces.insert(namespace);
         }
         Ok(())
     }
@@ -134,30 +137,25 @@ impl SocketJournal {
         }
         self.sockets.retain(|inode, _| is_open(*inode));
         if let Err(error) = self.tidy() {
-            log::warn!("{}: {error}", self.path.display());
+            log::warn!("{}: {error}", self.directory.path().join(NAME).display());
         }
         self.tidy_at = TIDY_ABOVE.max(2 * self.sockets.len());
     }
 
     fn tidy(&mut self) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        write_line(&mut file, &self.head)?;
+        let mut file = Lines::open(&self.directory, NEW, true)?;
+        file.append(&self.head)?;
         for namespace in &self.namespaces {
             let namespace = *namespace;
-            write_line(&mut file, &Namespace { namespace })?;
+            file.append(&Namespace { namespace })?;
         }
         for (inode, options) in &self.sockets {
-            let options = options.words();
-            write_line(
-                &mut file,
-                &Line {
-                    inode: *inode,
-                    options,
-                },
-            )?;
+            file.append(&Line {
+                inode: *inode,
+                options: options.words(),
+            })?;
         }
-        fs::rename(&new, &self.path)?;
+        self.directory.replace(NAME, NEW)?;
         self.file = file;
         self.lines = self.sockets.len();
         Ok(())
@@ -165,28 +163,15 @@ impl SocketJournal {
 
     /// Removes it, since no socket is as it notes any more.
     pub fn remove(self) {
-        remove(&self.path);
+        forget(&self.directory);
     }
 }
 
 /// Removes the journal in that directory: its sockets have been put back.
-pub fn forget(directory: &Path) {
-    remove(&directory.join(NAME));
-}
-
-fn remove(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("{}: {error}", path.display());
-        }
-        _ => {}
+pub fn forget(directory: &StateDir) {
+    if let Err(error) = directory.remove(NAME) {
+        log::warn!("{}: {error}", directory.path().join(NAME).display());
     }
-}
-
-fn write_line(file: &mut File, line: &impl Serialize) -> io::Result<()> {
-    let mut text = serde_json::to_vec(line)?;
-    text.push(b'\n');
-    file.write_all(&text)
 }
 
 fn boot_id() -> io::Result<String> {
@@ -204,20 +189,21 @@ struct Left {
     namespaces: HashSet<u64>,
 }
 
-fn left_behind(directory: &Path) -> Left {
-    let text = fs::read_to_string(directory.join(NAME)).unwrap_or_default();
+fn left_behind(directory: &StateDir) -> Left {
+    let mut bytes = Vec::new();
+    match directory.read(NAME) {
+        // Half of it is better than none.
+        Ok(Some(file)) => _ = file.take(MAX_BYTES).read_to_end(&mut bytes),
+        Ok(None) => {}
+        Err(error) => log::warn!("{}: {error}", directory.path().join(NAME).display()),
+    }
+    let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.lines();
     let head = lines
         .next()
         .and_then(|line| serde_json::from_str::<Head>(line).ok());
     let is_ours = head.is_some_and(|head| {
-        let engine = ProcessKey {
-            pid: head.engine_pid,
-            start_ticks: head.engine_start,
-        };
-        head.version == VERSION
-            && boot_id().is_ok_and(|boot| boot == head.boot)
-            && key_of(Path::new("/proc"), engine.pid) != Some(engine)
+        head.version == VERSION && boot_id().is_ok_and(|boot| boot == head.boot)
     });
     if !is_ours {
         return Left::default();
@@ -256,8 +242,9 @@ fn recover_namespaces(root: &Path, mut left: HashSet<u64>) {
 }
 
 /// Puts back the options of sockets that an engine which is gone has left, and says how many; with
-/// `dry_run` only says how many there are. `mount` is that of cgroup2.
-pub fn recover(directory: &Path, mount: &Path, dry_run: bool) -> usize {
+/// `dry_run` only says how many there are. `mount` is that of cgroup2. Who asks has the lock of the
+/// directory, so that its engine is gone.
+pub fn recover(directory: &StateDir, mount: &Path, dry_run: bool) -> usize {
     let Left {
         sockets: left,
         namespaces,
@@ -325,49 +312,47 @@ mod tests {
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         crate::sys::tcp::set_max_pacing_rate(&socket, 7).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let mut journal = SocketJournal::start(directory.path(), GONE).unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let mut journal = SocketJournal::start(&state, GONE).unwrap();
         let inode = socket::inode(&socket).unwrap();
         journal.note(inode, options(5)).unwrap();
         journal.note(inode, options(1_234_567)).unwrap();
         journal.note(u64::MAX, options(9)).unwrap();
-        assert_eq!(recover(directory.path(), Path::new("/"), true), 1);
+        assert_eq!(recover(&state, Path::new("/"), true), 1);
         assert_eq!(crate::sys::tcp::info(&socket).unwrap().max_pacing_rate, 7);
-        assert_eq!(recover(directory.path(), Path::new("/"), false), 1);
+        assert_eq!(recover(&state, Path::new("/"), false), 1);
         assert_eq!(
             crate::sys::tcp::info(&socket).unwrap().max_pacing_rate,
             1_234_567
         );
-        assert_eq!(recover(directory.path(), Path::new("/"), false), 0);
+        assert_eq!(recover(&state, Path::new("/"), false), 0);
     }
 
     #[test]
-    fn a_living_engines_another_boots_and_a_broken_journal_are_left_alone() {
+    fn another_boots_and_a_broken_journal_are_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let us = key_of(Path::new("/proc"), std::process::id()).unwrap();
-        let mut journal = SocketJournal::start(directory.path(), us).unwrap();
-        journal.note(1, options(5)).unwrap();
-        assert!(left_behind(directory.path()).sockets.is_empty(), "it lives");
-
-        let mut journal = SocketJournal::start(directory.path(), GONE).unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let mut journal = SocketJournal::start(&state, GONE).unwrap();
         journal.note(1, options(5)).unwrap();
         journal.note(2, options(6)).unwrap();
-        assert_eq!(left_behind(directory.path()).sockets.len(), 2);
+        assert_eq!(left_behind(&state).sockets.len(), 2);
         let path = directory.path().join(NAME);
         let text = fs::read_to_string(&path).unwrap();
         for len in 0..text.len() {
             fs::write(&path, &text[..len]).unwrap();
-            assert!(left_behind(directory.path()).sockets.len() <= 2);
+            assert!(left_behind(&state).sockets.len() <= 2);
         }
         fs::write(&path, text.replace(&boot_id().unwrap(), "another")).unwrap();
-        assert!(left_behind(directory.path()).sockets.is_empty());
+        assert!(left_behind(&state).sockets.is_empty());
         fs::write(&path, b"\xff\xfe\0\n{}").unwrap();
-        assert!(left_behind(directory.path()).sockets.is_empty());
+        assert!(left_behind(&state).sockets.is_empty());
     }
 
     #[test]
     fn it_does_not_grow_with_sockets_that_come_and_go() {
         let directory = tempfile::tempdir().unwrap();
-        let mut journal = SocketJournal::start(directory.path(), GONE).unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let mut journal = SocketJournal::start(&state, GONE).unwrap();
         journal.note_namespace(77).unwrap();
         for inode in 0..10_000 {
             journal.note(inode, options(inode)).unwrap();
@@ -375,7 +360,7 @@ mod tests {
         }
         let len = fs::metadata(directory.path().join(NAME)).unwrap().len();
         assert!(len < 100_000, "{len} bytes");
-        let left = left_behind(directory.path());
+        let left = left_behind(&state);
         assert_eq!(left.sockets.get(&9_999), Some(&options(9_999)));
         assert!(left.namespaces.contains(&77));
     }

@@ -200,6 +200,26 @@ impl ThrottleManager {
         always.into_iter().chain(self.flights.iter().flatten())
     }
 
+    /// Attaches anew what somebody else has detached, and says of each program what became of it.
+    pub fn look_after(&mut self) {
+        let always = [
+            self.download.attachment_mut(),
+            self.upload.attachment_mut(),
+            &mut self.connections,
+            &mut self.sockets,
+        ];
+        for attachment in always.into_iter().chain(self.flights.iter_mut().flatten()) {
+            match attachment.look_after() {
+                Ok(false) => {}
+                Ok(true) => log::warn!(
+                    "somebody has detached {}: it is attached again",
+                    attachment.name()
+                ),
+                Err(error) => log::warn!("somebody has detached a program: {error}"),
+            }
+        }
+    }
+
     /// Detaches everything, and says of each attachment that could not be detached why.
     pub fn stop(&mut self) -> Vec<ThrottleError> {
         let always = [
