@@ -147,7 +147,8 @@ impl Guard {
 
     /// Tells it what it must know, and waits until it does.
     fn tell(&mut self, message: Message, fds: &[BorrowedFd<'_>]) -> Result<(), GuardError> {
-        let kept: io::Result<Vec<OwnedFd>> = fds.iter().map(|fd| fd.try_clone_to_owned()).collect();
+        let kept: io::Result<Vec<OwnedFd>> =
+            fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
         let kept = kept.map_err(GuardError::at_start)?;
         self.send(&message, fds)?;
         self.expect_ready()?;

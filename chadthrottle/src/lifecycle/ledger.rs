@@ -105,8 +105,11 @@ impl Inner {
             None => Guard::start(&self.program, &self.directory)?,
         };
         let replaced = if guard.has_gone() {
-            log::warn!("the guard process was killed: another one takes its place");
-            guard.replace(&self.program, &self.directory)
+            let replaced = guard.replace(&self.program, &self.directory);
+            if replaced.is_ok() {
+                log::warn!("the guard process was killed: another one has taken its place");
+            }
+            replaced
         } else {
             Ok(())
         };
