@@ -5,12 +5,13 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::{cli::Global, error::Error, lifecycle::StateDir};
+use crate::{cli::Global, error::Error, lifecycle::StateDir, restraint::Restraint};
 
 /// Name of the screen's log in the state directory.
 const SCREEN_LOG: &str = "screen.log";
@@ -71,6 +72,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     let logger = NotingLogger {
         inner: builder.build(),
         last: last.clone(),
+        restraint: Restraint::default(),
     };
     log::set_max_level(logger.inner.filter());
     // Whoever has set one before us, say a test, keeps it.
@@ -82,6 +84,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
 struct NotingLogger {
     inner: Logger,
     last: LastWarning,
+    restraint: Restraint,
 }
 
 impl Log for NotingLogger {
@@ -92,6 +95,20 @@ impl Log for NotingLogger {
     fn log(&self, record: &Record<'_>) {
         if record.level() <= log::Level::Warn && self.enabled(record.metadata()) {
             self.last.set(record.args().to_string());
+            let place = (record.file_static(), record.line());
+            match self.restraint.admit(place, Instant::now()) {
+                None => return,
+                Some(0) => {}
+                Some(held_back) => self.inner.log(
+                    &Record::builder()
+                        .level(record.level())
+                        .target(record.target())
+                        .args(format_args!(
+                            "{held_back} more of what comes next were left out"
+                        ))
+                        .build(),
+                ),
+            }
         }
         self.inner.log(record);
     }
@@ -171,6 +188,7 @@ mod tests {
                 .target(Target::Pipe(Box::new(io::sink())))
                 .build(),
             last: last.clone(),
+            restraint: Restraint::default(),
         };
         for (level, text) in [
             (log::Level::Warn, "first"),
