@@ -81,6 +81,8 @@ pub struct Engine {
     throttle: ThrottleManager,
     ledger: Arc<dyn LegacyLedger>,
     processes: ProcessReader,
+    /// Processes that have called exec since all were last read.
+    execed: HashSet<u32>,
     cgroup2: PathBuf,
     /// Where programs are attached; `None`: no mount shows it.
     attached_to: Option<CgroupPath>,
@@ -120,6 +122,7 @@ impl Engine {
             throttle,
             ledger: Arc::clone(&config.throttle.ledger),
             processes,
+            execed: HashSet::new(),
             cgroup2: config.cgroup2.clone(),
             attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
@@ -254,7 +257,12 @@ impl Engine {
         })?;
         self.attribution
             .started(changes.started.iter().map(|info| info.key));
-        self.sampling.ended(changes.ended);
+        let execed = std::mem::take(&mut self.execed);
+        let mut ended = changes.ended;
+        for info in ended.iter_mut().filter(|it| execed.contains(&it.key.pid)) {
+            self.name_by_slot(info);
+        }
+        self.sampling.ended(ended);
         Ok(())
     }
 
@@ -264,10 +272,13 @@ impl Engine {
         let mut pids: HashSet<u32> = self.moved_processes().collect();
         for _ in 0..MAX_EXECS {
             match self.throttle.maps.execs.pop(0) {
-                Ok(pid) => pids.insert(pid),
+                Ok(pid) => {
+                    self.execed.insert(pid);
+                    pids.insert(pid);
+                }
                 // Empty.
                 Err(_) => return Reread::These(pids),
-            };
+            }
         }
         // More than fit: some were lost.
         Reread::All

@@ -142,6 +142,19 @@ impl Engine {
         limits.into_values().collect()
     }
 
+    /// Gives a process that has ended the name that the kernel has noted: it has become another
+    /// program after it was last read, and what was read is that of its parent.
+    pub(super) fn name_by_slot(&self, info: &mut ProcessInfo) {
+        let slot = self.slots.get(info.key);
+        let slot = slot.and_then(|slot| self.throttle.maps.slots.get(slot as usize));
+        let name = slot.map(noted_name).filter(|name| !name.is_empty());
+        if let Some(name) = name {
+            info.name = name.into();
+            info.exe = "".into();
+            info.command = "".into();
+        }
+    }
+
     fn sample_unmatched(&self) -> Vec<(LimitId, String)> {
         let of_each = self.limits.iter().map(|(id, _, targets)| {
             let words = self.without_match(targets);
@@ -266,18 +279,23 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
     }
 }
 
-/// A process that ended before anybody saw it in /proc; the kernel noted its name.
-fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
+/// The name that the kernel has noted of a process.
+fn noted_name(slot: &ProcessSlot) -> String {
     let [head, tail] = &slot.identity.name;
     let bytes: Vec<u8> = [head.get(), tail.get()]
         .iter()
         .flat_map(|word| word.to_ne_bytes())
         .take_while(|byte| *byte != 0)
         .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A process that ended before anybody saw it in /proc.
+fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
     ProcessInfo {
         key,
         parent: 0,
-        name: String::from_utf8_lossy(&bytes).into(),
+        name: noted_name(slot).into(),
         exe: "".into(),
         command: "".into(),
         uid: 0,

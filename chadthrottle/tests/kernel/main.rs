@@ -24,6 +24,7 @@ mod lab;
 mod levers;
 mod lifecycle;
 mod limits;
+mod names;
 mod namespaces;
 mod observer;
 mod program;
