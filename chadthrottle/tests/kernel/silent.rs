@@ -3,14 +3,24 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
+use chadthrottle::{
+    backends::throttle::linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
+    engine::{Config, Handle, Limit, Targets},
+    lifecycle::{EngineLock, Ledger},
+    process::key_of,
+};
 use serde_json::Value;
 
 use crate::{
-    audit::assert_nothing_left,
+    audit::{assert_nothing_left, cgroup2},
+    lifecycle::in_this_process,
     program::{Chadthrottle, Running},
 };
 
@@ -148,5 +158,74 @@ fn a_directory_service_that_keeps_silent_makes_names_late_and_nothing_else() {
         words.contains("nothing matches user:late yet") && words.contains("limited: "),
         "{words}"
     );
+    assert_nothing_left();
+}
+
+/// A /proc of which one process cannot be read: who tries waits for ever.
+fn proc_that_hangs() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    for name in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let link = root.path().join(name.file_name());
+        std::os::unix::fs::symlink(name.path(), link).expect("a link");
+    }
+    let never = root.path().join("4194305");
+    std::fs::create_dir(&never).expect("a directory");
+    nix::unistd::mkfifo(&never.join("stat"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    root
+}
+
+#[test]
+fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended() {
+    let sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep(1)"));
+    let (root, state) = (proc_that_hangs(), tempfile::tempdir().expect("a directory"));
+    let lock = EngineLock::take(state.path()).expect("the lock");
+    let settings = in_this_process(state.path());
+    let ledger = Arc::new(Ledger::open(&settings, lock.directory()).expect("a journal"));
+    let mount: PathBuf = cgroup2().into();
+    let config = Config {
+        throttle: AttachConfig {
+            point: AttachPoint::open(&mount).expect("the root"),
+            mode: settings.attach,
+            ledger: Arc::clone(&ledger) as Arc<dyn LegacyLedger>,
+        },
+        heir: ledger,
+        proc_root: root.path().to_owned(),
+        cgroup2: mount,
+        interval: Duration::from_millis(200),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut engine = Handle::start(config).await.expect("an engine");
+        let key = key_of(root.path(), sleeper.pid()).expect("it lives");
+        let targets = Targets {
+            processes: vec![key],
+            ..Targets::default()
+        };
+        let limit = Limit {
+            down: "1MB".parse().ok(),
+            ..Limit::NONE
+        };
+        let id = engine.set_limit(targets, limit).await.expect("a limit");
+        for _ in 0..3 {
+            let snapshot = engine.next_snapshot().await.expect("a sample");
+            if snapshot.limits.is_empty() {
+                continue; // of before
+            }
+            let found = snapshot.processes.iter().find(|it| it.key == key);
+            let found = found.expect("the process");
+            assert_eq!(found.limit.map(|(of, _)| of), Some(id));
+            assert!(!found.ended);
+        }
+        assert!(engine.carried(id).await.is_ok(), "the limit is gone");
+        assert!(engine.stop().is_empty());
+    });
+    // Who waits is let go.
+    let pipe = root.path().join("4194305/stat");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).custom_flags(libc::O_NONBLOCK);
+    drop(options.open(pipe));
+    drop(sleeper);
     assert_nothing_left();
 }
