@@ -6,6 +6,7 @@
 mod aside;
 mod cgroup;
 mod connections;
+mod image;
 mod key;
 mod reader;
 mod selector;

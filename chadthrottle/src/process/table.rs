@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
-    io::Read,
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +10,12 @@ use std::{
 
 use procfs::{ProcError, process::Process};
 
-use super::{ProcessKey, aside::Aside, user::UserNames};
+use super::{
+    ProcessKey,
+    aside::Aside,
+    image::{command, executable},
+    user::UserNames,
+};
 
 /// What is shown of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -325,60 +329,6 @@ fn has_ended(error: &ProcError) -> bool {
     }
 }
 
-/// A file of process `pid`. What belongs to the process is read of a thread where its first one has
-/// ended, and has nothing any more.
-fn files<'a>(root: &'a Path, pid: u32, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
-    /// Of thousands, those that are looked at.
-    const THREADS: usize = 4;
-    let process = root.join(pid.to_string());
-    let first = process.join(name);
-    let threads = move || {
-        fs::read_dir(process.join("task"))
-            .into_iter()
-            .flatten()
-            .flatten()
-    };
-    std::iter::once(first).chain(
-        std::iter::once_with(threads)
-            .flatten()
-            .take(THREADS)
-            .map(move |thread| thread.path().join(name)),
-    )
-}
-
-/// Path of the executable, as it was when it was started; empty where it cannot be read.
-fn executable(root: &Path, pid: u32) -> String {
-    /// What the kernel puts behind the name of a file that was removed, or replaced as by an
-    /// upgrade.
-    const DELETED: &str = " (deleted)";
-    let path = files(root, pid, "exe").find_map(|path| fs::read_link(path).ok());
-    let path = path.unwrap_or_default();
-    let path = path.to_string_lossy();
-    path.strip_suffix(DELETED).unwrap_or(&path).to_owned()
-}
-
-/// The command line, which the process may have overwritten with anything; empty where it cannot be
-/// read. Waits while the process hangs in the kernel with its address space locked.
-fn command(root: &Path, pid: u32) -> String {
-    let read = |path: PathBuf| {
-        let mut bytes = Vec::new();
-        // Half a line is better than none.
-        let _ = fs::File::open(path)
-            .ok()?
-            .take(MAX_COMMAND)
-            .read_to_end(&mut bytes);
-        Some(bytes).filter(|bytes| !bytes.is_empty())
-    };
-    let bytes = files(root, pid, "cmdline")
-        .find_map(read)
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    text.trim_end_matches('\0').replace('\0', " ")
-}
-
-/// Longest command line that is kept, in bytes: some are megabytes.
-const MAX_COMMAND: u64 = 1_024;
-
 /// The identity of the process that has that id now, read from `root`.
 pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
     let process = Process::new_with_root(root.join(pid.to_string())).ok()?;
@@ -500,21 +450,6 @@ mod tests {
             }
         }
         assert_eq!((&*commands[&7], &*commands[&5]), ("p7 late", "p5 -x"));
-    }
-
-    #[test]
-    fn an_executable_that_was_replaced_keeps_its_name() {
-        let root = tempfile::tempdir().unwrap();
-        for (pid, exe) in [(5, "/usr/bin/nginx (deleted)"), (6, "/usr/bin/wget")] {
-            write(root.path(), pid, "x", 1, 0, 100);
-            let link = root.path().join(format!("{pid}/exe"));
-            std::os::unix::fs::symlink(exe, link).unwrap();
-        }
-        let changes = ProcessTable::new(root.path(), true)
-            .refresh(&Reread::InTurn)
-            .unwrap();
-        let exes: HashSet<&str> = changes.started.iter().map(|info| &*info.exe).collect();
-        assert_eq!(exes, HashSet::from(["/usr/bin/nginx", "/usr/bin/wget"]));
     }
 
     #[test]
