@@ -14,6 +14,7 @@ pub mod levers;
 pub mod lifecycle;
 pub mod logging;
 pub mod process;
+mod restraint;
 #[expect(unsafe_code, reason = "the one place for it")]
 pub mod sys;
 pub mod text;

@@ -5,12 +5,13 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::{cli::Global, error::Error};
+use crate::{cli::Global, error::Error, lifecycle::StateDir, restraint::Restraint};
 
 /// Name of the screen's log in the state directory.
 const SCREEN_LOG: &str = "screen.log";
@@ -58,7 +59,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
             builder.target(Target::Pipe(Box::new(file)));
         }
         None if screen => {
-            let file = LazyFile::new(&global.state_dir.join(SCREEN_LOG));
+            let file = LazyFile::new(&global.state_dir);
             builder.target(Target::Pipe(Box::new(file)));
         }
         None => {
@@ -71,6 +72,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     let logger = NotingLogger {
         inner: builder.build(),
         last: last.clone(),
+        restraint: Restraint::default(),
     };
     log::set_max_level(logger.inner.filter());
     // Whoever has set one before us, say a test, keeps it.
@@ -82,6 +84,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
 struct NotingLogger {
     inner: Logger,
     last: LastWarning,
+    restraint: Restraint,
 }
 
 impl Log for NotingLogger {
@@ -92,6 +95,20 @@ impl Log for NotingLogger {
     fn log(&self, record: &Record<'_>) {
         if record.level() <= log::Level::Warn && self.enabled(record.metadata()) {
             self.last.set(record.args().to_string());
+            let place = (record.file_static(), record.line());
+            match self.restraint.admit(place, Instant::now()) {
+                None => return,
+                Some(0) => {}
+                Some(held_back) => self.inner.log(
+                    &Record::builder()
+                        .level(record.level())
+                        .target(record.target())
+                        .args(format_args!(
+                            "{held_back} more of what comes next were left out"
+                        ))
+                        .build(),
+                ),
+            }
         }
         self.inner.log(record);
     }
@@ -104,15 +121,15 @@ impl Log for NotingLogger {
 /// A file that is made at the first write, and does not grow without end.
 #[derive(Debug)]
 struct LazyFile {
-    path: PathBuf,
+    directory: PathBuf,
     file: Option<File>,
     room: u64,
 }
 
 impl LazyFile {
-    fn new(path: &Path) -> Self {
+    fn new(directory: &Path) -> Self {
         Self {
-            path: path.to_owned(),
+            directory: directory.to_owned(),
             file: None,
             room: MAX_SCREEN_LOG,
         }
@@ -128,7 +145,10 @@ impl Write for LazyFile {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::create(&self.path)?),
+            none => {
+                let directory = StateDir::make(&self.directory).map_err(io::Error::other)?;
+                none.insert(directory.append(SCREEN_LOG, true)?)
+            }
         };
         file.write_all(bytes)?;
         self.room -= len;
@@ -147,8 +167,8 @@ mod tests {
     #[test]
     fn the_screens_log_is_made_when_there_is_something_to_write_and_bounded() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut file = LazyFile::new(&path);
+        let path = directory.path().join(SCREEN_LOG);
+        let mut file = LazyFile::new(directory.path());
         file.flush().unwrap();
         assert!(!path.exists());
         let line = [b'x'; 1_000];
@@ -168,6 +188,7 @@ mod tests {
                 .target(Target::Pipe(Box::new(io::sink())))
                 .build(),
             last: last.clone(),
+            restraint: Restraint::default(),
         };
         for (level, text) in [
             (log::Level::Warn, "first"),

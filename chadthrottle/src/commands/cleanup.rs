@@ -9,19 +9,34 @@ use crate::{
     cli::{Cleanup, Global},
     error::Error,
     lifecycle::{
-        cleanup::{self, Leftover, Leftovers, Outcome},
-        privilege,
+        EngineLock, LockError, StateDir,
+        cleanup::{self, Leftover, Leftovers, Outcome, State},
+        namespaces, privilege,
     },
 };
+
+/// Cleans up, leaving alone what belongs to an engine that lives: its lock is tried first.
+fn clean_up(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, Error> {
+    let Some(directory) = StateDir::open(state_dir).map_err(LockError::from)? else {
+        return Ok(cleanup::run(mount, State::Missing, dry_run)?);
+    };
+    match EngineLock::take_in(directory.clone()) {
+        Ok(lock) => Ok(cleanup::run(mount, State::Ours(&lock), dry_run)?),
+        Err(LockError::Held(_)) => Ok(cleanup::run(mount, State::Living(&directory), dry_run)?),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Cleans up and gives the exit code: 0 when nothing is left, 1 when something is.
 pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     privilege::check()?;
+    // Elsewhere nobody can tell whose programs they are.
+    namespaces::check()?;
     let mount = cgroup::cgroup2_mount()?;
     let Leftovers {
         programs: leftovers,
         sockets,
-    } = cleanup::run(&mount, &global.state_dir, args.dry_run)?;
+    } = clean_up(&mount, &global.state_dir, args.dry_run)?;
     if args.json {
         let report = Report::new(&mount, args.dry_run, &leftovers, sockets);
         let text = serde_json::to_string(&report)

@@ -46,6 +46,9 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         None => "until Ctrl-C".to_owned(),
     };
     crate::text::say(format_args!("{}, {until}", describe(limit)));
+    for words in session.engine.unmatched(id).await? {
+        crate::text::say(words);
+    }
 
     let over = async {
         match args.duration {
@@ -136,6 +139,15 @@ impl<'a> Status<'a> {
             .filter(|process| !process.ended && process.limit.is_some_and(|(of, _)| of == id))
             .collect();
         self.name(&members);
+        let sample = snapshot.limits.iter().find(|sample| sample.id == id);
+        let not_held = sample.is_some_and(|sample| sample.unseen_bytes > 0);
+        if self.on_terminal && members.is_empty() {
+            let unmatched = snapshot.unmatched.iter().find(|(of, _)| *of == id);
+            if let Some((_, words)) = unmatched {
+                let _ = write!(std::io::stderr(), "\r\u{1b}[K{words}");
+                self.shown = true;
+            }
+        }
         if self.on_terminal && !members.is_empty() {
             let style = self.global.style();
             let down: f64 = members.iter().map(|process| process.down.bytes_per_s).sum();
@@ -148,10 +160,11 @@ impl<'a> Status<'a> {
             // As with what we say: that nobody reads it is no reason to let the limit go.
             let _ = write!(
                 std::io::stderr(),
-                "\r\u{1b}[K{} {plural}  ↓ {}  ↑ {}",
+                "\r\u{1b}[K{} {plural}  ↓ {}  ↑ {}{}",
                 members.len(),
                 format_rate(down, style),
                 format_rate(up, style),
+                if not_held { "  NOT HELD" } else { "" },
             );
             self.shown = true;
         }

@@ -3,11 +3,14 @@
 mod probe;
 mod surroundings;
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::{
-    backends::throttle::{ThrottleError, cgroup, linux_ebpf_utils::AttachPoint},
-    lifecycle::{EngineLock, LockError, Settings, privilege},
+    backends::throttle::{ThrottleError, below::CgroupPath, cgroup, linux_ebpf_utils::AttachPoint},
+    lifecycle::{EngineLock, LockError, Settings, namespaces, privilege},
+    process::{cgroup_of, pids},
 };
 pub use probe::Probe;
 pub use surroundings::{Attached, Cgroup2};
@@ -106,12 +109,13 @@ fn examine_attaching(
         let names = missing.iter().map(|missing| missing.name).collect();
         return Err(throttle(ThrottleError::Privilege(names)));
     }
+    namespaces::check().map_err(throttle)?;
     let mount = mount.map_err(throttle)?;
     let path = settings.cgroup.as_deref().unwrap_or(&mount);
     let point = AttachPoint::open(path).map_err(throttle)?;
     report.attach_point = Some(point.path().display().to_string());
     report.attached = surroundings::attached(&point);
-    let _lock = match EngineLock::take(&settings.state_dir) {
+    let lock = match EngineLock::take(&settings.state_dir) {
         Ok(lock) => lock,
         // Nothing is wrong with that; the probe would only disturb it.
         Err(error @ LockError::Held(_)) => {
@@ -120,12 +124,40 @@ fn examine_attaching(
         }
         Err(error) => return Err((error.to_string(), 1)),
     };
-    let probe = probe::run(settings, point).map_err(|error| {
+    let cut_off = cut_off_from(&point);
+    let probe = probe::run(settings, lock.directory(), point).map_err(|error| {
         let code = error.exit_code();
         (error.to_string(), code)
     })?;
     report.levers = probe.levers.describe();
     let problem = probe.problem();
     report.probe = Some(probe);
-    problem.map_or(Ok(()), |problem| Err((problem, 1)))
+    if let Some(problem) = problem {
+        return Err((problem, 1));
+    }
+    match cut_off {
+        0 => Ok(()),
+        cut_off => Err((
+            format!(
+                "limits will work for processes in this container, but {cut_off} that /proc shows \
+                 are outside of the cgroup namespace that this runs in, and cannot be limited. Run \
+                 it on the host"
+            ),
+            4,
+        )),
+    }
+}
+
+/// How many processes are kept from programs at that point by a cgroup namespace.
+fn cut_off_from(point: &AttachPoint) -> usize {
+    let root = Path::new("/proc");
+    let Some(point) = CgroupPath::of_point(point) else {
+        return 0;
+    };
+    let cgroups = pids(root)
+        .into_iter()
+        .filter_map(|pid| cgroup_of(root, pid));
+    cgroups
+        .filter(|cgroup| point.is_cut_off(&CgroupPath::of(cgroup)))
+        .count()
 }

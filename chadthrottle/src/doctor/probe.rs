@@ -16,7 +16,7 @@ use crate::{
     },
     error::Error,
     levers::Ability,
-    lifecycle::{Ledger, Settings},
+    lifecycle::{Ledger, Settings, StateDir},
     sys::bpf,
 };
 
@@ -83,9 +83,9 @@ impl Probe {
 ///
 /// # Errors
 /// Where the programs cannot be attached or detached, or nothing can be sent.
-pub fn run(settings: &Settings, point: AttachPoint) -> Result<Probe, Error> {
+pub fn run(settings: &Settings, state: &StateDir, point: AttachPoint) -> Result<Probe, Error> {
     let outside = settings.cgroup.is_some() && !point.holds_current_process();
-    let ledger = Arc::new(Ledger::open(settings)?);
+    let ledger = Arc::new(Ledger::open(settings, state)?);
     let mut throttle = ThrottleManager::start(&AttachConfig {
         point,
         mode: settings.attach,

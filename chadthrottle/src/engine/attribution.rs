@@ -208,7 +208,7 @@ impl Engine {
         }
     }
 
-    fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
+    pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
         let [owner, ..] = self.throttle.maps.owners.get(socket, 0).ok()?;
         let owner = Owner::from_word(owner);
         (owner_of(&self.throttle.maps, owner.slot) == owner).then_some(owner)

@@ -40,6 +40,13 @@ pub enum Command {
         /// Whether it was there.
         answer: oneshot::Sender<Result<(), Error>>,
     },
+    /// Asks which of a limit's selectors match nothing.
+    Unmatched {
+        /// Which.
+        id: LimitId,
+        /// What to say of them, in words.
+        answer: oneshot::Sender<Result<Vec<String>, Error>>,
+    },
     /// Has a limit hold for what its members start too, or no longer.
     SetChildren {
         /// Which.

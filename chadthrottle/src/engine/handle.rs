@@ -13,6 +13,9 @@ use crate::{backends::throttle::ThrottleError, error::Error, levers::tuning::INT
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How often the engine looks whether somebody has taken away what it rests on.
+const LOOK_AFTER_INTERVAL: Duration = Duration::from_millis(500);
+
 /// How often the levers of limits are set anew.
 const LEVER_INTERVAL: Duration = INTERVAL;
 
@@ -103,6 +106,14 @@ impl Handle {
         self.ask(|answer| Command::Carried { id, answer }).await
     }
 
+    /// What to say of a limit's selectors that match nothing now.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn unmatched(&self, id: LimitId) -> Result<Vec<String>, Error> {
+        self.ask(|answer| Command::Unmatched { id, answer }).await
+    }
+
     /// Removes a limit.
     ///
     /// # Errors
@@ -188,6 +199,8 @@ async fn serve(
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut levers = interval_at(Instant::now() + LEVER_INTERVAL, LEVER_INTERVAL);
     levers.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look_after = interval_at(Instant::now() + LOOK_AFTER_INTERVAL, LOOK_AFTER_INTERVAL);
+    look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -199,6 +212,7 @@ async fn serve(
                 // who does not keep up misses samples, rather than have them pile up.
                 let _ = snapshots.try_send(Arc::new(engine.sample()));
             }
+            _ = look_after.tick() => engine.look_after(),
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),
             _ = levers.tick(), if engine.wants_looks() => engine.follow_levers(),
         }

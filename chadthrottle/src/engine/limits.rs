@@ -9,9 +9,11 @@ use chadthrottle_common::{
 
 use super::{Carried, Engine, Limit, LimitId, Targets};
 use crate::{
+    backends::throttle::below::CgroupPath,
     error::Error,
-    process::{ProcessKey, Selector, processes_in},
+    process::{ProcessKey, Selector, cgroup_of, processes_in},
     sys::clock::now_ns,
+    text,
     units::Rate,
 };
 
@@ -34,6 +36,9 @@ fn longest_burst_ns(rate: u64) -> u64 {
 
 /// Slots for processes that are to be limited count for nobody.
 const NO_SHARE: u32 = 0;
+/// What to do about processes that cannot be limited from here.
+const WHERE_TO_RUN: &str =
+    "Run chadthrottle outside of the container that it runs in, and without --cgroup";
 
 /// The limits that are set.
 #[derive(Debug, Default)]
@@ -131,12 +136,20 @@ impl Engine {
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }
-        if let Some(gone) = targets
-            .processes
-            .iter()
-            .find(|key| !self.processes.contains(**key))
-        {
-            return Err(Error::NoTarget(format!("process {} has ended", gone.pid)));
+        // They are asked themselves: a look at all of them may have missed them.
+        for key in &targets.processes {
+            if !self.is_alive(*key) {
+                return Err(Error::NoTarget(format!("process {} has ended", key.pid)));
+            }
+            let cgroup = cgroup_of(self.processes.root(), key.pid);
+            if let Some(cgroup) = cgroup.filter(|cgroup| self.is_outside(cgroup)) {
+                return Err(Error::NoTarget(format!(
+                    "process {} is in cgroup {}, outside of the one that the programs are attached \
+                     to, where they see nothing of it. {WHERE_TO_RUN}",
+                    key.pid,
+                    text::escape(&cgroup)
+                )));
+            }
         }
         let rule = self.limits.free_rule()?;
         self.configure(rule, Limit::NONE, None);
@@ -189,9 +202,7 @@ impl Engine {
         }
         let (limit, mut targets) = (active.limit, active.targets.clone());
         targets.children = children;
-        targets
-            .processes
-            .retain(|key| self.processes.contains(*key));
+        targets.processes.retain(|key| self.is_alive(*key));
         self.drop_limit(id.0);
         self.set_limit(targets, limit)
     }
@@ -278,7 +289,7 @@ impl Engine {
             }
             if !self.limits.active.contains_key(&rule) {
                 self.assign(slot, RuleId::default(), false);
-            } else if self.processes.contains(key) {
+            } else if self.is_alive(key) {
                 living.insert(rule);
             }
         }
@@ -381,7 +392,7 @@ impl Engine {
             .processes
             .iter()
             .copied()
-            .filter(|key| self.processes.contains(*key));
+            .filter(|key| self.is_alive(*key));
         let selected = self
             .processes
             .iter()
@@ -391,8 +402,41 @@ impl Engine {
                     .iter()
                     .any(|selector| selector.matches(info))
             })
+            .filter(|info| !self.is_outside(&info.cgroup))
             .map(|info| info.key);
         named.chain(selected).collect()
+    }
+
+    /// What to say of a limit's selectors that match nothing, or nothing that can be limited.
+    pub(super) fn unmatched(&self, id: LimitId) -> Result<Vec<String>, Error> {
+        let active = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?;
+        Ok(self.without_match(&active.targets))
+    }
+
+    pub(super) fn without_match(&self, targets: &Targets) -> Vec<String> {
+        let mut words = Vec::new();
+        for selector in &targets.selectors {
+            let mut matching = self.processes.iter().filter(|info| selector.matches(info));
+            match matching.next() {
+                None => words.push(selector.nothing_matches(self.processes.iter())),
+                Some(first) if self.is_outside(&first.cgroup) => {
+                    if matching.all(|info| self.is_outside(&info.cgroup)) {
+                        words.push(format!(
+                            "what matches {selector} is outside of the cgroup that the programs \
+                             are attached to, where they see nothing of it. {WHERE_TO_RUN}"
+                        ));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        words
+    }
+
+    /// Whether programs see nothing of processes in that cgroup.
+    fn is_outside(&self, cgroup: &str) -> bool {
+        let point = self.attached_to.as_ref();
+        point.is_some_and(|point| !cgroup.is_empty() && !point.holds(&CgroupPath::of(cgroup)))
     }
 
     fn children_of(&self, parents: &HashSet<ProcessKey>) -> Vec<ProcessKey> {

@@ -13,6 +13,7 @@ mod patterns;
 mod sampling;
 mod slots;
 mod snapshot;
+mod unseen;
 
 use std::{
     collections::HashSet,
@@ -26,14 +27,20 @@ pub use handle::Handle;
 pub use snapshot::{
     BothWays, Carried, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic,
 };
+pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;
 
 use crate::{
-    backends::throttle::{ThrottleError, linux_ebpf_utils::AttachConfig, manager::ThrottleManager},
+    backends::throttle::{
+        ThrottleError,
+        below::CgroupPath,
+        linux_ebpf_utils::{AttachConfig, LegacyLedger},
+        manager::ThrottleManager,
+    },
     error::Error,
     levers::{Heir, Levers},
-    process::{ProcessKey, ProcessReader, Reread},
+    process::{ProcessKey, ProcessReader, Reread, key_of},
     sys::memory,
 };
 use attribution::Attribution;
@@ -41,6 +48,7 @@ use limits::Limits;
 use patterns::Patterns;
 use sampling::Sampling;
 use slots::Slots;
+use unseen::Unseen;
 
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -67,13 +75,19 @@ pub struct Config {
 pub struct Engine {
     levers: Levers,
     throttle: ThrottleManager,
+    ledger: Arc<dyn LegacyLedger>,
     processes: ProcessReader,
+    /// Processes that have called exec since all were last read.
+    execed: HashSet<u32>,
     cgroup2: PathBuf,
+    /// Where programs are attached; `None`: no mount shows it.
+    attached_to: Option<CgroupPath>,
     slots: Slots,
     limits: Limits,
     patterns: Patterns,
     attribution: Attribution,
     sampling: Sampling,
+    unseen: Unseen,
 }
 
 impl Drop for Engine {
@@ -97,19 +111,36 @@ impl Engine {
         let mut engine = Self {
             levers,
             throttle,
+            ledger: Arc::clone(&config.throttle.ledger),
             processes,
+            execed: HashSet::new(),
             cgroup2: config.cgroup2.clone(),
+            attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
             limits: Limits::default(),
             patterns: Patterns::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
+            unseen: Unseen::default(),
         };
         match engine.first_look() {
             Ok(()) => {}
             // It hangs: the kernel still notes who uses a socket.
             Err(error) if error.is_timeout() => log::warn!("{error}"),
             Err(error) => return Err(error),
+        }
+        if let Some(point) = &engine.attached_to {
+            let others = engine
+                .processes
+                .iter()
+                .map(|info| CgroupPath::of(&info.cgroup));
+            let cut_off = others.filter(|cgroup| point.is_cut_off(cgroup)).count();
+            if cut_off > 0 {
+                log::warn!(
+                    "{cut_off} processes are outside of the cgroup namespace that this runs in: \
+                     what they carry is not seen, and they cannot be limited. Run it on the host"
+                );
+            }
         }
         let processes: Vec<ProcessKey> = engine.processes.iter().map(|info| info.key).collect();
         engine.note_all_sockets(&processes)?;
@@ -150,6 +181,9 @@ impl Engine {
             Command::Carried { id, answer } => {
                 let _ = answer.send(self.carried(id));
             }
+            Command::Unmatched { id, answer } => {
+                let _ = answer.send(self.unmatched(id));
+            }
             Command::SetChildren {
                 id,
                 children,
@@ -161,6 +195,13 @@ impl Engine {
                 let _ = answer.send(self.remove_limit(id));
             }
         }
+    }
+
+    /// Sees to it that all that limits rest on is still there: the programs where they were attached,
+    /// and who would clean up after us.
+    pub fn look_after(&mut self) {
+        self.throttle.look_after();
+        self.ledger.look_after();
     }
 
     /// Whether limits wait for processes that only /proc can show, so that a look between samples
@@ -187,6 +228,12 @@ impl Engine {
         }
     }
 
+    /// Whether that very process lives. One that the last look at all of them does not have may be
+    /// new, or the look has not come back.
+    fn is_alive(&self, key: ProcessKey) -> bool {
+        self.processes.contains(key) || key_of(self.processes.root(), key.pid) == Some(key)
+    }
+
     fn refresh_processes(&mut self) -> Result<(), Error> {
         let reread = self.reread();
         let result = self.processes.refresh(reread, PATIENCE);
@@ -198,7 +245,12 @@ impl Engine {
         })?;
         self.attribution
             .started(changes.started.iter().map(|info| info.key));
-        self.sampling.ended(changes.ended);
+        let execed = std::mem::take(&mut self.execed);
+        let mut ended = changes.ended;
+        for info in ended.iter_mut().filter(|it| execed.contains(&it.key.pid)) {
+            self.name_by_slot(info);
+        }
+        self.sampling.ended(ended);
         Ok(())
     }
 
@@ -208,10 +260,13 @@ impl Engine {
         let mut pids: HashSet<u32> = self.moved_processes().collect();
         for _ in 0..MAX_EXECS {
             match self.throttle.maps.execs.pop(0) {
-                Ok(pid) => pids.insert(pid),
+                Ok(pid) => {
+                    self.execed.insert(pid);
+                    pids.insert(pid);
+                }
                 // Empty.
                 Err(_) => return Reread::These(pids),
-            };
+            }
         }
         // More than fit: some were lost.
         Reread::All

@@ -109,7 +109,12 @@ impl Trait {
                     .collect(),
                 _ => Vec::new(),
             },
-            Selector::User(uid) => vec![Self::word(Pattern::USER, u64::from(*uid))],
+            // Before anybody knows the name there is nothing to tell; this is asked again soon.
+            Selector::User(user) => user
+                .uid()
+                .map(|uid| Self::word(Pattern::USER, u64::from(uid)))
+                .into_iter()
+                .collect(),
             Selector::Cgroup(path) => cgroups_at(&cgroup2.join(path.trim_start_matches('/')))
                 .into_iter()
                 .map(|id| Self::word(Pattern::CGROUP, id))

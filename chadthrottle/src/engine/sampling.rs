@@ -93,6 +93,7 @@ impl Engine {
             self.watch();
         }
         self.collect_garbage();
+        self.look_for_unseen();
         if self.sampling.sequence.is_multiple_of(TRIM_EVERY) {
             memory::release_free_heap();
         }
@@ -117,6 +118,7 @@ impl Engine {
             sequence: self.sampling.sequence,
             interval,
             limits: self.sample_limits(&processes),
+            unmatched: self.sample_unmatched(),
             processes,
             unattributed: BothWays {
                 down_bytes: totals.ingress.bytes,
@@ -141,6 +143,7 @@ impl Engine {
                     down: Traffic::default(),
                     up: Traffic::default(),
                     connections: self.levers.connections(id.0),
+                    unseen_bytes: self.unseen.of(id.0),
                 };
                 (id, sample)
             })
@@ -153,6 +156,27 @@ impl Engine {
             }
         }
         limits.into_values().collect()
+    }
+
+    /// Gives a process that has ended the name that the kernel has noted: it has become another
+    /// program after it was last read, and what was read is that of its parent.
+    pub(super) fn name_by_slot(&self, info: &mut ProcessInfo) {
+        let slot = self.slots.get(info.key);
+        let slot = slot.and_then(|slot| self.throttle.maps.slots.get(slot as usize));
+        let name = slot.map(noted_name).filter(|name| !name.is_empty());
+        if let Some(name) = name {
+            info.name = name.into();
+            info.exe = "".into();
+            info.command = "".into();
+        }
+    }
+
+    fn sample_unmatched(&self) -> Vec<(LimitId, String)> {
+        let of_each = self.limits.iter().map(|(id, _, targets)| {
+            let words = self.without_match(targets);
+            words.into_iter().map(move |words| (id, words))
+        });
+        of_each.flatten().collect()
     }
 
     /// Finds slots that the kernel has given out.
@@ -188,6 +212,10 @@ impl Engine {
             let before = self.sampling.last.insert(key, carried);
             // A slot that is new to us started from zero.
             let before = before.unwrap_or_default();
+            if !samples.contains_key(&key) && self.is_alive(key) {
+                // The look at all processes has missed it, or has not come back.
+                samples.insert(key, blank(&unseen(key, slot), false));
+            }
             let sample = samples.entry(key).or_insert_with(|| {
                 let ended = self.sampling.ended.entry(key).or_insert_with(|| Ended {
                     info: unseen(key, slot),
@@ -272,18 +300,23 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
     }
 }
 
-/// A process that ended before anybody saw it in /proc; the kernel noted its name.
-fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
+/// The name that the kernel has noted of a process.
+fn noted_name(slot: &ProcessSlot) -> String {
     let [head, tail] = &slot.identity.name;
     let bytes: Vec<u8> = [head.get(), tail.get()]
         .iter()
         .flat_map(|word| word.to_ne_bytes())
         .take_while(|byte| *byte != 0)
         .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A process that ended before anybody saw it in /proc.
+fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
     ProcessInfo {
         key,
         parent: 0,
-        name: String::from_utf8_lossy(&bytes).into(),
+        name: noted_name(slot).into(),
         exe: "".into(),
         command: "".into(),
         uid: 0,

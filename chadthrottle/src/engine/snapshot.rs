@@ -124,6 +124,9 @@ pub struct LimitSample {
     pub up: Traffic,
     /// Connections that use a good part of what they may.
     pub connections: Connections,
+    /// Bytes that members' connections carried over the last interval while the kernel programs saw
+    /// nothing: where there are any, the limit does not hold.
+    pub unseen_bytes: u64,
 }
 
 /// One sample of everything.
@@ -137,6 +140,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessSample>,
     /// The limits that are set, in the order of their ids.
     pub limits: Vec<LimitSample>,
+    /// Limits with selectors that match nothing now, and what to say of that.
+    pub unmatched: Vec<(LimitId, String)>,
     /// Traffic that belongs to no process.
     pub unattributed: BothWays,
     /// Traffic over loopback, each byte once a direction.

@@ -10,8 +10,10 @@ use std::{
 use chadthrottle_common::abi::names;
 
 use super::{
+    EngineLock, journal,
     journal::{Journal, JournalError, Record},
-    ledger, remains,
+    remains,
+    state_dir::StateDir,
 };
 
 use crate::{
@@ -84,25 +86,45 @@ pub struct Leftovers {
     pub sockets: Option<usize>,
 }
 
+/// Who has the state directory, and so whose its journals are. Only the lock tells: an engine may be
+/// out of sight, in another PID namespace.
+#[derive(Clone, Copy, Debug)]
+pub enum State<'a> {
+    /// There is none, so there is no journal either.
+    Missing,
+    /// We have: the journals are of engines that are gone.
+    Ours(&'a EngineLock),
+    /// An engine that lives.
+    Living(&'a StateDir),
+}
+
 /// Detaches every program named `chadthrottle_*` in the cgroup tree below `mount`, and what the
-/// journal in `state_dir` knows beside, unless a living process holds it, and puts socket options
-/// back; with `dry_run` only says which. Programs of other names are never touched.
+/// journal in the state directory knows beside, unless a living process holds it, or a living
+/// engine has it in its journal; and puts socket options back. With `dry_run` only says which.
+/// Programs of other names are never touched.
 ///
 /// # Errors
 /// Where there is a journal that cannot be read.
-pub fn run(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, JournalError> {
+pub fn run(mount: &Path, state: State<'_>, dry_run: bool) -> Result<Leftovers, JournalError> {
     // The programs first: they set options of new connections.
-    let programs = detach_programs(mount, state_dir, dry_run)?;
-    let sockets = remains::recover(state_dir, dry_run);
+    let programs = detach_programs(mount, state, dry_run)?;
+    let sockets = match state {
+        State::Ours(lock) => remains::recover(lock.directory(), dry_run),
+        State::Missing | State::Living(_) => Some(0),
+    };
     Ok(Leftovers { programs, sockets })
 }
 
 fn detach_programs(
     mount: &Path,
-    state_dir: &Path,
+    state: State<'_>,
     dry_run: bool,
 ) -> Result<Vec<Leftover>, JournalError> {
-    let records = ledger::unfinished(state_dir)?;
+    let (records, living) = match state {
+        State::Missing => (Vec::new(), Vec::new()),
+        State::Ours(lock) => (journal::unfinished(lock.directory())?, Vec::new()),
+        State::Living(directory) => (Vec::new(), journal::unfinished(directory)?),
+    };
     let mut found = attached(cgroup::tree(mount));
     // A cgroup may be out of our sight: in another mount, or moved.
     let elsewhere = records.iter().map(|record| record.cgroup.clone());
@@ -114,10 +136,11 @@ fn detach_programs(
         elsewhere.filter(|path| !known.contains(path)).collect(),
     ));
     if found.is_empty() {
-        forget(state_dir, &records, dry_run);
+        forget(state, &records, dry_run);
         return Ok(Vec::new());
     }
-    let held = held_programs(Path::new("/proc"));
+    let mut held = held_programs(Path::new("/proc"));
+    held.extend(living.iter().map(|record| record.program_id));
     let leftovers: Vec<Leftover> = found
         .into_iter()
         .filter(|(_, _, program)| !held.contains(&program.id))
@@ -139,18 +162,21 @@ fn detach_programs(
         .iter()
         .all(|leftover| leftover.outcome == Outcome::Detached)
     {
-        forget(state_dir, &records, dry_run);
+        forget(state, &records, dry_run);
     }
     Ok(leftovers)
 }
 
 /// Takes off the journal what is not attached any more.
-fn forget(state_dir: &Path, records: &[Record], dry_run: bool) {
+fn forget(state: State<'_>, records: &[Record], dry_run: bool) {
+    let State::Ours(lock) = state else {
+        return;
+    };
     if records.is_empty() || dry_run {
         return;
     }
     // Should this fail, the next look finds the same records, and nothing attached.
-    let result = Journal::open(state_dir)
+    let result = Journal::open(lock.directory())
         .and_then(|mut journal| records.iter().try_for_each(|record| journal.gone(record)));
     if let Err(error) = result {
         log::warn!("{error}");

@@ -7,31 +7,23 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use crossterm::{
-    cursor::Show,
-    event::{DisableBracketedPaste, DisableMouseCapture},
-    execute,
-    terminal::LeaveAlternateScreen,
-};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::SigSet,
-        termios::{SetArg, Termios, tcgetattr, tcsetattr},
-    },
+    sys::signal::SigSet,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{Journal, Record},
     remains,
+    state_dir::StateDir,
+    taken_terminal::{Modes, TakenTerminal},
 };
 use crate::{
     backends::throttle::{
@@ -51,12 +43,12 @@ use crate::{
 pub const COMMAND: &str = "guard";
 
 /// What engine and guard say to each other.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Message {
-    /// Engine, with a descriptor of its process: this is who to watch.
+    /// Engine, with descriptors of its process and of the state directory: this is who to watch.
     Watch(PathBuf),
-    /// Engine, with a descriptor of a terminal: this is about to be taken over.
-    Terminal,
+    /// Engine, with a descriptor of a terminal, and how it was before it is taken over now.
+    Terminal(Modes),
     /// Engine, with a descriptor of the pass that puts sockets back: levers are about to be set.
     Sockets,
     /// Engine, with a descriptor of a setting of the network namespace of that inode: this is about to be on for
@@ -79,6 +71,9 @@ enum Message {
 pub struct Guard {
     child: Child,
     socket: OwnedFd,
+    /// All that a guard must know, with its descriptors: should this one be killed, the next one is
+    /// told the same.
+    told: Vec<(Message, Vec<OwnedFd>)>,
 }
 
 /// Why the guard cannot do its work.
@@ -89,17 +84,22 @@ pub struct GuardError {
     source: io::Error,
 }
 
+impl GuardError {
+    fn at_start(source: io::Error) -> Self {
+        Self {
+            action: "could not be started",
+            source,
+        }
+    }
+}
+
 impl Guard {
     /// Starts the program once more, as the guard of this process, and waits until it watches.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(program: &Path, journal: &Path) -> Result<Self, GuardError> {
-        let failed = |source: io::Error| GuardError {
-            action: "could not be started",
-            source,
-        };
-        let (socket, theirs) = fdpass::pair().map_err(failed)?;
+    pub fn start(program: &Path, state: &StateDir) -> Result<Self, GuardError> {
+        let (socket, theirs) = fdpass::pair().map_err(GuardError::at_start)?;
         let child = Command::new(program)
             .arg(COMMAND)
             .stdin(Stdio::from(theirs))
@@ -107,46 +107,94 @@ impl Guard {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(failed)?;
-        let guard = Self { child, socket };
-        let us = pidfd_open(std::process::id()).map_err(|error| failed(error.source))?;
-        guard.send(&Message::Watch(journal.to_owned()), &[us.as_fd()])?;
-        guard.expect_ready()?;
+            .map_err(GuardError::at_start)?;
+        let mut guard = Self {
+            child,
+            socket,
+            told: Vec::new(),
+        };
+        let us = pidfd_open(std::process::id());
+        let us = us.map_err(|error| GuardError::at_start(error.source))?;
+        guard.tell(
+            Message::Watch(state.path().to_owned()),
+            &[us.as_fd(), state.as_fd()],
+        )?;
         Ok(guard)
+    }
+
+    /// Whether it is there no more: somebody has killed it.
+    pub fn has_gone(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Starts another one in its place, and tells it all that this one was told.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or goes at once; then nobody takes care.
+    pub fn replace(&mut self, program: &Path, state: &StateDir) -> Result<(), GuardError> {
+        let mut next = Self::start(program, state)?;
+        for (message, fds) in &self.told {
+            if matches!(message, Message::Watch(_)) {
+                continue;
+            }
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            if let Err(error) = next.tell(message.clone(), &fds) {
+                // One that knows only a part must not act on it.
+                let _ = next.child.kill();
+                let _ = next.child.wait();
+                return Err(error);
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Tells it what it must know, and waits until it does.
+    fn tell(&mut self, message: Message, fds: &[BorrowedFd<'_>]) -> Result<(), GuardError> {
+        let kept: io::Result<Vec<OwnedFd>> =
+            fds.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        let kept = kept.map_err(GuardError::at_start)?;
+        self.send(&message, fds)?;
+        self.expect_ready()?;
+        self.told.push((message, kept));
+        Ok(())
     }
 
     /// Hands it the terminal as it is now, to be put back to that.
     ///
     /// # Errors
     /// Where the guard has gone, or it is no terminal.
-    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.send(&Message::Terminal, &[terminal])?;
-        self.expect_ready()
+    pub fn protect_terminal(&mut self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
+        let modes = Modes::of(terminal).map_err(|source| GuardError {
+            action: "is of no use to this terminal",
+            source,
+        })?;
+        self.tell(Message::Terminal(modes), &[terminal])
     }
 
     /// Hands it the pass that puts sockets back.
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn protect_sockets(&self, put_back: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.send(&Message::Sockets, &[put_back])?;
-        self.expect_ready()
+    pub fn protect_sockets(&mut self, put_back: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.tell(Message::Sockets, &[put_back])
     }
 
     /// Hands it `tcp_shrink_window` of a network namespace, which it switches off.
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.send(&Message::Shrinks(namespace), &[setting])?;
-        self.expect_ready()
+    pub fn shrinks(&mut self, namespace: u64, setting: BorrowedFd<'_>) -> Result<(), GuardError> {
+        self.tell(Message::Shrinks(namespace), &[setting])
     }
 
     /// Tells it that the setting is off again.
     ///
     /// # Errors
     /// Where the guard has gone.
-    pub fn has_shrunk(&self, namespace: u64) -> Result<(), GuardError> {
+    pub fn has_shrunk(&mut self, namespace: u64) -> Result<(), GuardError> {
+        let shrinks = Message::Shrinks(namespace);
+        self.told.retain(|(message, _)| *message != shrinks);
         self.send(&Message::HasShrunk(namespace), &[])
     }
 
@@ -166,19 +214,21 @@ impl Guard {
     /// # Errors
     /// Where it has gone.
     pub fn attaching(
-        &self,
+        &mut self,
         record: &Record,
         attachment: &LegacyAttachment,
     ) -> Result<(), GuardError> {
         let fds = [attachment.fd.as_fd(), attachment.point.as_fd()];
-        self.send(&Message::Attaching(record.clone()), &fds)
+        self.tell(Message::Attaching(record.clone()), &fds)
     }
 
     /// Tells it that there is nothing to detach any more.
     ///
     /// # Errors
     /// Where it has gone.
-    pub fn gone(&self, record: &Record) -> Result<(), GuardError> {
+    pub fn gone(&mut self, record: &Record) -> Result<(), GuardError> {
+        let attaching = Message::Attaching(record.clone());
+        self.told.retain(|(message, _)| *message != attaching);
         self.send(&Message::Gone(record.clone()), &[])
     }
 
@@ -214,9 +264,11 @@ pub fn run() -> io::Result<u8> {
     std::env::set_current_dir("/")?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
-    let Some((Message::Watch(journal), mut fds)) = receive(socket)? else {
+    let Some((Message::Watch(path), mut fds)) = receive(socket)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
+    let state = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+    let state = StateDir::from_parts(path, state);
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     send(socket, &Message::Ready, &[])?;
     let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
@@ -229,12 +281,12 @@ pub fn run() -> io::Result<u8> {
             Some((Message::Attaching(record), fds)) => {
                 let attachment = rebuild(&record, fds).ok_or(io::ErrorKind::InvalidData)?;
                 held.push((record, attachment));
+                send(socket, &Message::Ready, &[])?;
             }
             Some((Message::Gone(record), _)) => held.retain(|(other, _)| *other != record),
-            Some((Message::Terminal, mut fds)) => {
-                terminal = Some(TakenTerminal::of(
-                    fds.pop().ok_or(io::ErrorKind::InvalidData)?,
-                )?);
+            Some((Message::Terminal(modes), mut fds)) => {
+                let fd = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+                terminal = Some(TakenTerminal::of(fd, modes));
                 send(socket, &Message::Ready, &[])?;
             }
             Some((Message::Sockets, mut fds)) => {
@@ -250,19 +302,17 @@ pub fn run() -> io::Result<u8> {
             Some((Message::Dismissed, _)) => return Ok(0),
             Some((Message::Watch(_) | Message::Ready, _)) => {}
             None => {
-                let code = u8::from(clean_up(&journal, held) > 0);
+                let code = u8::from(clean_up(&state, held) > 0);
                 for setting in settings.values_mut() {
                     // It fails where the namespace is gone.
                     let _ = setting.set(false);
                 }
                 if let Some(put_back) = put_back {
                     passes::run(put_back.as_fd(), &namespaces::all(Path::new("/proc")));
-                    if let Some(directory) = journal.parent() {
-                        remains::forget(directory);
-                    }
+                    remains::forget(&state);
                 }
                 if code == 0
-                    && let Ok(journal) = Journal::at(journal)
+                    && let Ok(journal) = Journal::open(&state)
                 {
                     journal.remove();
                 }
@@ -299,38 +349,9 @@ fn next(
     }
 }
 
-/// A terminal that the engine has taken over, and how it was before.
-struct TakenTerminal {
-    file: File,
-    before: Termios,
-}
-
-impl TakenTerminal {
-    fn of(fd: OwnedFd) -> io::Result<Self> {
-        let before = tcgetattr(&fd)?;
-        Ok(Self {
-            file: fd.into(),
-            before,
-        })
-    }
-
-    /// Puts it back. It is not our controlling terminal, so the kernel lets us.
-    fn restore(mut self) {
-        // A terminal that has gone needs no restoring.
-        let _ = execute!(
-            self.file,
-            DisableMouseCapture,
-            DisableBracketedPaste,
-            LeaveAlternateScreen,
-            Show
-        );
-        let _ = tcsetattr(&self.file, SetArg::TCSANOW, &self.before);
-    }
-}
-
 /// Detaches what is left, and takes it off the journal. Gives how many could not be.
-fn clean_up(journal: &Path, held: Vec<(Record, LegacyAttachment)>) -> usize {
-    let mut journal = Journal::at(journal.to_owned()).ok();
+fn clean_up(state: &StateDir, held: Vec<(Record, LegacyAttachment)>) -> usize {
+    let mut journal = Journal::open(state).ok();
     let mut failed = 0;
     for (record, attachment) in held {
         if attachment.detach().is_ok() {

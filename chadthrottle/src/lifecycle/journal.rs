@@ -6,12 +6,16 @@
 //! passed over.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
+    io::{self, Read},
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
+
+use super::{lines::Lines, state_dir::StateDir};
+
+/// Its name in the state directory.
+const NAME: &str = "attachments.jsonl";
 
 /// Version of the lines that this program writes and understands.
 const VERSION: u32 = 1;
@@ -70,8 +74,8 @@ pub struct JournalError {
 /// The journal of one state directory.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    file: File,
+    directory: StateDir,
+    lines: Lines,
 }
 
 impl Journal {
@@ -79,29 +83,18 @@ impl Journal {
     ///
     /// # Errors
     /// Where it cannot be written, by trying: a full or read-only disk shows only then.
-    pub fn open(directory: &Path) -> Result<Self, JournalError> {
-        Self::at(path_in(directory))
-    }
-
-    /// Opens the journal at that path.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub fn at(path: PathBuf) -> Result<Self, JournalError> {
+    pub fn open(directory: &StateDir) -> Result<Self, JournalError> {
         let open = || {
-            let mut file = File::options().append(true).create(true).open(&path)?;
-            // A line of its own, whatever an earlier run left half-written.
-            file.write_all(b"\n")?;
-            file.sync_data()?;
-            Ok(file)
+            let lines = Lines::open(directory, NAME, false)?;
+            lines.sync()?;
+            Ok(lines)
         };
         match open() {
-            Ok(file) => Ok(Self { path, file }),
-            Err(source) => Err(JournalError {
-                path,
-                action: "written",
-                source,
+            Ok(lines) => Ok(Self {
+                directory: directory.clone(),
+                lines,
             }),
+            Err(source) => Err(failed(directory, "written", source)),
         }
     }
 
@@ -121,16 +114,16 @@ impl Journal {
         self.append(Event::Gone, record)
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Whether somebody has removed it while we write.
+    pub fn is_removed(&self) -> bool {
+        self.lines.is_removed()
     }
 
     /// Removes it, since nothing is attached.
     pub fn remove(&self) {
         // If it stays, the next start reads it and finds nothing to do.
-        if let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("{}: {error}", self.path.display());
+        if let Err(error) = self.directory.remove(NAME) {
+            log::warn!("{}: {error}", self.directory.path().join(NAME).display());
         }
     }
 
@@ -140,45 +133,33 @@ impl Journal {
             event,
             record: record.clone(),
         };
-        let mut text = serde_json::to_vec(&line).map_err(|error| self.failed(error.into()))?;
-        text.push(b'\n');
-        self.file
-            .write_all(&text)
-            .and_then(|()| self.file.sync_data())
-            .map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: io::Error) -> JournalError {
-        JournalError {
-            path: self.path.clone(),
-            action: "written",
-            source,
-        }
+        self.lines
+            .append(&line)
+            .and_then(|()| self.lines.sync())
+            .map_err(|source| failed(&self.directory, "written", source))
     }
 }
 
-fn path_in(directory: &Path) -> PathBuf {
-    directory.join("attachments.jsonl")
+fn failed(directory: &StateDir, action: &'static str, source: io::Error) -> JournalError {
+    JournalError {
+        path: directory.path().join(NAME),
+        action,
+        source,
+    }
 }
 
 /// The attachments that the journal in that directory has no end of, oldest first.
 ///
 /// # Errors
 /// Where there is a journal and it cannot be read at all.
-pub fn unfinished(directory: &Path) -> Result<Vec<Record>, JournalError> {
-    let path = path_in(directory);
+pub fn unfinished(directory: &StateDir) -> Result<Vec<Record>, JournalError> {
     let mut bytes = Vec::new();
-    match File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(JournalError {
-                path,
-                action: "read",
-                source,
-            });
-        }
-    }
+    let read = directory.read(NAME).and_then(|file| match file {
+        Some(file) => file.take(MAX_BYTES).read_to_end(&mut bytes),
+        None => Ok(0),
+    });
+    read.map_err(|source| failed(directory, "read", source))?;
+    let path = directory.path().join(NAME);
     let mut open: Vec<Record> = Vec::new();
     for line in bytes
         .split(|byte| *byte == b'\n')
@@ -207,6 +188,15 @@ pub fn unfinished(directory: &Path) -> Result<Vec<Record>, JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    /// A directory, and its journal's path.
+    fn place() -> (tempfile::TempDir, StateDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let path = directory.path().join(NAME);
+        (directory, state, path)
+    }
 
     fn record(program_id: u32) -> Record {
         Record {
@@ -222,36 +212,32 @@ mod tests {
 
     #[test]
     fn what_was_attached_and_not_ended_is_unfinished() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(unfinished(directory.path()).unwrap(), []);
-        let mut journal = Journal::open(directory.path()).unwrap();
+        let (_directory, state, _) = place();
+        assert_eq!(unfinished(&state).unwrap(), []);
+        let mut journal = Journal::open(&state).unwrap();
         journal.attaching(&record(1)).unwrap();
         journal.attaching(&record(2)).unwrap();
         journal.gone(&record(1)).unwrap();
-        assert_eq!(unfinished(directory.path()).unwrap(), [record(2)]);
+        assert_eq!(unfinished(&state).unwrap(), [record(2)]);
         journal.remove();
-        assert_eq!(unfinished(directory.path()).unwrap(), []);
+        assert_eq!(unfinished(&state).unwrap(), []);
     }
 
     #[test]
     fn every_truncation_and_garbage_around_it_leave_the_whole_lines_readable() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(directory.path()).unwrap();
+        let (_directory, state, path) = place();
+        let mut journal = Journal::open(&state).unwrap();
         journal.attaching(&record(1)).unwrap();
-        let one = fs::read(path_in(directory.path())).unwrap();
+        let one = fs::read(&path).unwrap();
         journal.attaching(&record(2)).unwrap();
-        let both = fs::read(path_in(directory.path())).unwrap();
+        let both = fs::read(&path).unwrap();
         for len in one.len()..both.len() - 1 {
-            fs::write(path_in(directory.path()), &both[..len]).unwrap();
-            assert_eq!(unfinished(directory.path()).unwrap(), [record(1)], "{len}");
+            fs::write(&path, &both[..len]).unwrap();
+            assert_eq!(unfinished(&state).unwrap(), [record(1)], "{len}");
             // And what is appended behind a half line is a line of its own.
-            let mut next = Journal::open(directory.path()).unwrap();
+            let mut next = Journal::open(&state).unwrap();
             next.attaching(&record(9)).unwrap();
-            assert_eq!(
-                unfinished(directory.path()).unwrap(),
-                [record(1), record(9)],
-                "{len}"
-            );
+            assert_eq!(unfinished(&state).unwrap(), [record(1), record(9)], "{len}");
         }
         let newer = br#"{"version":2,"event":"attach","cgroup":"/","cgroup_id":1,"what":[]}"#;
         let noise = [
@@ -261,25 +247,19 @@ mod tests {
             &both,
         ]
         .concat();
-        fs::write(path_in(directory.path()), noise).unwrap();
-        assert_eq!(
-            unfinished(directory.path()).unwrap(),
-            [record(1), record(2)]
-        );
+        fs::write(&path, noise).unwrap();
+        assert_eq!(unfinished(&state).unwrap(), [record(1), record(2)]);
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_an_error_at_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let error = Journal::open(&directory.path().join("missing"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("missing") && error.contains("nothing was attached"),
-            "{error}"
-        );
-        // The device that is always full.
-        std::os::unix::fs::symlink("/dev/full", path_in(directory.path())).unwrap();
-        assert!(Journal::open(directory.path()).is_err());
+    fn a_journal_that_cannot_be_written_is_an_error_at_once() {
+        let (_directory, state, path) = place();
+        fs::create_dir(&path).unwrap();
+        let error = Journal::open(&state).unwrap_err().to_string();
+        assert!(error.contains("nothing was attached"), "{error}");
+        fs::remove_dir(&path).unwrap();
+        // A link, to the device that is always full or to anything else, is not followed.
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(Journal::open(&state).is_err() && unfinished(&state).is_err());
     }
 }

@@ -12,8 +12,9 @@ use std::{
 use super::{
     Settings,
     guard::{Guard, GuardError},
-    journal::{self, Journal, JournalError, Record},
+    journal::{Journal, JournalError, Record},
     remains::Remains,
+    state_dir::StateDir,
 };
 use crate::{
     backends::throttle::{
@@ -28,12 +29,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Ledger {
     engine: ProcessKey,
-    directory: PathBuf,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
+    directory: StateDir,
     journal: Journal,
     program: PathBuf,
     guard: Option<Guard>,
@@ -48,14 +49,14 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    pub fn open(settings: &Settings) -> Result<Self, JournalError> {
-        let directory = &settings.state_dir;
+    pub fn open(settings: &Settings, directory: &StateDir) -> Result<Self, JournalError> {
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
             start_ticks: 0,
         });
         let inner = Inner {
+            directory: directory.clone(),
             journal: Journal::open(directory)?,
             program: settings.program.clone(),
             guard: None,
@@ -64,7 +65,6 @@ impl Ledger {
         };
         Ok(Self {
             engine,
-            directory: directory.clone(),
             inner: Mutex::new(inner),
         })
     }
@@ -96,13 +96,35 @@ impl Ledger {
 }
 
 impl Inner {
-    /// The guard, started where it is not there yet.
-    fn guard(&mut self) -> Result<&Guard, GuardError> {
-        let guard = match self.guard.take() {
+    /// The guard, started where it is not there yet, or not any more.
+    fn guard(&mut self) -> Result<&mut Guard, GuardError> {
+        let mut guard = match self.guard.take() {
             Some(guard) => guard,
-            None => Guard::start(&self.program, self.journal.path())?,
+            None => Guard::start(&self.program, &self.directory)?,
         };
-        Ok(self.guard.insert(guard))
+        let replaced = if guard.has_gone() {
+            let replaced = guard.replace(&self.program, &self.directory);
+            if replaced.is_ok() {
+                log::warn!("the guard process was killed: another one has taken its place");
+            }
+            replaced
+        } else {
+            Ok(())
+        };
+        // It knows what the next one must be told, also where that could not be started.
+        let guard = self.guard.insert(guard);
+        replaced.map(|()| guard)
+    }
+
+    /// Writes the journal anew where somebody has removed it.
+    fn look_after_journal(&mut self) -> Result<(), JournalError> {
+        if self.open.is_empty() || !self.journal.is_removed() {
+            return Ok(());
+        }
+        log::warn!("the journal of attachments was removed: it is written anew");
+        self.journal = Journal::open(&self.directory)?;
+        let Self { journal, open, .. } = self;
+        open.iter().try_for_each(|record| journal.attaching(record))
     }
 }
 
@@ -114,6 +136,9 @@ impl LegacyLedger for Ledger {
         };
         let record = self.record(attachment);
         let mut inner = self.inner();
+        inner
+            .look_after_journal()
+            .map_err(|error| no_record(error.to_string()))?;
         inner
             .journal
             .attaching(&record)
@@ -133,12 +158,24 @@ impl LegacyLedger for Ledger {
             // Recovery will look, and find nothing attached.
             log::warn!("{error}");
         }
-        if let Some(guard) = &inner.guard
+        if let Some(guard) = &mut inner.guard
             && let Err(error) = guard.gone(&record)
         {
             log::warn!("{error}");
         }
         inner.open.retain(|open| *open != record);
+    }
+
+    fn look_after(&self) {
+        let mut inner = self.inner();
+        if let Err(error) = inner.look_after_journal() {
+            log::warn!("{error}");
+        }
+        if inner.guard.is_some()
+            && let Err(error) = inner.guard()
+        {
+            log::warn!("{error}");
+        }
     }
 }
 
@@ -149,24 +186,27 @@ impl Heir for Ledger {
         guard
             .protect_sockets(put_back)
             .map_err(|error| error.to_string())?;
-        let remains = Remains::keep(&self.directory, self.engine, put_back);
+        let remains = Remains::keep(&inner.directory, put_back);
         inner.remains = Some(remains.map_err(|error| {
-            let pins = self.directory.display();
-            format!("pinning the pass that puts sockets back, in {pins}: {error}")
+            let directory = inner.directory.path().display();
+            format!("pinning the pass that puts sockets back, in {directory}: {error}")
         })?);
         Ok(())
     }
 
     fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool {
-        let inner = self.inner();
-        let (Some(remains), Some(guard)) = (&inner.remains, &inner.guard) else {
+        let mut inner = self.inner();
+        let Some(remains) = &inner.remains else {
             return false;
         };
         if let Err(error) = remains.shrinks(namespace) {
             log::warn!("noting a network namespace: {error}");
             return false;
         }
-        match guard.shrinks(namespace, setting) {
+        match inner
+            .guard()
+            .and_then(|guard| guard.shrinks(namespace, setting))
+        {
             Ok(()) => true,
             Err(error) => {
                 log::warn!("{error}");
@@ -176,11 +216,11 @@ impl Heir for Ledger {
     }
 
     fn has_shrunk(&self, namespace: u64) {
-        let inner = self.inner();
+        let mut inner = self.inner();
         if let Some(remains) = &inner.remains {
             remains.has_shrunk(namespace);
         }
-        if let Some(guard) = &inner.guard
+        if let Some(guard) = &mut inner.guard
             && let Err(error) = guard.has_shrunk(namespace)
         {
             log::warn!("{error}");
@@ -200,21 +240,4 @@ impl Drop for Ledger {
         }
         // Else the guard tries when we have gone, and the next start after it.
     }
-}
-
-/// What the journal in that directory says is attached by engines that are gone, and a way to
-/// say that it has been dealt with.
-///
-/// # Errors
-/// Where there is a journal that cannot be read.
-pub fn unfinished(directory: &Path) -> Result<Vec<Record>, JournalError> {
-    let mut records = journal::unfinished(directory)?;
-    records.retain(|record| {
-        let engine = ProcessKey {
-            pid: record.engine_pid,
-            start_ticks: record.engine_start,
-        };
-        key_of(Path::new("/proc"), engine.pid) != Some(engine)
-    });
-    Ok(records)
 }

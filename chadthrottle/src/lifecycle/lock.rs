@@ -1,10 +1,12 @@
 //! One engine a machine: a lock that the kernel drops when its holder ends, however it ends.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
 };
+
+use super::state_dir::{StateDir, StateDirError};
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -15,10 +17,13 @@ pub enum LockError {
         .0.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Held(Option<u32>),
+    /// The directory is not one to keep it in.
+    #[error(transparent)]
+    Directory(#[from] StateDirError),
     /// The file could not be made or locked.
     #[error("{path}: {source}. Choose another place with --state-dir")]
     Io {
-        /// Which file or directory.
+        /// Which file.
         path: PathBuf,
         /// How it failed.
         source: io::Error,
@@ -28,8 +33,12 @@ pub enum LockError {
 /// The lock. Dropping it lets the next engine start.
 #[derive(Debug)]
 pub struct EngineLock {
+    directory: StateDir,
     _file: File,
 }
+
+/// Its name in the state directory.
+const NAME: &str = "engine.lock";
 
 impl EngineLock {
     /// Takes the lock in that directory, which is made where it is missing.
@@ -37,19 +46,20 @@ impl EngineLock {
     /// # Errors
     /// [`LockError`]
     pub fn take(directory: &Path) -> Result<Self, LockError> {
-        let path = directory.join("engine.lock");
+        Self::take_in(StateDir::make(directory)?)
+    }
+
+    /// Takes the lock in that directory.
+    ///
+    /// # Errors
+    /// [`LockError`]
+    pub fn take_in(directory: StateDir) -> Result<Self, LockError> {
+        let path = directory.path().join(NAME);
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| LockError::Io { path, source }
         };
-        fs::create_dir_all(directory).map_err(failed(directory))?;
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed(&path))?;
+        let mut file = directory.keep(NAME).map_err(failed(&path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
@@ -59,7 +69,15 @@ impl EngineLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed(&path))?;
-        Ok(Self { _file: file })
+        Ok(Self {
+            directory,
+            _file: file,
+        })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &StateDir {
+        &self.directory
     }
 }
 
@@ -73,6 +91,7 @@ fn holder(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_second_is_refused_with_the_first_ones_id_until_the_first_is_gone() {

@@ -4,14 +4,19 @@ pub mod cleanup;
 pub mod guard;
 mod journal;
 mod ledger;
+mod lines;
 mod lock;
+pub mod namespaces;
 pub mod privilege;
 mod remains;
 pub mod signals;
+mod state_dir;
+mod taken_terminal;
 
 pub use guard::GuardError;
 pub use journal::JournalError;
 pub use lock::{EngineLock, LockError};
+pub use state_dir::{StateDir, StateDirError};
 
 use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -59,17 +64,18 @@ impl Session {
     /// What is missing or refused; nothing is attached then.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         privilege::check()?;
+        namespaces::check()?;
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
-        let left = cleanup::run(&mount, &settings.state_dir, false)?;
+        let left = cleanup::run(&mount, cleanup::State::Ours(&lock), false)?;
         for leftover in left.programs {
             log::warn!("left by an earlier run: {leftover}");
         }
         if let Some(sockets) = left.sockets.filter(|sockets| *sockets > 0) {
             log::warn!("left by an earlier run: options of {sockets} sockets, put back");
         }
-        let ledger = Arc::new(Ledger::open(&settings)?);
+        let ledger = Arc::new(Ledger::open(&settings, lock.directory())?);
         let engine = Handle::start(Config {
             throttle: AttachConfig {
                 point,

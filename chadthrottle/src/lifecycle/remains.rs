@@ -7,8 +7,7 @@
 
 use std::{
     ffi::CString,
-    fs::{self, File},
-    io,
+    fs, io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -18,18 +17,14 @@ use std::{
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{
-    backends::throttle::passes,
-    levers::ShrinkWindow,
-    process::{ProcessKey, key_of, namespaces},
-    sys::bpf,
-};
+use super::state_dir::StateDir;
+use crate::{backends::throttle::passes, levers::ShrinkWindow, process::namespaces, sys::bpf};
 
 /// The directory of the BPF file system.
 const PINS: &str = "pins";
 
-/// What the pinned pass is called, before the engine's id and start time.
-const PASS: &str = "put_back-";
+/// What the pinned pass is called.
+const PASS: &str = "put_back";
 
 /// What the file of a namespace is called, before boot and inode.
 const SHRINKS: &str = "shrinks-";
@@ -37,8 +32,7 @@ const SHRINKS: &str = "shrinks-";
 /// What would remain of the levers of one engine. Dropping it says that nothing does.
 #[derive(Debug)]
 pub struct Remains {
-    directory: PathBuf,
-    pin: PathBuf,
+    directory: StateDir,
 }
 
 impl Remains {
@@ -46,12 +40,8 @@ impl Remains {
     ///
     /// # Errors
     /// Where it cannot be; no lever must be set then.
-    pub fn keep(
-        directory: &Path,
-        engine: ProcessKey,
-        put_back: BorrowedFd<'_>,
-    ) -> io::Result<Self> {
-        let pins = directory.join(PINS);
+    pub fn keep(directory: &StateDir, put_back: BorrowedFd<'_>) -> io::Result<Self> {
+        let pins = directory.anchor().join(PINS);
         match fs::create_dir(&pins) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -59,12 +49,11 @@ impl Remains {
         let kind = Some("bpf");
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(kind, &pins, kind, flags, Some("mode=0700"))?;
-        let pin = pins.join(format!("{PASS}{}-{}", engine.pid, engine.start_ticks));
+        // From here on dropping it undoes what is done.
         let remains = Self {
-            directory: directory.to_owned(),
-            pin,
+            directory: directory.clone(),
         };
-        bpf::pin(put_back, &c_path(&remains.pin)?).map_err(|error| error.source)?;
+        bpf::pin(put_back, &c_path(&pins.join(PASS))?).map_err(|error| error.source)?;
         Ok(remains)
     }
 
@@ -73,62 +62,49 @@ impl Remains {
     /// # Errors
     /// Where it cannot be noted; it must not then.
     pub fn shrinks(&self, namespace: u64) -> io::Result<()> {
-        File::create(self.mark(namespace)?).map(drop)
+        self.directory.keep(&mark(namespace)?).map(drop)
     }
 
     /// It does not any more.
     pub fn has_shrunk(&self, namespace: u64) {
-        if let Ok(mark) = self.mark(namespace) {
+        if let Ok(mark) = mark(namespace) {
             // Recovery finds that there is nothing to do.
-            let _ = fs::remove_file(mark);
+            let _ = self.directory.remove(&mark);
         }
-    }
-
-    fn mark(&self, namespace: u64) -> io::Result<PathBuf> {
-        let boot = boot_id()?;
-        Ok(self.directory.join(format!("{SHRINKS}{boot}-{namespace}")))
     }
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.pin);
-        unmount(&self.directory);
+        unpin(&self.directory);
     }
 }
 
 /// Forgets what a guard has dealt with.
-pub fn forget(directory: &Path) {
-    for pin in pins(directory) {
-        let _ = fs::remove_file(pin);
-    }
-    unmount(directory);
+pub fn forget(directory: &StateDir) {
+    unpin(directory);
     for (mark, _) in marks(directory) {
-        let _ = fs::remove_file(mark);
+        let _ = directory.remove(&mark);
     }
 }
 
 /// Puts back what an engine that is gone has left, and gives how many sockets that were; with `dry_run` it does
 /// nothing, and gives `None` where there may be some.
-pub fn recover(directory: &Path, dry_run: bool) -> Option<usize> {
-    let root = Path::new("/proc");
-    let pins = pins(directory);
-    if pins.iter().any(|pin| is_of_the_living(root, pin)) {
-        return Some(0);
-    }
+pub fn recover(directory: &StateDir, dry_run: bool) -> Option<usize> {
+    let pinned = pinned(directory);
     let marks = marks(directory);
-    if dry_run && !(pins.is_empty() && marks.is_empty()) {
-        return None;
+    if pinned.is_none() && marks.is_empty() {
+        // A mount without a pin may be left of one that was killed at its start.
+        if !dry_run {
+            unpin(directory);
+        }
+        return Some(0);
     }
     if dry_run {
-        return Some(0);
+        return None;
     }
-    let mut sockets = 0;
-    let namespaces = if pins.is_empty() && marks.is_empty() {
-        Vec::new()
-    } else {
-        namespaces::all(root)
-    };
+    let root = Path::new("/proc");
+    let namespaces = namespaces::all(root);
     for (mark, namespace) in marks {
         let found = namespaces
             .iter()
@@ -143,66 +119,43 @@ pub fn recover(directory: &Path, dry_run: bool) -> Option<usize> {
                 );
             }
         }
-        let _ = fs::remove_file(mark);
+        let _ = directory.remove(&mark);
     }
-    for pin in pins {
-        match pinned(&pin) {
-            Ok(pass) => sockets += passes::run(pass.as_fd(), &namespaces),
-            Err(error) => log::warn!("{}: {error}", pin.display()),
-        }
-        let _ = fs::remove_file(pin);
-    }
-    unmount(directory);
+    let sockets = pinned.map_or(0, |pass| passes::run(pass.as_fd(), &namespaces));
+    unpin(directory);
     Some(sockets)
 }
 
-fn pinned(pin: &Path) -> io::Result<OwnedFd> {
-    bpf::pinned(&c_path(pin)?).map_err(|error| error.source)
+fn pinned(directory: &StateDir) -> Option<OwnedFd> {
+    let path = directory.anchor().join(PINS).join(PASS);
+    bpf::pinned(&c_path(&path).ok()?).ok()
 }
 
-fn is_of_the_living(root: &Path, pin: &Path) -> bool {
-    let engine = || {
-        let name = pin.file_name()?.to_str()?.strip_prefix(PASS)?;
-        let (pid, start_ticks) = name.split_once('-')?;
-        Some(ProcessKey {
-            pid: pid.parse().ok()?,
-            start_ticks: start_ticks.parse().ok()?,
-        })
-    };
-    engine().is_some_and(|engine| key_of(root, engine.pid) == Some(engine))
-}
-
-fn pins(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory.join(PINS)).into_iter().flatten();
-    let paths = entries.flatten().map(|entry| entry.path());
-    paths
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.as_bytes().starts_with(PASS.as_bytes()))
-        })
-        .collect()
+fn mark(namespace: u64) -> io::Result<String> {
+    Ok(format!("{SHRINKS}{}-{namespace}", boot_id()?))
 }
 
 /// The files of namespaces, with their inodes where they are of this boot.
-fn marks(directory: &Path) -> Vec<(PathBuf, Option<u64>)> {
+fn marks(directory: &StateDir) -> Vec<(String, Option<u64>)> {
     let boot = boot_id().unwrap_or_default();
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let marks = entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let rest = name.to_str()?.strip_prefix(SHRINKS)?;
+    let entries = fs::read_dir(directory.anchor()).into_iter().flatten();
+    let marks = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let rest = name.strip_prefix(SHRINKS)?;
         let inode = rest
             .strip_prefix(boot.as_str())
             .and_then(|rest| rest.strip_prefix('-')?.parse().ok());
-        Some((entry.path(), inode))
+        Some((name, inode))
     });
     marks.collect()
 }
 
-fn unmount(directory: &Path) {
-    let pins = directory.join(PINS);
+fn unpin(directory: &StateDir) {
+    let pins: PathBuf = directory.anchor().join(PINS);
     if pins.exists() {
-        // Nothing is mounted there where pinning has failed.
-        let _ = umount2(&pins, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(pins.join(PASS));
+        // Nothing is mounted there where that has failed.
+        let _ = umount2(&pins, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
         let _ = fs::remove_dir(&pins);
     }
 }

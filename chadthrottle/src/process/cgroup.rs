@@ -1,7 +1,27 @@
 //! Which processes a cgroup has, asked of the cgroup: /proc tells of a move only to who looks at
-//! every process.
+//! every process. And where cgroups are mounted.
 
 use std::{fs, path::Path};
+
+use procfs::process::Process;
+
+/// Where cgroup hierarchies are mounted, of both versions.
+pub fn mounts() -> Vec<String> {
+    let mounts = Process::myself().and_then(|process| process.mountinfo());
+    mounts
+        .into_iter()
+        .flatten()
+        .filter(|mount| mount.fs_type.starts_with("cgroup"))
+        .map(|mount| mount.mount_point.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The cgroup of process `pid` in version 2, read from `root`; `None` where it is gone.
+pub fn cgroup_of(root: &Path, pid: u32) -> Option<String> {
+    let text = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.to_owned())
+}
 
 /// Ids of the processes in the cgroup at `directory` and in those below it; none where it is gone.
 pub fn processes_in(directory: &Path) -> Vec<u32> {
@@ -39,6 +59,10 @@ mod tests {
         let mut pids = processes_in(root.path());
         pids.sort_unstable();
         assert_eq!(pids, [1, 22, 333]);
+        fs::create_dir(root.path().join("5")).unwrap();
+        fs::write(root.path().join("5/cgroup"), "4:cpu:/x\n0::/../a:b\n").unwrap();
+        assert_eq!(cgroup_of(root.path(), 5).as_deref(), Some("/../a:b"));
+        assert_eq!(cgroup_of(root.path(), 6), None);
         assert_eq!(processes_in(&root.path().join("c")), [0u32; 0]);
     }
 }

@@ -3,9 +3,11 @@
 //! Architecture invariant: everything here takes the root of the file system to read from, so
 //! that tests use made-up trees; and everything expects a process to vanish between two reads.
 
+mod aside;
 mod cgroup;
 mod connections;
 mod executable;
+mod image;
 mod key;
 pub mod namespaces;
 mod reader;
@@ -17,7 +19,7 @@ mod testing;
 mod unit;
 pub mod user;
 
-pub use cgroup::processes_in;
+pub use cgroup::{cgroup_of, processes_in};
 pub use connections::{Connection, connections_of};
 pub use executable::Devices;
 pub use key::ProcessKey;

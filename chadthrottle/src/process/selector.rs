@@ -1,10 +1,13 @@
 //! Targets as users name them: a process id, or a pattern for processes now and later.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use glob::Pattern;
 
-use super::{ProcessInfo, user};
+use super::{
+    ProcessInfo, cgroup,
+    user::{self, NamedUser},
+};
 
 /// One TARGET of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +21,13 @@ pub enum Target {
 /// A pattern for processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// `name:GLOB`, on `comm`.
+    /// `name:GLOB`, on `comm`, of which the kernel keeps 15 characters, and on the name of the
+    /// executable's file.
     Name(Pattern),
     /// `exe:GLOB`, on the executable's path.
     Exe(Pattern),
     /// `user:NAME`, on the effective user id.
-    User(u32),
+    User(NamedUser),
     /// `cgroup:PATH`, the cgroup and those below it.
     Cgroup(String),
 }
@@ -42,14 +46,99 @@ impl Selector {
     /// Whether the process matches.
     pub fn matches(&self, process: &ProcessInfo) -> bool {
         match self {
-            Self::Name(pattern) => pattern.matches(&process.name),
+            Self::Name(pattern) => {
+                pattern.matches(&process.name)
+                    || process
+                        .file_name()
+                        .is_some_and(|name| pattern.matches(name))
+            }
             Self::Exe(pattern) => pattern.matches(&process.exe),
-            Self::User(uid) => process.uid == *uid,
+            Self::User(user) => user.uid() == Some(process.uid),
             Self::Cgroup(path) => process
                 .cgroup
                 .strip_prefix(path.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         }
+    }
+}
+
+impl Selector {
+    /// What to say where no process matches, with what comes near among those that there are.
+    pub fn nothing_matches<'a>(
+        &self,
+        processes: impl IntoIterator<Item = &'a ProcessInfo>,
+    ) -> String {
+        if let Self::User(user) = self {
+            let name = crate::text::escape(user.name());
+            return if user.is_looked_up() {
+                format!("nothing matches {self} so far")
+            } else {
+                format!(
+                    "nothing matches {self} yet: who '{name}' is has not been answered. The number works at once"
+                )
+            };
+        }
+        /// How many are named.
+        const NAMED: usize = 3;
+        let near: BTreeSet<String> = processes
+            .into_iter()
+            .filter_map(|process| self.near(process))
+            .collect();
+        let mut words = format!("nothing matches {self} so far");
+        for (number, near) in near.iter().take(NAMED).enumerate() {
+            words += if number == 0 { "; near it: " } else { ", " };
+            words += &crate::text::escape(near);
+        }
+        words
+    }
+
+    /// The target that would have matched that process, where it may have been meant.
+    fn near(&self, process: &ProcessInfo) -> Option<String> {
+        let alike = |pattern: &str, text: &str| {
+            let (wanted, text) = (literal(pattern), text.to_lowercase());
+            !wanted.is_empty() && text.contains(&wanted)
+        };
+        match self {
+            Self::Name(pattern) => {
+                let names = [Some(&*process.name), process.file_name()];
+                let name = names
+                    .into_iter()
+                    .flatten()
+                    .find(|name| alike(pattern.as_str(), name))?;
+                Some(format!("name:{name}"))
+            }
+            Self::Exe(pattern) => {
+                // Of a path, the file is what was meant.
+                let file = pattern.as_str().rsplit('/').next()?;
+                let is_near =
+                    alike(pattern.as_str(), &process.exe) || alike(file, process.file_name()?);
+                is_near.then(|| format!("exe:{}", process.exe))
+            }
+            Self::Cgroup(path) => {
+                let last = path.rsplit('/').next()?;
+                alike(last, &process.cgroup).then(|| format!("cgroup:{}", process.cgroup))
+            }
+            Self::User(_) => None,
+        }
+    }
+}
+
+/// What a pattern has beside wildcards, where it may be compared.
+fn literal(pattern: &str) -> String {
+    pattern.to_lowercase().replace(['*', '?', '[', ']'], "")
+}
+
+impl fmt::Display for Selector {
+    /// As a target is typed, and safe to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = match self {
+            Self::Name(pattern) => ("name", pattern.as_str()),
+            Self::Exe(pattern) => ("exe", pattern.as_str()),
+            Self::User(user) => ("user", user.name()),
+            Self::Cgroup(path) if path.is_empty() => ("cgroup", "/"),
+            Self::Cgroup(path) => ("cgroup", path.as_str()),
+        };
+        write!(f, "{kind}:{}", crate::text::escape(value))
     }
 }
 
@@ -101,8 +190,8 @@ impl FromStr for Target {
         Ok(Self::Selector(match kind {
             "name" => Selector::Name(pattern()?),
             "exe" => Selector::Exe(pattern()?),
-            "user" => Selector::User(user::uid_of(value)?),
-            "cgroup" => Selector::Cgroup(cgroup_path(value)),
+            "user" => Selector::User(NamedUser::find(value)?),
+            "cgroup" => Selector::Cgroup(cgroup_path(value, &cgroup::mounts())),
             _ => return Err(not_a_target()),
         }))
     }
@@ -115,11 +204,19 @@ fn exactly(text: &str) -> Pattern {
 }
 
 /// A cgroup path as /proc/PID/cgroup has it: absolute in the hierarchy, without a slash at the
-/// end; the root is the empty string.
-fn cgroup_path(value: &str) -> String {
-    format!("/{}", value.trim_matches('/'))
-        .trim_end_matches('/')
-        .to_owned()
+/// end; the root is the empty string. Where it is mounted is left out, as in what completion of file
+/// names gives.
+fn cgroup_path(value: &str, mounts: &[String]) -> String {
+    let path = format!("/{}", value.trim_matches('/'));
+    let below = |mount: &String| {
+        let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    };
+    let inside = mounts
+        .iter()
+        .filter_map(below)
+        .min_by_key(|rest| rest.len());
+    inside.unwrap_or(&path).trim_end_matches('/').to_owned()
 }
 
 #[cfg(test)]
@@ -186,6 +283,57 @@ mod tests {
             "cgroup:/user.slice/ap",
         ] {
             assert!(!matches(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn names_that_the_kernel_has_cut_and_executables_match_by_their_whole_names() {
+        let mut cut = process();
+        cut.name = "transmission-da".into();
+        cut.exe = "/usr/bin/transmission-daemon".into();
+        let matches = |target: &str| match target.parse().unwrap() {
+            Target::Selector(selector) => selector.matches(&cut),
+            Target::Pid(_) => false,
+        };
+        assert!(matches("name:transmission-daemon") && matches("name:transmission-da"));
+        assert!(!matches("name:transmission") && !matches("name:bin*"));
+    }
+
+    #[test]
+    fn a_cgroup_may_be_named_by_where_it_is_mounted() {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(str::to_owned);
+        for (typed, path) in [
+            ("/sys/fs/cgroup/unified/user.slice/", "/user.slice"),
+            ("/sys/fs/cgroup/user.slice", "/user.slice"),
+            ("/sys/fs/cgroup/unified", ""),
+            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
+            ("user.slice/app", "/user.slice/app"),
+            ("/", ""),
+        ] {
+            assert_eq!(cgroup_path(typed, &mounts), path, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_matches_nothing_is_told_with_what_comes_near() {
+        let words = |target: &str| match target.parse().unwrap() {
+            Target::Selector(selector) => selector.nothing_matches([&process()]),
+            Target::Pid(_) => String::new(),
+        };
+        for (target, near) in [
+            ("exe:firefox", "exe:/usr/lib/firefox/firefox"),
+            ("exe:/opt/firefox", "exe:/usr/lib/firefox/firefox"),
+            ("name:Firefox", "name:firefox"),
+            ("name:fox", "name:firefox"),
+            ("cgroup:/app", "cgroup:/user.slice/app"),
+        ] {
+            assert_eq!(
+                words(target),
+                format!("nothing matches {target} so far; near it: {near}")
+            );
+        }
+        for target in ["exe:wget", "name:wg*", "user:root", "cgroup:/app.slice"] {
+            assert_eq!(words(target), format!("nothing matches {target} so far"));
         }
     }
 

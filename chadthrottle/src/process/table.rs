@@ -1,17 +1,21 @@
 //! The table of processes, kept up to date at the cost of one directory listing a sample.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
-    io::Read,
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use procfs::process::Process;
+use procfs::{ProcError, process::Process};
 
-use super::{ProcessKey, user::UserNames};
+use super::{
+    ProcessKey,
+    aside::Aside,
+    image::{command, executable},
+    user::UserNames,
+};
 
 /// What is shown of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,16 +26,24 @@ pub struct ProcessInfo {
     pub parent: u32,
     /// `comm`.
     pub name: Arc<str>,
-    /// Path of the executable; empty where it cannot be read.
+    /// Path of the executable, which may be another file by now; empty where it cannot be read.
     pub exe: Arc<str>,
-    /// The command line with spaces between its arguments; cut where it is very long.
+    /// The command line with spaces between its arguments; cut where it is very long, and empty
+    /// until it has been read.
     pub command: Arc<str>,
     /// Effective user id.
     pub uid: u32,
-    /// Name of that user.
+    /// Name of that user; the number where it has none, and until it is known.
     pub user: Arc<str>,
     /// cgroup v2 path.
     pub cgroup: Arc<str>,
+}
+
+impl ProcessInfo {
+    /// Name of the executable's file; `None` where that cannot be read.
+    pub fn file_name(&self) -> Option<&str> {
+        self.exe.rsplit('/').next().filter(|name| !name.is_empty())
+    }
 }
 
 /// Reads every process but kernel threads, and says what has changed since the last time.
@@ -39,6 +51,8 @@ pub struct ProcessInfo {
 pub struct ProcessTable {
     root: PathBuf,
     users: UserNames,
+    /// Command lines, which a process that hangs in the kernel keeps to itself.
+    commands: Aside<ProcessKey, Arc<str>>,
     entries: BTreeMap<u32, Entry>,
     refreshes: u32,
     reread_every: u32,
@@ -63,6 +77,19 @@ pub struct Changes {
     pub changed: Vec<ProcessInfo>,
     /// Processes that are gone, as they were last seen.
     pub ended: Vec<ProcessInfo>,
+}
+
+impl Changes {
+    /// Takes in what was learnt of processes after they were read.
+    fn amend(&mut self, amended: HashMap<ProcessKey, ProcessInfo>) {
+        let mut amended = amended;
+        for info in self.started.iter_mut().chain(&mut self.changed) {
+            if let Some(new) = amended.remove(&info.key) {
+                *info = new;
+            }
+        }
+        self.changed.extend(amended.into_values());
+    }
 }
 
 /// Which known processes must be read again, beside those whose turn it is.
@@ -117,8 +144,12 @@ impl ProcessTable {
     /// the processes that have called exec.
     pub fn new(root: impl Into<PathBuf>, exec_is_told: bool) -> Self {
         let root = root.into();
+        let proc = root.clone();
         Self {
             users: UserNames::system(),
+            commands: Aside::new("command-lines", move |key: &ProcessKey| {
+                command(&proc, key.pid).into()
+            }),
             root,
             entries: BTreeMap::new(),
             refreshes: 0,
@@ -164,7 +195,33 @@ impl ProcessTable {
         changes
             .ended
             .extend(before.into_values().filter_map(|entry| entry.info));
+        self.take_answers(&mut changes);
         Ok(changes)
+    }
+
+    /// Takes in command lines and user names, which come when they come.
+    fn take_answers(&mut self, changes: &mut Changes) {
+        let mut amended = HashMap::new();
+        for (key, command) in self.commands.answers() {
+            let entry = self.entries.get_mut(&key.pid);
+            if let Some(info) = entry.and_then(|entry| entry.info.as_mut())
+                && info.key == key
+                && info.command != command
+            {
+                info.command = command;
+                amended.insert(key, info.clone());
+            }
+        }
+        if self.users.has_learnt() {
+            for info in self.entries.values_mut().filter_map(|it| it.info.as_mut()) {
+                let user = self.users.name(info.uid);
+                if info.user != user {
+                    info.user = user;
+                    amended.insert(info.key, info.clone());
+                }
+            }
+        }
+        changes.amend(amended);
     }
 
     fn read_if_due(
@@ -193,8 +250,20 @@ impl ProcessTable {
                 (known.info, age)
             }
         };
-        let info = self.read(pid);
-        match (old, info.as_ref().and_then(Option::as_ref)) {
+        let info = match self.read(pid, old.as_ref()) {
+            Ok(info) => info,
+            Err(error) if has_ended(&error) => {
+                changes.ended.extend(old);
+                return None;
+            }
+            // It is there all the same. One that is not known is tried again the next time.
+            Err(error) => {
+                log::debug!("reading process {pid}: {error}");
+                let info = Some(old?);
+                return Some(Entry { inode, info, age });
+            }
+        };
+        match (old, info.as_ref()) {
             (Some(old), Some(new)) if old.key == new.key => {
                 if old != *new {
                     changes.changed.push(new.clone());
@@ -206,67 +275,68 @@ impl ProcessTable {
                 changes.started.extend(new.cloned());
             }
         }
-        Some(Entry {
-            inode,
-            info: info?,
-            age,
-        })
+        Some(Entry { inode, info, age })
     }
 
-    /// Reads one process: `None` where it is gone, `Some(None)` for a kernel thread.
-    fn read(&mut self, pid: u32) -> Option<Option<ProcessInfo>> {
+    /// Reads one process; `None` for a kernel thread.
+    fn read(
+        &mut self,
+        pid: u32,
+        old: Option<&ProcessInfo>,
+    ) -> Result<Option<ProcessInfo>, ProcError> {
         const PF_KTHREAD: u32 = 0x0020_0000;
-        let process = Process::new_with_root(self.root.join(pid.to_string())).ok()?;
-        let stat = process.stat().ok()?;
+        let process = Process::new_with_root(self.root.join(pid.to_string()))?;
+        let stat = process.stat()?;
         if stat.flags & PF_KTHREAD != 0 {
-            return Some(None);
+            return Ok(None);
         }
-        let uid = process.status().map(|status| status.euid).ok()?;
-        let exe = process.exe().unwrap_or_default();
+        let key = ProcessKey {
+            pid,
+            start_ticks: stat.starttime,
+        };
+        let uid = process.status()?.euid;
+        self.commands.ask(key);
         let cgroup = process
             .cgroups()
             .ok()
             .and_then(|groups| groups.into_iter().find(|group| group.hierarchy == 0))
             .map(|group| group.pathname)
             .unwrap_or_default();
-        Some(Some(ProcessInfo {
-            key: ProcessKey {
-                pid,
-                start_ticks: stat.starttime,
-            },
+        Ok(Some(ProcessInfo {
+            key,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
             name: stat.comm.into(),
-            exe: exe.to_string_lossy().into(),
-            command: self.command(pid).into(),
+            exe: executable(&self.root, pid).into(),
+            // As it was, until it has been read again.
+            command: old
+                .filter(|old| old.key == key)
+                .map_or_else(|| "".into(), |old| Arc::clone(&old.command)),
             uid,
             user: self.users.name(uid),
             cgroup: cgroup.into(),
         }))
     }
-
-    /// The command line, which the process may have overwritten with anything; empty where it
-    /// cannot be read.
-    fn command(&self, pid: u32) -> String {
-        let path = self.root.join(pid.to_string()).join("cmdline");
-        let mut bytes = Vec::new();
-        if let Ok(file) = fs::File::open(path) {
-            // Half a line is better than none.
-            let _ = file.take(MAX_COMMAND).read_to_end(&mut bytes);
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        text.trim_end_matches('\0').replace('\0', " ")
-    }
 }
 
-/// Longest command line that is kept, in bytes: some are megabytes.
-const MAX_COMMAND: u64 = 1_024;
+/// Whether that is how a process answers that has ended, rather than one that cannot be read.
+fn has_ended(error: &ProcError) -> bool {
+    match error {
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => {
+            matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+        }
+        _ => false,
+    }
+}
 
 /// The identity of the process that has that id now, read from `root`.
 pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
     let process = Process::new_with_root(root.join(pid.to_string())).ok()?;
     let stat = process.stat().ok()?;
-    // A zombie has no sockets any more, and nothing can be done to it.
-    (stat.state != 'Z').then_some(ProcessKey {
+    // A zombie has no sockets any more, and nothing can be done to it; but a process whose first
+    // thread has ended looks like one, and lives.
+    let ended = stat.state == 'Z' && stat.num_threads <= 1;
+    (!ended).then_some(ProcessKey {
         pid,
         start_ticks: stat.starttime,
     })
@@ -338,5 +408,87 @@ mod tests {
         told.and(Reread::All);
         write(root.path(), 5, "curl", 1, 0, 100);
         assert_eq!(names(&table.refresh(&told).unwrap().changed), ["curl"]);
+    }
+
+    #[test]
+    fn a_process_that_hangs_with_its_command_line_hides_neither_itself_nor_others() {
+        let root = tempfile::tempdir().unwrap();
+        for pid in 5..50 {
+            write(root.path(), pid, &format!("p{pid}"), 1, 0, 100);
+        }
+        let hanging = [7, 8, 9];
+        let fifo = |pid: u32| root.path().join(format!("{pid}/cmdline"));
+        for pid in hanging {
+            fs::remove_file(fifo(pid)).unwrap();
+            nix::unistd::mkfifo(&fifo(pid), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let mut table = ProcessTable::new(root.path(), true);
+        let mut changes = table.refresh(&Reread::InTurn).unwrap();
+        assert_eq!(changes.started.len(), 45);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let mut commands = HashMap::new();
+        let mut take = |changes: Changes| {
+            let news = changes.started.into_iter().chain(changes.changed);
+            for info in news.filter(|info| !info.command.is_empty()) {
+                commands.insert(info.key.pid, info.command);
+            }
+            assert!(changes.ended.is_empty());
+            commands.len()
+        };
+        while take(changes) < 42 {
+            assert!(std::time::Instant::now() < deadline);
+            changes = table.refresh(&Reread::InTurn).unwrap();
+        }
+        // They go on, and say what they are.
+        for pid in hanging {
+            fs::write(fifo(pid), format!("p{pid}\0late\0")).unwrap();
+        }
+        loop {
+            assert!(std::time::Instant::now() < deadline);
+            if take(table.refresh(&Reread::InTurn).unwrap()) == 45 {
+                break;
+            }
+        }
+        assert_eq!((&*commands[&7], &*commands[&5]), ("p7 late", "p5 -x"));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_lives_and_is_known_by_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), 5, "x", 1, 0, 100);
+        let stat = root.path().join("5/stat");
+        let zombie = fs::read_to_string(&stat).unwrap().replace(") S ", ") Z ");
+        fs::write(&stat, &zombie).unwrap();
+        fs::write(root.path().join("5/cmdline"), "").unwrap();
+        assert_eq!(key_of(root.path(), 5), None);
+        fs::write(&stat, zombie.replace(" 20 0 1 0 ", " 20 0 2 0 ")).unwrap();
+        assert_eq!(key_of(root.path(), 5).unwrap().start_ticks, 100);
+        let thread = root.path().join("5/task/6");
+        fs::create_dir_all(&thread).unwrap();
+        std::os::unix::fs::symlink("/bin/threads", thread.join("exe")).unwrap();
+        fs::write(thread.join("cmdline"), "threads\0").unwrap();
+        let changes = ProcessTable::new(root.path(), true)
+            .refresh(&Reread::InTurn)
+            .unwrap();
+        let info = &changes.started[0];
+        assert_eq!((&*info.exe, &*info.command), ("/bin/threads", "threads"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_not_ended() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), 5, "x", 1, 0, 100);
+        let mut table = ProcessTable::new(root.path(), true);
+        table.refresh(&Reread::InTurn).unwrap();
+        let status = root.path().join("5/status");
+        let text = fs::read(&status).unwrap();
+        // Reading a directory fails, and not because nothing is there.
+        fs::remove_file(&status).unwrap();
+        fs::create_dir(&status).unwrap();
+        assert!(table.refresh(&Reread::All).unwrap().ended.is_empty());
+        fs::remove_dir(&status).unwrap();
+        fs::write(&status, text).unwrap();
+        let changes = table.refresh(&Reread::All).unwrap();
+        assert!(changes.ended.is_empty() && changes.started.is_empty());
     }
 }

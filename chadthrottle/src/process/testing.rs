@@ -19,5 +19,6 @@ pub fn write_process(root: &Path, pid: u32, comm: &str, ppid: u32, flags: u32, s
     );
     fs::write(directory.join("stat"), stat).unwrap();
     fs::write(directory.join("cgroup"), "0::/user.slice\n").unwrap();
+    fs::write(directory.join("cmdline"), format!("{comm}\0-x\0")).unwrap();
     fs::write(directory.join("status"), STATUS).unwrap();
 }

@@ -1,9 +1,16 @@
 //! Users: names for ids, and the user behind sudo.
 
-use std::{collections::HashMap, ffi::CString, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    path::PathBuf,
+    sync::{Arc, OnceLock, mpsc},
+    time::Duration,
+};
 
 use nix::unistd::{Gid, Uid, User as PasswdEntry, getgrouplist};
 
+use super::aside::Aside;
 use crate::sys::process::User;
 
 /// Why a user is not known.
@@ -22,38 +29,131 @@ pub enum UserError {
     },
 }
 
-/// Names of user ids, looked up once each.
-#[derive(Debug, Default)]
+/// Names of user ids, looked up once each: a directory service may take its time, or for ever.
+#[derive(Debug)]
 pub struct UserNames {
     known: HashMap<u32, Arc<str>>,
+    lookups: Aside<u32, Arc<str>>,
 }
 
 impl UserNames {
     /// From the system's password database.
     pub fn system() -> Self {
-        Self::default()
+        Self::of(|uid| match PasswdEntry::from_uid(Uid::from_raw(uid)) {
+            Ok(Some(user)) => user.name.into(),
+            _ => number(uid),
+        })
     }
 
-    /// The user's name, or the number where it has none.
+    fn of(look_up: impl Fn(u32) -> Arc<str> + Send + Sync + 'static) -> Self {
+        Self {
+            known: HashMap::new(),
+            lookups: Aside::new("user-names", move |uid: &u32| look_up(*uid)),
+        }
+    }
+
+    /// The user's name, as far as it is known: the number until then, and where it has none.
     pub fn name(&mut self, uid: u32) -> Arc<str> {
-        let name = self.known.entry(uid).or_insert_with(|| {
-            match PasswdEntry::from_uid(Uid::from_raw(uid)) {
-                Ok(Some(user)) => user.name.into(),
-                _ => uid.to_string().into(),
-            }
+        let known = self.known.entry(uid).or_insert_with(|| {
+            self.lookups.ask(uid);
+            number(uid)
         });
-        Arc::clone(name)
+        Arc::clone(known)
+    }
+
+    /// Whether some name is known that was not, which is waited for just a moment.
+    pub fn has_learnt(&mut self) -> bool {
+        let answers = self.lookups.answers();
+        let has_learnt = !answers.is_empty();
+        self.known.extend(answers);
+        has_learnt
     }
 }
 
-/// The id of a user given by name or number.
-///
-/// # Errors
-/// [`UserError`]
-pub fn uid_of(name: &str) -> Result<u32, UserError> {
-    if let Ok(uid) = name.parse() {
-        return Ok(uid);
+fn number(uid: u32) -> Arc<str> {
+    uid.to_string().into()
+}
+
+/// A user that was named, and who that is: known at once, or when the password database has
+/// answered.
+#[derive(Clone, Debug)]
+pub struct NamedUser {
+    name: String,
+    /// `None`: there is no such user.
+    uid: Arc<OnceLock<Option<u32>>>,
+}
+
+impl PartialEq for NamedUser {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
+}
+
+impl Eq for NamedUser {}
+
+/// How long a user who is named is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl NamedUser {
+    /// The user of that name or number.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn find(name: &str) -> Result<Self, UserError> {
+        Self::find_by(name, PATIENCE, uid_of)
+    }
+
+    fn find_by(
+        name: &str,
+        patience: Duration,
+        look_up: impl FnOnce(&str) -> Result<u32, UserError> + Send + 'static,
+    ) -> Result<Self, UserError> {
+        let found = Self {
+            name: name.to_owned(),
+            uid: Arc::default(),
+        };
+        if let Ok(uid) = name.parse() {
+            // It is the first to set it.
+            let _ = found.uid.set(Some(uid));
+            return Ok(found);
+        }
+        let (later, asked) = (Arc::clone(&found.uid), name.to_owned());
+        let (result, answer) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("user-id".to_owned());
+        let spawned = thread.spawn(move || {
+            let looked_up = look_up(&asked);
+            let _ = later.set(looked_up.as_ref().ok().copied());
+            // Nobody may wait any more.
+            let _ = result.send(looked_up);
+        });
+        spawned.map_err(|error| UserError::Lookup {
+            name: crate::text::escape(name).into_owned(),
+            source: nix::Error::from_raw(error.raw_os_error().unwrap_or(0)),
+        })?;
+        match answer.recv_timeout(patience) {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Ok(found),
+        }
+    }
+
+    /// As it was named.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id; `None` where there is no such user, or nobody has answered.
+    pub fn uid(&self) -> Option<u32> {
+        self.uid.get().copied().flatten()
+    }
+
+    /// Whether the password database has answered.
+    pub fn is_looked_up(&self) -> bool {
+        self.uid.get().is_some()
+    }
+}
+
+/// The id of a user given by name.
+fn uid_of(name: &str) -> Result<u32, UserError> {
     let shown = || crate::text::escape(name).into_owned();
     match PasswdEntry::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
@@ -120,16 +220,65 @@ pub fn home_of_caller() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{sync::Mutex, time::Instant};
+
+    /// Waits until the names that were asked for are known.
+    fn learn(names: &mut UserNames) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !names.has_learnt() {
+            assert!(Instant::now() < deadline);
+        }
+    }
 
     #[test]
     fn names_and_numbers() {
         let mut names = UserNames::system();
+        names.name(0);
+        learn(&mut names);
         assert_eq!(&*names.name(0), "root");
+        names.name(4_000_000_001);
+        learn(&mut names);
         assert_eq!(&*names.name(4_000_000_001), "4000000001");
-        assert_eq!(uid_of("root").unwrap(), 0);
-        assert_eq!(uid_of("1234").unwrap(), 1234);
-        let error = uid_of("no such\u{1b}user").unwrap_err();
+        assert_eq!(NamedUser::find("root").unwrap().uid(), Some(0));
+        assert_eq!(NamedUser::find("1234").unwrap().uid(), Some(1234));
+        let error = NamedUser::find("no such\u{1b}user").unwrap_err();
         assert_eq!(error.to_string(), "there is no user 'no such\\u{1b}user'");
+    }
+
+    #[test]
+    fn a_directory_service_that_keeps_silent_makes_names_late_and_nothing_else() {
+        let (speak, silence) = mpsc::channel::<()>();
+        let silence = Mutex::new(silence);
+        let mut names = UserNames::of(move |uid| {
+            if uid == 7 {
+                let _ = silence.lock().unwrap().recv();
+            }
+            format!("user {uid}").into()
+        });
+        let asked = Instant::now();
+        assert_eq!(&*names.name(7), "7");
+        names.name(8);
+        learn(&mut names);
+        assert_eq!((&*names.name(7), &*names.name(8)), ("7", "user 8"));
+        assert!(asked.elapsed() < Duration::from_secs(5));
+        drop(speak);
+        learn(&mut names);
+        assert_eq!(&*names.name(7), "user 7");
+
+        let (speak, silence) = mpsc::channel::<()>();
+        let find = |patience, silence: mpsc::Receiver<()>| {
+            NamedUser::find_by("late", patience, move |_| {
+                let _ = silence.recv();
+                Ok(9)
+            })
+        };
+        let late = find(Duration::ZERO, silence).unwrap();
+        assert_eq!((late.uid(), late.is_looked_up()), (None, false));
+        drop(speak);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while late.uid() != Some(9) {
+            assert!(Instant::now() < deadline);
+        }
     }
 
     #[test]

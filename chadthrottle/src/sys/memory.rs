@@ -1,6 +1,6 @@
 //! Giving memory back.
 
-use std::ptr::NonNull;
+use std::{collections::HashMap, ptr::NonNull};
 
 use nix::sys::mman::{MmapAdvise, madvise};
 use procfs::process::{MMPermissions, MMapPath, Process};
@@ -16,6 +16,12 @@ pub fn release_free_heap() {
     }
 }
 
+/// Whether a mapping of a file has no page that differs from the file, by what /proc/self/smaps
+/// counts of it: neither in memory, nor in the swap, where it is anonymous no more.
+fn is_unchanged(counts: &HashMap<String, u64>) -> bool {
+    counts.get("Anonymous") == Some(&0) && counts.get("Swap").is_none_or(|bytes| *bytes == 0)
+}
+
 /// Lets go of the pages of programs and libraries that are mapped into this process and have
 /// never been changed; the kernel reads back those that are needed again. For a process that is
 /// to wait for long, nearly all of them.
@@ -25,11 +31,7 @@ pub fn release_clean_file_pages() {
         return;
     };
     for map in maps {
-        let unchanged = map
-            .extension
-            .map
-            .get("Anonymous")
-            .is_some_and(|bytes| *bytes == 0);
+        let unchanged = is_unchanged(&map.extension.map);
         let private = map.perms.contains(MMPermissions::PRIVATE);
         let read_only = !map.perms.contains(MMPermissions::WRITE);
         if !(matches!(map.pathname, MMapPath::Path(_)) && unchanged && private && read_only) {
@@ -42,5 +44,25 @@ pub fn release_clean_file_pages() {
         // SAFETY: a private mapping of a file that nobody can write to through it and none of
         // whose pages differs from the file: what is read later is what is there now.
         let _ = unsafe { madvise(address, (end - start) as usize, MmapAdvise::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_page_in_the_swap_is_a_changed_page() {
+        let counts = |pairs: &[(&str, u64)]| {
+            let counts = pairs
+                .iter()
+                .map(|(name, bytes)| ((*name).to_owned(), *bytes));
+            is_unchanged(&counts.collect())
+        };
+        assert!(counts(&[("Anonymous", 0), ("Swap", 0)]));
+        assert!(counts(&[("Anonymous", 0)]), "a kernel without swap");
+        assert!(!counts(&[("Anonymous", 4_096), ("Swap", 0)]));
+        assert!(!counts(&[("Anonymous", 0), ("Swap", 4_096)]));
+        assert!(!counts(&[]));
     }
 }

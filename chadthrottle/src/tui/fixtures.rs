@@ -80,6 +80,7 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
             limits.push(LimitSample {
                 id,
                 limit,
+                unseen_bytes: 0,
                 children: true,
                 open_ended: false,
                 members: 0,

@@ -1,7 +1,7 @@
 //! Whether a limit holds something back, and why it is met or not.
 
 use crate::{
-    engine::{LimitSample, Traffic},
+    engine::{LimitSample, NOT_HELD, Traffic},
     levers::Connections,
     units::Rate,
 };
@@ -28,6 +28,8 @@ pub struct Use {
     pub pausing: u64,
     /// How many processes share it.
     pub members: usize,
+    /// The kernel programs see none of what connections of its members carry.
+    pub unseen: bool,
 }
 
 impl Use {
@@ -44,6 +46,7 @@ impl Use {
             connections,
             pausing,
             members: sample.members,
+            unseen: sample.unseen_bytes > 0,
         })
     }
 
@@ -80,7 +83,9 @@ impl Use {
     /// In words, how the limit is met, or why it is not.
     pub fn in_words(&self) -> &'static str {
         let much_refused = self.refused() > 0.05;
-        if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
+        if self.unseen {
+            NOT_HELD
+        } else if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
             "idle"
         } else if self.part() > OVER {
             "over it for a moment: a quarter of a second's worth may pass after a rest"
@@ -118,6 +123,7 @@ mod tests {
             connections,
             pausing: 0,
             members,
+            unseen: false,
         }
     }
 
@@ -140,6 +146,11 @@ mod tests {
             pausing: 1,
             ..of(800.0, 5.0, 1, 1)
         };
+        let unseen = Use {
+            unseen: true,
+            ..of(0.0, 0.0, 0, 1)
+        };
+        assert!(unseen.in_words().contains("NOT HELD"));
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }
 }

@@ -32,6 +32,8 @@ pub trait LegacyLedger: fmt::Debug + Send + Sync {
     fn attaching(&self, attachment: &LegacyAttachment) -> Result<(), ThrottleError>;
     /// It is not there any more, or never was.
     fn gone(&self, attachment: &LegacyAttachment);
+    /// Sees to it that records and whoever would detach are still there. Called now and then.
+    fn look_after(&self);
 }
 
 /// A legacy attachment, with all that `BPF_PROG_DETACH` needs.
@@ -51,6 +53,10 @@ pub struct LegacyAttachment {
 #[derive(Debug)]
 pub struct Attachment {
     held: Option<Held>,
+    program: OwnedFd,
+    name: &'static str,
+    place: AttachType,
+    config: AttachConfig,
 }
 
 /// What keeps the program attached, and what detaching it needs.
@@ -63,6 +69,11 @@ enum Held {
 }
 
 impl Attachment {
+    /// The program's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// `link` or `legacy`; `none` once detached.
     pub fn method(&self) -> &'static str {
         match self.held {
@@ -78,6 +89,31 @@ impl Attachment {
             Some(Held::Link(link)) => Some(link.as_fd()),
             Some(Held::Legacy(..)) | None => None,
         }
+    }
+
+    /// Attaches anew where somebody else has detached it, and says whether that was so. Where the
+    /// cgroup is gone, there is nothing to do.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; the next call tries again.
+    pub fn look_after(&mut self) -> Result<bool, ThrottleError> {
+        let Some(held) = &self.held else {
+            return Ok(false);
+        };
+        let point = &self.config.point;
+        let id = bpf::prog_info(self.program.as_fd()).map(|info| info.id);
+        let (Ok(attached), Ok(id)) = (bpf::prog_query(point.as_fd(), self.place), id) else {
+            return Ok(false);
+        };
+        if attached.programs.contains(&id) {
+            return Ok(false);
+        }
+        if let Held::Legacy(attachment, ledger) = held {
+            ledger.gone(attachment);
+        }
+        let held = hold(self.program.as_fd(), self.name, self.place, &self.config)?;
+        self.held = Some(held);
+        Ok(true)
     }
 
     /// Detaches, and looks whether it is gone. Once; later calls do nothing.
@@ -187,6 +223,29 @@ pub fn attach(
     place: AttachType,
     config: &AttachConfig,
 ) -> Result<Attachment, ThrottleError> {
+    let program = program.as_fd().try_clone_to_owned();
+    let program = program.map_err(|error| ThrottleError::Attach {
+        program: name,
+        cgroup: config.point.path().to_owned(),
+        place,
+        causes: vec![format!("dup: {error}")],
+    })?;
+    let held = hold(program.as_fd(), name, place, config)?;
+    Ok(Attachment {
+        held: Some(held),
+        program,
+        name,
+        place,
+        config: config.clone(),
+    })
+}
+
+fn hold(
+    program: BorrowedFd<'_>,
+    name: &'static str,
+    place: AttachType,
+    config: &AttachConfig,
+) -> Result<Held, ThrottleError> {
     let AttachConfig {
         point,
         mode,
@@ -195,12 +254,8 @@ pub fn attach(
     let mut causes = Vec::new();
     let refused = |error: &SyscallError| exclusive(error, name, point, place).map_or(Ok(()), Err);
     if *mode != AttachMode::Legacy {
-        match bpf::link_create(program.as_fd(), point.as_fd(), place) {
-            Ok(link) => {
-                return Ok(Attachment {
-                    held: Some(Held::Link(link)),
-                });
-            }
+        match bpf::link_create(program, point.as_fd(), place) {
+            Ok(link) => return Ok(Held::Link(link)),
             Err(error) => {
                 refused(&error)?;
                 log::info!("{name}: {error}");
@@ -210,10 +265,7 @@ pub fn attach(
     }
     if *mode != AttachMode::Link {
         match attach_legacy(program, point, place, ledger)? {
-            Ok(attachment) => {
-                let held = Held::Legacy(attachment, Arc::clone(ledger));
-                return Ok(Attachment { held: Some(held) });
-            }
+            Ok(attachment) => return Ok(Held::Legacy(attachment, Arc::clone(ledger))),
             Err(error) => {
                 refused(&error)?;
                 causes.push(error.to_string());
@@ -232,16 +284,16 @@ pub fn attach(
 /// Attaches the legacy way: the record first, then the call. The outer error is the record's, the
 /// inner one the call's.
 fn attach_legacy(
-    program: &ProgramFd,
+    program: BorrowedFd<'_>,
     point: &AttachPoint,
     place: AttachType,
     ledger: &Arc<dyn LegacyLedger>,
 ) -> Result<Result<LegacyAttachment, SyscallError>, ThrottleError> {
-    let info = match bpf::prog_info(program.as_fd()) {
+    let info = match bpf::prog_info(program) {
         Ok(info) => info,
         Err(error) => return Ok(Err(error)),
     };
-    let fd = match program.as_fd().try_clone_to_owned() {
+    let fd = match program.try_clone_to_owned() {
         Ok(fd) => fd,
         Err(source) => {
             return Ok(Err(SyscallError {
@@ -257,7 +309,7 @@ fn attach_legacy(
         fd,
     };
     ledger.attaching(&attachment)?;
-    match bpf::prog_attach(program.as_fd(), point.as_fd(), place) {
+    match bpf::prog_attach(program, point.as_fd(), place) {
         Ok(()) => Ok(Ok(attachment)),
         Err(error) => {
             ledger.gone(&attachment);

@@ -149,6 +149,26 @@ impl ThrottleManager {
         .into_iter()
     }
 
+    /// Attaches anew what somebody else has detached, and says of each program what became of it.
+    pub fn look_after(&mut self) {
+        let attachments = [
+            self.download.attachment_mut(),
+            self.upload.attachment_mut(),
+            &mut self.connections,
+            &mut self.sockets,
+        ];
+        for attachment in attachments {
+            match attachment.look_after() {
+                Ok(false) => {}
+                Ok(true) => log::warn!(
+                    "somebody has detached {}: it is attached again",
+                    attachment.name()
+                ),
+                Err(error) => log::warn!("somebody has detached a program: {error}"),
+            }
+        }
+    }
+
     /// Detaches everything, and says of each attachment that could not be detached why.
     pub fn stop(&mut self) -> Vec<ThrottleError> {
         let attachments = [

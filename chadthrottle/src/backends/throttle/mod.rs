@@ -3,6 +3,7 @@
 //! Architecture invariant: the direction-specific files say only which program, which place and
 //! which counters; loading, attaching and detaching is `linux_ebpf_utils` for both.
 
+pub mod below;
 pub mod cgroup;
 pub mod download;
 pub mod kernel_offsets;
@@ -70,6 +71,13 @@ pub enum ThrottleError {
         .0.join(", ")
     )]
     Privilege(Vec<&'static str>),
+    /// The ids of processes that are seen here are not those that programs see.
+    #[error(
+        "{0}: the kernel programs know processes by other ids than are seen here, so that limits \
+         would hold for nobody. Run it on the host, or in a container that shares the host's \
+         processes (--pid=host)"
+    )]
+    PidNamespace(&'static str),
     /// The object was refused: no BPF, no memory, a map type this kernel does not know.
     #[error("this kernel does not take the BPF maps: {0}")]
     Object(#[source] Box<EbpfError>),
@@ -182,6 +190,7 @@ impl ThrottleError {
             Self::NoRecord { .. } | Self::Detach { .. } | Self::StillAttached { .. } => 1,
             Self::NoCgroup2
             | Self::MountInfo(_)
+            | Self::PidNamespace(_)
             | Self::Object(_)
             | Self::Load { .. }
             | Self::ProgramInfo { .. }

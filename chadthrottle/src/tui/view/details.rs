@@ -233,7 +233,9 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
             used.refused() * 100.0
         );
         lines.push(labelled(label, numbers, theme.text, look));
-        let style = if used.holds_back() {
+        let style = if used.unseen {
+            theme.error
+        } else if used.holds_back() {
             theme.held
         } else {
             theme.dim

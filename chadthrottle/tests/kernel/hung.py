@@ -1,0 +1,89 @@
+"""A process that hangs in the kernel with its address space locked, as one on a dead NFS does.
+
+It lives on a file system (FUSE) whose server, this program, never answers a read. One thread reads
+its own memory where such a file is mapped, which holds the lock for reading; a second one asks for
+more memory, and waits for the lock. Who reads /proc/PID/cmdline then waits behind it.
+
+Says "ready" and the process's id. All of it goes when this program ends.
+"""
+
+import ctypes, os, select, struct, subprocess, sys, threading, time
+
+INIT, LOOKUP, FORGET, GETATTR, OPEN, READ, INTERRUPT = 26, 1, 2, 3, 14, 15, 36
+ENOSYS = 38
+
+VICTIM = """
+import mmap, os, ctypes, sys, threading, time
+file = os.open(sys.argv[1] + '/file', os.O_RDONLY)
+area = mmap.mmap(file, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+memory = os.open('/proc/self/mem', os.O_RDONLY)
+threading.Thread(target=os.pread, args=(memory, 1, address), daemon=True).start()
+time.sleep(0.3)
+mmap.mmap(-1, 1 << 24)
+"""
+
+
+def attributes(node):
+    mode, size = (0o40755, 0) if node == 1 else (0o100644, 4096)
+    return struct.pack("<6Q10I", node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+
+def serve(fuse):
+    while True:
+        try:
+            request = os.read(fuse, 1 << 20)
+        except OSError:
+            return
+        _, opcode, unique, node = struct.unpack_from("<IIQQ", request)
+        if opcode in (FORGET, INTERRUPT, READ):
+            continue
+        error, answer = 0, b""
+        if opcode == INIT:
+            answer = struct.pack("<4I2H2I2H8I", 7, 31, 0, 0, 0, 0, 4096, 1, 1, 0, *[0] * 8)
+        elif opcode == LOOKUP:
+            answer = struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + attributes(2)
+        elif opcode == GETATTR:
+            answer = struct.pack("<QII", 60, 0, 0) + attributes(node)
+        elif opcode == OPEN:
+            answer = struct.pack("<QII", 1, 0, 0)
+        else:
+            error = -ENOSYS
+        os.write(fuse, struct.pack("<IiQ", 16 + len(answer), error, unique) + answer)
+
+
+def hangs(pid):
+    reader = subprocess.Popen(["cat", f"/proc/{pid}/cmdline"], stdout=subprocess.DEVNULL)
+    try:
+        reader.wait(0.5)
+        return False
+    except subprocess.TimeoutExpired:
+        reader.kill()
+        return True
+
+
+directory = sys.argv[1]
+CLONE_NEWNS, MS_REC_PRIVATE, PR_SET_PDEATHSIG = 0x20000, 0x44000, 1
+fuse = os.open("/dev/fuse", os.O_RDWR)
+libc = ctypes.CDLL(None, use_errno=True)
+# Where only we and our child see it, and it goes with us.
+libc.unshare(CLONE_NEWNS)
+libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+if libc.mount(b"hung", directory.encode(), b"fuse", 0, options):
+    sys.exit(os.strerror(ctypes.get_errno()))
+try:
+    threading.Thread(target=serve, args=(fuse,), daemon=True).start()
+    victim = subprocess.Popen(
+        [sys.executable, "-c", VICTIM, directory],
+        preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0),
+    )
+    deadline = time.monotonic() + 10
+    while not hangs(victim.pid):
+        assert time.monotonic() < deadline, "it does not hang"
+    print(f"ready\n{victim.pid}", flush=True)
+    sys.stdin.read()
+finally:
+    # The child goes with us, and so does the file system; a thread that waits for it would not.
+    sys.stderr.flush()
+    os._exit(0)

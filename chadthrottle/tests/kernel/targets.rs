@@ -1,0 +1,112 @@
+//! Targets as people name them, and what is said where nothing matches.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::{
+    audit::{Cgroup, assert_nothing_left},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// A copy of sleep(1) in that directory, and a process of it.
+fn sleeper(directory: &Path, name: &str) -> (PathBuf, Running) {
+    let path = directory.join(name);
+    fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
+    let running = Running(Command::new(&path).arg("60").spawn().expect("sleep(1)"));
+    eventually("it is that program", Duration::from_secs(5), || {
+        let exe = fs::read_link(format!("/proc/{}/exe", running.pid()));
+        exe.is_ok_and(|exe| exe == path)
+    });
+    (path, running)
+}
+
+/// What is said of a limit for that target, which is held for a second.
+#[track_caller]
+fn limit(program: &Chadthrottle, target: &str) -> String {
+    let output = program.output(&format!("limit {target} --down 1MB --for 1s"));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{target}: {words}");
+    words
+}
+
+#[track_caller]
+fn assert_limits(program: &Chadthrottle, target: &str, pid: u32) {
+    let words = limit(program, target);
+    assert!(
+        words.contains(&format!("limited: {pid} ")) && !words.contains("nothing matches"),
+        "{target}: {words}"
+    );
+}
+
+#[test]
+fn names_that_the_kernel_cuts_and_files_that_were_replaced_match_all_the_same() {
+    let program = Chadthrottle::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let name = "ct-name-of-more-than-fifteen";
+    let (path, running) = sleeper(directory.path(), name);
+    assert_limits(&program, &format!("name:{name}"), running.pid());
+    assert_limits(&program, "name:ct-name-of-more-*-fifteen", running.pid());
+    // As a package manager does it.
+    let new = directory.path().join("new");
+    fs::copy("/bin/sleep", &new).expect("a copy of sleep(1)");
+    fs::rename(&new, &path).expect("replacing it");
+    assert_limits(&program, &format!("exe:{}", path.display()), running.pid());
+    assert_nothing_left();
+}
+
+#[test]
+fn a_cgroup_may_be_named_by_the_path_that_it_is_mounted_at() {
+    let program = Chadthrottle::new();
+    let cgroup = Cgroup::new("named");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_, running) = sleeper(directory.path(), "sleeper");
+    fs::write(
+        Path::new(&cgroup.0).join("cgroup.procs"),
+        running.pid().to_string(),
+    )
+    .expect("moving it");
+    assert_limits(&program, &format!("cgroup:{}", cgroup.0), running.pid());
+    drop(running);
+}
+
+#[test]
+fn where_nothing_matches_it_says_so_at_once_and_what_comes_near() {
+    let program = Chadthrottle::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, _running) = sleeper(directory.path(), "ct-near-by");
+    for (target, near) in [
+        ("exe:ct-near-by", format!("exe:{}", path.display())),
+        ("exe:/opt/ct-near-by", format!("exe:{}", path.display())),
+        ("name:CT-Near", "name:ct-near-by".to_owned()),
+    ] {
+        let words = limit(&program, target);
+        let expected = format!("nothing matches {target} so far; near it: {near}");
+        assert!(words.contains(&expected), "{words}");
+    }
+    let words = limit(&program, "cgroup:/no-such-group");
+    assert!(words.contains("nothing matches cgroup:/no-such-group"));
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_can_be_limited() {
+    // 60 is exit(2), which ends the calling thread only.
+    let script = "
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print('ready', flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+";
+    let program = Chadthrottle::new();
+    let running = Running::ready(Command::new("python3").args(["-c", script]));
+    let pid = running.pid();
+    eventually("its first thread has ended", Duration::from_secs(5), || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.is_ok_and(|stat| stat.contains(") Z "))
+    });
+    assert_limits(&program, &pid.to_string(), pid);
+    assert_nothing_left();
+}
