@@ -12,6 +12,7 @@ use crate::{
         cleanup::{self, Leftover, Leftovers, Outcome},
         privilege,
     },
+    output, text,
 };
 
 /// Cleans up and gives the exit code: 0 when nothing is left, 1 when something is.
@@ -24,26 +25,31 @@ pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     } = cleanup::run(&mount, &global.state_dir, args.dry_run)?;
     if args.json {
         let report = Report::new(&mount, args.dry_run, &leftovers, sockets);
-        let text = serde_json::to_string(&report)
-            .map_err(|error| Error::io("writing the report", error.into()))?;
-        println!("{text}");
-    } else if leftovers.is_empty() && sockets == 0 {
-        println!("Nothing was left below {}.", mount.display());
+        let text =
+            text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
+        output::print(&text)?;
     } else {
-        for leftover in &leftovers {
-            println!("{leftover}");
-        }
-        match (sockets, args.dry_run) {
-            (0, _) => {}
-            (_, true) => println!("would put back the options of {sockets} sockets"),
-            (_, false) => println!("put back the options of {sockets} sockets"),
-        }
+        output::print(words(&mount, args.dry_run, &leftovers, sockets).as_bytes())?;
     }
     let all_gone = leftovers
         .iter()
         .all(|leftover| leftover.outcome == Outcome::Detached)
         && (sockets == 0 || !args.dry_run);
     Ok(u8::from(!all_gone))
+}
+
+/// The report for people.
+fn words(cgroup2: &Path, dry_run: bool, leftovers: &[Leftover], sockets: usize) -> String {
+    if leftovers.is_empty() && sockets == 0 {
+        return format!("Nothing was left below {}.\n", cgroup2.display());
+    }
+    let mut lines: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
+    match (sockets, dry_run) {
+        (0, _) => {}
+        (_, true) => lines.push(format!("would put back the options of {sockets} sockets")),
+        (_, false) => lines.push(format!("put back the options of {sockets} sockets")),
+    }
+    lines.join("\n") + "\n"
 }
 
 #[derive(Serialize)]

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, interval_at},
 };
 
-use super::output::describe;
+use super::words::describe;
 use crate::{
     cli::{Global, Run},
     engine::{Carried, Targets},
