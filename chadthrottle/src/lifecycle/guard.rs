@@ -41,6 +41,7 @@ use crate::{
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,
+        process::spawn_helper,
         socket::pidfd_open,
     },
 };
@@ -96,14 +97,14 @@ impl Guard {
             source,
         };
         let (socket, theirs) = fdpass::pair().map_err(failed)?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(COMMAND)
             .stdin(Stdio::from(theirs))
             // It must not keep anybody's pipe open, nor print over a screen.
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
+            .stderr(Stdio::null());
+        let child = spawn_helper(&mut command).map_err(failed)?;
         let guard = Self { child, socket };
         let us = pidfd_open(std::process::id()).map_err(|error| failed(error.source))?;
         guard.send(&Message::Watch(journal.to_owned()), &[us.as_fd()])?;

@@ -6,6 +6,7 @@
 mod cgroup;
 mod connections;
 mod key;
+pub mod offspring;
 mod reader;
 mod selector;
 mod sockets;
