@@ -55,6 +55,7 @@ pub struct Screen {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// How to attach: a link, the legacy way, or the first that works
     #[arg(
@@ -196,9 +197,12 @@ pub struct Run {
     /// How much
     #[command(flatten)]
     pub limits: Limits,
-    /// Run it as root, not as the user who called sudo
+    /// Run it as root, not as the user who called sudo, doas or pkexec
     #[arg(long)]
     pub root: bool,
+    /// End when CMD does, though processes that it started live on: without a limit from then on
+    #[arg(long)]
+    pub no_wait: bool,
     /// The program and its arguments
     #[arg(
         value_name = "CMD",
@@ -323,6 +327,23 @@ mod tests {
             assert_eq!(cli.global.attach, AttachMode::Legacy, "{line}");
             assert_eq!(cli.global.state_dir, PathBuf::from("/x"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_help_of_a_command_knows_its_options_from_those_of_all() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in ["limit", "run", "list", "cleanup", "doctor"] {
+            let help = cli.find_subcommand_mut(command).unwrap().render_help();
+            let help = help.to_string();
+            assert!(!help.contains("Options of the screen"), "{help}");
+            let (own, of_all) = help.split_once("Options of every command:").unwrap();
+            assert!(of_all.contains("--state-dir") && !own.contains("--state-dir"));
+        }
+        let help = cli.render_help().to_string();
+        let (_, of_screen) = help.split_once("Options of the screen:").unwrap();
+        let (of_screen, _) = of_screen.split_once("Options of every command:").unwrap();
+        assert!(of_screen.contains("--theme"), "{help}");
     }
 
     #[test]

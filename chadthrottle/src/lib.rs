@@ -13,6 +13,7 @@ pub mod error;
 pub mod levers;
 pub mod lifecycle;
 pub mod logging;
+pub mod output;
 pub mod process;
 mod restraint;
 #[expect(unsafe_code, reason = "the one place for it")]

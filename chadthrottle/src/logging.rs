@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -10,8 +11,15 @@ use std::{
 
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::{cli::Global, error::Error, lifecycle::StateDir, restraint::Restraint};
+use crate::{
+    cli::Global,
+    error::Error,
+    lifecycle::StateDir,
+    output::{self, Outlet},
+    restraint::Restraint,
+};
 
 /// Name of the screen's log in the state directory.
 const SCREEN_LOG: &str = "screen.log";
@@ -49,30 +57,27 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     let mut builder = Builder::new();
     builder.filter_level(level);
     let last = LastWarning::default();
-    match &global.log_file {
-        Some(path) => {
-            let file = File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|error| Error::io(path.display().to_string(), error))?;
-            builder.target(Target::Pipe(Box::new(file)));
-        }
+    let no_thread = |error| Error::io("starting a thread that writes the log", error);
+    let outlet = match &global.log_file {
+        Some(path) => Some(outlet_to(path)?),
         None if screen => {
             let file = LazyFile::new(&global.state_dir);
-            builder.target(Target::Pipe(Box::new(file)));
+            Some(Outlet::start("log", || Ok(file)).map_err(no_thread)?)
         }
         None => {
-            builder
-                .target(Target::Stderr)
-                .format_timestamp(None)
-                .format_target(false);
+            builder.format_timestamp(None).format_target(false);
+            output::stderr().cloned()
         }
-    }
+    };
+    builder.target(match &outlet {
+        Some(outlet) => Target::Pipe(Box::new(outlet.clone())),
+        None => Target::Stderr,
+    });
     let logger = NotingLogger {
         inner: builder.build(),
         last: last.clone(),
         restraint: Restraint::default(),
+        outlet,
     };
     log::set_max_level(logger.inner.filter());
     // Whoever has set one before us, say a test, keeps it.
@@ -80,11 +85,34 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     Ok(last)
 }
 
+/// A thread that writes to the end of this file.
+fn outlet_to(path: &Path) -> Result<Outlet, Error> {
+    let failed = |error| Error::io(path.display().to_string(), error);
+    let mut options = File::options();
+    options.create(true).append(true);
+    // A pipe that nobody has open for reading would have us wait here. Its thread may.
+    match options.clone().custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) => {
+            // Only opening was not to wait: the thread that writes may.
+            fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))
+                .map_err(|error| failed(error.into()))?;
+            Outlet::start("log", || Ok(file)).map_err(failed)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            let path = path.to_owned();
+            Outlet::start("log", move || options.open(path)).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// Writes the log, and notes the latest warning.
 struct NotingLogger {
     inner: Logger,
     last: LastWarning,
     restraint: Restraint,
+    /// Where it is written.
+    outlet: Option<Outlet>,
 }
 
 impl Log for NotingLogger {
@@ -114,7 +142,9 @@ impl Log for NotingLogger {
     }
 
     fn flush(&self) {
-        self.inner.flush();
+        if let Some(outlet) = &self.outlet {
+            outlet.flush(Instant::now() + output::LAST_WORDS / 2);
+        }
     }
 }
 
@@ -189,6 +219,7 @@ mod tests {
                 .build(),
             last: last.clone(),
             restraint: Restraint::default(),
+            outlet: None,
         };
         for (level, text) in [
             (log::Level::Warn, "first"),

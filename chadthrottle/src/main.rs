@@ -1,6 +1,9 @@
 //! The `chadthrottle` program.
 
-use std::process::ExitCode;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    process::ExitCode,
+};
 
 use chadthrottle::{
     cli::{Cli, Command},
@@ -8,7 +11,7 @@ use chadthrottle::{
     error::Error,
     lifecycle::guard,
     logging::{self, LastWarning},
-    text,
+    output, text,
 };
 use clap::Parser;
 
@@ -20,15 +23,22 @@ fn main() -> ExitCode {
     {
         return guard::run().map_or(ExitCode::FAILURE, ExitCode::from);
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        match backtrace.status() {
+            BacktraceStatus::Captured => text::say(format_args!("{panic}\n{backtrace}")),
+            _ => text::say(panic),
+        }
+        output::finish(output::LAST_WORDS);
+    }));
     let cli = Cli::parse();
     let result = logging::start(&cli.global, cli.command.is_none()).and_then(|log| run(cli, &log));
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            text::say(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let code = result.unwrap_or_else(|error| {
+        text::say(&error);
+        error.exit_code()
+    });
+    output::finish(output::LAST_WORDS);
+    ExitCode::from(code)
 }
 
 fn run(cli: Cli, warnings: &LastWarning) -> Result<u8, Error> {
@@ -48,7 +58,7 @@ fn run(cli: Cli, warnings: &LastWarning) -> Result<u8, Error> {
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
         Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
         Some(Command::Doctor(args)) => commands::doctor::run(&global, &args),
-        Some(Command::Completions { shell }) => Ok(commands::completions::completions(shell)),
+        Some(Command::Completions { shell }) => commands::completions::completions(shell),
         Some(Command::Man) => commands::completions::man(),
     };
     // A look-up of a name may take seconds more, and nobody waits for it.

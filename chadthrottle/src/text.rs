@@ -6,6 +6,11 @@ use std::{
     io::{self, Write},
 };
 
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+use crate::output;
+
 /// Shows control characters, and characters that turn the direction of text, as escapes.
 ///
 /// Names and command lines come from other people's programs: an escape sequence in one must
@@ -27,10 +32,46 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// Says something to the user on standard error, after our name.
 ///
-/// Standard error may be a full disk or a pipe that nobody reads any more, and `eprintln!` would
-/// panic: a limit must not end because nobody hears of it.
+/// Standard error may be a full disk, or a pipe that nobody reads: a limit must neither end nor be
+/// late because nobody hears of it. So this never fails, and never waits.
 pub fn say(words: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "chadthrottle: {words}");
+    let line = format!("chadthrottle: {words}\n");
+    if !output::stderr().is_some_and(|stderr| stderr.put(line.as_bytes())) {
+        // No room for a thread is what it may be about.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// The value as one line of JSON, in which what [`escape`] finds unsafe is written `\uXXXX`: a
+/// terminal may be all that reads it.
+///
+/// # Errors
+/// Where the value has no form in JSON.
+pub fn json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut line, SafeJson))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+struct SafeJson;
+
+impl Formatter for SafeJson {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: Write + ?Sized,
+    {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+            let (safe, from) = rest.split_at(at);
+            CompactFormatter.write_string_fragment(writer, safe)?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &from[c.len_utf8()..];
+        }
+        CompactFormatter.write_string_fragment(writer, rest)
+    }
 }
 
 fn is_unsafe(c: char) -> bool {
@@ -65,5 +106,17 @@ mod tests {
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(escape("exe\u{202e}gpj"), "exe\\u{202e}gpj");
         assert_eq!(escape("\u{200f}x\u{2066}"), "\\u{200f}x\\u{2066}");
+    }
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_would_obey_and_is_read_as_it_was() {
+        let name = "a\u{9b}31m\u{202e}\u{7f}\"\u{1b}\u{e0041}\u{feff}日本";
+        let line = String::from_utf8(json(&[name]).unwrap()).unwrap();
+        assert_eq!(
+            line,
+            "[\"a\\u009b31m\\u202e\\u007f\\\"\\u001b\\udb40\\udc41\\ufeff日本\"]\n"
+        );
+        let read: [String; 1] = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, [name]);
     }
 }

@@ -32,8 +32,8 @@ enum Command {
         /// Write to this directory instead of chadthrottle/ebpf
         #[arg(long, value_name = "DIR")]
         output: Option<PathBuf>,
-        /// Let the programs write lines for the log, for finding errors: run chadthrottle with
-        /// CHADTHROTTLE_EBPF_OBJECT set to the object, and -vv
+        /// Let the programs write lines for the log, for finding errors: run a debug build
+        /// of chadthrottle with CHADTHROTTLE_EBPF_OBJECT set to the object, and -vv
         #[arg(long, requires = "output")]
         log: bool,
         /// Build nothing: say whether the committed object belongs to the sources

@@ -66,6 +66,23 @@ pub fn build_release() -> anyhow::Result<PathBuf> {
     Ok(root().join("target/release/chadthrottle"))
 }
 
+/// Where [`build_for_other_objects`] builds: apart from what users run.
+const FOR_OTHER_OBJECTS: &str = "target/other-object";
+
+/// Builds a release binary that loads the object that CHADTHROTTLE_EBPF_OBJECT names.
+pub fn build_for_other_objects() -> anyhow::Result<()> {
+    let package = ["--release", "--locked", "--package", "chadthrottle"];
+    let mut build = cargo();
+    build.arg("build").args(package);
+    build.args(["--features", "other-object", "--target-dir"]);
+    run(build.arg(root().join(FOR_OTHER_OBJECTS)))
+}
+
+/// That binary.
+pub fn program_for_other_objects() -> PathBuf {
+    root().join(FOR_OTHER_OBJECTS).join("release/chadthrottle")
+}
+
 /// Takes away what the cargo and rustup that run us have set for us, and which would steer
 /// another toolchain. Settings of registries and proxies stay.
 pub fn without_toolchain(command: &mut Command) {

@@ -13,6 +13,7 @@ use crate::{
         cleanup::{self, Leftover, Leftovers, Outcome, State},
         namespaces, privilege,
     },
+    output, text,
 };
 
 /// Cleans up, leaving alone what belongs to an engine that lives: its lock is tried first.
@@ -39,26 +40,32 @@ pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     } = clean_up(&mount, &global.state_dir, args.dry_run)?;
     if args.json {
         let report = Report::new(&mount, args.dry_run, &leftovers, sockets);
-        let text = serde_json::to_string(&report)
-            .map_err(|error| Error::io("writing the report", error.into()))?;
-        println!("{text}");
-    } else if leftovers.is_empty() && sockets == Some(0) {
-        println!("Nothing was left below {}.", mount.display());
+        let text =
+            text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
+        output::print(&text)?;
     } else {
-        for leftover in &leftovers {
-            println!("{leftover}");
-        }
-        match sockets {
-            Some(0) => {}
-            Some(sockets) => println!("put back the options of {sockets} sockets"),
-            None => println!("would put back the options of sockets that a killed engine has set"),
-        }
+        output::print(words(&mount, &leftovers, sockets).as_bytes())?;
     }
     let all_gone = leftovers
         .iter()
         .all(|leftover| leftover.outcome == Outcome::Detached)
         && sockets.is_some();
     Ok(u8::from(!all_gone))
+}
+
+/// The report for people.
+fn words(cgroup2: &Path, leftovers: &[Leftover], sockets: Option<usize>) -> String {
+    if leftovers.is_empty() && sockets == Some(0) {
+        return format!("Nothing was left below {}.\n", cgroup2.display());
+    }
+    let mut lines: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
+    match sockets {
+        Some(0) => {}
+        Some(sockets) => lines.push(format!("put back the options of {sockets} sockets")),
+        None => lines
+            .push("would put back the options of sockets that a killed engine has set".to_owned()),
+    }
+    lines.join("\n") + "\n"
 }
 
 #[derive(Serialize)]

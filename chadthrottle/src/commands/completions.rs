@@ -1,27 +1,24 @@
 //! `completions` and `man`: made from the definition of the command line.
 
-use std::io;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::{cli::Cli, error::Error};
+use crate::{cli::Cli, error::Error, output};
 
 /// Prints completions for the shell.
-pub fn completions(shell: Shell) -> u8 {
-    clap_complete::generate(
-        shell,
-        &mut Cli::command(),
-        "chadthrottle",
-        &mut io::stdout(),
-    );
-    0
+pub fn completions(shell: Shell) -> Result<u8, Error> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "chadthrottle", &mut text);
+    output::print(&text)?;
+    Ok(0)
 }
 
 /// Prints the manual page.
 pub fn man() -> Result<u8, Error> {
+    let mut text = Vec::new();
     clap_mangen::Man::new(Cli::command())
-        .render(&mut io::stdout())
-        .map_err(|error| Error::io("writing the manual page", error))?;
+        .render(&mut text)
+        .map_err(|error| Error::io("making the manual page", error))?;
+    output::print(&text)?;
     Ok(0)
 }

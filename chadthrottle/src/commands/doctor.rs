@@ -6,23 +6,26 @@ use crate::{
     cli::{Doctor, Global},
     doctor::{self, Missing, Probe, Report},
     error::Error,
+    output, text,
 };
 
 /// Examines and gives the exit code: 0 when limits will work.
 pub fn run(global: &Global, args: &Doctor) -> Result<u8, Error> {
     let report = doctor::examine(&global.settings(Duration::from_secs(1)));
     if args.json {
-        let text = serde_json::to_string(&report)
-            .map_err(|error| Error::io("writing the report", error.into()))?;
-        println!("{text}");
+        let text =
+            text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
+        output::print(&text)?;
     } else {
-        print(&report);
+        output::print(words(&report).as_bytes())?;
     }
     Ok(report.exit_code)
 }
 
-fn print(report: &Report) {
-    let line = |name: &str, value: &str| println!("{name:<15} {value}");
+/// The report for people.
+fn words(report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<15} {value}\n"));
     line("kernel", &report.kernel);
     let mount = report.cgroup2.mount.as_deref().unwrap_or("not mounted");
     line("cgroup2", &format!("{mount} ({})", report.cgroup2.layout));
@@ -52,7 +55,7 @@ fn print(report: &Report) {
         }
     }
     match &report.probe {
-        Some(probe) => print_probe(probe, line),
+        Some(probe) => probe_words(probe, &mut line),
         None if report.problem.is_none() => {
             line(
                 "probe",
@@ -68,9 +71,10 @@ fn print(report: &Report) {
         Some(problem) => line("PROBLEM", problem),
         None => line("verdict", "limits will work"),
     }
+    text
 }
 
-fn print_probe(probe: &Probe, line: impl Fn(&str, &str)) {
+fn probe_words(probe: &Probe, mut line: impl FnMut(&str, &str)) {
     let why = match probe.attach_method {
         "link" => "goes by itself, even after SIGKILL",
         _ => "a guard process detaches it should the engine be killed",

@@ -1,13 +1,8 @@
 //! `limit`: running processes under a limit, until Ctrl-C or for a while.
 
-use std::{
-    collections::HashSet,
-    io::{IsTerminal, Write},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
-use super::output::describe;
+use super::words::describe;
 use crate::{
     cli::{Global, LimitArgs},
     engine::{LimitId, ProcessSample, Snapshot, Targets},
@@ -16,7 +11,9 @@ use crate::{
         Session,
         signals::{Ending, Signals},
     },
+    output::{self, Outlet},
     process::{ProcessKey, Target, key_of},
+    tui::only_ascii,
     units::format_rate,
 };
 
@@ -112,7 +109,10 @@ fn targets(args: &LimitArgs) -> Result<Targets, Error> {
 /// The line on a terminal that is rewritten every second.
 struct Status<'a> {
     global: &'a Global,
-    on_terminal: bool,
+    /// `None` where there is none.
+    terminal: Option<&'static Outlet>,
+    /// Download and upload.
+    arrows: [&'static str; 2],
     shown: bool,
     /// Members of the sample before, which have been named.
     named: HashSet<ProcessKey>,
@@ -125,7 +125,12 @@ impl<'a> Status<'a> {
     fn new(global: &'a Global) -> Self {
         Self {
             global,
-            on_terminal: std::io::stderr().is_terminal(),
+            terminal: output::stderr().filter(|_| std::io::stderr().is_terminal()),
+            arrows: if only_ascii(|name| std::env::var_os(name)) {
+                ["down", "up"]
+            } else {
+                ["↓", "↑"]
+            },
             shown: false,
             named: HashSet::new(),
         }
@@ -141,14 +146,18 @@ impl<'a> Status<'a> {
         self.name(&members);
         let sample = snapshot.limits.iter().find(|sample| sample.id == id);
         let not_held = sample.is_some_and(|sample| sample.unseen_bytes > 0);
-        if self.on_terminal && members.is_empty() {
-            let unmatched = snapshot.unmatched.iter().find(|(of, _)| *of == id);
-            if let Some((_, words)) = unmatched {
-                let _ = write!(std::io::stderr(), "\r\u{1b}[K{words}");
-                self.shown = true;
-            }
+        // A terminal that has not taken the line before yet needs no newer one.
+        let idle = self.terminal.filter(|terminal| terminal.is_idle());
+        if let Some(terminal) = idle
+            && members.is_empty()
+            && let Some((_, words)) = snapshot.unmatched.iter().find(|(of, _)| *of == id)
+        {
+            terminal.put(format!("\r\u{1b}[K{words}").as_bytes());
+            self.shown = true;
         }
-        if self.on_terminal && !members.is_empty() {
+        if let Some(terminal) = idle
+            && !members.is_empty()
+        {
             let style = self.global.style();
             let down: f64 = members.iter().map(|process| process.down.bytes_per_s).sum();
             let up: f64 = members.iter().map(|process| process.up.bytes_per_s).sum();
@@ -157,15 +166,16 @@ impl<'a> Status<'a> {
             } else {
                 "processes"
             };
-            // As with what we say: that nobody reads it is no reason to let the limit go.
-            let _ = write!(
-                std::io::stderr(),
-                "\r\u{1b}[K{} {plural}  ↓ {}  ↑ {}{}",
+            let line = format!(
+                "\r\u{1b}[K{} {plural}  {} {}  {} {}{}",
                 members.len(),
+                self.arrows[0],
                 format_rate(down, style),
+                self.arrows[1],
                 format_rate(up, style),
                 if not_held { "  NOT HELD" } else { "" },
             );
+            terminal.put(line.as_bytes());
             self.shown = true;
         }
         members.len()
@@ -182,7 +192,7 @@ impl<'a> Status<'a> {
     /// Removes the line, so that something else can be said.
     fn clear(&mut self) {
         if self.shown {
-            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+            self.put("\r\u{1b}[K");
             self.shown = false;
         }
     }
@@ -213,7 +223,13 @@ impl<'a> Status<'a> {
 
     fn finish(&self) {
         if self.shown {
-            let _ = writeln!(std::io::stderr());
+            self.put("\n");
+        }
+    }
+
+    fn put(&self, text: &str) {
+        if let Some(terminal) = self.terminal {
+            terminal.put(text.as_bytes());
         }
     }
 }

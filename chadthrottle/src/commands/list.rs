@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, Write},
+    sync::Arc,
     time::SystemTime,
 };
 
 use serde::Serialize;
 
-use super::output::scope_name;
+use super::words::scope_name;
 use crate::{
     cli::{Global, List, Sort},
     engine::{BothWays, Limit, ProcessSample, Snapshot},
@@ -17,7 +18,9 @@ use crate::{
         Session,
         signals::{Ending, Signals},
     },
+    output::{self, Writing},
     process::ProcessKey,
+    text,
     units::{Rate, format_bytes, format_rate},
 };
 
@@ -25,9 +28,19 @@ use crate::{
 pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(args.interval)).await?;
+    let failed = |error| Error::io("writing to standard output", error);
+    let stdout = output::stdout().ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut gone = Gone::default();
+    // Who reads slowly gets the newest sample, not all of them.
+    let mut newest: Option<Arc<Snapshot>> = None;
+    let mut writing: Option<Writing> = None;
     let code = loop {
+        if writing.is_none()
+            && let Some(snapshot) = newest.take()
+        {
+            writing = Some(stdout.write(text_of(&snapshot, &gone, global, &args).map_err(failed)?));
+        }
         tokio::select! {
             ending = signals.next() => match ending {
                 Ending::Interrupt | Ending::Terminate if args.count.is_none() => break 0,
@@ -40,11 +53,18 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                     continue;
                 }
                 gone.keep(&snapshot);
-                match print(&snapshot, &gone, global, &args) {
+                for warning in &snapshot.warnings {
+                    text::say(warning);
+                }
+                newest = Some(snapshot);
+            }
+            written = written(&mut writing) => {
+                writing = None;
+                match written {
                     Ok(()) => {}
                     // Whoever read has seen enough, as with head(1).
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break 0,
-                    Err(error) => return Err(Error::io("writing to standard output", error)),
+                    Err(error) => return Err(failed(error)),
                 }
                 left -= 1;
                 if left == 0 {
@@ -55,6 +75,14 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     };
     let clean = session.stop();
     Ok(if clean { code } else { code.max(1) })
+}
+
+/// Waits for what is being written; for ever where nothing is. Cancel safe.
+async fn written(writing: &mut Option<Writing>) -> io::Result<()> {
+    match writing {
+        Some(writing) => writing.done().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Processes that have ended in this run, with what they had carried by then.
@@ -96,20 +124,16 @@ impl Gone {
     }
 }
 
-fn print(snapshot: &Snapshot, gone: &Gone, global: &Global, args: &List) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for warning in &snapshot.warnings {
-        crate::text::say(warning);
-    }
+/// A sample as it is written.
+fn text_of(snapshot: &Snapshot, gone: &Gone, global: &Global, args: &List) -> io::Result<Vec<u8>> {
     if args.json {
         let processes = chosen(snapshot.processes.iter().chain(gone.not_in(snapshot)), args);
-        serde_json::to_writer(&mut out, &Sample::new(snapshot, &processes))?;
-        writeln!(out)?;
-    } else {
-        let processes = chosen(snapshot.processes.iter(), args);
-        table(&mut out, &processes, global)?;
+        return Ok(text::json(&Sample::new(snapshot, &processes))?);
     }
-    out.flush()
+    let processes = chosen(snapshot.processes.iter(), args);
+    let mut out = Vec::new();
+    table(&mut out, &processes, global)?;
+    Ok(out)
 }
 
 /// The processes to show, in order.
@@ -161,8 +185,8 @@ fn table(out: &mut impl Write, processes: &[&ProcessSample], global: &Global) ->
             out,
             "{:>7} {:<16} {:<10} {:>11} {:>11} {:>9} {:>9} {:>11} {:>11}",
             process.key.pid,
-            crate::text::escape(&process.name),
-            crate::text::escape(&process.user),
+            text::escape(&process.name),
+            text::escape(&process.user),
             format_rate(process.down.bytes_per_s, style),
             format_rate(process.up.bytes_per_s, style),
             format_bytes(process.down.bytes),

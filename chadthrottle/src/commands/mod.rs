@@ -5,8 +5,8 @@ pub mod completions;
 pub mod doctor;
 pub mod limit;
 pub mod list;
-mod output;
 pub mod run;
 pub mod tui;
+mod words;
 
-pub use output::describe;
+pub use words::describe;

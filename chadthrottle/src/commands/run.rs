@@ -4,38 +4,52 @@ use std::{
     ffi::OsStr,
     io,
     os::unix::process::ExitStatusExt,
-    process::{Child, Command, ExitStatus},
+    path::Path,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
     unistd::Pid,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, interval_at},
+    time::{Instant, Interval, interval_at},
 };
 
-use super::output::describe;
+use super::words::describe;
 use crate::{
     cli::{Global, Run},
     engine::{Carried, Targets},
     error::Error,
     lifecycle::{
         Session,
-        signals::{Ending, Signals},
+        signals::{Ending, Job, JobControl, Signals},
     },
+    output,
     process::{
         key_of,
+        offspring::{children, with_offspring},
         user::{self, Invoker},
     },
-    sys::process::HeldChild,
+    sys::{
+        process::{HeldChild, is_helper, news_of},
+        signals::stop_self,
+    },
 };
 
 /// Exit codes of a shell for a program that is not there, and one that cannot be run.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
+
+/// How long the program waits for our words before it, which are to come first.
+const WORDS_FIRST: Duration = Duration::from_millis(100);
+
+const PROC: &str = "/proc";
 
 /// Runs the program and gives the exit code: its own, or 128 and the signal that ended it.
 pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
@@ -51,18 +65,28 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let mut builder = Command::new(&program);
     builder.args(command);
     if let Some(invoker) = &invoker {
-        builder.env("HOME", &invoker.home);
-        builder
-            .env("USER", &invoker.name)
-            .env("LOGNAME", &invoker.name);
+        let screen = std::env::var_os("WAYLAND_DISPLAY");
+        for (name, value) in invoker.environment("/run/user".as_ref(), screen) {
+            match value {
+                Some(value) => builder.env(name, value),
+                None => builder.env_remove(name),
+            };
+        }
+    }
+    let limit = args.limits.limit();
+    // Without a limit there is nothing to stay for.
+    let stays = args.limits.is_some() && !args.no_wait;
+    if stays {
+        // What outlives its parent becomes our child, so that we know of it.
+        prctl::set_child_subreaper(true)
+            .map_err(|error| Error::io("becoming a subreaper", error.into()))?;
     }
     let held = HeldChild::fork(builder, invoker.map(|invoker| invoker.user))
         .map_err(|error| Error::io(format!("starting {shown}"), error))?;
 
-    let limit = args.limits.limit();
     let mut limited = None;
     if args.limits.is_some() {
-        let key = key_of("/proc".as_ref(), held.pid())
+        let key = key_of(PROC.as_ref(), held.pid())
             .ok_or_else(|| Error::NoTarget(format!("process {} has ended", held.pid())))?;
         let targets = Targets {
             processes: vec![key],
@@ -75,6 +99,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             held.pid(),
             describe(limit)
         ));
+        output::finish(WORDS_FIRST);
     }
     let log_carried = async || {
         if let Some(id) = limited
@@ -90,7 +115,14 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         }
     };
     let code = match held.release() {
-        Ok(child) => exit_code(wait(child, &mut signals, &log_carried).await?),
+        Ok(child) => {
+            let mut watch = Watch::new(child.id(), &mut signals)?;
+            let end = watch.program(&log_carried).await?;
+            if stays && !end.was_asked_for {
+                watch.offspring(&shown, &log_carried).await;
+            }
+            end.code
+        }
         Err(error) => refused(&program, &error),
     };
     log_carried().await;
@@ -98,45 +130,150 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     Ok(if clean { code } else { code.max(1) })
 }
 
-/// Who called sudo, unless the program is to run as root.
+/// Who called sudo or the like, unless the program is to run as root.
 fn invoker(as_root: bool) -> Result<Option<Invoker>, Error> {
     if as_root {
         return Ok(None);
     }
-    Ok(user::invoker(std::env::var("SUDO_UID").ok().as_deref())?)
+    Ok(user::invoker(|name| std::env::var_os(name))?)
 }
 
-/// Waits for the program, and hands it the signals that we get: but for Ctrl-C and Ctrl-\, which
-/// the terminal gives to it as well as to us. Where somebody reads the log, it hears each second
-/// what was carried.
-async fn wait(
-    mut child: Child,
-    signals: &mut Signals,
-    log_carried: impl AsyncFn(),
-) -> Result<ExitStatus, Error> {
-    const SECOND: Duration = Duration::from_secs(1);
-    let failed = |error| Error::io("waiting for the program", error);
-    let mut seconds = interval_at(Instant::now() + SECOND, SECOND);
-    let mut ended = signal(SignalKind::child()).map_err(failed)?;
-    loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(status);
-        }
-        tokio::select! {
-            _ = ended.recv() => {}
-            _ = seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
-            ending = signals.next() => {
-                let passed_on = match ending {
-                    Ending::Terminate => Signal::SIGTERM,
-                    Ending::HangUp => Signal::SIGHUP,
-                    Ending::Interrupt | Ending::Quit => continue,
-                };
-                // It may have ended in this moment, which the next round sees.
-                let pid = i32::try_from(child.id()).unwrap_or(i32::MAX);
-                let _ = kill(Pid::from_raw(pid), passed_on);
+/// How the program has ended.
+struct End {
+    code: u8,
+    /// By a signal that was meant for us too.
+    was_asked_for: bool,
+}
+
+/// Watches over the program, and takes part in the terminal's job control with it. Where somebody
+/// reads the log, it hears each second what was carried.
+struct Watch<'a> {
+    program: Pid,
+    signals: &'a mut Signals,
+    jobs: JobControl,
+    ended: tokio::signal::unix::Signal,
+    seconds: Interval,
+}
+
+impl<'a> Watch<'a> {
+    fn new(pid: u32, signals: &'a mut Signals) -> Result<Self, Error> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let failed = |error| Error::io("catching signals", error);
+        Ok(Self {
+            program: Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+            signals,
+            jobs: JobControl::catch().map_err(failed)?,
+            ended: signal(SignalKind::child()).map_err(failed)?,
+            seconds: interval_at(Instant::now() + SECOND, SECOND),
+        })
+    }
+
+    /// Waits for the program, and hands it the signals that we get: but for Ctrl-C and Ctrl-\, which
+    /// the terminal gives to it as well as to us. Stops when it stops, so that a shell takes its
+    /// terminal back, and has it go on when we do.
+    async fn program(&mut self, log_carried: impl AsyncFn()) -> Result<End, Error> {
+        let failed = |error| Error::io("waiting for the program", error);
+        let (mut stopped, mut interrupted, mut passed_on) = (false, false, false);
+        let mut continued = false;
+        loop {
+            self.reap_orphans();
+            while let Some(status) = news_of(self.program).map_err(failed)? {
+                if status.stopped_signal().is_some() {
+                    stopped = true;
+                    // Ctrl-Z has reached both of us, and is not to stop it again when it goes on.
+                    self.jobs.has_stopped();
+                    // Where we cannot stop, it has stopped alone.
+                    let _ = stop_self();
+                } else if status.continued() {
+                    stopped = false;
+                } else {
+                    let code = exit_code(status);
+                    let by_keyboard = [Ending::Interrupt, Ending::Quit].map(Ending::exit_code);
+                    return Ok(End {
+                        code,
+                        was_asked_for: passed_on || interrupted && by_keyboard.contains(&code),
+                    });
+                }
+            }
+            // Who continued us may not have continued it, as a shell does.
+            if std::mem::take(&mut continued) && stopped {
+                self.send(Signal::SIGCONT);
+            }
+            tokio::select! {
+                _ = self.ended.recv() => {}
+                _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
+                job = self.jobs.next() => match job {
+                    Job::Stop => self.send(Signal::SIGTSTP),
+                    Job::Continue => continued = true,
+                },
+                ending = self.signals.next() => match ending {
+                    Ending::Interrupt | Ending::Quit => interrupted = true,
+                    Ending::Terminate => {
+                        passed_on = true;
+                        self.send(Signal::SIGTERM);
+                    }
+                    Ending::HangUp => {
+                        passed_on = true;
+                        self.send(Signal::SIGHUP);
+                    }
+                }
             }
         }
     }
+
+    /// Waits until all that the program has started has ended, or somebody wants us to end.
+    async fn offspring(&mut self, name: &str, log_carried: impl AsyncFn()) {
+        let mut said = false;
+        loop {
+            self.reap_orphans();
+            let alive = with_offspring(PROC.as_ref(), orphans()).len();
+            if alive == 0 {
+                return;
+            }
+            if !said {
+                let processes = if alive == 1 {
+                    "a process that it started lives".to_owned()
+                } else {
+                    format!("{alive} processes that it started live")
+                };
+                crate::text::say(format_args!(
+                    "{name} has ended, but {processes} on: the limit holds until they end; Ctrl-C ends it now"
+                ));
+                said = true;
+            }
+            tokio::select! {
+                _ = self.ended.recv() => {}
+                _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
+                job = self.jobs.next() => if job == Job::Stop {
+                    let _ = stop_self();
+                },
+                _ = self.signals.next() => return,
+            }
+        }
+    }
+
+    /// Waits for what outlived its parent and has ended now.
+    fn reap_orphans(&self) {
+        for pid in orphans() {
+            let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
+            if pid != self.program {
+                // It lives, mostly.
+                let _ = news_of(pid);
+            }
+        }
+    }
+
+    /// It may have ended in this moment, which the next look sees.
+    fn send(&self, signal: Signal) {
+        let _ = kill(self.program, signal);
+    }
+}
+
+/// Our children that are the program's, or come from it.
+fn orphans() -> Vec<u32> {
+    let mut children = children(Path::new(PROC), std::process::id());
+    children.retain(|pid| !is_helper(*pid));
+    children
 }
 
 fn exit_code(status: ExitStatus) -> u8 {

@@ -15,6 +15,7 @@ use crate::{
         signals::{Ending, Signals},
     },
     logging::LastWarning,
+    text,
     tui::{self, Outcome},
 };
 
@@ -30,10 +31,17 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
     session.protect_terminal(io::stdout().as_fd())?;
-    let outcome = tui::run(&mut session.engine, &mut signals, &config, warnings)
-        .await
-        .map_err(|error| Error::io("setting up the terminal", error))?;
-    let clean = session.stop();
+    let failed = |error| Error::io("setting up the terminal", error);
+    let mut terminal = tui::open(&config).map_err(failed)?;
+    let engine = &mut session.engine;
+    let outcome = tui::run(engine, &mut signals, &config, warnings, &mut terminal).await;
+    // The terminal last: it may take no more, or be slow. What is to be said goes below the screen.
+    let errors = session.end();
+    drop(terminal);
+    for error in &errors {
+        text::say(error);
+    }
+    let outcome = outcome.map_err(failed)?;
     let code = match outcome {
         Outcome::Quit => 0,
         Outcome::Signal(ending) => ending.exit_code(),
@@ -44,7 +52,7 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
         }
         Outcome::EngineStopped => return Err(Error::EngineStopped),
     };
-    Ok(if clean { code } else { code.max(1) })
+    Ok(if errors.is_empty() { code } else { code.max(1) })
 }
 
 /// The configuration file, and over it the command line.
@@ -57,7 +65,7 @@ fn configure(global: &Global, screen: &Screen) -> Result<Config, Error> {
         None if global.monochrome() => ThemeName::Mono,
         None => config.theme,
     };
-    config.ascii |= screen.ascii;
+    config.ascii |= screen.ascii || tui::only_ascii(|name| std::env::var_os(name));
     config.mouse &= !screen.no_mouse;
     config.resolve |= screen.resolve;
     config.bits = (config.bits || global.bits) && !global.bytes;

@@ -35,6 +35,7 @@ use crate::{
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,
+        process::spawn_helper,
         socket::pidfd_open,
     },
 };
@@ -100,14 +101,14 @@ impl Guard {
     /// Where it cannot be started.
     pub fn start(program: &Path, state: &StateDir) -> Result<Self, GuardError> {
         let (socket, theirs) = fdpass::pair().map_err(GuardError::at_start)?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(COMMAND)
             .stdin(Stdio::from(theirs))
             // It must not keep anybody's pipe open, nor print over a screen.
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(GuardError::at_start)?;
+            .stderr(Stdio::null());
+        let child = spawn_helper(&mut command).map_err(GuardError::at_start)?;
         let mut guard = Self {
             child,
             socket,

@@ -24,7 +24,7 @@ pub use ledger::Ledger;
 
 use crate::{
     backends::throttle::{
-        AttachMode, cgroup,
+        AttachMode, ThrottleError, cgroup,
         linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
     },
     engine::{Config, Handle},
@@ -107,10 +107,15 @@ impl Session {
     ///
     /// Gives whether everything was.
     pub fn stop(self) -> bool {
-        let errors = self.engine.stop();
+        let errors = self.end();
         for error in &errors {
             crate::text::say(error);
         }
         errors.is_empty()
+    }
+
+    /// Stops the engine, and gives what could not be detached.
+    pub fn end(self) -> Vec<ThrottleError> {
+        self.engine.stop()
     }
 }

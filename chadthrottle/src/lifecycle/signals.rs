@@ -1,6 +1,11 @@
-//! The signals that end the program, as something to wait for.
+//! The signals that end the program, stop it and continue it, as something to wait for.
+//!
+//! What was ignored when the program was started, as SIGHUP is behind nohup, stays so.
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::sys::signals::ignored_at_start;
 
 /// A signal that asks us to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +41,10 @@ impl Ending {
 /// a second Ctrl-C cannot break off the clean-up.
 #[derive(Debug)]
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    quit: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hang_up: Option<Signal>,
+    quit: Option<Signal>,
 }
 
 impl Signals {
@@ -49,20 +54,81 @@ impl Signals {
     /// Where the runtime cannot.
     pub fn catch() -> std::io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-            quit: signal(SignalKind::quit())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+            hang_up: caught(SignalKind::hangup())?,
+            quit: caught(SignalKind::quit())?,
         })
     }
 
     /// Waits for the next one. Cancel safe.
     pub async fn next(&mut self) -> Ending {
         tokio::select! {
-            _ = self.interrupt.recv() => Ending::Interrupt,
-            _ = self.terminate.recv() => Ending::Terminate,
-            _ = self.hang_up.recv() => Ending::HangUp,
-            _ = self.quit.recv() => Ending::Quit,
+            () = next(&mut self.interrupt) => Ending::Interrupt,
+            () = next(&mut self.terminate) => Ending::Terminate,
+            () = next(&mut self.hang_up) => Ending::HangUp,
+            () = next(&mut self.quit) => Ending::Quit,
         }
+    }
+}
+
+/// Somebody at the terminal puts the program aside, or comes back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Ctrl-Z: it is to stop.
+    Stop,
+    /// It goes on.
+    Continue,
+}
+
+/// Both. From when it is made SIGTSTP no longer stops the process by itself.
+#[derive(Debug)]
+pub struct JobControl {
+    stop: Option<Signal>,
+    go_on: Option<Signal>,
+}
+
+impl JobControl {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// Where the runtime cannot.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            stop: caught(SignalKind::from_raw(libc::SIGTSTP))?,
+            go_on: caught(SignalKind::from_raw(libc::SIGCONT))?,
+        })
+    }
+
+    /// Takes it that whoever was to stop has stopped: what has come so far has been done.
+    pub fn has_stopped(&mut self) {
+        if let Some(stop) = &mut self.stop {
+            while stop.recv().now_or_never().flatten().is_some() {}
+        }
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) -> Job {
+        tokio::select! {
+            () = next(&mut self.go_on) => Job::Continue,
+            () = next(&mut self.stop) => Job::Stop,
+        }
+    }
+}
+
+fn caught(kind: SignalKind) -> std::io::Result<Option<Signal>> {
+    (!ignored_at_start(kind.as_raw_value()))
+        .then(|| signal(kind))
+        .transpose()
+}
+
+/// Waits for the signal; for ever where it is ignored.
+async fn next(signal: &mut Option<Signal>) {
+    let came = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if came.is_none() {
+        std::future::pending::<()>().await;
     }
 }

@@ -10,6 +10,7 @@ mod executable;
 mod image;
 mod key;
 pub mod namespaces;
+pub mod offspring;
 mod reader;
 mod selector;
 mod sockets;

@@ -10,6 +10,7 @@ pub mod map;
 pub mod memory;
 pub mod netns;
 pub mod process;
+pub mod signals;
 pub mod socket;
 pub mod tcp;
 

@@ -1,13 +1,20 @@
-//! A child that waits before it becomes its program, so that limits are set before it sends.
+//! Children: one that waits before it becomes its program, so that limits are set before it sends,
+//! and helpers of our own.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
-    os::{fd::AsRawFd, unix::process::CommandExt},
-    process::{Child, Command},
+    os::{
+        fd::AsRawFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
+    process::{Child, Command, ExitStatus},
+    sync::{Mutex, PoisonError},
     thread::JoinHandle,
 };
 
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Pid, Uid};
+
+use super::signals;
 
 /// Whom a child runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ impl HeldChild {
             nix::unistd::close(go_fd)?;
             pid_writer.write_all(&std::process::id().to_ne_bytes())?;
             wait_for_go(&mut go_reader)?;
+            // What we catch is as by default in the program, which is right, unless it was ignored.
+            signals::ignore_as_at_start();
             if let (Some(user), Some(groups)) = (&user, &groups) {
                 nix::unistd::setgroups(groups)?;
                 nix::unistd::setgid(Gid::from_raw(user.gid))?;
@@ -85,6 +94,43 @@ impl HeldChild {
         drop(self.go);
         join(self.spawned)
     }
+}
+
+/// What has become of a child of ours since this was last asked: `None` where nothing has, and
+/// otherwise that it ended, stopped or goes on.
+///
+/// # Errors
+/// Where there is no such child.
+pub fn news_of(pid: Pid) -> io::Result<Option<ExitStatus>> {
+    let mut status = 0;
+    let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
+    // SAFETY: it only writes to `status`, which outlives the call.
+    match unsafe { libc::waitpid(pid.as_raw(), &raw mut status, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        _ => Ok(Some(ExitStatus::from_raw(status))),
+    }
+}
+
+/// Children that are no program of the user's.
+static HELPERS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Starts a process that works for us, and which [`is_helper`] tells from the user's.
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn spawn_helper(command: &mut Command) -> io::Result<Child> {
+    // Held until it is noted, so that nobody meets it before.
+    let mut helpers = HELPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    helpers.push(child.id());
+    Ok(child)
+}
+
+/// Whether that child was started by [`spawn_helper`].
+pub fn is_helper(pid: u32) -> bool {
+    let helpers = HELPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    helpers.contains(&pid)
 }
 
 fn join(thread: JoinHandle<io::Result<Child>>) -> io::Result<Child> {

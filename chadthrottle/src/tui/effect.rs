@@ -39,6 +39,8 @@ pub enum Effect {
     },
     /// Look at connections; the answer comes as an action.
     Inspect(Request),
+    /// Put the screen aside, until the shell has it in the foreground again.
+    Suspend,
     /// Close the screen.
     Quit,
 }
@@ -65,7 +67,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
         Effect::RemoveLimits { ids, who } => remove(engine, &ids)
             .await
             .map(|()| format!("{who}: no limit any more")),
-        Effect::Inspect(_) | Effect::Quit => return None,
+        Effect::Inspect(_) | Effect::Suspend | Effect::Quit => return None,
     };
     Some(match result {
         Ok(text) => Message { text, error: false },

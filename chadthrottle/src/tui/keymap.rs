@@ -55,6 +55,8 @@ pub enum Command {
     Help,
     /// Close whatever is open.
     Cancel,
+    /// Give the terminal to the shell for a while.
+    Suspend,
     /// Close the screen.
     Quit,
 }
@@ -98,8 +100,10 @@ impl Binding {
     /// Its keys as the help shows them.
     pub fn label(&self) -> String {
         let mut names: Vec<String> = self.keys.iter().map(|key| name(*key)).collect();
-        if self.command == Command::Quit {
-            names.push("Ctrl-C".to_owned());
+        match self.command {
+            Command::Suspend => names.push("Ctrl-Z".to_owned()),
+            Command::Quit => names.push("Ctrl-C".to_owned()),
+            _ => {}
         }
         names.join(" ")
     }
@@ -278,6 +282,13 @@ pub const KEYMAP: &[Binding] = &[
         None,
     ),
     binding(
+        Command::Suspend,
+        &[],
+        Both,
+        "back to the shell; its fg comes back here",
+        None,
+    ),
+    binding(
         Command::Quit,
         &[Char('q'), F(10)],
         Both,
@@ -289,6 +300,11 @@ pub const KEYMAP: &[Binding] = &[
 /// Whether it is Ctrl-C, which quits from everywhere.
 pub fn is_interrupt(key: KeyEvent) -> bool {
     key.code == Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+/// Whether it is Ctrl-Z, which works everywhere too.
+pub fn is_suspend(key: KeyEvent) -> bool {
+    key.code == Char('z') && key.modifiers.contains(KeyModifiers::CONTROL)
 }
 
 /// What the key does in the details, or else in the table.
@@ -347,6 +363,7 @@ mod tests {
         assert_eq!(label(Command::Tag), "Space");
         assert_eq!(label(Command::Sort), "s F6");
         assert_eq!(label(Command::Quit), "q F10 Ctrl-C");
+        assert_eq!(label(Command::Suspend), "Ctrl-Z");
         assert_eq!(label(Command::PageUp), "PgUp");
     }
 }

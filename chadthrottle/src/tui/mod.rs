@@ -5,6 +5,7 @@
 //! state.
 
 mod act;
+mod colours;
 mod dialog;
 mod effect;
 mod field;
@@ -28,6 +29,11 @@ use std::{io, path::Path, time::Duration};
 
 use crossterm::event::{Event, EventStream, KeyEventKind};
 use futures_util::StreamExt;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use ratatui::layout::Size;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::Instant,
@@ -36,14 +42,17 @@ use tokio::{
 use crate::{
     config::Config,
     engine::Handle,
-    lifecycle::signals::{Ending, Signals},
+    lifecycle::signals::{Ending, Job, JobControl, Signals},
     logging::LastWarning,
+    sys::signals::stop_self,
 };
+use colours::Colours;
 use effect::Effect;
 use inspect::{Inspector, Request};
 use state::{Message, State};
 use symbols::Symbols;
-use terminal::Terminal;
+pub use symbols::only_ascii;
+pub use terminal::Terminal;
 use theme::Theme;
 use update::{Action, update};
 use view::Look;
@@ -64,7 +73,15 @@ pub enum Outcome {
     EngineStopped,
 }
 
-/// Shows the screen until something ends it. The terminal is as before when it returns.
+/// Takes the terminal over as the configuration and the environment would have it.
+///
+/// # Errors
+/// Where it cannot be set up.
+pub fn open(config: &Config) -> io::Result<Terminal> {
+    Terminal::enter(config.mouse, Colours::of(|name| std::env::var_os(name)))
+}
+
+/// Shows the screen until something ends it. The terminal is still ours when it returns.
 ///
 /// # Errors
 /// Where the terminal cannot be set up.
@@ -73,13 +90,13 @@ pub async fn run(
     signals: &mut Signals,
     config: &Config,
     warnings: &LastWarning,
+    terminal: &mut Terminal,
 ) -> io::Result<Outcome> {
-    let term = std::env::var("TERM").unwrap_or_default();
     let look = Look {
-        theme: Theme::new(config.theme, &term),
+        theme: Theme::new(config.theme, terminal.colours()),
         symbols: Symbols::new(config.ascii),
     };
-    let mut terminal = Terminal::enter(config.mouse)?;
+    let mut jobs = JobControl::catch()?;
     let mut state = State::new(engine.info().clone(), terminal.size()?, config);
     let mut events = EventStream::new();
     let mut inspection = Inspection::default();
@@ -87,7 +104,22 @@ pub async fn run(
     let mut changed = true;
     loop {
         let action = tokio::select! {
-            () = tokio::time::sleep_until(last_frame + FRAME), if changed => {
+            // The end first: who was stopped may be told to end and to go on in one moment.
+            biased;
+            ending = signals.next() => return Ok(Outcome::Signal(ending)),
+            job = jobs.next() => {
+                let size = resume(terminal, job).and_then(|()| terminal.size());
+                match size {
+                    // It may have another size by now, which nobody has told us in the background.
+                    Ok(Size { width, height }) => Action::Resize { width, height },
+                    Err(error) => return Ok(Outcome::TerminalGone(error)),
+                }
+            }
+            written = terminal.written() => match written {
+                Ok(()) => continue,
+                Err(error) => return Ok(Outcome::TerminalGone(error)),
+            },
+            () = tokio::time::sleep_until(last_frame + FRAME), if changed && !terminal.is_busy() => {
                 if let Err(error) = terminal.draw(|frame| view::draw(frame, &state, &look)) {
                     return Ok(Outcome::TerminalGone(error));
                 }
@@ -95,7 +127,6 @@ pub async fn run(
                 changed = false;
                 continue;
             }
-            ending = signals.next() => return Ok(Outcome::Signal(ending)),
             snapshot = engine.next_snapshot() => match snapshot {
                 Some(snapshot) => Action::Snapshot(snapshot),
                 None => return Ok(Outcome::EngineStopped),
@@ -118,6 +149,9 @@ pub async fn run(
         for effect in update(&mut state, action) {
             match effect {
                 Effect::Quit => return Ok(Outcome::Quit),
+                // All of a pipeline or script stop with us, as if the terminal had seen the key. It
+                // fails for none of them where it fails for us.
+                Effect::Suspend => drop(kill(Pid::from_raw(0), Signal::SIGTSTP)),
                 Effect::Inspect(request) => inspection.ask(request),
                 effect => {
                     if let Some(message) = effect::apply(engine, effect).await {
@@ -132,6 +166,15 @@ pub async fn run(
             changed = true;
         }
     }
+}
+
+/// Gives the terminal to the shell where we are to stop, and takes it again when we go on.
+fn resume(terminal: &mut Terminal, job: Job) -> io::Result<()> {
+    if job == Job::Stop {
+        terminal.leave();
+        stop_self()?;
+    }
+    terminal.take()
 }
 
 fn action_of(event: Event) -> Option<Action> {

@@ -1,5 +1,7 @@
 //! The characters that are drawn with: all of Unicode's, or those of ASCII.
 
+use std::ffi::OsString;
+
 use ratatui::symbols::border;
 
 /// A set of characters.
@@ -81,6 +83,19 @@ const ASCII: Symbols = Symbols {
     },
 };
 
+/// Whether the locale is one whose characters are other than those of UTF-8. Where none is set,
+/// nobody has said so.
+pub fn only_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty())
+        .is_some_and(|locale| {
+            let locale = locale.to_string_lossy().to_ascii_lowercase();
+            !(locale.contains("utf-8") || locale.contains("utf8"))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +117,24 @@ mod tests {
         }
         let debug = format!("{ASCII:?}");
         assert!(debug.is_ascii(), "{debug}");
+    }
+
+    #[test]
+    fn only_a_locale_that_says_so_is_without_unicode() {
+        let of = |set: &[(&str, &str)]| {
+            only_ascii(|name| {
+                let value = set.iter().find(|(other, _)| *other == name);
+                value.map(|(_, value)| value.into())
+            })
+        };
+        assert!(!of(&[]));
+        assert!(!of(&[("LANG", "de_DE.UTF-8")]));
+        assert!(!of(&[
+            ("LC_ALL", ""),
+            ("LC_CTYPE", "C.utf8"),
+            ("LANG", "C")
+        ]));
+        assert!(of(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
+        assert!(of(&[("LANG", "de_DE.ISO-8859-1")]));
     }
 }

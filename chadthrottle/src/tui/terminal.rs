@@ -1,18 +1,51 @@
 //! The terminal in raw mode on its alternate screen, and put back exactly once.
+//!
+//! A frame is drawn into memory, and a thread writes it to the terminal: one that takes nothing any
+//! more delays neither a signal nor the end.
 
-use std::io::{self, stdout};
+use std::{
+    cell::RefCell,
+    io::{self, Write},
+    mem,
+    rc::Rc,
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+    time::{Duration, Instant},
+};
 
 use crossterm::{
+    cursor::Show,
     event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
-    execute,
+    queue,
+    terminal::{EnterAlternateScreen, LeaveAlternateScreen},
 };
-use ratatui::{DefaultTerminal, Frame, layout::Size};
+use nix::sys::termios::{
+    FlowArg, FlushArg, SetArg, Termios, cfmakeraw, tcflow, tcflush, tcgetattr, tcsetattr,
+};
+use nix::unistd::{getpgrp, tcgetpgrp};
+use ratatui::{
+    Frame,
+    backend::CrosstermBackend,
+    layout::{Rect, Size},
+};
+
+use super::colours::Colours;
+use crate::output::{self, Outlet, Writing};
+
+/// How long a terminal has for what puts it back, and once more when it is being rid of what it has.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// How long it has to take what there is room for.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// The terminal while the screen is open. Dropping it puts the terminal back; a panic does so
 /// before its message is printed.
-#[derive(Debug)]
 pub struct Terminal {
-    inner: DefaultTerminal,
+    inner: ratatui::Terminal<CrosstermBackend<Memory>>,
+    drawn: Memory,
+    outlet: &'static Outlet,
+    colours: Colours,
+    mouse: bool,
+    writing: Option<Writing>,
 }
 
 impl Terminal {
@@ -20,15 +53,66 @@ impl Terminal {
     ///
     /// # Errors
     /// Where it is none, or cannot be written.
-    pub fn enter(mouse: bool) -> io::Result<Self> {
-        // Chains a panic hook that restores the terminal first.
-        let inner = ratatui::try_init()?;
-        let terminal = Self { inner };
-        execute!(stdout(), EnableBracketedPaste)?;
-        if mouse {
-            execute!(stdout(), EnableMouseCapture)?;
-        }
+    pub fn enter(mouse: bool, colours: Colours) -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                put_back();
+                before(panic);
+            }));
+        });
+        let drawn = Memory::default();
+        let mut terminal = Self {
+            inner: ratatui::Terminal::new(CrosstermBackend::new(drawn.clone()))?,
+            drawn,
+            outlet: output::stdout().ok_or(io::ErrorKind::OutOfMemory)?,
+            colours,
+            mouse,
+            writing: None,
+        };
+        terminal.take()?;
         Ok(terminal)
+    }
+
+    /// Takes it over, also where somebody else has had it meanwhile, and draws anew from then on.
+    /// From the background it stops us, until we are in the foreground again.
+    ///
+    /// # Errors
+    /// Where it has gone.
+    pub fn take(&mut self) -> io::Result<()> {
+        let keyboard = io::stdin();
+        let now = tcgetattr(&keyboard)?;
+        let mut taken = taken();
+        let before = match taken.take() {
+            // Nobody has had it.
+            Some(ours) if ours.raw == now => ours.before,
+            _ => now,
+        };
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(&keyboard, SetArg::TCSANOW, &raw)?;
+        // As the terminal understands it.
+        let raw = tcgetattr(&keyboard)?;
+        *taken = Some(Taken { before, raw });
+        drop(taken);
+        let mut bytes = Vec::new();
+        queue!(bytes, EnterAlternateScreen, EnableBracketedPaste)?;
+        if self.mouse {
+            queue!(bytes, EnableMouseCapture)?;
+        }
+        self.outlet.put(&bytes);
+        self.inner.resize(Rect::from(((0, 0).into(), self.size()?)))
+    }
+
+    /// Gives it back as it was.
+    pub fn leave(&mut self) {
+        put_back();
+    }
+
+    /// How many colours it has.
+    pub fn colours(&self) -> Colours {
+        self.colours
     }
 
     /// Columns and rows.
@@ -39,20 +123,121 @@ impl Terminal {
         self.inner.size()
     }
 
-    /// Draws one frame.
+    /// Draws one frame, which is being written from then on.
+    ///
+    /// # Errors
+    /// Where it cannot be drawn.
+    pub fn draw(&mut self, render: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        self.inner.draw(render)?;
+        let bytes = self.colours.translate(&self.drawn.take());
+        self.writing = Some(self.outlet.write(bytes));
+        Ok(())
+    }
+
+    /// Whether a frame is being written.
+    pub fn is_busy(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Waits until the frame is written; for ever where there is none. Cancel safe.
     ///
     /// # Errors
     /// Where the terminal cannot be written any more.
-    pub fn draw(&mut self, render: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        self.inner.draw(render).map(drop)
+    pub async fn written(&mut self) -> io::Result<()> {
+        match &mut self.writing {
+            Some(writing) => {
+                let result = writing.done().await;
+                self.writing = None;
+                result
+            }
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // A terminal that has gone needs no restoring.
-        let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste);
-        let _ = self.inner.show_cursor();
-        let _ = ratatui::try_restore();
+        put_back();
+    }
+}
+
+/// A terminal that is taken over.
+struct Taken {
+    before: Termios,
+    raw: Termios,
+}
+
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+
+fn taken() -> MutexGuard<'static, Option<Taken>> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts the terminal back, where it was taken over. What it cannot show any more it is rid of first:
+/// nobody would see it.
+fn put_back() {
+    let Some(Taken { before, .. }) = taken().take() else {
+        return;
+    };
+    // In the background somebody else has set it, and doing so would stop us. A terminal that has gone
+    // needs no putting back.
+    let is_ours = tcgetpgrp(io::stdin()) == Ok(getpgrp());
+    if is_ours {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
+    }
+    let mut bytes = Vec::new();
+    let _ = queue!(
+        bytes,
+        DisableMouseCapture,
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        Show
+    );
+    let Some(outlet) = output::stdout() else {
+        return;
+    };
+    outlet.put(&bytes);
+    if outlet.flush(Instant::now() + PATIENCE) || !is_ours {
+        return;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // What waits makes room for what is still to come of a frame. That does not wake who waits
+        // for the room, but going on after a stop does.
+        let _ = tcflush(io::stdout(), FlushArg::TCOFLUSH);
+        for flow in [FlowArg::TCOOFF, FlowArg::TCOON] {
+            let _ = tcflow(io::stdout(), flow);
+        }
+        let now = Instant::now();
+        if outlet.flush(now + RETRY) {
+            break;
+        }
+        if now > deadline {
+            return;
+        }
+    }
+    // It may have been among what had to go.
+    outlet.put(&bytes);
+    outlet.flush(Instant::now() + PATIENCE);
+}
+
+/// What is drawn, until it is written.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<Vec<u8>>>);
+
+impl Memory {
+    fn take(&self) -> Vec<u8> {
+        mem::take(&mut self.0.borrow_mut())
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
+use super::colours::Colours;
 use crate::config::ThemeName;
 
 /// The styles of the screen.
@@ -34,18 +35,17 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// The theme of that name. One with more than 16 colours is the terminal's own where the
-    /// terminal, as `TERM` says it, has no more.
-    pub fn new(name: ThemeName, term: &str) -> Self {
-        const OF_FEW_COLOURS: [&str; 5] = ["linux", "xterm", "vt100", "vt220", "ansi"];
-        match name {
-            ThemeName::Dark | ThemeName::Light if OF_FEW_COLOURS.contains(&term) => {
-                Self::terminal()
+    /// The theme of that name, or the nearest for which the terminal has the colours.
+    pub fn new(name: ThemeName, colours: Colours) -> Self {
+        match (name, colours) {
+            (ThemeName::Mono, _) | (_, Colours::None) => Self::mono(),
+            (ThemeName::Terminal, _) | (_, Colours::Sixteen) => Self::terminal(),
+            (ThemeName::Dark, Colours::Many) => {
+                Self::coloured([114, 176, 221, 215, 245, 81, 240, 203], 252)
             }
-            ThemeName::Dark => Self::coloured([114, 176, 221, 215, 245, 81, 240, 203], 252),
-            ThemeName::Light => Self::coloured([28, 90, 94, 166, 244, 25, 248, 160], 235),
-            ThemeName::Mono => Self::mono(),
-            ThemeName::Terminal => Self::terminal(),
+            (ThemeName::Light, Colours::Many) => {
+                Self::coloured([28, 90, 94, 166, 244, 25, 248, 160], 235)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     effect::Effect,
     field::Field,
     inspect::{ConnectionRow, Request},
-    keymap::{Command, KEYMAP, command_of, is_interrupt},
+    keymap::{Command, KEYMAP, command_of, is_interrupt, is_suspend},
     mouse,
     rows::{RowKey, Sort},
     state::{Details, Message, Mode, Question, State},
@@ -51,6 +51,7 @@ pub enum Action {
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     match action {
         Action::Key(key) if is_interrupt(key) => vec![Effect::Quit],
+        Action::Key(key) if is_suspend(key) => vec![Effect::Suspend],
         Action::Key(key) => {
             state.touched = true;
             self::key(state, key)
@@ -232,6 +233,7 @@ fn command(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Quit if state.snapshot.limits.is_empty() => return vec![Effect::Quit],
         Command::Quit => state.mode = Mode::Confirm(Question::Quit),
         Command::Cancel => cancel(state),
+        Command::Suspend => return vec![Effect::Suspend],
     }
     Vec::new()
 }

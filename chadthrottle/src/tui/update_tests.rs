@@ -220,6 +220,10 @@ fn quitting_asks_only_while_limits_are_set_and_ctrl_c_never() {
     assert_eq!(press(&mut state, &["q", "y"]), [Effect::Quit]);
     assert_eq!(press(&mut state, &["q", "<Ctrl-C>"]), [Effect::Quit]);
     assert_eq!(press(&mut state, &["<Enter>", "<Ctrl-C>"]), [Effect::Quit]);
+    // And Ctrl-Z closes nothing.
+    press(&mut state, &["<Esc>", "<Esc>", "/"]);
+    assert_eq!(press(&mut state, &["<Ctrl-Z>"]), [Effect::Suspend]);
+    assert_eq!(state.mode, Mode::Filter);
     let free = snapshot(vec![process(1, "a", 0.0, 0.0)]);
     update(&mut state, Action::Snapshot(free));
     press(&mut state, &["<Esc>", "<Esc>"]);

@@ -8,7 +8,7 @@ use crate::{
     audit::assert_nothing_left,
     iperf::{Client, server, to_server},
     lab::Lab,
-    program::Chadthrottle,
+    program::{Chadthrottle, Running},
 };
 
 fn error_text(output: &Output) -> String {
@@ -68,20 +68,57 @@ fn a_standard_error_that_cannot_be_written_ends_neither_program_nor_limit() {
 }
 
 #[test]
-fn behind_sudo_the_program_runs_as_the_user_who_called() {
+fn behind_sudo_and_the_like_the_program_runs_as_the_user_who_called() {
     let program = Chadthrottle::new();
-    let script = "id -u; id -g; echo $HOME";
-    let run = |option: &str| {
+    let script = "id -u; id -g; echo $HOME $USER $XDG_RUNTIME_DIR $DBUS_SESSION_BUS_ADDRESS";
+    let run = |option: &str, (name, value): (&str, &str)| {
         let mut command = program.command(&format!("run {option} -- sh -c"));
+        for name in [
+            "SUDO_UID",
+            "DOAS_USER",
+            "PKEXEC_UID",
+            "DBUS_SESSION_BUS_ADDRESS",
+        ] {
+            command.env_remove(name);
+        }
         let output = command
             .arg(script)
-            .env("SUDO_UID", "1")
+            .env(name, value)
             .env("HOME", "/root")
+            .env("USER", "root")
+            .env("XDG_RUNTIME_DIR", "/run/user/0")
             .output();
         String::from_utf8(output.expect("chadthrottle").stdout).expect("UTF-8")
     };
-    assert_eq!(run(""), "1\n1\n/usr/sbin\n");
-    assert_eq!(run("--root"), "0\n0\n/root\n");
+    for caller in [
+        ("SUDO_UID", "1"),
+        ("DOAS_USER", "daemon"),
+        ("PKEXEC_UID", "1"),
+    ] {
+        assert_eq!(run("", caller), "1\n1\n/usr/sbin daemon\n", "{caller:?}");
+        let as_root = "0\n0\n/root root /run/user/0\n";
+        assert_eq!(run("--root", caller), as_root, "{caller:?}");
+    }
+}
+
+/// A program may call itself anything, and a terminal may be all that reads the list.
+#[test]
+fn names_in_json_hold_nothing_that_a_terminal_would_obey() {
+    let program = Chadthrottle::new();
+    let name = "a\u{9b}31m\u{202e}b";
+    let path = program.state().join(name);
+    std::fs::copy("/bin/sleep", &path).expect("a copy");
+    let sleep = std::process::Command::new(&path).arg("30").spawn();
+    let sleep = Running(sleep.expect("its start"));
+    let output = program.output("list --json --all --count 1 --interval 100ms");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(!text.contains(['\u{9b}', '\u{202e}']));
+    let sample: Value = serde_json::from_str(&text).expect("JSON");
+    let processes = sample["processes"].as_array().expect("a list");
+    let process = processes
+        .iter()
+        .find(|process| process["pid"] == sleep.pid());
+    assert_eq!(process.expect("it is listed")["name"], name);
 }
 
 #[test]

@@ -1,126 +1,20 @@
 //! The screen on a terminal of its own, from start to quit, with real traffic.
 
-use std::{
-    io::{Read, Write},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-use portable_pty::{Child, CommandBuilder, PtyPair, PtySize, native_pty_system};
+use std::time::Duration;
 
 use crate::{
     audit::{assert_nothing_left, attached, cgroup2},
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     program::Chadthrottle,
+    pty::Screen,
 };
-
-/// The program on a pseudo-terminal, and what its screen shows.
-struct Screen {
-    pty: PtyPair,
-    keys: Box<dyn Write + Send>,
-    parser: Arc<Mutex<vt100::Parser>>,
-    child: Box<dyn Child + Send + Sync>,
-}
-
-impl Screen {
-    fn open(program: &Chadthrottle) -> Self {
-        let size = PtySize {
-            rows: 24,
-            cols: 80,
-            pixel_width: 0,
-            pixel_height: 0,
-        };
-        let pty = native_pty_system()
-            .openpty(size)
-            .expect("a pseudo-terminal");
-        let command = program.command("");
-        let mut builder = CommandBuilder::new(command.get_program());
-        builder.args(command.get_args());
-        builder.env("TERM", "xterm-256color");
-        let child = pty
-            .slave
-            .spawn_command(builder)
-            .expect("starting chadthrottle");
-        let keys = pty.master.take_writer().expect("the terminal's keyboard");
-        let mut output = pty
-            .master
-            .try_clone_reader()
-            .expect("the terminal's screen");
-        let parser = Arc::new(Mutex::new(vt100::Parser::new(24, 80, 0)));
-        let reader = Arc::clone(&parser);
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                reader.lock().expect("the parser").process(&bytes[..count]);
-            }
-        });
-        Self {
-            pty,
-            keys,
-            parser,
-            child,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.parser.lock().expect("the parser").screen().contents()
-    }
-
-    fn resize(&self, rows: u16, cols: u16) {
-        let size = PtySize {
-            rows,
-            cols,
-            pixel_width: 0,
-            pixel_height: 0,
-        };
-        // What reads along keeps its size, and shows what it can: at its own it is drawn anew.
-        self.pty.master.resize(size).expect("another size");
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("the keyboard");
-        self.keys.flush().expect("the keyboard");
-    }
-
-    /// Waits until it has ended, with success.
-    #[track_caller]
-    fn ends(&mut self) {
-        let deadline = std::time::Instant::now() + Duration::from_secs(6);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("its end") {
-                break status;
-            }
-            assert!(
-                std::time::Instant::now() < deadline,
-                "it does not end:\n{}",
-                self.text()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        assert!(status.success(), "{status:?}");
-    }
-
-    #[track_caller]
-    fn shows(&self, what: &str, condition: impl Fn(&str) -> bool) {
-        let text = || self.text();
-        let deadline = std::time::Instant::now() + Duration::from_secs(6);
-        while !condition(&text()) {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "not on the screen: {what}\n{}",
-                text()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
 
 /// Whatever comes over the wire to the keyboard, and however large the terminal is.
 #[test]
 fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
     let program = Chadthrottle::new();
-    let mut screen = Screen::open(&program);
+    let mut screen = Screen::open(&program, "");
     screen.shows("the table", |text| text.contains("processes by"));
     // Nothing of it sets a limit: it is other people's processes that are listed.
     let keys = [
@@ -165,13 +59,6 @@ fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
     assert_nothing_left();
 }
 
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The line of the table with that process.
 fn row(text: &str, pid: u32) -> Option<&str> {
     let pid = pid.to_string();
@@ -186,7 +73,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     let program = Chadthrottle::new();
     let client = Client::started(&lab, &to_server(5201, 14, "-R -i 0.5"));
     let pid = client.pid();
-    let mut screen = Screen::open(&program);
+    let mut screen = Screen::open(&program, "");
 
     screen.shows("the transfer", |text| {
         row(text, pid).is_some_and(|row| row.contains("iperf3"))
@@ -233,13 +120,9 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
 
     screen.press("q");
     screen.ends();
-    let after = screen.parser.lock().expect("the parser");
-    assert!(
-        !after.screen().alternate_screen(),
-        "the alternate screen was not left"
-    );
-    assert!(!after.screen().hide_cursor(), "the cursor is hidden");
-    drop(after);
+    screen.shows_that("the terminal as it was", |screen| {
+        !screen.alternate_screen() && !screen.hide_cursor()
+    });
     assert_eq!(attached(&cgroup2()), [""; 0]);
     assert_nothing_left();
 

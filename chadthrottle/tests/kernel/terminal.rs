@@ -8,13 +8,13 @@ use crate::{
 };
 
 /// A tmux server of the test's own with one window, ended when dropped.
-struct Tmux {
+pub struct Tmux {
     socket: String,
 }
 
 impl Tmux {
     /// Runs a shell script in a window of 80 by 24.
-    fn run(name: &str, script: &str) -> Self {
+    pub fn run(name: &str, script: &str) -> Self {
         let tmux = Self {
             socket: format!("ct{}-{name}", std::process::id()),
         };
@@ -32,7 +32,7 @@ impl Tmux {
         tmux
     }
 
-    fn command(&self, arguments: &[&str]) -> String {
+    pub fn command(&self, arguments: &[&str]) -> String {
         let output = Command::new("tmux")
             .args(["-L", &self.socket])
             .args(arguments)
@@ -46,12 +46,12 @@ impl Tmux {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.command(&["capture-pane", "-p"])
     }
 
     /// One of tmux's own flags of the window.
-    fn flag(&self, name: &str) -> String {
+    pub fn flag(&self, name: &str) -> String {
         let format = format!("#{{{name}}}");
         self.command(&["display-message", "-p", &format])
             .trim()
@@ -63,12 +63,13 @@ impl Drop for Tmux {
     fn drop(&mut self) {
         let _ = Command::new("tmux")
             .args(["-L", &self.socket, "kill-server"])
-            .status();
+            // It may have ended by itself.
+            .output();
     }
 }
 
 /// Process id of the engine, from the lock that it holds.
-fn engine(state: &Path) -> String {
+pub fn engine(state: &Path) -> String {
     let text = std::fs::read_to_string(state.join("engine.lock")).expect("the lock");
     text.trim().to_owned()
 }
@@ -122,7 +123,7 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
 }
 
 /// What stty says of the window's terminal now.
-fn stty_of(tmux: &Tmux) -> String {
+pub fn stty_of(tmux: &Tmux) -> String {
     let tty = tmux.flag("pane_tty");
     let output = Command::new("stty")
         .args(["-a", "-F", &tty])

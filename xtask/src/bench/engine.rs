@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use crate::shell::root;
+use crate::shell::{program_for_other_objects, root};
 
 /// A running engine, ended with SIGTERM and waited for.
 pub struct Engine {
@@ -19,7 +19,11 @@ pub struct Engine {
 
 impl Engine {
     fn command(state: &TempDir, object: Option<&Path>, arguments: &[&str]) -> Command {
-        let mut command = Command::new(root().join("target/release/chadthrottle"));
+        let program = match object {
+            Some(_) => program_for_other_objects(),
+            None => root().join("target/release/chadthrottle"),
+        };
+        let mut command = Command::new(program);
         command.envs(object.map(|object| ("CHADTHROTTLE_EBPF_OBJECT", object)));
         command.arg("--state-dir").arg(state.path()).args(arguments);
         command

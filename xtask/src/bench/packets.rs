@@ -4,7 +4,10 @@ use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Context, bail};
 
-use crate::build_ebpf::{self, Variant};
+use crate::{
+    build_ebpf::{self, Variant},
+    shell::build_for_other_objects,
+};
 
 use super::{
     bpf::{self, EMPTY, Empty, Statistics},
@@ -45,6 +48,7 @@ pub fn test_run(quick: bool) -> anyhow::Result<Table> {
     let directory = tempfile::tempdir()?;
     let toolchain = crate::toolchain::find_or_install()?;
     let object = build_ebpf::build(&toolchain, directory.path(), Variant::TestRun)?;
+    build_for_other_objects()?;
     let process = Running::start_here("idle 1")?;
 
     let empty = Empty::attach(&cgroup2()?)?;

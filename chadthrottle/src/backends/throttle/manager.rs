@@ -243,9 +243,12 @@ fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> bool {
     true
 }
 
-/// The embedded object, or in its place the one that a test has just built from source.
+/// The embedded object, or in its place the one that a test or a benchmark has just built. What users
+/// run takes no other: whoever has a say in its environment would have one in the kernel.
 fn object_bytes() -> Result<std::borrow::Cow<'static, [u8]>, ThrottleError> {
-    match std::env::var_os("CHADTHROTTLE_EBPF_OBJECT") {
+    let other = cfg!(any(debug_assertions, feature = "other-object"))
+        .then(|| std::env::var_os("CHADTHROTTLE_EBPF_OBJECT"));
+    match other.flatten() {
         None => Ok(OBJECT.into()),
         Some(path) => std::fs::read(&path).map(Into::into).map_err(|error| {
             ThrottleError::Object(Box::new(EbpfError::FileError {

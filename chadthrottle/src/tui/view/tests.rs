@@ -14,6 +14,7 @@ use crate::{
     engine::{LimitId, Snapshot},
     process::Connection,
     tui::{
+        colours::Colours,
         fixtures::{limit, press, process, snapshot, state, usual},
         inspect::ConnectionRow,
         update::{Action, update},
@@ -24,7 +25,7 @@ const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (200, 50)];
 
 fn look(theme: ThemeName, ascii: bool) -> Look {
     Look {
-        theme: Theme::new(theme, "xterm-256color"),
+        theme: Theme::new(theme, Colours::Many),
         symbols: Symbols::new(ascii),
     }
 }
@@ -348,12 +349,12 @@ fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
             .map(line)
             .join("\n")
     });
-    // A console of few colours.
-    for name in [ThemeName::Dark, ThemeName::Light] {
-        assert_eq!(
-            Theme::new(name, "linux"),
-            Theme::new(ThemeName::Terminal, "")
-        );
+    // Terminals of few colours, and of none.
+    for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
+        let [few, none] =
+            [Colours::Sixteen, Colours::None].map(|colours| Theme::new(name, colours));
+        assert_eq!(few, Theme::new(ThemeName::Terminal, Colours::Many));
+        assert_eq!(none, Theme::new(ThemeName::Mono, Colours::Many));
     }
 }
 
@@ -377,7 +378,7 @@ fn a_process_that_has_ended_is_greyed_and_says_so() {
     let text = screen.to_string();
     let line = text.lines().position(|line| line.contains("apt (ended)"));
     let y = u16::try_from(line.expect("the row")).unwrap();
-    let dim = Theme::new(ThemeName::Dark, "").dim.fg;
+    let dim = Theme::new(ThemeName::Dark, Colours::Many).dim.fg;
     let name = screen.buffer().cell((10, y)).unwrap();
     assert_eq!(Some(name.fg), dim);
 }

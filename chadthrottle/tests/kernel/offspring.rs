@@ -1,0 +1,138 @@
+//! What a program under `run` leaves running when it ends itself.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    iperf::{MB, server},
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// Starts `sh -c SCRIPT` under a limit, with its words in a pipe.
+fn start(program: &Chadthrottle, options: &str, script: &str) -> Running {
+    let child = program
+        .command(&format!("run --root --down 1MB {options} -- sh -c"))
+        .arg(script)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    Running(child.expect("chadthrottle"))
+}
+
+fn words(running: Running) -> String {
+    let mut running = running;
+    let mut text = String::new();
+    let mut pipe = running.0.stderr.take().expect("its words");
+    std::io::Read::read_to_string(&mut pipe, &mut text).expect("UTF-8");
+    text
+}
+
+/// A daemon as they are made: in a session of its own, and nobody's child.
+const DAEMON: &str = "(setsid sh -c 'sleep 3; true' >/dev/null 2>&1 &); exit 7";
+
+#[test]
+fn it_stays_limited_until_it_ends() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let report = program.state().join("report");
+    let script = format!(
+        "(setsid ip netns exec {} iperf3 -c {SERVER_V4} -p 5201 -R -t 4 -J >{} 2>&1 &); exit 7",
+        lab.client,
+        report.display()
+    );
+    let mut run = start(&program, "", &script);
+    assert_eq!(run.wait(Duration::from_secs(12)).code(), Some(7));
+    let said = words(run);
+    assert!(
+        said.contains("lives on") && said.contains("Ctrl-C"),
+        "{said}"
+    );
+    let text = std::fs::read_to_string(report).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    let ratio = rate.expect("a rate") / 8.0 / MB;
+    assert!((0.7..1.15).contains(&ratio), "{ratio} of the limit");
+    assert_nothing_left();
+}
+
+#[test]
+fn all_of_it_is_waited_for_and_its_number_said() {
+    let program = Chadthrottle::new();
+    let started = Instant::now();
+    let told = program.state().join("started");
+    let script = format!(
+        "mkfifo {0}; (setsid sh -c 'sleep 3 & echo >{0}; wait' >/dev/null 2>&1 &); \
+         read word <{0}; exit 7",
+        told.display()
+    );
+    let mut run = start(&program, "", &script);
+    assert_eq!(run.wait(Duration::from_secs(8)).code(), Some(7));
+    assert!(started.elapsed() > Duration::from_secs(3));
+    let said = words(run);
+    assert!(
+        said.contains("2 processes that it started live on"),
+        "{said}"
+    );
+    assert_nothing_left();
+}
+
+#[test]
+fn ctrl_c_ends_the_waiting_and_no_wait_has_none() {
+    let program = Chadthrottle::new();
+    let mut run = start(&program, "", DAEMON);
+    eventually("attached", Duration::from_secs(3), || {
+        attached(&cgroup2()) == OURS
+    });
+    // The shell has ended when the daemon is ours.
+    eventually("it waits", Duration::from_secs(3), || {
+        let path = format!("/proc/{}/task/{0}/children", run.pid());
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        children.split_whitespace().any(|pid| {
+            let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(
+                pid.parse().expect("a number"),
+            )));
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            session.is_ok_and(|session| session.to_string() == pid)
+                && comm.is_ok_and(|name| name.trim() == "sh")
+        })
+    });
+    run.signal("-INT");
+    assert_eq!(run.wait(Duration::from_secs(2)).code(), Some(7));
+    assert_nothing_left();
+
+    let started = Instant::now();
+    let mut run = start(&program, "--no-wait", DAEMON);
+    assert_eq!(run.wait(Duration::from_secs(2)).code(), Some(7));
+    assert!(started.elapsed() < Duration::from_secs(2));
+    let said = words(run);
+    assert!(!said.contains("Ctrl-C"), "{said}");
+    assert_nothing_left();
+}
+
+/// Whoever ends the program by way of us wants us to end too.
+#[test]
+fn what_is_told_to_end_waits_for_nobody() {
+    let program = Chadthrottle::new();
+    let script = "(setsid sleep 30 >/dev/null 2>&1 &); exec sleep 30";
+    let mut run = start(&program, "", script);
+    eventually("it runs", Duration::from_secs(5), || {
+        run.children().iter().any(|pid| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "sleep")
+        })
+    });
+    let daemons = run.children();
+    run.signal("-TERM");
+    assert_eq!(run.wait(Duration::from_secs(2)).code(), Some(143));
+    assert_nothing_left();
+    // What is left of it lives on, without us.
+    for pid in daemons {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("an id"));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}
