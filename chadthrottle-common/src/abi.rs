@@ -171,16 +171,16 @@ pub struct RuleIdentity {
 
 /// How many TCP connections share a limit, counted by the kernel programs. One cache line.
 ///
-/// A connection counts in an epoch ([`crate::connection::epoch`]) where it has carried a good part of the
-/// fair rate in the one before, or is new. Counts of even and odd epochs are kept apart, so that user
+/// A connection counts in an epoch ([`crate::connection::epoch`]) once it has carried a good part of the fair
+/// rate in it. Counts of even and odd epochs are kept apart, so that user
 /// space clears one while the other grows.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Crowd {
     /// How many the fair rate is made for.
     pub known: Shared,
-    /// How many have been made since.
-    pub joined: Shared,
+    /// How many are new ([`crate::connection::NEW_NS`]): the programs add, user space takes away.
+    pub new: Shared,
     /// Downloads.
     pub down: [Shared; 2],
     /// Uploads.
@@ -301,7 +301,7 @@ const _: () = {
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 256);
-    assert!(size_of::<Connection>() == 128);
+    assert!(size_of::<Connection>() == 184);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<KernelOffsets>() == 76);
     assert!(size_of::<TcpOffsets>() == 52);

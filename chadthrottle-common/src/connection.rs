@@ -16,6 +16,8 @@ pub struct Setting {
     pub before: u64,
     /// What we have set it to; 0: it is not ours.
     pub set: u64,
+    /// What its lever wanted last; 0: as the program likes.
+    pub wanted: u64,
 }
 
 /// What is known of a connection under a limit.
@@ -26,25 +28,42 @@ pub struct Connection {
     pub settings: [Setting; SETTINGS],
     /// Who arrives too fast.
     pub gate: Gate,
-    /// The epoch in which it was counted last.
+    /// When it was made, in nanoseconds of the monotonic clock; 0: before its limit.
+    pub made_ns: u64,
+    /// The epoch in which a packet of it was seen last.
     pub epoch: u64,
-    /// Bytes of payload that had arrived then.
+    /// Bytes of payload that had arrived when that began.
     pub received: u64,
-    /// Bytes of payload that had been sent and acknowledged then.
+    /// Bytes of payload that had been sent and acknowledged when that began.
     pub acknowledged: u64,
-    /// [`HEARD`], and [`HEARD_BEFORE`].
-    pub callbacks: u32,
+    /// [`HEARD`], [`HEARD_BEFORE`], [`DOWNLOADS`], [`UPLOADS`].
+    pub flags: u32,
     /// The [`crate::scope::Scope`] of its other end.
     pub class: u32,
     /// The [`crate::ownership::RuleId`] of the limit that it was held to last. A pass cannot ask for the MPTCP
     /// socket that a connection is a part of, and goes by this.
     pub rule: u64,
+    /// What it may receive, in bytes a second; 0: as much as it likes.
+    pub down: u64,
+    /// What it may send, in bytes a second; 0: as much as it likes.
+    pub up: u64,
+    /// For what the program was called last, in its own numbers.
+    pub event: u64,
 }
 
 /// We have the kernel call us for each packet that leaves.
 pub const HEARD: u32 = 1;
 /// Somebody else had it do so already.
 pub const HEARD_BEFORE: u32 = 2;
+
+/// It counts as a download in this epoch.
+pub const DOWNLOADS: u32 = 4;
+/// It counts as an upload in this epoch.
+pub const UPLOADS: u32 = 8;
+
+/// How long a connection is new, in nanoseconds: until it has carried something, mostly. New ones begin with a
+/// part of the fair rate, since nobody knows yet whether they are many.
+pub const NEW_NS: u64 = 200_000_000;
 
 /// Counts of connections are of so many nanoseconds each: 2²⁹, about half a second.
 const EPOCH_SHIFT: u32 = 29;
@@ -58,17 +77,12 @@ pub const fn epoch(now: u64) -> u64 {
     now >> EPOCH_SHIFT
 }
 
-/// Whether a connection that has carried `bytes` since it was counted last, `epochs` ago, has used a good
-/// part of `fair` bytes a second.
+/// Whether a connection that has carried `bytes` in an epoch has used a good part of `fair` bytes a second.
 #[inline(always)]
-pub const fn is_busy(bytes: u64, epochs: u64, fair: u64) -> bool {
-    /// Of the fair rate in an epoch.
+pub const fn is_busy(bytes: u64, fair: u64) -> bool {
+    /// Of what the fair rate brings in an epoch, which is half a second, near enough.
     const PART: u64 = 8;
-    /// Later than this it was at rest in between.
-    const LONGEST: u64 = 4;
-    let epochs = if epochs > LONGEST { LONGEST } else { epochs };
-    // An epoch is half a second, which is near enough.
-    bytes != 0 && bytes * 2 * PART >= fair * epochs
+    bytes != 0 && bytes * 2 * PART >= fair
 }
 
 /// What the kernel knows of a connection.

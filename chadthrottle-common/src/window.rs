@@ -71,7 +71,7 @@ pub const fn window(fair: u64, facts: &Facts, mode: Mode) -> u64 {
     let bytes = facts.bytes_of(fair);
     let bytes = if mode.pauses() {
         let bytes = bytes * FASTER_TENTHS / 10;
-        let two = 2 * facts.full_segment & !(facts.window_unit - 1);
+        let two = (2 * facts.full_segment) & !(facts.window_unit - 1);
         if bytes > two { bytes } else { two }
     } else {
         bytes

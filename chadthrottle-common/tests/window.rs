@@ -77,10 +77,8 @@ fn nothing_overflows() {
 
 #[test]
 fn who_carries_a_good_part_of_the_fair_rate_is_busy() {
-    assert!(is_busy(100_000, 1, 100_000));
-    assert!(is_busy(10_000, 1, 100_000));
-    assert!(!is_busy(1_000, 1, 100_000));
-    assert!(!is_busy(0, 1, 0));
-    // After a rest of hours it is new again.
-    assert!(is_busy(100_000, 100_000, 100_000));
+    assert!(is_busy(50_000, 100_000));
+    assert!(is_busy(6_250, 100_000));
+    assert!(!is_busy(6_249, 100_000));
+    assert!(!is_busy(0, 0));
 }

@@ -34,6 +34,7 @@ use aya_ebpf::{
     },
 };
 use chadthrottle_common::policer::Verdict;
+use levers::Event;
 
 /// Arriving packets. Ingress knows only 0 (drop) and 1 (pass).
 #[cgroup_skb(ingress)]
@@ -75,21 +76,29 @@ pub fn chadthrottle_sc(ctx: SockContext) -> i32 {
 /// the reply with us.
 #[sock_ops]
 pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
-    match ctx.op() {
+    let event = match ctx.op() {
         BPF_SOCK_OPS_RWND_INIT => {
             if let Some(segments) = levers::first_window(ctx.ops) {
                 ctx.set_reply(segments);
             }
+            None
         }
-        BPF_SOCK_OPS_TCP_CONNECT_CB => levers::connection_begins(ctx.ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => levers::connection_established(ctx.ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            levers::connection_begins(ctx.ops);
+            None
+        }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => Some(Event::Established),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             attribution::connection_accepted(ctx.ops);
-            levers::connection_established(ctx.ops);
+            Some(Event::Established)
         }
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => levers::packet_leaves(ctx.ops),
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB => levers::packet_has_its_window(ctx.ops),
-        _ => {}
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => Some(Event::PacketLeaves),
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB => Some(Event::PacketHasItsWindow),
+        _ => None,
+    };
+    // Once, since verifiers take their time over it.
+    if let Some(event) = event {
+        levers::connection(ctx.ops, event);
     }
     1
 }

@@ -16,13 +16,16 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
-    abi::{Crowd, Rule},
-    connection::{Connection, Facts, HEARD, HEARD_BEFORE, epoch, is_busy},
+    abi::Rule,
+    connection::{
+        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, NEW_NS, UPLOADS, epoch, is_busy,
+    },
     flight::USUAL,
     gate::Mode,
     ownership::{Note, Owner, RuleId},
     policer::Bucket,
     scope::Scope,
+    sys::Shared,
 };
 
 use crate::{
@@ -79,18 +82,17 @@ fn rule_of(limit: u64) -> Option<&'static Rule> {
 
 /// What the rule allows a connection to an address of that class; `None`: as much as it likes.
 #[inline(always)]
-fn terms(rule: &'static Rule, class: Scope) -> Option<Terms> {
-    let (joined, known) = (rule.crowd.joined.get(), rule.crowd.known.get());
+fn terms(rule: &'static Rule, class: Scope, is_new: bool) -> Option<Terms> {
     let share = |bucket: &Bucket| {
         if !Scope(bucket.scope.get() as u32).contains(class) {
             return 0;
         }
         let fair = bucket.fair_rate.get();
-        if joined == 0 {
+        if !is_new {
             return fair;
         }
-        // Until user space knows of those that have joined.
-        (fair * known).checked_div(known + joined).unwrap_or(fair)
+        let (new, known) = (rule.crowd.new.get(), rule.crowd.known.get());
+        (fair * known).checked_div(known + new).unwrap_or(fair)
     };
     let (down, up) = (share(&rule.ingress), share(&rule.egress));
     (down != 0 || up != 0).then_some(Terms { rule, down, up })
@@ -111,6 +113,7 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
     let rate = terms(
         rule_of(limit_of_connection(sk))?,
         class_of(sys::address_of(&sk)),
+        true,
     )?
     .down;
     if rate == 0 || rate > chadthrottle_common::window::FASTEST {
@@ -139,7 +142,7 @@ pub fn connection_begins(ops: *mut bpf_sock_ops) {
     }
     let address = sys::address_of(&sk);
     let down = rule_of(limit_of_connection(sk))
-        .and_then(|rule| terms(rule, class_of(address)))
+        .and_then(|rule| terms(rule, class_of(address), true))
         .map_or(0, |terms| terms.down);
     if down != 0 && down <= FASTEST && window::Window::present(address) == 0 {
         // Windows up to 16 MB are offered in units of 256 bytes.
@@ -147,33 +150,53 @@ pub fn connection_begins(ops: *mut bpf_sock_ops) {
     }
 }
 
-/// A connection is established: the socket's owner is known, and so is the round-trip time of its
-/// handshake.
+/// What becomes of a limited connection that the kernel calls us for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Event {
+    /// It is established: its owner is known, and so is the round-trip time of its handshake.
+    Established,
+    /// A packet, say an acknowledgement, is about to leave, and to offer the window.
+    PacketLeaves,
+    /// That packet has closed the window, and has it in its header: it is open again from now on, for whatever
+    /// comes when the sender asks. Opened no sooner than that is acknowledged it would have no room for a segment
+    /// (`tcp_set_window_clamp` raises `rcv_ssthresh` no further than what was offered last).
+    PacketHasItsWindow,
+}
+
+/// Holds a connection to its terms, from its beginning on and again at each packet: the kernel tunes windows
+/// (`tcp_measure_rcv_mss`, `tcp_rcv_space_adjust`), and the program may set what it likes.
 #[inline(always)]
-pub fn connection_established(ops: *mut bpf_sock_ops) {
+pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
     let sk = sys::connection_socket(ops);
     if sk.is_null() {
         return;
     }
+    let limit = limit_of_connection(sk);
+    // What it was is put back by the pass that follows the end of a limit.
+    let Some(rule) = rule_of(limit) else {
+        return;
+    };
+    let Some(connection) = sys::connection(sk, event == Event::Established) else {
+        return;
+    };
     let address = sys::address_of(&sk);
-    let (class, limit) = (class_of(address), limit_of_connection(sk));
-    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
-        return;
-    };
-    let Some(connection) = sys::connection(sk, true) else {
-        return;
-    };
-    connection.rule = limit;
-    let heard_before = sys::hear_of_packets(ops);
-    connection.callbacks = HEARD | if heard_before { HEARD_BEFORE } else { 0 };
-    connection.class = class.0;
-    let crowd = &terms.rule.crowd;
-    crowd.joined.add(1);
     let now = sys::now_ns();
-    connection.epoch = epoch(now);
-    count(crowd, connection.epoch, [true, true]);
+    if event == Event::Established {
+        rule.crowd.new.add(1);
+        let heard_before = sys::hear_of_packets(ops);
+        connection.flags = HEARD | if heard_before { HEARD_BEFORE } else { 0 };
+        connection.class = class_of(address).0;
+        connection.made_ns = now;
+    }
+    connection.rule = limit;
+    let event = sys::noted(&mut connection.event, event as u64);
+    let is_new = is_new(connection, now);
+    let Some(terms) = terms(rule, Scope(connection.class), is_new) else {
+        return;
+    };
     let facts = facts_of(address);
-    if terms.up != 0 {
+    if event == Event::Established as u64 && terms.up != 0 {
         // The first flight would not be paced.
         let segments = match chadthrottle_common::flight::largest(terms.up, &facts) {
             Some(segments) => u64::from(segments),
@@ -186,62 +209,11 @@ pub fn connection_established(ops: *mut bpf_sock_ops) {
             sys::set_first_flight(ops, if segments < 2 { 2 } else { segments as u32 });
         }
     }
-    hold(ops, connection, address, &facts, &terms, Some(now));
-}
-
-/// A packet, say an acknowledgement, is about to leave a limited connection, and to offer its window.
-/// Settings of ours are held: the kernel tunes windows (`tcp_measure_rcv_mss`, `tcp_rcv_space_adjust`), and
-/// the program may set what it likes.
-#[inline(always)]
-pub fn packet_leaves(ops: *mut bpf_sock_ops) {
-    let sk = sys::connection_socket(ops);
-    if sk.is_null() {
-        return;
-    }
-    let Some(connection) = sys::connection(sk, false) else {
-        return;
-    };
-    let (class, limit) = (Scope(connection.class), limit_of_connection(sk));
-    // What it was is put back by the pass that follows the end of a limit.
-    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
-        return;
-    };
-    connection.rule = limit;
-    let address = sys::address_of(&sk);
-    let now = sys::now_ns();
-    let facts = facts_of(address);
     count_busy(connection, address, &terms, now);
-    if hold(ops, connection, address, &facts, &terms, Some(now)) {
+    let acknowledges = (event == Event::PacketLeaves as u64).then_some(now);
+    if hold(ops, connection, address, &facts, &terms, acknowledges) {
         sys::ask_for_the_header(ops);
     }
-}
-
-/// A packet that closes the window has it in its header: the window is open again from now on, for whatever
-/// comes when the sender asks. Opened no sooner than it is acknowledged it would have no room for a segment
-/// (`tcp_set_window_clamp` raises `rcv_ssthresh` no further than what was offered last).
-#[inline(always)]
-pub fn packet_has_its_window(ops: *mut bpf_sock_ops) {
-    let sk = sys::connection_socket(ops);
-    if sk.is_null() {
-        return;
-    }
-    let Some(connection) = sys::connection(sk, false) else {
-        return;
-    };
-    let class = Scope(connection.class);
-    let Some(terms) = rule_of(connection.rule).and_then(|rule| terms(rule, class)) else {
-        return;
-    };
-    let address = sys::address_of(&sk);
-    let facts = facts_of(address);
-    let context = Context {
-        terms_up: terms.up,
-        terms_down: terms.down,
-        facts: &facts,
-        mode: connection.gate.mode(),
-        is_closed: false,
-    };
-    hold_setting::<1, window::Window, _>(ops, connection, address, &context);
 }
 
 /// A TCP socket in a pass over all of them: a connection that was there before its limit is held from now
@@ -254,7 +226,7 @@ pub fn pass(sk: *mut c_void) {
         Some(note) => limit_of(note),
         None => sys::connection(sk, false).map_or(0, |it| processes::still_set(it.rule)),
     };
-    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class)) else {
+    let Some(terms) = rule_of(limit).and_then(|rule| terms(rule, class, false)) else {
         put_back(sk);
         return;
     };
@@ -262,12 +234,12 @@ pub fn pass(sk: *mut c_void) {
         return;
     };
     (connection.class, connection.rule) = (class.0, limit);
-    if connection.callbacks & HEARD == 0 {
+    if connection.flags & HEARD == 0 {
         let flags = sys::callback_flags(address);
         if flags & sys::WRITE_HDR_OPT != 0 {
-            connection.callbacks |= HEARD_BEFORE | HEARD;
+            connection.flags |= HEARD_BEFORE | HEARD;
         } else if sys::set_callback_flags(sk, flags | sys::WRITE_HDR_OPT) {
-            connection.callbacks |= HEARD;
+            connection.flags |= HEARD;
         }
     }
     let now = sys::now_ns();
@@ -286,7 +258,7 @@ pub fn put_back(sk: *mut c_void) -> bool {
     };
     let address = sys::address_of(&sk);
     each!(put_setting_back, sk, connection, address);
-    if connection.callbacks == HEARD {
+    if connection.flags & (HEARD | HEARD_BEFORE) == HEARD {
         let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
         sys::set_callback_flags(sk, flags);
     }
@@ -305,18 +277,21 @@ fn hold<C>(
     terms: &Terms,
     acknowledges: Option<u64>,
 ) -> bool {
-    let mode = if terms.down == 0 {
+    let down = sys::noted(&mut connection.down, terms.down);
+    let up = sys::noted(&mut connection.up, terms.up);
+    let mode = if down == 0 {
         Mode::Open
     } else {
-        let may_close = connection.callbacks & HEARD != 0 && connection.gate.may_close();
-        chadthrottle_common::window::mode(terms.down, facts, may_close)
+        let may_close = connection.flags & HEARD != 0 && connection.gate.may_close();
+        chadthrottle_common::window::mode(down, facts, may_close)
     };
     connection.gate.set_mode(mode);
     let context = Context {
-        terms_up: terms.up,
-        terms_down: terms.down,
+        terms_up: up,
+        terms_down: down,
         facts,
-        mode,
+        // As noted.
+        mode: connection.gate.mode(),
         is_closed: acknowledges.is_some_and(|now| connection.gate.closes(now)),
     };
     each!(hold_setting, ctx, connection, address, &context);
@@ -346,50 +321,50 @@ fn put_setting_back<const N: usize, L: Lever, C>(
     }
 }
 
-/// Counts the connection once an epoch, where it has carried a good part of what it may.
+/// Whether the connection has been made a moment ago and has not carried anything to speak of.
+#[inline(always)]
+fn is_new(connection: &Connection, now: u64) -> bool {
+    connection.flags & (DOWNLOADS | UPLOADS) == 0 && now.wrapping_sub(connection.made_ns) < NEW_NS
+}
+
+/// Counts the connection in an epoch once it has carried a good part of what it may.
 #[inline(always)]
 fn count_busy(connection: &mut Connection, address: u64, terms: &Terms, now: u64) {
     let this = epoch(now);
-    let epochs = this.wrapping_sub(connection.epoch);
-    if epochs == 0 {
+    if connection.epoch == this
+        && connection.flags & DOWNLOADS != 0
+        && connection.flags & UPLOADS != 0
+    {
         return;
     }
     let offsets = TCP_OFFSETS.load();
     let received: u64 = sys::read_kernel(address + u64::from(offsets.bytes_received));
     let acknowledged: u64 = sys::read_kernel(address + u64::from(offsets.bytes_acked));
-    let down = is_busy(
-        received.wrapping_sub(connection.received),
-        epochs,
-        terms.down,
-    );
-    let up = is_busy(
-        acknowledged.wrapping_sub(connection.acknowledged),
-        epochs,
-        terms.up,
-    );
-    connection.epoch = this;
-    connection.received = received;
-    connection.acknowledged = acknowledged;
-    let crowd = &terms.rule.crowd;
-    count(crowd, this, [down, up]);
-    if down
-        && connection.gate.mode().pauses()
-        && let Some(pausing) = crowd.pausing.get((this & 1) as usize)
-    {
-        pausing.add(1);
+    if connection.epoch != this {
+        connection.epoch = this;
+        connection.received = received;
+        connection.acknowledged = acknowledged;
+        connection.flags &= HEARD | HEARD_BEFORE;
+        return;
     }
-}
-
-/// Counts a connection in an epoch: one that downloads, one that uploads.
-#[inline(always)]
-fn count(crowd: &Crowd, epoch: u64, [down, up]: [bool; 2]) {
-    let parity = (epoch & 1) as usize;
-    for (counts, counter) in [(down, crowd.down.get(parity)), (up, crowd.up.get(parity))] {
-        if let Some(counter) = counter
-            && counts
-        {
+    let crowd = &terms.rule.crowd;
+    let counts = |counters: &[Shared; 2]| {
+        if let Some(counter) = counters.get((this & 1) as usize) {
             counter.add(1);
         }
+    };
+    let came = received.wrapping_sub(connection.received);
+    if connection.flags & DOWNLOADS == 0 && is_busy(came, terms.down) {
+        connection.flags |= DOWNLOADS;
+        counts(&crowd.down);
+        if connection.gate.mode().pauses() {
+            counts(&crowd.pausing);
+        }
+    }
+    let went = acknowledged.wrapping_sub(connection.acknowledged);
+    if connection.flags & UPLOADS == 0 && is_busy(went, terms.up) {
+        connection.flags |= UPLOADS;
+        counts(&crowd.up);
     }
 }
 

@@ -5,6 +5,8 @@ use chadthrottle_common::{
     gate::Mode,
 };
 
+use crate::sys;
+
 /// What levers decide by.
 pub struct Context<'a> {
     /// What the connection may send, in bytes a second; 0: as much as it likes.
@@ -34,6 +36,7 @@ pub trait Lever {
 /// Holds a setting at what is wanted, and no further than where its program has it.
 #[inline(always)]
 pub fn hold<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64, wanted: u64) {
+    let wanted = sys::noted(&mut setting.wanted, wanted);
     if wanted == 0 {
         put_back::<L, C>(ctx, setting, address);
         return;

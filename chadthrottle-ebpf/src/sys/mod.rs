@@ -163,6 +163,17 @@ pub fn connection(sk: *mut c_void, create: bool) -> Option<&'static mut Connecti
     }
 }
 
+/// Notes a number in the value of a map, and gives it as it is there. Of what it can be verifiers know nothing
+/// then, so that they go on once, rather than once for each way in which it came about.
+#[inline(always)]
+pub fn noted(place: &mut u64, value: u64) -> u64 {
+    // SAFETY: a word that is the caller's.
+    unsafe {
+        ptr::from_mut(place).write_volatile(value);
+        ptr::from_mut(place).read_volatile()
+    }
+}
+
 /// Nothing is to be put back on the socket any more.
 #[inline(always)]
 pub fn forget_connection(sk: *mut c_void) {

@@ -1,6 +1,12 @@
 //! How many TCP connections share a limit, as the kernel programs count them.
 
-use chadthrottle_common::{abi::Crowd, connection::epoch};
+use chadthrottle_common::{
+    abi::Crowd,
+    connection::{NEW_NS, epoch},
+    sys::Shared,
+};
+
+use super::tuning::INTERVAL;
 
 /// Connections that use a good part of what they may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,9 +22,7 @@ pub struct Connections {
 impl Connections {
     fn of(crowd: &Crowd, epoch: u64) -> Self {
         let parity = usize::from(epoch % 2 == 1);
-        let count = |counters: &[chadthrottle_common::sys::Shared; 2]| {
-            counters.get(parity).map_or(0, |counter| counter.get())
-        };
+        let count = |counters: &[Shared; 2]| counters.get(parity).map_or(0, Shared::get);
         Self {
             down: count(&crowd.down),
             up: count(&crowd.up),
@@ -32,6 +36,29 @@ impl Connections {
             up: self.up.max(other.up),
             pausing: self.pausing.max(other.pausing),
         }
+    }
+}
+
+/// How many looks a connection is new for.
+const LOOKS: usize = (NEW_NS / INTERVAL.as_nanos() as u64) as usize;
+
+/// The connections that are new, from look to look.
+#[derive(Debug, Default)]
+pub struct NewOnes {
+    /// How many came between two looks, and are to be forgotten, the latest first.
+    came: [u64; LOOKS],
+}
+
+impl NewOnes {
+    /// Takes those away that are not new any more.
+    pub fn forget(&mut self, counter: &Shared) {
+        let known: u64 = self.came.iter().sum();
+        let [.., oldest] = self.came;
+        let came = counter.get().saturating_sub(known);
+        self.came.rotate_right(1);
+        self.came[0] = came;
+        // Wrapping: the kernel programs may add at the same time.
+        counter.add(oldest.wrapping_neg());
     }
 }
 
@@ -60,7 +87,7 @@ impl Count {
                 Connections::default()
             };
             // It counts the next one.
-            let parity = usize::from(this % 2 == 0);
+            let parity = usize::from(this.is_multiple_of(2));
             for counters in [&crowd.down, &crowd.up, &crowd.pausing] {
                 if let Some(counter) = counters.get(parity) {
                     counter.set(0);
@@ -70,5 +97,42 @@ impl Count {
         }
         self.latest = Connections::of(crowd, this).max(self.last);
         self.latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chadthrottle_common::connection::EPOCH_NS;
+
+    #[test]
+    fn a_connection_is_new_for_a_few_looks() {
+        let (mut new, counter) = (NewOnes::default(), Shared::new(0));
+        counter.add(3);
+        let mut seen = Vec::new();
+        for look in 0..8 {
+            new.forget(&counter);
+            seen.push(counter.get());
+            if look == 1 {
+                counter.add(2);
+            }
+        }
+        assert_eq!(seen, [3, 3, 5, 5, 2, 2, 0, 0]);
+    }
+
+    #[test]
+    fn counts_of_the_last_epoch_hold_until_this_one_has_as_many() {
+        let (mut count, crowd) = (Count::default(), Crowd::default());
+        let at = |epochs: u64| 100 * EPOCH_NS + epochs * EPOCH_NS;
+        count.take(&crowd, at(0));
+        crowd.down[0].add(8);
+        assert_eq!(count.take(&crowd, at(0)).down, 8);
+        assert_eq!(count.take(&crowd, at(1)).down, 8, "none yet in this one");
+        crowd.down[1].add(9);
+        assert_eq!(count.take(&crowd, at(1)).down, 9);
+        assert_eq!(count.take(&crowd, at(2)).down, 9);
+        assert_eq!(count.take(&crowd, at(3)).down, 0, "nobody for a whole one");
+        crowd.up[1].add(5);
+        assert_eq!(count.take(&crowd, at(9)).up, 5);
     }
 }

@@ -33,7 +33,7 @@ use chadthrottle_common::{
 };
 
 use crate::{backends::throttle::passes::Passes, engine::Limit, process::namespaces, units::Rate};
-use crowd::Count;
+use crowd::{Count, NewOnes};
 use fair_rate::{FairRate, Look, at};
 use shrinking::Shrinking;
 use tuning::{FREQUENT_PASS_INTERVAL, MOST_DOWN, MOST_UP, PASS_INTERVAL, TUNING};
@@ -78,6 +78,7 @@ struct Held {
     down: FairRate,
     up: FairRate,
     count: Count,
+    new: NewOnes,
 }
 
 impl Levers {
@@ -215,7 +216,7 @@ impl Levers {
         rule.crowd
             .known
             .set(connections.down.max(connections.up).max(1));
-        rule.crowd.joined.set(0);
+        held.new.forget(&rule.crowd.new);
         log::trace!("rule {index}: {connections:?}, down {down:?}, up {up:?}");
     }
 

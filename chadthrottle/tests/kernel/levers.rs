@@ -117,7 +117,7 @@ fn a_slow_upload_goes_out_in_small_pieces() {
         }
         let program = Chadthrottle::new();
         let mut limit = program.spawn(&format!("limit {} --up 20KB", client.pid()));
-        std::thread::sleep(Duration::from_millis(700));
+        program.has_levers();
         if !open_before {
             // So that the kernel program has to do it.
             limit.signal("-STOP");

@@ -159,9 +159,7 @@ fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
     let program = Chadthrottle::new();
     let mut limit = program.spawn(&format!("limit {} --down 100KB", sleeper.pid()));
-    eventually("the limit holds", Duration::from_secs(5), || {
-        program.state().join("pins").exists()
-    });
+    program.has_levers();
     assert_eq!(value(), "1\n");
     limit.signal("-KILL");
     limit.wait(Duration::from_secs(2));

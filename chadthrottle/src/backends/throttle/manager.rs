@@ -82,7 +82,7 @@ impl ThrottleManager {
                 let passes = Passes::load(&mut object, kernel, offsets.hears_of_packets);
                 passes
                     .inspect_err(|error| {
-                        log::info!("limits hold by refusing packets only: {error}")
+                        log::info!("limits hold by refusing packets only: {error}");
                     })
                     .ok()
             });
@@ -234,7 +234,7 @@ fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> bool {
     }
     for (program, tracepoint) in names::SOCKET_USE_UNDER_WAY {
         if let Err(error) =
-            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, &kernel)
+            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel)
         {
             log::info!("sockets change hands when a call returns, not under way: {error}");
             linux_ebpf_utils::unload_btf_tracepoint(object, program);
