@@ -1,4 +1,5 @@
-//! What earlier runs left attached: found in the kernel, not in our own records.
+//! What earlier runs left: programs, found in the kernel rather than in our own records, and sockets that levers
+//! have changed, which are put back (`remains`).
 
 use std::{
     collections::HashSet,

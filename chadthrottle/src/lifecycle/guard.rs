@@ -2,8 +2,8 @@
 //!
 //! It holds a descriptor of the engine's process, and of every program and cgroup that is
 //! attached the legacy way. When the engine has gone without detaching them, it does; when the
-//! engine says that all is done, it just ends. Socket options that the engine has set, settings of
-//! network namespaces, and a terminal that it has taken over, it puts back in the same way.
+//! engine says that all is done, it just ends. In the same way it puts back socket options, by the
+//! pass whose link it holds, settings of network namespaces, and a terminal that was taken over.
 
 use std::{
     collections::HashMap,

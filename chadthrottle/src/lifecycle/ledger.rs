@@ -1,4 +1,5 @@
-//! The ledger of legacy attachments: the journal on disk, and the guard process.
+//! The ledger of what would stay if we were killed: the journal of legacy attachments, the guard process, and
+//! what would remain of levers.
 //!
 //! Links need neither, so the guard is started with the first legacy attachment, with the first
 //! limit, or for the terminal of the screen.
