@@ -179,7 +179,7 @@ pub struct RuleIdentity {
 pub struct Crowd {
     /// How many the fair rate is made for.
     pub known: Shared,
-    /// How many are new ([`crate::connection::NEW_NS`]): the programs add, user space takes away.
+    /// How many are new ([`crate::connection::new_ns`]): the programs add, user space takes away.
     pub new: Shared,
     /// Downloads.
     pub down: [Shared; 2],
@@ -269,6 +269,8 @@ pub struct KernelOffsets {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpOffsets {
+    /// `sock_common.skc_state`
+    pub state: u32,
     /// `sock_common.skc_v6_daddr`
     pub v6_remote: u32,
     /// `sock_common.skc_v6_rcv_saddr`
@@ -304,7 +306,7 @@ const _: () = {
     assert!(size_of::<Connection>() == 184);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<KernelOffsets>() == 76);
-    assert!(size_of::<TcpOffsets>() == 52);
+    assert!(size_of::<TcpOffsets>() == 56);
 };
 
 impl KernelOffsets {
@@ -336,8 +338,9 @@ impl KernelOffsets {
 
 impl TcpOffsets {
     /// The same in words, in the order of the fields.
-    pub const fn words(self) -> [u32; 13] {
+    pub const fn words(self) -> [u32; 14] {
         [
+            self.state,
             self.v6_remote,
             self.v6_local,
             self.max_pacing_rate,

@@ -61,9 +61,22 @@ pub const DOWNLOADS: u32 = 4;
 /// It counts as an upload in this epoch.
 pub const UPLOADS: u32 = 8;
 
-/// How long a connection is new, in nanoseconds: until it has carried something, mostly. New ones begin with a
-/// part of the fair rate, since nobody knows yet whether they are many.
-pub const NEW_NS: u64 = 200_000_000;
+/// How long a connection is new at most, in nanoseconds, that has not carried a good part of the fair rate yet.
+/// New ones begin with a part of it, since nobody knows yet whether they are many.
+pub const LONGEST_NEW_NS: u64 = 1_000_000_000;
+
+/// How long one is new at that round-trip time, in microseconds: slow start takes some round trips.
+#[inline(always)]
+pub const fn new_ns(round_trip_us: u64) -> u64 {
+    const LEAST_NS: u64 = 200_000_000;
+    const ROUND_TRIPS: u64 = 8;
+    let ns = LEAST_NS + ROUND_TRIPS * 1_000 * round_trip_us;
+    if ns < LONGEST_NEW_NS {
+        ns
+    } else {
+        LONGEST_NEW_NS
+    }
+}
 
 /// Counts of connections are of so many nanoseconds each: 2²⁹, about half a second.
 const EPOCH_SHIFT: u32 = 29;

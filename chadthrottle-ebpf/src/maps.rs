@@ -56,6 +56,7 @@ pub static KERNEL_OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
 /// The same for what levers need of TCP sockets.
 #[unsafe(no_mangle)]
 pub static TCP_OFFSETS: Global<TcpOffsets> = Global::new(TcpOffsets {
+    state: 0,
     v6_remote: 0,
     v6_local: 0,
     max_pacing_rate: 0,

@@ -29,7 +29,11 @@ pub fn wire_len(skb: *mut __sk_buff, len: u64) -> u64 {
     if counted == 1 {
         return len;
     }
-    let headers = headers(skb);
+    let headers = match headers(skb) {
+        // Extension headers, which every segment has: the whole part that cannot be payload.
+        0 => len.saturating_sub(counted.saturating_sub(1) * size),
+        headers => headers,
+    };
     let segments = match counted {
         // What came from a virtual machine has not been counted.
         0 => {
@@ -49,7 +53,7 @@ fn ip_header(skb: *mut __sk_buff) -> Option<(u64, u8)> {
             let header = sys::packet_bytes::<10>(skb, 0)?;
             Some((u64::from(header[0] & 0xf) * 4, header[9]))
         }
-        // Extension headers are not followed: no aggregate of the kernel's own making has any.
+        // Extension headers are not followed.
         ETH_P_IPV6 => {
             let [next] = sys::packet_bytes::<1>(skb, 6)?;
             Some((IPV6_HEADER, next))
@@ -77,7 +81,7 @@ pub fn is_bare_acknowledgement(skb: *mut __sk_buff, len: u64) -> bool {
     flags & 0x3f == ACK && ip + u64::from(offset >> 4) * 4 == len
 }
 
-/// Length of the IP and the transport header, in bytes; 0 where they cannot be read.
+/// Length of the IP and the transport header, in bytes; 0 where others are between them, or they cannot be read.
 #[inline(always)]
 fn headers(skb: *mut __sk_buff) -> u64 {
     let Some((ip, protocol)) = ip_header(skb) else {
@@ -89,6 +93,6 @@ fn headers(skb: *mut __sk_buff) -> u64 {
             None => ip,
         },
         IPPROTO_UDP => ip + UDP_HEADER,
-        _ => ip,
+        _ => 0,
     }
 }

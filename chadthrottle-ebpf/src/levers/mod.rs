@@ -18,7 +18,7 @@ use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
     abi::Rule,
     connection::{
-        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, NEW_NS, UPLOADS, epoch, is_busy,
+        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, UPLOADS, epoch, is_busy, new_ns,
     },
     flight::USUAL,
     gate::Mode,
@@ -173,8 +173,11 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
         return;
     }
     let limit = limit_of_connection(sk);
-    // What it was is put back by the pass that follows the end of a limit.
     let Some(rule) = rule_of(limit) else {
+        // Its limit has ended, or it is another process's by now that has none.
+        if event == Event::PacketLeaves {
+            put_back_at_packet(ops, sk);
+        }
         return;
     };
     let Some(connection) = sys::connection(sk, event == Event::Established) else {
@@ -191,11 +194,11 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
     }
     connection.rule = limit;
     let event = sys::noted(&mut connection.event, event as u64);
-    let is_new = is_new(connection, now);
+    let facts = facts_of(address);
+    let is_new = is_new(connection, now, &facts);
     let Some(terms) = terms(rule, Scope(connection.class), is_new) else {
         return;
     };
-    let facts = facts_of(address);
     if event == Event::Established as u64 && terms.up != 0 {
         // The first flight would not be paced.
         let segments = match chadthrottle_common::flight::largest(terms.up, &facts) {
@@ -220,7 +223,16 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
 /// on, one whose limit has ended is put back.
 #[inline(always)]
 pub fn pass(sk: *mut c_void) {
+    /// `TCP_ESTABLISHED`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2` and `TCP_CLOSE_WAIT` (include/net/tcp_states.h), as
+    /// bits.
+    const OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8;
     let address = sys::address_of(&sk);
+    let state = sys::read_kernel::<u8>(address + u64::from(TCP_OFFSETS.load().state));
+    // What a listener has its connections inherit.
+    if OPEN >> (state & 31) & 1 == 0 {
+        put_back(sk);
+        return;
+    }
     let class = class_of(address);
     let limit = match sys::note_of(sk) {
         Some(note) => limit_of(note),
@@ -249,8 +261,8 @@ pub fn pass(sk: *mut c_void) {
     hold(sk, connection, address, &facts, &terms, None);
 }
 
-/// Puts a socket back to what it was, where it is still as we have set it. Says whether there was anything to
-/// put back.
+/// Puts a socket of a pass back to what it was, where it is still as we have set it. Says whether there was
+/// anything to put back.
 #[inline(always)]
 pub fn put_back(sk: *mut c_void) -> bool {
     let Some(connection) = sys::connection(sk, false) else {
@@ -258,12 +270,27 @@ pub fn put_back(sk: *mut c_void) -> bool {
     };
     let address = sys::address_of(&sk);
     each!(put_setting_back, sk, connection, address);
+    let is_ours = connection.flags & (HEARD | HEARD_BEFORE) == HEARD;
+    let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
+    // Kernels before 6.12 take no flags here: the next packet sees to it.
+    if !is_ours || sys::set_callback_flags(sk, flags) {
+        sys::forget_connection(sk);
+    }
+    true
+}
+
+/// The same for a connection of which a packet leaves.
+#[inline(always)]
+fn put_back_at_packet(ops: *mut bpf_sock_ops, sk: *mut c_void) {
+    let Some(connection) = sys::connection(sk, false) else {
+        return;
+    };
+    let address = sys::address_of(&sk);
+    each!(put_setting_back, ops, connection, address);
     if connection.flags & (HEARD | HEARD_BEFORE) == HEARD {
-        let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
-        sys::set_callback_flags(sk, flags);
+        sys::hear_no_more(ops);
     }
     sys::forget_connection(sk);
-    true
 }
 
 /// Holds a connection to its terms; `acknowledges` is when a packet leaves that can close its window, if one
@@ -323,8 +350,9 @@ fn put_setting_back<const N: usize, L: Lever, C>(
 
 /// Whether the connection has been made a moment ago and has not carried anything to speak of.
 #[inline(always)]
-fn is_new(connection: &Connection, now: u64) -> bool {
-    connection.flags & (DOWNLOADS | UPLOADS) == 0 && now.wrapping_sub(connection.made_ns) < NEW_NS
+fn is_new(connection: &Connection, now: u64, facts: &Facts) -> bool {
+    connection.flags & (DOWNLOADS | UPLOADS) == 0
+        && now.wrapping_sub(connection.made_ns) < new_ns(facts.round_trip_us)
 }
 
 /// Counts the connection in an epoch once it has carried a good part of what it may.

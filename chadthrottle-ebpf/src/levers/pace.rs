@@ -40,9 +40,8 @@ impl Lever for Pace {
     }
 
     #[inline(always)]
-    fn restore<C>(ctx: *mut C, before: u64, set: u64) {
-        sys::set_max_pacing_rate(ctx, before as u32);
-        if before / MUCH_FASTER >= set {
+    fn has_moved<C>(ctx: *mut C, from: u64, to: u64) {
+        if to / MUCH_FASTER >= from {
             sys::restart_bbr(ctx);
         }
     }

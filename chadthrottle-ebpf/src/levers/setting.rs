@@ -29,8 +29,8 @@ pub trait Lever {
     fn write<C>(ctx: *mut C, value: u64);
     /// Whether it is near enough to what is wanted, of the socket at that address.
     fn is_near(address: u64, present: u64, wanted: u64) -> bool;
-    /// The pass puts it back, from `set` to `before`.
-    fn restore<C>(ctx: *mut C, before: u64, set: u64);
+    /// It has been written, in place of another value.
+    fn has_moved<C>(ctx: *mut C, from: u64, to: u64);
 }
 
 /// Holds a setting at what is wanted, and no further than where its program has it.
@@ -57,6 +57,7 @@ pub fn hold<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64, wante
     // Noted first: what is set and not noted would stay.
     setting.set = wanted;
     L::write(ctx, wanted);
+    L::has_moved(ctx, present, wanted);
     // The kernel has smallest values.
     setting.set = L::present(address);
 }
@@ -69,7 +70,8 @@ pub fn put_back<L: Lever, C>(ctx: *mut C, setting: &mut Setting, address: u64) {
         return;
     }
     if L::present(address) == set {
-        L::restore(ctx, setting.before, set);
+        L::write(ctx, setting.before);
+        L::has_moved(ctx, set, setting.before);
     }
     setting.set = 0;
 }

@@ -219,6 +219,16 @@ pub fn hear_of_packets(ops: *mut bpf_sock_ops) -> bool {
     }
 }
 
+/// The opposite of [`hear_of_packets`].
+#[inline(always)]
+pub fn hear_no_more(ops: *mut bpf_sock_ops) {
+    // SAFETY: as in `hear_of_packets`.
+    let _ = unsafe {
+        let flags = (*ops).bpf_sock_ops_cb_flags & !WRITE_HDR_OPT;
+        bpf_sock_ops_cb_flags_set(ops, flags as i32)
+    };
+}
+
 /// Has the kernel call the program once more for the packet at hand, when its header is written: by asking for
 /// room for an option, which it fills with padding. Kernel 5.10.
 #[inline(always)]

@@ -117,7 +117,7 @@ impl Levers {
             None => false,
             Some(passes) => match self.heir.inherit(passes.put_back()) {
                 Ok(()) => {
-                    passes.allow(true);
+                    passes.allow();
                     true
                 }
                 Err(reason) => {
@@ -126,7 +126,10 @@ impl Levers {
                 }
             },
         };
-        self.allowed = Some(allowed);
+        // A guard that could not be started may be the next time.
+        if allowed || self.passes.is_none() {
+            self.allowed = Some(allowed);
+        }
         allowed
     }
 
@@ -160,7 +163,7 @@ impl Levers {
             self.shrinking.begin(&namespaces, &*self.heir);
         }
         if let Some(passes) = &self.passes {
-            passes.hold(&namespaces);
+            passes.hold(namespaces);
         }
     }
 
@@ -232,18 +235,22 @@ impl Levers {
             FREQUENT_PASS_INTERVAL
         };
         let now = Instant::now();
-        if self.passed.is_none_or(|passed| now - passed >= interval) {
-            self.passed = Some(now);
-            let members: Vec<u32> = members.collect();
-            passes.hold(&namespaces::of(&self.root, &members));
+        if self.passed.is_some_and(|passed| now - passed < interval) {
+            return;
         }
+        self.passed = Some(now);
+        let (root, members) = (&self.root, members);
+        passes.hold_soon(|| namespaces::of(root, &members.collect::<Vec<_>>()));
     }
 
     /// A limit has ended: sockets that it alone has held are put back, wherever they are.
     pub fn end(&mut self, index: u32) {
         self.held.remove(&index);
+        if self.held.is_empty() {
+            self.shrinking.end(&*self.heir);
+        }
         if let (Some(true), Some(passes)) = (self.allowed, &self.passes) {
-            passes.hold(&namespaces::all(&self.root));
+            passes.hold(namespaces::all(&self.root));
         }
     }
 
@@ -252,8 +259,7 @@ impl Levers {
         self.held.clear();
         self.shrinking.end(&*self.heir);
         if let (Some(true), Some(passes)) = (self.allowed, &self.passes) {
-            passes.put_all_back(&namespaces::all(&self.root));
-            passes.allow(true);
+            passes.put_all_back(namespaces::all(&self.root));
         }
     }
 }

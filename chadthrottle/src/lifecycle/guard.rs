@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{Journal, Record},
+    lock::EngineLock,
     remains,
     state_dir::StateDir,
     taken_terminal::{Modes, TakenTerminal},
@@ -310,12 +311,15 @@ pub fn run() -> io::Result<u8> {
                 }
                 if let Some(put_back) = put_back {
                     passes::run(put_back.as_fd(), &namespaces::all(Path::new("/proc")));
-                    remains::forget(&state);
                 }
-                if code == 0
-                    && let Ok(journal) = Journal::open(&state)
-                {
-                    journal.remove();
+                // What another engine keeps there by now is its own: it has recovered what was ours.
+                if let Ok(_lock) = EngineLock::take_in(state.clone()) {
+                    remains::forget(&state);
+                    if code == 0
+                        && let Ok(journal) = Journal::open(&state)
+                    {
+                        journal.remove();
+                    }
                 }
                 if let Some(terminal) = terminal {
                     terminal.restore();

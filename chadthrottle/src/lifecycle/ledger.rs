@@ -211,6 +211,9 @@ impl Heir for Ledger {
             Ok(()) => true,
             Err(error) => {
                 log::warn!("{error}");
+                if let Some(remains) = &inner.remains {
+                    remains.has_shrunk(namespace);
+                }
                 false
             }
         }

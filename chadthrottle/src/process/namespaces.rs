@@ -1,4 +1,4 @@
-//! Network namespaces, found by the processes in them and by the names that ip(8) gives.
+//! Network namespaces, found by the threads in them and where they are mounted.
 
 use std::{
     collections::HashMap,
@@ -8,9 +8,6 @@ use std::{
 };
 
 use super::pids;
-
-/// Where ip(8) keeps namespaces that have a name.
-const NAMED: &str = "/run/netns";
 
 /// A network namespace.
 #[derive(Debug)]
@@ -26,11 +23,24 @@ pub fn of(root: &Path, pids: &[u32]) -> Vec<Namespace> {
     open(pids.iter().map(|pid| of_process(root, *pid)))
 }
 
-/// All that a process is in, or that has a name.
+/// All that a thread is in, or that is mounted somewhere, as ip(8) and container runtimes do.
 pub fn all(root: &Path) -> Vec<Namespace> {
-    let processes = pids(root).into_iter().map(|pid| of_process(root, pid));
-    let named = fs::read_dir(NAMED).into_iter().flatten().flatten();
-    open(processes.chain(named.map(|entry| entry.path())))
+    let threads = pids(root).into_iter().flat_map(|pid| {
+        let tasks = fs::read_dir(root.join(pid.to_string()).join("task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        tasks.map(|task| task.path().join("ns/net"))
+    });
+    let mounts = fs::read_to_string(root.join("self/mountinfo")).unwrap_or_default();
+    let mounted = mounts.lines().filter_map(mounted_namespace);
+    open(threads.chain(mounted.map(PathBuf::from)))
+}
+
+/// Where a network namespace is mounted, of a line of mountinfo: its root is `net:[INODE]`, and its type nsfs.
+fn mounted_namespace(line: &str) -> Option<&str> {
+    let mut fields = line.split(' ').skip(3);
+    let is_net = fields.next()?.starts_with("net:[");
+    let place = fields.next()?;
+    is_net.then_some(place)
 }
 
 fn of_process(root: &Path, pid: u32) -> PathBuf {
@@ -65,5 +75,18 @@ mod tests {
         let found = of(root, &[us, us, 0]);
         assert_eq!(found.len(), 1);
         assert!(all(root).iter().any(|one| one.inode == found[0].inode));
+    }
+
+    #[test]
+    fn namespaces_that_are_mounted_are_found_by_their_mounts() {
+        let line = "311 24 0:4 net:[4026532281] /run/netns/x rw shared:9 - nsfs nsfs rw";
+        assert_eq!(mounted_namespace(line), Some("/run/netns/x"));
+        for other in [
+            "24 1 8:1 / /run rw - tmpfs tmpfs rw",
+            "",
+            "1 2 3 mnt:[1] /x rw - nsfs nsfs rw",
+        ] {
+            assert_eq!(mounted_namespace(other), None, "{other}");
+        }
     }
 }

@@ -82,6 +82,7 @@ fn kernel(types: &Types<'_>) -> Option<KernelOffsets> {
 fn tcp(types: &Types<'_>) -> Option<TcpOffsets> {
     let offset = |path: &[&str]| types.offset(path);
     Some(TcpOffsets {
+        state: offset(&["sock_common", "skc_state"])?,
         v6_remote: offset(&["sock_common", "skc_v6_daddr"])?,
         v6_local: offset(&["sock_common", "skc_v6_rcv_saddr"])?,
         max_pacing_rate: offset(&["sock", "sk_max_pacing_rate"])?,
@@ -299,6 +300,7 @@ mod tests {
                 "sock_common",
                 &[
                     ("skc_family", 16),
+                    ("skc_state", 18),
                     ("skc_v6_daddr", 56),
                     ("skc_v6_rcv_saddr", 72),
                 ][..],
@@ -368,6 +370,7 @@ mod tests {
             ..KernelOffsets::default()
         };
         let tcp = TcpOffsets {
+            state: 18,
             v6_remote: 56,
             v6_local: 72,
             max_pacing_rate: 40,

@@ -8,6 +8,12 @@
 use std::{
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::{Btf, Ebpf, programs::Iter};
@@ -17,19 +23,47 @@ use super::{ThrottleError, linux_ebpf_utils, maps};
 use crate::{
     process::namespaces::Namespace,
     sys::{
-        bpf,
+        SyscallError, bpf,
         map::{LeversWord, MappedArray},
         netns,
     },
 };
 
-/// The passes of a loaded object.
+/// How long whoever begins, changes or ends a limit waits for its pass: some milliseconds, mostly. A pass waits for
+/// each socket whose program has it locked; who hangs in the kernel with it would have us wait for ever.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long an engine that stops waits for its last pass.
+const LAST_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Between two passes that nobody waits for there is so many times as long as one takes.
+const REST: u32 = 20;
+
+/// The passes of a loaded object, run by a thread of their own.
 #[derive(Debug)]
 pub struct Passes {
-    hold: OwnedFd,
+    jobs: Sender<Job>,
+    /// When the thread may be given another job that nobody waits for.
+    rests_until: Arc<Mutex<Option<Instant>>>,
     put_back: OwnedFd,
-    allowed: MappedArray<LeversWord>,
+    allowed: Arc<MappedArray<LeversWord>>,
     hears_of_packets: bool,
+}
+
+/// A pass to be run.
+#[derive(Debug)]
+struct Job {
+    pass: Pass,
+    namespaces: Vec<Namespace>,
+    done: Sender<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Each socket is as its limit wants it, or as it was where it has none.
+    Hold,
+    /// Each socket is as it was.
+    PutBack,
 }
 
 impl Passes {
@@ -55,10 +89,51 @@ impl Passes {
                 source,
             })
         };
+        let (hold, put_back) = (link(names::HOLD)?, link(names::PUT_BACK)?);
+        let no_thread = |source: io::Error| ThrottleError::ProgramInfo {
+            program: names::HOLD,
+            source: SyscallError {
+                call: "starting the thread that passes over sockets",
+                source,
+            },
+        };
+        let theirs = put_back.try_clone().map_err(no_thread)?;
+        let allowed = Arc::new(maps::levers(object)?);
+        let rests_until = Arc::new(Mutex::new(None));
+        let (jobs, queue) = channel::<Job>();
+        let (rests, again) = (Arc::clone(&rests_until), Arc::clone(&allowed));
+        thread::Builder::new()
+            .name("passes".to_owned())
+            .spawn(move || {
+                for Job {
+                    pass,
+                    namespaces,
+                    done,
+                } in queue
+                {
+                    let started = Instant::now();
+                    match pass {
+                        Pass::Hold => _ = run(hold.as_fd(), &namespaces),
+                        Pass::PutBack => {
+                            run(theirs.as_fd(), &namespaces);
+                            // The pass has taken that away.
+                            allow(&again, true);
+                        }
+                    }
+                    let rest = started.elapsed() * REST;
+                    if let Ok(mut until) = rests.lock() {
+                        *until = Some(Instant::now() + rest);
+                    }
+                    // Who has lost patience does not listen.
+                    let _ = done.send(());
+                }
+            })
+            .map_err(no_thread)?;
         Ok(Self {
-            hold: link(names::HOLD)?,
-            put_back: link(names::PUT_BACK)?,
-            allowed: maps::levers(object)?,
+            jobs,
+            rests_until,
+            put_back,
+            allowed,
             hears_of_packets,
         })
     }
@@ -74,21 +149,53 @@ impl Passes {
         self.put_back.as_fd()
     }
 
-    /// Whether the programs may set anything.
-    pub fn allow(&self, yes: bool) {
-        if let Some(word) = self.allowed.first() {
-            word.0.set(u64::from(yes));
-        }
+    /// Lets the programs set something from now on.
+    pub fn allow(&self) {
+        allow(&self.allowed, true);
     }
 
     /// Has each socket be as its limit wants it, or as it was where it has none.
-    pub fn hold(&self, namespaces: &[Namespace]) {
-        run(self.hold.as_fd(), namespaces);
+    pub fn hold(&self, namespaces: Vec<Namespace>) {
+        self.run(Pass::Hold, namespaces, PATIENCE);
     }
 
-    /// Puts every socket back. Nothing is set any more until that is allowed again.
-    pub fn put_all_back(&self, namespaces: &[Namespace]) {
-        run(self.put_back.as_fd(), namespaces);
+    /// The same soon, unless the last one was a moment ago, or still runs.
+    pub fn hold_soon(&self, namespaces: impl FnOnce() -> Vec<Namespace>) {
+        let now = Instant::now();
+        let Ok(mut until) = self.rests_until.lock() else {
+            return;
+        };
+        if until.is_none_or(|until| until <= now) {
+            // Until it has run.
+            *until = Some(now + Duration::from_secs(3_600));
+            drop(until);
+            self.run(Pass::Hold, namespaces(), Duration::ZERO);
+        }
+    }
+
+    /// Puts every socket back.
+    pub fn put_all_back(&self, namespaces: Vec<Namespace>) {
+        self.run(Pass::PutBack, namespaces, LAST_PATIENCE);
+    }
+
+    fn run(&self, pass: Pass, namespaces: Vec<Namespace>, patience: Duration) {
+        let (done, finished) = channel();
+        let job = Job {
+            pass,
+            namespaces,
+            done,
+        };
+        let is_late = self.jobs.send(job).is_err()
+            || !patience.is_zero() && finished.recv_timeout(patience).is_err();
+        if is_late {
+            log::warn!("a pass over sockets takes long: some program hangs with one");
+        }
+    }
+}
+
+fn allow(word: &MappedArray<LeversWord>, yes: bool) {
+    if let Some(word) = word.first() {
+        word.0.set(u64::from(yes));
     }
 }
 
