@@ -1,6 +1,11 @@
 //! What limits do not do to others: other directions, other tools, programs' own settings.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
+
+use chadthrottle::{
+    process::{each_socket_of, key_of},
+    sys::tcp,
+};
 
 use crate::{
     audit::{Cgroup, assert_nothing_left},
@@ -8,6 +13,7 @@ use crate::{
     foreign::Foreign,
     iperf::server,
     lab::{Lab, SERVER_V4},
+    limits::{both_ways, only},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -139,6 +145,87 @@ fn sockets_that_proc_does_not_show_are_put_back() {
     limit.wait(Duration::from_secs(2));
     client.ask("show");
     assert_eq!(client.options(), before);
+    assert_nothing_left();
+}
+
+/// Serves who connects with as much as there is.
+const SERVER: &str = "
+import socket, sys, threading
+def serve(s):
+    try:
+        while True: s.send(b'x' * 65536)
+    except OSError: pass
+listener = socket.create_server((sys.argv[1], 7500))
+print('ready', flush=True)
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+";
+
+/// The paces of a process's TCP sockets, in bytes a second.
+fn paces(pid: u32) -> Vec<u64> {
+    let mut paces = Vec::new();
+    each_socket_of(Path::new("/proc"), pid, |socket| {
+        paces.push(tcp::info(socket).map_or(0, |info| info.max_pacing_rate));
+    });
+    paces
+}
+
+/// What is set on a listener its connections inherit, and take for their own.
+#[test]
+fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
+    let lab = Lab::new();
+    let mut server = Lab::command(&lab.server, "python3");
+    let server = Running::ready(server.args(["-c", SERVER, SERVER_V4]));
+    let connect = || {
+        let stream = format!("exec 3<>/dev/tcp/{SERVER_V4}/7500; exec cat <&3 >/dev/null");
+        let mut reader = Lab::command(&lab.client, "bash");
+        Running(reader.args(["-c", &stream]).spawn().expect("bash"))
+    };
+    let _before = connect();
+    let program = Chadthrottle::new();
+    let mut limit = program.spawn(&format!("limit {} --up 1MB", server.pid()));
+    program.has_levers();
+    let _during = connect();
+    // A pass or two go over the listener too.
+    eventually("both connections are held", Duration::from_secs(5), || {
+        paces(server.pid())
+            .iter()
+            .filter(|pace| **pace < 2_000_000)
+            .count()
+            == 2
+    });
+    std::thread::sleep(Duration::from_millis(1_200));
+    limit.signal("-TERM");
+    limit.wait(Duration::from_secs(2));
+    let _after = connect();
+    eventually(
+        "three connections and a listener",
+        Duration::from_secs(5),
+        || paces(server.pid()).len() == 4,
+    );
+    let paces = paces(server.pid());
+    assert!(paces.iter().all(|pace| *pace == UNLIMITED), "{paces:?}");
+    assert_nothing_left();
+}
+
+/// The setting is for a moment also where the limit is.
+#[test]
+fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
+    let lab = Lab::new();
+    let mut sleeper = Lab::command(&lab.client, "sleep");
+    let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
+    crate::lifecycle::with_engine(async |engine| {
+        let key = key_of("/proc".as_ref(), sleeper.pid()).expect("it runs");
+        let limit = engine.set_limit(only(key), both_ways("100KB")).await;
+        engine
+            .remove_limit(limit.expect("a limit"))
+            .await
+            .expect("it is set");
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let output = Lab::command(&lab.client, "cat")
+            .arg("/proc/sys/net/ipv4/tcp_shrink_window")
+            .output();
+        assert_eq!(output.expect("cat").stdout, b"0\n");
+    });
     assert_nothing_left();
 }
 
