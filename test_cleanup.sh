@@ -123,12 +123,10 @@ done
 
 # --- the audit ----------------------------------------------------------------------------------
 
-# Programs of ours at the root: exactly one of each while it runs; the two that set congestion
-# windows (p4, p6) are only on kernels from 5.12 on.
+# Programs of ours at the root: exactly one of each while it runs.
 one_of_each() {
     local names
     names=$(attached | awk '{ print $4 }' | sort | tr '\n' ' ')
-    names=${names/chadthrottle_p4 chadthrottle_p6 /}
     if [ "$names" = 'chadthrottle_eg chadthrottle_in chadthrottle_sc chadthrottle_so ' ]; then
         say "  while it ran: one of each program was attached"
     else

@@ -153,8 +153,11 @@ impl NamedUser {
     }
 }
 
-/// The id of a user given by name.
+/// The id of a user given by number or name.
 fn uid_of(name: &str) -> Result<u32, UserError> {
+    if let Ok(uid) = name.parse() {
+        return Ok(uid);
+    }
     let shown = || crate::text::escape(name).into_owned();
     match PasswdEntry::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
