@@ -119,11 +119,18 @@ impl Gate {
         self.long_stops.get() < LONG_STOPS
     }
 
-    /// Whether what it does not refuse passes also where the limit is used up: what comes after a window
-    /// was closed was on its way, and who has not had its share is not to wait for those that have.
+    /// Whether what it does not refuse passes also where the limit is used up, but not for long: what comes after
+    /// a window was closed was on its way.
     #[inline(always)]
     pub fn tolerates(&self) -> bool {
-        matches!(self.mode(), Mode::Fair | Mode::Closing)
+        !matches!(self.mode(), Mode::Open)
+    }
+
+    /// Whether the connection has not had its share at `now` (nanoseconds, monotonic): it is not to wait for those
+    /// that have, since its sender's timer doubles with each packet that it loses.
+    #[inline(always)]
+    pub fn is_owed(&self, now: u64) -> bool {
+        self.tolerates() && self.tat_ns.get() <= now
     }
 
     /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
@@ -159,8 +166,7 @@ impl Gate {
                 if now < self.pause_ns.get() {
                     return true;
                 }
-                // The limit would refuse it, so a pause had better begin.
-                if tat <= now && limit_tat_ns <= now {
+                if tat <= now {
                     return false;
                 }
                 let turn = now % TURN_NS;

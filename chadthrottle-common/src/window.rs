@@ -16,8 +16,9 @@ const LARGEST: u64 = 1 << 30;
 /// of one segment cost senders and receivers much.
 pub const FASTEST_PAUSING: u64 = 5_000_000;
 
-/// Slower connections, in bytes a second, do not pause by losing packets: a few are too many of a pulse.
-const REFUSING_FROM: u64 = 100_000;
+/// Slower connections, in bytes a second, do not pause by losing packets: a few are too many of a pulse. Those that
+/// do not pause are refused what the limit has to refuse, and their senders' timers double.
+const REFUSING_FROM: u64 = 32_000;
 
 /// Further ends than this, in microseconds, have longer timers, and more on their way to lose.
 const NEAR_US: u64 = 5_000;

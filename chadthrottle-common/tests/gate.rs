@@ -180,15 +180,28 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
 }
 
 #[test]
-fn refusing_begins_a_pause_also_where_the_limit_is_used_up_before_the_share() {
+fn who_has_not_had_its_share_passes_also_where_the_limit_is_used_up() {
+    let now = 2 * SECOND;
+    for mode in [Mode::Fair, Mode::Closing, Mode::Refusing] {
+        let door = Door::new(1_000_000, mode);
+        assert!(!door.refuses(now, 2 * now) && door.gate.is_owed(now));
+        for _ in 0..600 {
+            door.charge(now, 1_000);
+        }
+        assert!(!door.gate.is_owed(now), "{mode:?}");
+    }
+    assert!(!Door::new(1_000_000, Mode::Open).gate.is_owed(now));
+}
+
+#[test]
+fn a_pause_of_refusals_goes_on_to_its_end() {
     let now = 2 * SECOND;
     let door = Door::new(1_000_000, Mode::Refusing);
-    assert!(!door.refuses(now, now));
-    assert!(door.refuses(now, now + 1));
-    // The limit has room again, and the pause goes on to its end.
-    assert!(door.refuses(now + 100_000_000, now + 100_000_000));
-    assert!(!door.refuses(now + 200_000_000, now + 200_000_000));
-    // Where it closes windows, what is on its way passes.
-    let door = Door::new(1_000_000, Mode::Closing);
-    assert!(!door.refuses(now, now + 1));
+    for _ in 0..550 {
+        door.charge(now, 1_000);
+    }
+    assert!(door.refuses(now, now));
+    // It owes nothing any more, but its sender is to wait for its timer.
+    assert!(door.refuses(now + 100_000_000, now));
+    assert!(!door.refuses(now + 200_000_000, now));
 }

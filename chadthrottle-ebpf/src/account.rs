@@ -302,6 +302,7 @@ fn police<D: Direction>(
         _ if D::is_too_much(bucket, skb, len) => Verdict::Drop,
         Verdict::Pass => Verdict::Pass,
         Verdict::Congested if D::tolerated(bucket, skb, gate) => Verdict::Congested,
+        Verdict::Drop if gate.is_some_and(|gate| gate.is_owed(now)) => Verdict::Congested,
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,
         _ => Verdict::Drop,
     };

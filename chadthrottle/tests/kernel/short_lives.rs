@@ -152,6 +152,7 @@ fn short_lives_that_do_not_match_are_not_held() {
     let status = command
         .env("BRIEF", brief.path())
         .env("SEND", SEND)
+        .env("IN", format!("ip netns exec {}", lab.client))
         .status();
     assert!(status.expect("bash").success());
     let took = begin.elapsed();
