@@ -35,7 +35,7 @@ const TOOLS: [(&str, &str); 4] = [
 ];
 
 /// Emulated, since not every machine can virtualise: it takes seconds, and must end.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Boots each kernel, or one of them, and fails where any check in it does.
 pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
