@@ -34,7 +34,7 @@ const TOOLS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
-/// Emulated, since not every machine can virtualise: it takes seconds, and must end.
+/// Emulated, since not every machine can virtualise: it takes minutes, and must end.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Boots each kernel, or one of them, and fails where any check in it does.
