@@ -88,10 +88,13 @@ END
     between "TCP down, $method, 1 MB/s, fastest second in KB" "$most" 500 1300
     between "TCP down, $method, 1 MB/s, mean second in KB" "$mean" 800 1100
 
+    # Counted while the limit is there: what a socket still holds when `run` ends goes out freely.
     before=$(looped)
     chadthrottle run --root --scope all --attach "$method" --up 1MB/s -- \
-        load escape bulk up 127.0.0.1 5 > /dev/null
-    between "TCP up, $method, bytes in 5 s at 1 MB/s" $(($(looped) - before)) 4000000 6500000
+        load escape bulk up 127.0.0.1 8 > /dev/null &
+    sleep 7
+    between "TCP up, $method, bytes in 7 s at most at 1 MB/s" $(($(looped) - before)) 2000000 8500000
+    wait $!
 
     # For three seconds, 500 KB/s with a quarter of a second's burst: 1.6 MB.
     arrived=$(chadthrottle run --root --scope all --attach "$method" --up 500KB/s -- load loopback 3)
