@@ -28,6 +28,9 @@ use crate::shell::root;
 
 /// How long a program may take beyond its time.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the limit stays when a program has ended, in seconds: what its sockets still hold goes out
+/// under it. The second half is not measured, in which the limit may be about to end.
+const LINGERING: f64 = 1.0;
 
 /// A row that is tried.
 pub struct Attempt<'a> {
@@ -124,11 +127,13 @@ impl Attempt<'_> {
         }
         let mut command = self.chadthrottle();
         command.args(["run", "--root"]).args(self.limit());
-        command.arg("--").args(words);
+        let script = format!("\"$@\"; status=$?; sleep {LINGERING}; exit $status");
+        command.args(["--", "sh", "-c", &script, "sh"]).args(words);
         let mut child = spawned(&mut command)?;
         let output = child.0.stdout.take().context("its output")?;
         let lines = spawn(move || received(output));
         let (status, said) = to_its_end(&mut child, self.patience())?;
+        let until = self.began.elapsed().as_secs_f64() - LINGERING / 2.0;
         // A daemon may go on for a while.
         let Ok(received) = lines.join() else {
             bail!("reading what it received");
@@ -136,7 +141,7 @@ impl Attempt<'_> {
         drop(accomplice);
         Ok(Outcome {
             from: 0.0,
-            until: f64::INFINITY,
+            until,
             received,
             status: Some(status),
             said,

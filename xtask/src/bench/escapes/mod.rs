@@ -128,14 +128,13 @@ fn tried(row: Row, seconds: f64) -> anyhow::Result<(f64, Verdict)> {
         scratch: &scratch,
         began: Instant::now(),
     };
-    let wire = Wire::watch(&lab.client, attempt.began)?;
+    let wire = Wire::watch(&lab.client, &lab.server, attempt.began)?;
     let ended = match row.how {
         How::Run | How::PidNamespace | How::BesideReceiver | How::BesideGiver => attempt.run(),
         How::CgroupNamespace => attempt.in_a_cgroup(),
         How::Executable | How::Name => attempt.short_programs(),
         How::Changing => attempt.changed_on_the_screen(),
     }?;
-    // What is still in queues goes out now.
     let wire = wire.end()?;
     let series = if row.way.is_up() {
         wire.between(ended.from, ended.until)

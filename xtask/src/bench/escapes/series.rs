@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Read, Seek, SeekFrom},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -17,6 +18,8 @@ use nix::sched::{CloneFlags, setns};
 const INTERVAL: Duration = Duration::from_millis(20);
 /// An interface counts it with each packet.
 const ETHERNET_HEADER: u64 = 14;
+/// What a bare acknowledgement is at least, in IP bytes. No limit charges it.
+const ACKNOWLEDGEMENT: u64 = 52;
 
 /// The least that may pass at once, in bytes, however slow the limit is.
 const LEAST_BURST: f64 = 65_536.0;
@@ -63,26 +66,37 @@ impl Series {
     }
 }
 
-/// Watches what leaves by a namespace's interface v0, in IP bytes.
+/// Watches what leaves by a namespace's interface v0 and is no bare acknowledgement, in IP bytes.
 pub struct Wire {
     over: Arc<AtomicBool>,
     thread: JoinHandle<anyhow::Result<Series>>,
 }
 
 impl Wire {
-    /// Instants are seconds since `began`.
-    pub fn watch(namespace: &str, began: Instant) -> anyhow::Result<Self> {
-        let path = format!("/run/netns/{namespace}");
-        let file = File::open(&path).context(path)?;
+    /// Instants are seconds since `began`; `peer` is the namespace at the other end, which counts the
+    /// acknowledgements that arrive.
+    pub fn watch(namespace: &str, peer: &str, began: Instant) -> anyhow::Result<Self> {
+        let [here, there] = [namespace, peer].map(|name| {
+            let path = format!("/run/netns/{name}");
+            File::open(&path).context(path)
+        });
+        let (here, there) = (here?, there?);
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         // The thread that enters the namespace stays there.
         let thread = spawn(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
+            setns(there, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
+            // It stays that of this namespace.
+            let mut arrived = File::open("/proc/thread-self/net/netstat")?;
+            setns(here, CloneFlags::CLONE_NEWNET).context("entering a namespace")?;
             let mut series = Series::default();
+            let mut most = 0;
             while !ended.load(Relaxed) {
-                let bytes = sent()?;
-                series.0.push((began.elapsed().as_secs_f64(), bytes as f64));
+                // Read first: none is taken off before it was counted.
+                let acknowledgements = pure_acknowledgements(&mut arrived)?;
+                let bytes = sent()?.saturating_sub(acknowledgements * ACKNOWLEDGEMENT);
+                most = bytes.max(most);
+                series.0.push((began.elapsed().as_secs_f64(), most as f64));
                 sleep(INTERVAL);
             }
             Ok(series)
@@ -109,6 +123,23 @@ fn sent() -> anyhow::Result<u64> {
         return Err(anyhow!("not understood: {numbers}"));
     };
     Ok(bytes.saturating_sub(packets * ETHERNET_HEADER))
+}
+
+/// `TCPPureAcks` of a namespace: TCP packets without data that have arrived.
+fn pure_acknowledgements(netstat: &mut File) -> anyhow::Result<u64> {
+    let mut text = String::new();
+    netstat.seek(SeekFrom::Start(0))?;
+    netstat.read_to_string(&mut text)?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return Err(anyhow!("no TcpExt"));
+    };
+    let (_, value) = names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .find(|(name, _)| *name == "TCPPureAcks")
+        .context("no TCPPureAcks")?;
+    Ok(value.parse()?)
 }
 
 #[cfg(test)]
