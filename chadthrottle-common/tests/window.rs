@@ -41,6 +41,20 @@ fn windows_that_cannot_be_closed_pause_by_refusals_where_those_are_few_of_many()
     assert_eq!(mode(1_000_000, &NEAR, false), Mode::Refusing);
     assert_eq!(mode(20_000, &NEAR, false), Mode::Fair);
     assert_eq!(mode(50_000, &FAR, false), Mode::Fair);
+    assert_eq!(mode(31_999, &NEAR, false), Mode::Fair);
+    assert_eq!(mode(32_000, &NEAR, false), Mode::Refusing);
+    let after = |round_trip_us| {
+        mode(
+            200_000,
+            &Facts {
+                round_trip_us,
+                ..NEAR
+            },
+            false,
+        )
+    };
+    assert_eq!(after(4_999), Mode::Refusing);
+    assert_eq!(after(5_000), Mode::Fair);
 }
 
 #[test]

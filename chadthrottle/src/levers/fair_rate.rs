@@ -27,6 +27,12 @@ pub struct FairRate {
 }
 
 impl FairRate {
+    /// Where it is, in bytes a second.
+    #[cfg(test)]
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
     /// Takes in a look, and gives the rate, in bytes a second.
     pub fn follow(&mut self, look: Look, tuning: &Tuning) -> f64 {
         let connections = look.connections.max(1);

@@ -236,20 +236,65 @@ fn who_needs_little_leaves_the_rest_to_the_others() {
 
 #[test]
 fn when_all_want_more_the_fair_rate_is_down_within_a_second() {
-    let run = |tuning: Tuning| {
-        let mut world = one_of_eight(1e6);
-        world.tuning = tuning;
-        world.run(5.0);
-        for sender in &mut world.senders {
-            sender.need = f64::INFINITY;
-        }
-        // They are counted half a second later.
-        world.connections = 8;
-        world.run(1.5);
-        world.run(3.0).1
-    };
-    let refused = run(TUNING);
+    let mut world = one_of_eight(1e6);
+    world.run(5.0);
+    for sender in &mut world.senders {
+        sender.need = f64::INFINITY;
+    }
+    // They are counted half a second later.
+    world.connections = 8;
+    world.run(1.5);
+    let (_, refused) = world.run(3.0);
     assert!(refused < 0.02, "{refused}");
+}
+
+/// How far a fair rate is above the limit a second after its only connection's way has become shorter.
+fn a_second_after_a_shorter_way(tuning: Tuning) -> f64 {
+    let away = |round_trip| Held::Windowed {
+        round_trip,
+        thought: 0.02,
+    };
+    let senders = greedy(away(0.035), 1);
+    let mut world = World::new(1e6, MOST_DOWN, tuning::WINDOW, senders);
+    world.tuning = tuning;
+    world.run(6.0);
+    world.senders[0].held = away(0.02);
+    world.run(1.0);
+    world.fair.rate() / 1e6
+}
+
+#[test]
+fn a_fair_rate_that_is_too_high_comes_down() {
+    let above = a_second_after_a_shorter_way(TUNING);
+    assert!(above < 1.6, "{above}");
+    for without in [
+        Tuning {
+            decay: 1.0,
+            ..TUNING
+        },
+        Tuning {
+            used_up: -9.0,
+            ..TUNING
+        },
+    ] {
+        let above = a_second_after_a_shorter_way(without);
+        assert!(above > 1.8, "{without:?}: {above}");
+    }
+}
+
+/// Those that keep to the fair rate leave a third of the burst: that is no sign that it is too low.
+#[test]
+fn a_fair_rate_that_is_right_stays() {
+    let highest = |unused| {
+        let mut world = World::up(1e6, greedy(Held::Paced, 8));
+        world.tuning.unused = unused;
+        world.run(10.0);
+        world.highest / (1e6 / 8.0)
+    };
+    let steady = highest(TUNING.unused);
+    assert!(steady < 1.03, "{steady}");
+    let restless = highest(0.2);
+    assert!(restless > 1.08, "{restless}");
 }
 
 #[test]

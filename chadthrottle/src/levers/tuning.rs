@@ -1,5 +1,6 @@
 //! Every constant by which the fair rate moves, with its unit and its reason. `sim.rs` has a case that fails
-//! where one is moved.
+//! where one of those far from here stands: without growth, decay, room above the limit, or credit that is
+//! left alone between the two marks.
 
 use std::time::Duration;
 
