@@ -454,8 +454,7 @@ impl Engine {
 
     /// Index of the rule that a slot has; 0: none.
     pub(super) fn rule_of(&self, slot: u32) -> u32 {
-        let slot = self.throttle.maps.slots.get(slot as usize);
-        slot.map_or(0, |slot| RuleId::from_word(slot.ingress.rule.get()).index)
+        self.rule_id_of(slot).index
     }
 
     /// The same with which limit it is.

@@ -101,25 +101,27 @@ pub fn link_create(
     cgroup: BorrowedFd<'_>,
     place: AttachType,
 ) -> Result<OwnedFd, SyscallError> {
-    #[repr(C)]
-    struct Attr {
-        prog_fd: u32,
-        target_fd: u32,
-        attach_type: u32,
-        flags: u32,
-    }
-    let mut attr = Attr {
-        prog_fd: raw(program),
-        target_fd: raw(cgroup),
-        attach_type: place as u32,
-        flags: 0,
-    };
-    let fd = bpf("bpf(BPF_LINK_CREATE)", LINK_CREATE, &mut attr)?;
-    Ok(owned(fd))
+    link("bpf(BPF_LINK_CREATE)", program, raw(cgroup), place as u32)
 }
 
 /// Makes an iterator program's link. Kernel 5.8.
 pub fn iterator_link(program: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
+    /// `BPF_TRACE_ITER`; it has no target.
+    const TRACE_ITER: u32 = 28;
+    link(
+        "bpf(BPF_LINK_CREATE) of an iterator",
+        program,
+        0,
+        TRACE_ITER,
+    )
+}
+
+fn link(
+    call: &'static str,
+    program: BorrowedFd<'_>,
+    target_fd: u32,
+    attach_type: u32,
+) -> Result<OwnedFd, SyscallError> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -127,18 +129,13 @@ pub fn iterator_link(program: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
         attach_type: u32,
         flags: u32,
     }
-    const TRACE_ITER: u32 = 28;
     let mut attr = Attr {
         prog_fd: raw(program),
-        target_fd: 0,
-        attach_type: TRACE_ITER,
+        target_fd,
+        attach_type,
         flags: 0,
     };
-    let fd = bpf(
-        "bpf(BPF_LINK_CREATE) of an iterator",
-        LINK_CREATE,
-        &mut attr,
-    )?;
+    let fd = bpf(call, LINK_CREATE, &mut attr)?;
     Ok(owned(fd))
 }
 

@@ -22,33 +22,15 @@ pub struct TcpInfo {
     /// Window scales: of the other end in the low four bits, ours in the high ones.
     _window_scales: u8,
     _more_flags: u8,
-    _timers: [u32; 2],
-    /// Bytes of payload that are sent in a segment.
-    pub send_mss: u32,
-    /// Bytes of payload in the segments that arrive.
-    pub receive_mss: u32,
-    /// Segments that are sent and not acknowledged.
-    pub unacked: u32,
-    _losses: [u32; 4],
-    /// Milliseconds since it sent payload, or tried to.
-    pub last_data_sent_ms: u32,
-    _last_ack_sent_ms: u32,
-    /// Milliseconds since payload arrived.
-    pub last_data_received_ms: u32,
-    _times: [u32; 2],
-    /// The largest window that would be offered now, in bytes.
-    pub receive_threshold: u32,
+    _timers_and_segments: [u32; 9],
+    _times_and_sizes: [u32; 5],
+    _receive_threshold: u32,
     /// Smoothed round-trip time, in microseconds.
     pub rtt_us: u32,
     _round_trips: [u32; 2],
     /// Segments that may be on their way.
     pub congestion_window: u32,
-    /// Bytes of payload that we have told the other end to put into a segment at most.
-    pub advertised_mss: u32,
-    _reordering: u32,
-    /// Round-trip time as the receiver sees it, in microseconds.
-    pub receive_rtt_us: u32,
-    _receive_space: [u32; 2],
+    _receiver: [u32; 5],
     _pacing_rate: u64,
     /// `SO_MAX_PACING_RATE`, in bytes a second.
     pub max_pacing_rate: u64,
@@ -56,38 +38,18 @@ pub struct TcpInfo {
     pub bytes_acked: u64,
     /// Bytes that have arrived.
     pub bytes_received: u64,
-    _segments: [u32; 2],
-    /// Bytes in the send buffer that are not sent yet.
-    pub not_sent: u32,
-    /// Shortest round-trip time of late, in microseconds; all ones: not measured.
-    pub min_rtt_us: u32,
-    _data_segments_in: u32,
-    /// Segments with payload that were sent, or tried to; it runs over.
-    pub data_segments_out: u32,
-    _deliveries: [u32; 4],
-    /// How long the other end's window has held the connection back so far, in microseconds.
-    pub window_limited_us: u64,
-    _buffer_limited_us: u64,
-    _delivered: [u32; 2],
-    _sent: [u64; 2],
-    _received: [u32; 3],
-    _send_window: u32,
+    _more: [u64; 12],
     /// Bytes that were offered when a packet was last sent; 0: not known.
     pub receive_window: u32,
     _rehash: u32,
 }
 
 const _: () = {
-    assert!(std::mem::offset_of!(TcpInfo, unacked) == 24);
-    assert!(std::mem::offset_of!(TcpInfo, last_data_sent_ms) == 44);
-    assert!(std::mem::offset_of!(TcpInfo, receive_threshold) == 64);
-    assert!(std::mem::offset_of!(TcpInfo, advertised_mss) == 84);
-    assert!(std::mem::offset_of!(TcpInfo, receive_rtt_us) == 92);
-    assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
-    assert!(std::mem::offset_of!(TcpInfo, not_sent) == 144);
+    assert!(std::mem::offset_of!(TcpInfo, rtt_us) == 68);
     assert!(std::mem::offset_of!(TcpInfo, congestion_window) == 80);
-    assert!(std::mem::offset_of!(TcpInfo, data_segments_out) == 156);
-    assert!(std::mem::offset_of!(TcpInfo, window_limited_us) == 176);
+    assert!(std::mem::offset_of!(TcpInfo, max_pacing_rate) == 112);
+    assert!(std::mem::offset_of!(TcpInfo, bytes_acked) == 120);
+    assert!(std::mem::offset_of!(TcpInfo, bytes_received) == 128);
     assert!(std::mem::offset_of!(TcpInfo, receive_window) == 232);
     assert!(size_of::<TcpInfo>() == 240);
 };

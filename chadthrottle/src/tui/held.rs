@@ -88,7 +88,7 @@ impl Use {
         } else if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
             "idle"
         } else if self.part() > OVER {
-            "over it for a moment: a quarter of a second's worth may pass after a rest"
+            "over it for a moment: up to a second's worth may pass after a rest"
         } else if self.part() >= self.reached() && much_refused {
             "held, by refusing packets: the sender does not slow down, or is very near"
         } else if self.part() >= self.reached() && self.pausing > 0 {

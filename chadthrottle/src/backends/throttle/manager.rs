@@ -42,7 +42,7 @@ pub struct ThrottleManager {
     upload: EbpfUpload,
     /// Where the programs write lines for the log: in an object built for that only.
     program_log: Option<EbpfLogger<&'static dyn Log>>,
-    /// Holds the programs, and the link of the fork tracepoint.
+    /// Holds the programs, and the links of the tracepoints.
     object: Ebpf,
 }
 
@@ -149,15 +149,18 @@ impl ThrottleManager {
         .into_iter()
     }
 
-    /// Attaches anew what somebody else has detached, and says of each program what became of it.
-    pub fn look_after(&mut self) {
-        let attachments = [
+    fn attachments_mut(&mut self) -> [&mut Attachment; 4] {
+        [
             self.download.attachment_mut(),
             self.upload.attachment_mut(),
             &mut self.connections,
             &mut self.sockets,
-        ];
-        for attachment in attachments {
+        ]
+    }
+
+    /// Attaches anew what somebody else has detached, and says of each program what became of it.
+    pub fn look_after(&mut self) {
+        for attachment in self.attachments_mut() {
             match attachment.look_after() {
                 Ok(false) => {}
                 Ok(true) => log::warn!(
@@ -171,13 +174,7 @@ impl ThrottleManager {
 
     /// Detaches everything, and says of each attachment that could not be detached why.
     pub fn stop(&mut self) -> Vec<ThrottleError> {
-        let attachments = [
-            self.download.attachment_mut(),
-            self.upload.attachment_mut(),
-            &mut self.connections,
-            &mut self.sockets,
-        ];
-        attachments
+        self.attachments_mut()
             .into_iter()
             .filter_map(|attachment| attachment.detach().err())
             .collect()

@@ -43,11 +43,19 @@ const REST: u32 = 20;
 #[derive(Debug)]
 pub struct Passes {
     jobs: Sender<Job>,
-    /// When the thread may be given another job that nobody waits for.
-    rests_until: Arc<Mutex<Option<Instant>>>,
+    /// Whether the thread may be given another job that nobody waits for.
+    rest: Arc<Mutex<Rest>>,
     put_back: OwnedFd,
     allowed: Arc<MappedArray<LeversWord>>,
     hears_of_packets: bool,
+}
+
+/// What the thread is at, as far as whoever does not wait for it needs to know.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// A pass that nobody waits for has been given to it.
+    Running,
+    Until(Instant),
 }
 
 /// A pass to be run.
@@ -99,9 +107,9 @@ impl Passes {
         };
         let theirs = put_back.try_clone().map_err(no_thread)?;
         let allowed = Arc::new(maps::levers(object)?);
-        let rests_until = Arc::new(Mutex::new(None));
+        let rest = Arc::new(Mutex::new(Rest::Until(Instant::now())));
         let (jobs, queue) = channel::<Job>();
-        let (rests, again) = (Arc::clone(&rests_until), Arc::clone(&allowed));
+        let (rests, again) = (Arc::clone(&rest), Arc::clone(&allowed));
         thread::Builder::new()
             .name("passes".to_owned())
             .spawn(move || {
@@ -117,12 +125,12 @@ impl Passes {
                         Pass::PutBack => {
                             run(theirs.as_fd(), &namespaces);
                             // The pass has taken that away.
-                            allow(&again, true);
+                            allow(&again);
                         }
                     }
-                    let rest = started.elapsed() * REST;
-                    if let Ok(mut until) = rests.lock() {
-                        *until = Some(Instant::now() + rest);
+                    let pause = started.elapsed() * REST;
+                    if let Ok(mut rest) = rests.lock() {
+                        *rest = Rest::Until(Instant::now() + pause);
                     }
                     // Who has lost patience does not listen.
                     let _ = done.send(());
@@ -131,7 +139,7 @@ impl Passes {
             .map_err(no_thread)?;
         Ok(Self {
             jobs,
-            rests_until,
+            rest,
             put_back,
             allowed,
             hears_of_packets,
@@ -151,7 +159,7 @@ impl Passes {
 
     /// Lets the programs set something from now on.
     pub fn allow(&self) {
-        allow(&self.allowed, true);
+        allow(&self.allowed);
     }
 
     /// Has each socket be as its limit wants it, or as it was where it has none.
@@ -162,13 +170,12 @@ impl Passes {
     /// The same soon, unless the last one was a moment ago, or still runs.
     pub fn hold_soon(&self, namespaces: impl FnOnce() -> Vec<Namespace>) {
         let now = Instant::now();
-        let Ok(mut until) = self.rests_until.lock() else {
+        let Ok(mut rest) = self.rest.lock() else {
             return;
         };
-        if until.is_none_or(|until| until <= now) {
-            // Until it has run.
-            *until = Some(now + Duration::from_secs(3_600));
-            drop(until);
+        if matches!(*rest, Rest::Until(until) if until <= now) {
+            *rest = Rest::Running;
+            drop(rest);
             self.run(Pass::Hold, namespaces(), Duration::ZERO);
         }
     }
@@ -185,17 +192,17 @@ impl Passes {
             namespaces,
             done,
         };
-        let is_late = self.jobs.send(job).is_err()
-            || !patience.is_zero() && finished.recv_timeout(patience).is_err();
-        if is_late {
+        if self.jobs.send(job).is_err() {
+            log::warn!("no pass over sockets: the thread for it has ended");
+        } else if !patience.is_zero() && finished.recv_timeout(patience).is_err() {
             log::warn!("a pass over sockets takes long: some program hangs with one");
         }
     }
 }
 
-fn allow(word: &MappedArray<LeversWord>, yes: bool) {
+fn allow(word: &MappedArray<LeversWord>) {
     if let Some(word) = word.first() {
-        word.0.set(u64::from(yes));
+        word.0.set(1);
     }
 }
 

@@ -107,16 +107,13 @@ fn status(state: &State, look: &Look) -> Line<'static> {
             theme.tag,
         ));
     }
-    let levers: Vec<&str> = [
-        ("pacing", state.info.levers.levers),
-        ("window", state.info.levers.levers),
-        ("policer", true),
-    ]
-    .into_iter()
-    .filter_map(|(name, here)| here.then_some(name))
-    .collect();
+    let levers = if state.info.levers.levers {
+        "pacing, window, policer"
+    } else {
+        "policer"
+    };
     spans.push(Span::styled(
-        format!("  {}: {}", state.info.attach, levers.join(", ")),
+        format!("  {}: {levers}", state.info.attach),
         theme.dim,
     ));
     Line::from(spans)
