@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, View},
-    engine::{EngineInfo, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
+    engine::{EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
     process::ProcessKey,
     units::{Rate, Style},
 };
@@ -264,6 +264,24 @@ impl State {
                 ids
             }
         }
+    }
+
+    /// Shows a limit as it will be: the next key is for that, and may come before the next sample,
+    /// which says what the limit is indeed.
+    pub fn expect(&mut self, id: LimitId, limit: Limit) {
+        let snapshot = Arc::make_mut(&mut self.snapshot);
+        if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == id) {
+            sample.limit = limit;
+        }
+        let members = &mut snapshot.processes;
+        for (_, present) in members
+            .iter_mut()
+            .filter_map(|process| process.limit.as_mut())
+            .filter(|(of, _)| *of == id)
+        {
+            *present = limit;
+        }
+        self.make_rows();
     }
 
     /// Takes a new sample. Where the view is frozen, it is kept for later.

@@ -54,7 +54,13 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Key(key) if is_suspend(key) => vec![Effect::Suspend],
         Action::Key(key) => {
             state.touched = true;
-            self::key(state, key)
+            let effects = self::key(state, key);
+            for effect in &effects {
+                if let Effect::ChangeLimit { id, limit, .. } = effect {
+                    state.expect(*id, *limit);
+                }
+            }
+            effects
         }
         Action::Mouse(event) => {
             state.touched = true;

@@ -128,7 +128,7 @@ fn tried(row: Row, seconds: f64) -> anyhow::Result<(f64, Verdict)> {
         scratch: &scratch,
         began: Instant::now(),
     };
-    let wire = Wire::watch(&lab.client, &lab.server, attempt.began)?;
+    let wire = Wire::watch(&lab.client, &lab.server, row.way.is_v6(), attempt.began)?;
     let ended = match row.how {
         How::Run | How::PidNamespace | How::BesideReceiver | How::BesideGiver => attempt.run(),
         How::CgroupNamespace => attempt.in_a_cgroup(),

@@ -18,8 +18,9 @@ use nix::sched::{CloneFlags, setns};
 const INTERVAL: Duration = Duration::from_millis(20);
 /// An interface counts it with each packet.
 const ETHERNET_HEADER: u64 = 14;
-/// What a bare acknowledgement is at least, in IP bytes. No limit charges it.
-const ACKNOWLEDGEMENT: u64 = 52;
+/// What a bare acknowledgement is at least, in IP bytes, by the version of IP. No limit charges it.
+const ACKNOWLEDGEMENT_V4: u64 = 52;
+const ACKNOWLEDGEMENT_V6: u64 = 72;
 
 /// The least that may pass at once, in bytes, however slow the limit is.
 const LEAST_BURST: f64 = 65_536.0;
@@ -75,7 +76,12 @@ pub struct Wire {
 impl Wire {
     /// Instants are seconds since `began`; `peer` is the namespace at the other end, which counts the
     /// acknowledgements that arrive.
-    pub fn watch(namespace: &str, peer: &str, began: Instant) -> anyhow::Result<Self> {
+    pub fn watch(namespace: &str, peer: &str, is_v6: bool, began: Instant) -> anyhow::Result<Self> {
+        let acknowledgement = if is_v6 {
+            ACKNOWLEDGEMENT_V6
+        } else {
+            ACKNOWLEDGEMENT_V4
+        };
         let [here, there] = [namespace, peer].map(|name| {
             let path = format!("/run/netns/{name}");
             File::open(&path).context(path)
@@ -94,7 +100,7 @@ impl Wire {
             while !ended.load(Relaxed) {
                 // Read first: none is taken off before it was counted.
                 let acknowledgements = pure_acknowledgements(&mut arrived)?;
-                let bytes = sent()?.saturating_sub(acknowledgements * ACKNOWLEDGEMENT);
+                let bytes = sent()?.saturating_sub(acknowledgements * acknowledgement);
                 most = bytes.max(most);
                 series.0.push((began.elapsed().as_secs_f64(), most as f64));
                 sleep(INTERVAL);
