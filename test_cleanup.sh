@@ -45,15 +45,19 @@ for entry in json.loads(text) if text else []:
     done
 }
 
-# Programs of ours that are loaded: "ID NAME", a line each.
+# Programs of ours that are loaded, and were not before this: "ID NAME", a line each.
 loaded() {
     bpftool -j prog list | python3 -c '
 import json, sys
 for entry in json.load(sys.stdin):
-    if entry.get("name", "").startswith(sys.argv[1]):
+    if entry.get("name", "").startswith(sys.argv[1]) and str(entry["id"]) not in sys.argv[2:]:
         print(entry["id"], entry["name"])
-' "$PREFIX"
+' "$PREFIX" $before
 }
+before=
+before=$(loaded | cut -d ' ' -f 1)
+# Another that was killed, guard and all, has pinned what puts its settings back.
+[ -z "$before" ] || say "loaded before this, and not of it: programs" $before
 
 # Detaches what is attached the legacy way. Links cannot be detached by others, and need not be.
 detach_leftovers() {

@@ -32,8 +32,19 @@ pub fn bpftool(arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool {arguments:?}: {error}"))
 }
 
-fn names(list: &Value, key: &str) -> Vec<String> {
-    let entries = list.as_array().cloned().unwrap_or_default();
+/// When this process was started, in seconds since 1970.
+fn started() -> u64 {
+    let ourselves = procfs::process::Process::myself().and_then(|process| process.stat());
+    let ticks = ourselves.expect("/proc/self/stat").starttime;
+    let boot = procfs::boot_time_secs().expect("/proc/stat");
+    boot + ticks / procfs::ticks_per_second()
+}
+
+fn entries(list: &Value) -> Vec<Value> {
+    list.as_array().cloned().unwrap_or_default()
+}
+
+fn names(entries: &[Value], key: &str) -> Vec<String> {
     entries
         .iter()
         .filter_map(|entry| Some(entry.get(key)?.as_str()?.to_owned()))
@@ -42,17 +53,27 @@ fn names(list: &Value, key: &str) -> Vec<String> {
 
 /// Names of our programs that are attached to this cgroup, sorted.
 pub fn attached(cgroup: &str) -> Vec<String> {
-    let mut found = names(&bpftool(&["cgroup", "show", cgroup]), "name");
+    let mut found = names(&entries(&bpftool(&["cgroup", "show", cgroup])), "name");
     found.retain(|name| name.starts_with("chadthrottle"));
     found.sort();
     found
 }
 
-/// Our programs, maps and links that are loaded, by name, sorted.
+/// Our programs, maps and links that these tests have loaded, by name, sorted. What was loaded before
+/// them is not theirs: a ChadThrottle that was killed, guard and all, has pinned what puts its
+/// settings back.
 pub fn loaded() -> Vec<String> {
-    let programs = bpftool(&["prog", "list"]);
+    let programs = entries(&bpftool(&["prog", "list"]));
+    let started = started();
+    let (earlier, programs): (Vec<_>, Vec<_>) = programs
+        .into_iter()
+        .partition(|program| program["loaded_at"].as_u64() < Some(started));
     let mut found = names(&programs, "name");
-    let programs = programs.as_array().cloned().unwrap_or_default();
+    let of_earlier: Vec<&Value> = earlier
+        .iter()
+        .filter_map(|program| program["map_ids"].as_array())
+        .flatten()
+        .collect();
     let is_ours = |program: &Value| {
         program["name"]
             .as_str()
@@ -64,17 +85,16 @@ pub fn loaded() -> Vec<String> {
             .iter()
             .any(|program| program["id"] == *id && is_ours(program))
     };
-    let links = bpftool(&["link", "list"])
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let links = entries(&bpftool(&["link", "list"]));
     let links = links.iter().filter(|link| ours(&link["prog_id"]));
     let named = |link: &Value| {
         let kind = link["type"].as_str().unwrap_or("unknown");
         format!("chad {kind} link {}", link["id"])
     };
     found.extend(links.map(named));
-    found.extend(names(&bpftool(&["map", "list"]), "name"));
+    let mut maps = entries(&bpftool(&["map", "list"]));
+    maps.retain(|map| !of_earlier.contains(&&map["id"]));
+    found.extend(names(&maps, "name"));
     found.retain(|name| name.starts_with("chad"));
     found.sort();
     found
