@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use crate::{
     backends::throttle::AttachMode,
     config::ThemeName,
-    engine::Limit,
     lifecycle::Settings,
+    model::Limit,
     process::Target,
     units::{Rate, Style, parse_duration},
 };

@@ -13,6 +13,7 @@ pub mod error;
 pub mod levers;
 pub mod lifecycle;
 pub mod logging;
+pub mod model;
 pub mod output;
 pub mod process;
 mod restraint;

@@ -2,17 +2,17 @@
 
 use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
-use super::words::describe;
 use crate::{
     cli::{Global, LimitArgs},
-    engine::{LimitId, ProcessSample, Snapshot, Targets},
+    engine::Targets,
     error::Error,
     lifecycle::{
         Session,
         signals::{Ending, Signals},
     },
+    model::{LimitId, ProcessKey, ProcessSample, Snapshot},
     output::{self, Outlet},
-    process::{ProcessKey, Target, key_of},
+    process::{Target, key_of},
     tui::only_ascii,
     units::format_rate,
 };
@@ -42,7 +42,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         Some(duration) => format!("for {duration:?}"),
         None => "until Ctrl-C".to_owned(),
     };
-    crate::text::say(format_args!("{}, {until}", describe(limit)));
+    crate::text::say(format_args!("{}, {until}", limit));
     for words in session.engine.unmatched(id).await? {
         crate::text::say(words);
     }

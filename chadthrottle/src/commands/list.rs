@@ -9,17 +9,15 @@ use std::{
 
 use serde::Serialize;
 
-use super::words::scope_name;
 use crate::{
     cli::{Global, List, Sort},
-    engine::{BothWays, Limit, ProcessSample, Snapshot},
     error::Error,
     lifecycle::{
         Session,
         signals::{Ending, Signals},
     },
+    model::{Both, Limit, ProcessKey, ProcessSample, Snapshot, scope_name},
     output::{self, Writing},
-    process::ProcessKey,
     text,
     units::{Rate, format_bytes, format_rate},
 };
@@ -142,7 +140,7 @@ fn chosen<'a>(
     args: &List,
 ) -> Vec<&'a ProcessSample> {
     let talks = |process: &ProcessSample| {
-        let loopback = process.loopback.down_bytes + process.loopback.up_bytes;
+        let loopback = process.loopback.down + process.loopback.up;
         process.sockets > 0
             || process.limit.is_some()
             || process.down.bytes + process.up.bytes + loopback > 0
@@ -243,15 +241,11 @@ struct Bytes {
     up_bytes: u64,
 }
 
-impl From<BothWays> for Bytes {
-    fn from(bytes: BothWays) -> Self {
-        let BothWays {
-            down_bytes,
-            up_bytes,
-        } = bytes;
+impl From<Both<u64>> for Bytes {
+    fn from(bytes: Both<u64>) -> Self {
         Self {
-            down_bytes,
-            up_bytes,
+            down_bytes: bytes.down,
+            up_bytes: bytes.up,
         }
     }
 }
@@ -287,8 +281,8 @@ impl<'a> Process<'a> {
             up_bytes: process.up.bytes,
             dropped_down_bytes: process.down.dropped_bytes,
             dropped_up_bytes: process.up.dropped_bytes,
-            loopback_down_bytes: process.loopback.down_bytes,
-            loopback_up_bytes: process.loopback.up_bytes,
+            loopback_down_bytes: process.loopback.down,
+            loopback_up_bytes: process.loopback.up,
             limit: process.limit.map(|(_, limit)| JsonLimit {
                 down_bytes_per_s: limit.down,
                 up_bytes_per_s: limit.up,

@@ -7,6 +7,3 @@ pub mod limit;
 pub mod list;
 pub mod run;
 pub mod tui;
-mod words;
-
-pub use words::describe;

@@ -21,15 +21,15 @@ use tokio::{
     time::{Instant, Interval, interval_at},
 };
 
-use super::words::describe;
 use crate::{
     cli::{Global, Run},
-    engine::{Carried, Targets},
+    engine::Targets,
     error::Error,
     lifecycle::{
         Session,
         signals::{Ending, Job, JobControl, Signals},
     },
+    model::Carried,
     output,
     process::{
         key_of,
@@ -94,11 +94,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             ..Targets::default()
         };
         limited = Some(session.engine.set_limit(targets, limit).await?);
-        crate::text::say(format_args!(
-            "{shown} ({}): {}",
-            held.pid(),
-            describe(limit)
-        ));
+        crate::text::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
     let log_carried = async || {
@@ -107,10 +103,10 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         {
             log::info!(
                 "carried: down {} dropped {}, up {} dropped {}",
-                passed.down_bytes,
-                dropped.down_bytes,
-                passed.up_bytes,
-                dropped.up_bytes
+                passed.down,
+                dropped.down,
+                passed.up,
+                dropped.up
             );
         }
     };

@@ -15,8 +15,9 @@ use crate::{
         manager::ThrottleManager,
     },
     error::Error,
-    levers::Ability,
+    levers,
     lifecycle::{Ledger, Settings, StateDir},
+    model::Ability,
     sys::bpf,
 };
 
@@ -91,7 +92,7 @@ pub fn run(settings: &Settings, state: &StateDir, point: AttachPoint) -> Result<
         mode: settings.attach,
         ledger,
     })?;
-    let levers = Ability::of(throttle.take_passes().as_ref(), Path::new("/proc"));
+    let levers = levers::ability(throttle.take_passes().as_ref(), Path::new("/proc"));
     // On until dropped, for this moment only.
     let statistics = bpf::enable_stats().ok();
     let runs = |throttle: &ThrottleManager| {

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    process::{ProcessKey, SocketFd, holds, sockets_of},
+    model::ProcessKey,
+    process::{SocketFd, holds, sockets_of},
     sys::socket,
 };
 

@@ -2,10 +2,10 @@
 
 use tokio::sync::oneshot;
 
-use super::snapshot::{Carried, Limit, LimitId};
 use crate::{
     error::Error,
-    process::{ProcessKey, Selector},
+    model::{Carried, Limit, LimitId, ProcessKey},
+    process::Selector,
 };
 
 /// Which processes a limit is for. They share it.

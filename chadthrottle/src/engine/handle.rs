@@ -7,8 +7,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{Carried, Command, Config, Engine, EngineInfo, Limit, LimitId, Snapshot, Targets};
-use crate::{backends::throttle::ThrottleError, error::Error, levers::tuning::INTERVAL};
+use super::{Command, Config, Engine, Targets};
+use crate::{
+    backends::throttle::ThrottleError,
+    error::Error,
+    levers::tuning::INTERVAL,
+    model::{Carried, EngineInfo, Limit, LimitId, Snapshot},
+};
 
 /// How often limits look for new processes that match, between samples.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);

@@ -7,11 +7,12 @@ use chadthrottle_common::{
     ownership::RuleId,
 };
 
-use super::{Carried, Engine, Limit, LimitId, Targets};
+use super::{Engine, Targets};
 use crate::{
     backends::throttle::below::CgroupPath,
     error::Error,
-    process::{ProcessKey, Selector, cgroup_of, processes_in},
+    model::{Carried, Limit, LimitId, ProcessKey},
+    process::{Selector, cgroup_of, processes_in},
     sys::clock::now_ns,
     text,
     units::Rate,
@@ -70,10 +71,10 @@ impl Active {
 
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
-        self.passed.down_bytes += slot.ingress.bytes.count();
-        self.passed.up_bytes += slot.egress.bytes.count();
-        self.dropped.down_bytes += slot.ingress.dropped_bytes.get();
-        self.dropped.up_bytes += slot.egress.dropped_bytes.get();
+        self.passed.down += slot.ingress.bytes.count();
+        self.passed.up += slot.egress.bytes.count();
+        self.dropped.down += slot.ingress.dropped_bytes.get();
+        self.dropped.up += slot.egress.dropped_bytes.get();
     }
 }
 

@@ -12,7 +12,6 @@ mod limits;
 mod patterns;
 mod sampling;
 mod slots;
-mod snapshot;
 mod unseen;
 
 use std::{
@@ -24,9 +23,6 @@ use std::{
 
 pub use command::{Command, Targets};
 pub use handle::Handle;
-pub use snapshot::{
-    BothWays, Carried, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic,
-};
 pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;
@@ -40,7 +36,8 @@ use crate::{
     },
     error::Error,
     levers::{Heir, Levers},
-    process::{ProcessKey, ProcessReader, Reread, key_of},
+    model::{EngineInfo, ProcessKey},
+    process::{ProcessReader, Reread, key_of},
     sys::memory,
 };
 use attribution::Attribution;

@@ -10,12 +10,13 @@ use chadthrottle_common::{
     ownership::RuleId,
 };
 
-use super::{BothWays, Carried, Engine, LimitId, LimitSample, ProcessSample, Snapshot, Traffic};
+use super::Engine;
 use crate::{
     backends::throttle::{
         ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
     },
-    process::{ProcessInfo, ProcessKey},
+    model::{Both, Carried, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic},
+    process::ProcessInfo,
     sys::memory,
 };
 
@@ -35,7 +36,7 @@ pub struct Sampling {
     last: HashMap<ProcessKey, Carried>,
     ended: BTreeMap<ProcessKey, Ended>,
     /// Loopback bytes of slots that have been given back.
-    released_loopback: BothWays,
+    released_loopback: Both<u64>,
     slots_exhausted: u64,
     heirs_exhausted: u64,
 }
@@ -120,9 +121,9 @@ impl Engine {
             limits: self.sample_limits(&processes),
             unmatched: self.sample_unmatched(),
             processes,
-            unattributed: BothWays {
-                down_bytes: totals.ingress.bytes,
-                up_bytes: totals.egress.bytes,
+            unattributed: Both {
+                down: totals.ingress.bytes,
+                up: totals.egress.bytes,
             },
             loopback,
             warnings,
@@ -200,13 +201,13 @@ impl Engine {
                 continue;
             };
             let carried = Carried {
-                passed: BothWays {
-                    down_bytes: slot.ingress.bytes.count(),
-                    up_bytes: slot.egress.bytes.count(),
+                passed: Both {
+                    down: slot.ingress.bytes.count(),
+                    up: slot.egress.bytes.count(),
                 },
-                dropped: BothWays {
-                    down_bytes: slot.ingress.dropped_bytes.get(),
-                    up_bytes: slot.egress.dropped_bytes.get(),
+                dropped: Both {
+                    down: slot.ingress.dropped_bytes.get(),
+                    up: slot.egress.dropped_bytes.get(),
                 },
             };
             let before = self.sampling.last.insert(key, carried);
@@ -233,13 +234,13 @@ impl Engine {
             sample.limit = self.limits.get(rule);
             sample.sockets = self.attribution.sockets(key);
             let (passed, dropped) = (before.passed, before.dropped);
-            let down = [passed.down_bytes, dropped.down_bytes];
-            let up = [passed.up_bytes, dropped.up_bytes];
+            let down = [passed.down, dropped.down];
+            let up = [passed.up, dropped.up];
             sample.down = traffic::<EbpfDownload>(slot, down, interval);
             sample.up = traffic::<EbpfUpload>(slot, up, interval);
-            sample.loopback = BothWays {
-                down_bytes: slot.ingress.loopback_bytes.count(),
-                up_bytes: slot.egress.loopback_bytes.count(),
+            sample.loopback = Both {
+                down: slot.ingress.loopback_bytes.count(),
+                up: slot.egress.loopback_bytes.count(),
             };
         }
         for key in released {
@@ -259,8 +260,8 @@ impl Engine {
             self.member_released(index);
         }
         if let Some(slot) = index.and_then(|index| self.throttle.maps.slots.get(index as usize)) {
-            self.sampling.released_loopback.down_bytes += slot.ingress.loopback_bytes.count();
-            self.sampling.released_loopback.up_bytes += slot.egress.loopback_bytes.count();
+            self.sampling.released_loopback.down += slot.ingress.loopback_bytes.count();
+            self.sampling.released_loopback.up += slot.egress.loopback_bytes.count();
         }
         self.slots.release(&mut self.throttle.maps, key);
         self.sampling.last.remove(&key);
@@ -268,14 +269,14 @@ impl Engine {
         self.attribution.forget(key);
     }
 
-    fn loopback(&self, totals: &Totals) -> BothWays {
+    fn loopback(&self, totals: &Totals) -> Both<u64> {
         let mut sum = self.sampling.released_loopback;
-        sum.down_bytes += totals.ingress.loopback_bytes;
-        sum.up_bytes += totals.egress.loopback_bytes;
+        sum.down += totals.ingress.loopback_bytes;
+        sum.up += totals.egress.loopback_bytes;
         for (_, index) in self.slots.iter() {
             if let Some(slot) = self.throttle.maps.slots.get(index as usize) {
-                sum.down_bytes += slot.ingress.loopback_bytes.count();
-                sum.up_bytes += slot.egress.loopback_bytes.count();
+                sum.down += slot.ingress.loopback_bytes.count();
+                sum.up += slot.egress.loopback_bytes.count();
             }
         }
         sum
@@ -294,7 +295,7 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
         sockets: 0,
         down: Traffic::default(),
         up: Traffic::default(),
-        loopback: BothWays::default(),
+        loopback: Both::default(),
         limit: None,
         ended,
     }

@@ -9,7 +9,7 @@ use chadthrottle_common::{
     sys::Shared,
 };
 
-use crate::{backends::throttle::maps::Maps, error::Error, process::ProcessKey};
+use crate::{backends::throttle::maps::Maps, error::Error, model::ProcessKey};
 
 /// Slots come off the stack one after the other; a few may have been taken and not yet named.
 const LOOK_AHEAD: usize = 64;

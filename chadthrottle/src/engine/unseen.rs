@@ -8,7 +8,8 @@ use std::{collections::HashMap, os::fd::OwnedFd};
 
 use super::Engine;
 use crate::{
-    process::{ProcessKey, each_socket_of},
+    model::ProcessKey,
+    process::each_socket_of,
     sys::{socket, tcp},
 };
 

@@ -7,35 +7,15 @@ use chadthrottle_common::{
 };
 
 use super::tuning::INTERVAL;
+use crate::model::Connections;
 
-/// Connections that use a good part of what they may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connections {
-    /// Downloads.
-    pub down: u64,
-    /// Uploads.
-    pub up: u64,
-    /// Downloads that pause where they have used their share up.
-    pub pausing: u64,
-}
-
-impl Connections {
-    fn of(crowd: &Crowd, epoch: u64) -> Self {
-        let parity = usize::from(epoch % 2 == 1);
-        let count = |counters: &[Shared; 2]| counters.get(parity).map_or(0, Shared::get);
-        Self {
-            down: count(&crowd.down),
-            up: count(&crowd.up),
-            pausing: count(&crowd.pausing),
-        }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self {
-            down: self.down.max(other.down),
-            up: self.up.max(other.up),
-            pausing: self.pausing.max(other.pausing),
-        }
+fn counted(crowd: &Crowd, epoch: u64) -> Connections {
+    let parity = usize::from(epoch % 2 == 1);
+    let count = |counters: &[Shared; 2]| counters.get(parity).map_or(0, Shared::get);
+    Connections {
+        down: count(&crowd.down),
+        up: count(&crowd.up),
+        pausing: count(&crowd.pausing),
     }
 }
 
@@ -82,7 +62,7 @@ impl Count {
         let this = epoch(now);
         if this != self.epoch {
             self.last = if this == self.epoch + 1 {
-                Connections::of(crowd, self.epoch)
+                counted(crowd, self.epoch)
             } else {
                 Connections::default()
             };
@@ -95,7 +75,7 @@ impl Count {
             }
             self.epoch = this;
         }
-        self.latest = Connections::of(crowd, this).max(self.last);
+        self.latest = counted(crowd, this).max(self.last);
         self.latest
     }
 }

@@ -6,7 +6,6 @@
 //! direction, the fair rate ([`fair_rate`]), and has a pass go over all sockets where a limit begins, changes
 //! or ends ([`crate::backends::throttle::passes`]).
 
-mod ability;
 mod crowd;
 pub mod fair_rate;
 mod shrinking;
@@ -23,8 +22,6 @@ use std::{
     time::Instant,
 };
 
-pub use ability::Ability;
-pub use crowd::Connections;
 pub use shrinking::ShrinkWindow;
 
 use chadthrottle_common::{
@@ -32,7 +29,12 @@ use chadthrottle_common::{
     policer::{Bucket, LEAST_ALLOWANCE, ns_per_byte},
 };
 
-use crate::{backends::throttle::passes::Passes, engine::Limit, process::namespaces, units::Rate};
+use crate::{
+    backends::throttle::passes::Passes,
+    model::{Ability, Connections, Limit},
+    process::namespaces,
+    units::Rate,
+};
 use crowd::{Count, NewOnes};
 use fair_rate::{FairRate, Look, at};
 use shrinking::Shrinking;
@@ -53,6 +55,15 @@ pub trait Heir: fmt::Debug + Send + Sync {
     fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool;
     /// It does not any more.
     fn has_shrunk(&self, namespace: u64);
+}
+
+/// What works with the loaded programs; `root` is `/proc`.
+pub fn ability(passes: Option<&Passes>, root: &Path) -> Ability {
+    Ability {
+        levers: passes.is_some(),
+        hears_of_packets: passes.is_some_and(Passes::hear_of_packets),
+        shrinking: passes.is_some() && ShrinkWindow::exists(root),
+    }
 }
 
 /// The levers of all limits.
@@ -85,7 +96,7 @@ impl Levers {
     /// Over the loaded programs. `root` is `/proc`.
     pub fn new(passes: Option<Passes>, heir: Arc<dyn Heir>, root: &Path) -> Self {
         Self {
-            ability: Ability::of(passes.as_ref(), root),
+            ability: ability(passes.as_ref(), root),
             passes,
             shrinking: Shrinking::new(root),
             heir,

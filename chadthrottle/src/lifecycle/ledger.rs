@@ -23,7 +23,8 @@ use crate::{
         linux_ebpf_utils::{LegacyAttachment, LegacyLedger},
     },
     levers::Heir,
-    process::{ProcessKey, key_of},
+    model::ProcessKey,
+    process::key_of,
 };
 
 /// Keeps record of what would stay if we were killed.

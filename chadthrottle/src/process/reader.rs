@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
-    ProcessInfo, ProcessKey,
+    ProcessInfo,
     table::{Changes, ProcessTable, Reread},
 };
+use crate::model::ProcessKey;
 
 /// All processes as they were last read, and the thread that reads them.
 #[derive(Debug)]

@@ -222,7 +222,7 @@ fn cgroup_path(value: &str, mounts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessKey;
+    use crate::model::ProcessKey;
 
     fn process() -> ProcessInfo {
         ProcessInfo {

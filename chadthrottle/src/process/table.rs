@@ -11,11 +11,11 @@ use std::{
 use procfs::{ProcError, process::Process};
 
 use super::{
-    ProcessKey,
     aside::Aside,
     image::{command, executable},
     user::UserNames,
 };
+use crate::model::ProcessKey;
 
 /// What is shown of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use super::{
     state::{Message, Mode, State},
 };
 use crate::{
-    engine::{Limit, LimitId, Targets},
+    engine::Targets,
+    model::{Limit, LimitId},
     process::Selector,
     text::escape,
     units::Rate,

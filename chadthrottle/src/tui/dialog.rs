@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use super::{field::Field, rows::RowKey};
 use crate::{
-    engine::{Limit, LimitId},
+    model::{Limit, LimitId},
     units::Rate,
 };
 

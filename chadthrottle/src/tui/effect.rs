@@ -2,9 +2,9 @@
 
 use super::{inspect::Request, state::Message};
 use crate::{
-    commands::describe,
-    engine::{Handle, Limit, LimitId, Targets},
+    engine::{Handle, Targets},
     error::Error,
+    model::{Limit, LimitId},
 };
 
 /// Something to be done. `who` is whom it is about, safe to show.
@@ -54,7 +54,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
             who,
         } => {
             let result = engine.set_limit(targets, limit).await;
-            result.map(|_| format!("{who}: {}", describe(limit)))
+            result.map(|_| format!("{who}: {}", limit))
         }
         Effect::ChangeLimit {
             id,
@@ -63,7 +63,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
             who,
         } => change(engine, id, limit, children)
             .await
-            .map(|()| format!("{who}: {}", describe(limit))),
+            .map(|()| format!("{who}: {}", limit)),
         Effect::RemoveLimits { ids, who } => remove(engine, &ids)
             .await
             .map(|()| format!("{who}: no limit any more")),

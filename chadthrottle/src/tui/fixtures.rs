@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    engine::{BothWays, EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
-    levers::{Ability, Connections},
-    process::ProcessKey,
+    model::{
+        Ability, Both, Connections, EngineInfo, Limit, LimitId, LimitSample, ProcessKey,
+        ProcessSample, Snapshot, Traffic,
+    },
     units::Rate,
 };
 
@@ -40,7 +41,7 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
         sockets: 1,
         down: traffic(down),
         up: traffic(up),
-        loopback: BothWays::default(),
+        loopback: Both::default(),
         limit: None,
         ended: false,
     }

@@ -1,8 +1,8 @@
 //! Whether a limit holds something back, and why it is met or not.
 
 use crate::{
-    engine::{LimitSample, NOT_HELD, Traffic},
-    levers::Connections,
+    engine::NOT_HELD,
+    model::{Connections, LimitSample, Traffic},
     units::Rate,
 };
 

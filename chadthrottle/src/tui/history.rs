@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{engine::Snapshot, process::ProcessKey};
+use crate::model::{ProcessKey, Snapshot};
 
 /// Samples that are kept: a minute of one a second.
 pub const SAMPLES: usize = 60;

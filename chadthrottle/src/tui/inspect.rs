@@ -137,7 +137,7 @@ fn rate(now: [u64; 2], before: [u64; 2], way: usize, seconds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessKey;
+    use crate::model::ProcessKey;
     use std::{
         io::{Read, Write},
         net::{TcpListener, TcpStream},

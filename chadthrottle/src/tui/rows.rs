@@ -9,8 +9,7 @@ use std::{
 use super::history::History;
 use crate::{
     config::View,
-    engine::{Limit, LimitId, ProcessSample, Snapshot, Traffic},
-    process::ProcessKey,
+    model::{Limit, LimitId, ProcessKey, ProcessSample, Snapshot, Traffic},
     units::Rate,
 };
 

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     config::{Config, View},
-    engine::{EngineInfo, Limit, LimitId, LimitSample, ProcessSample, Snapshot, Traffic},
-    process::ProcessKey,
+    model::{
+        EngineInfo, Limit, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic,
+    },
     units::{Rate, Style},
 };
 

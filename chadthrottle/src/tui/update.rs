@@ -16,7 +16,7 @@ use super::{
     rows::{RowKey, Sort},
     state::{Details, Message, Mode, Question, State},
 };
-use crate::{config::View, engine::Snapshot, units::Style};
+use crate::{config::View, model::Snapshot, units::Style};
 
 /// What happened.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use std::{
 };
 
 use chadthrottle::{
-    engine::{self, LimitId, Targets},
+    engine::Targets,
     lifecycle::Session,
+    model::{self, LimitId},
     process::key_of,
 };
 
@@ -317,9 +318,9 @@ fn children_leave_a_limit_and_join_it_again() {
             children: true,
             ..Targets::default()
         };
-        let limit = engine::Limit {
+        let limit = model::Limit {
             down: Some("1MB".parse().expect("a rate")),
-            ..engine::Limit::NONE
+            ..model::Limit::NONE
         };
         let id = session.engine.set_limit(targets, limit).await;
         let id = id.expect("a limit");

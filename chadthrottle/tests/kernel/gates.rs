@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use chadthrottle::{
-    engine::{Handle, LimitId},
-    process::key_of,
-};
+use chadthrottle::{engine::Handle, model::LimitId, process::key_of};
 use chadthrottle_common::gate::CLOSED_WINDOW;
 
 use crate::{
@@ -31,8 +28,8 @@ async fn measure(engine: &Handle, id: LimitId, seconds: f64, rate: f64) -> Downl
     let before = carried().await;
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     let after = carried().await;
-    let passed = (after.passed.down_bytes - before.passed.down_bytes) as f64;
-    let dropped = (after.dropped.down_bytes - before.dropped.down_bytes) as f64;
+    let passed = (after.passed.down - before.passed.down) as f64;
+    let dropped = (after.dropped.down - before.dropped.down) as f64;
     Download {
         passed: passed / (rate * seconds),
         dropped: dropped / (passed + dropped),

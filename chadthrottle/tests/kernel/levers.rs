@@ -8,8 +8,9 @@ use std::{
 };
 
 use chadthrottle::{
-    engine::{Handle, Limit, LimitId},
+    engine::Handle,
     lifecycle::Session,
+    model::{Limit, LimitId},
     process::{each_socket_of, key_of},
     sys::tcp,
 };
@@ -268,11 +269,7 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
 async fn carried_from_50_ms_on(engine: &Handle, id: LimitId, down: bool, seconds: f64) -> f64 {
     let bytes = async || {
         let passed = engine.carried(id).await.expect("the limit").passed;
-        if down {
-            passed.down_bytes
-        } else {
-            passed.up_bytes
-        }
+        if down { passed.down } else { passed.up }
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     let before = bytes().await;

@@ -8,8 +8,9 @@ use std::{
 
 use chadthrottle::{
     backends::throttle::AttachMode,
-    engine::{Handle, Limit, Targets},
+    engine::{Handle, Targets},
     lifecycle::{Session, Settings},
+    model::Limit,
     process::key_of,
     units::Rate,
 };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chadthrottle::{
-    engine::{Limit, Targets},
-    process::ProcessKey,
+    engine::Targets,
+    model::{Limit, ProcessKey},
 };
 use chadthrottle_common::scope::Scope;
 

@@ -69,8 +69,8 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
             let before = engine.carried(id).await.expect("the limit");
             tokio::time::sleep(Duration::from_secs(2)).await;
             let after = engine.carried(id).await.expect("the limit");
-            let passed = (after.passed.down_bytes - before.passed.down_bytes) as f64;
-            let dropped = (after.dropped.down_bytes - before.dropped.down_bytes) as f64;
+            let passed = (after.passed.down - before.passed.down) as f64;
+            let dropped = (after.dropped.down - before.dropped.down) as f64;
             println!(
                 "{flows}: {:.3} of the limit, {:.3} lost",
                 passed / 2.0 / bytes_per_second,
@@ -109,8 +109,8 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
         tokio::time::sleep(Duration::from_secs(4)).await;
         let after = engine.carried(id).await.expect("the limit");
         [
-            after.passed.down_bytes - before.passed.down_bytes,
-            after.dropped.down_bytes - before.dropped.down_bytes,
+            after.passed.down - before.passed.down,
+            after.dropped.down - before.dropped.down,
         ]
     });
     let bytes = client.report().connections_since(7.0);

@@ -12,8 +12,9 @@ use std::{
 
 use chadthrottle::{
     backends::throttle::linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
-    engine::{Config, Handle, Limit, Targets},
+    engine::{Config, Handle, Targets},
     lifecycle::{EngineLock, Ledger},
+    model::Limit,
     process::key_of,
 };
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chadthrottle::{engine::BothWays, process::key_of};
+use chadthrottle::{model::Both, process::key_of};
 
 use crate::{
     audit::assert_nothing_left,
@@ -27,14 +27,14 @@ fn eight_slow_uploads_hold_their_limit_from_the_first_second_on() {
         let id = engine.set_limit(only(key), both_ways("20KB")).await;
         let id = id.expect("a limit");
         client.go();
-        let mut before = BothWays::default();
+        let mut before = Both::default();
         let mut seconds = Vec::new();
         for _ in 0..9 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let carried = engine.carried(id).await.expect("the limit");
-            let passed = carried.passed.up_bytes - before.up_bytes;
+            let passed = carried.passed.up - before.up;
             before = carried.passed;
-            seconds.push((passed as f64 / RATE, carried.dropped.up_bytes));
+            seconds.push((passed as f64 / RATE, carried.dropped.up));
         }
         seconds.into_iter().unzip()
     });

@@ -10,8 +10,7 @@ use ratatui::{
 
 use super::{Look, arrows, counted, cut, graph::Graph, labelled};
 use crate::{
-    commands::describe,
-    engine::ProcessSample,
+    model::ProcessSample,
     process::unit_of,
     text::escape,
     tui::{
@@ -81,8 +80,8 @@ fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'
     ));
     let (mut down, mut up) = (0, 0);
     for process in state.processes_of(&row.key) {
-        down += process.loopback.down_bytes;
-        up += process.loopback.up_bytes;
+        down += process.loopback.down;
+        up += process.loopback.up;
     }
     if down + up > 0 {
         title.push(Span::styled(
@@ -214,10 +213,7 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
     } else {
         ""
     };
-    let text = arrows(
-        &format!("{}{children}{shared}", describe(sample.limit)),
-        look,
-    );
+    let text = arrows(&format!("{}{children}{shared}", sample.limit), look);
     let mut lines = vec![labelled("limit", text, theme.limit, look)];
     for (direction, label) in [(0, "download"), (1, "upload")] {
         let Some(used) = Use::of(sample, direction) else {

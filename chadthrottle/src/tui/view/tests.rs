@@ -11,7 +11,7 @@ use ratatui::{
 use super::*;
 use crate::{
     config::ThemeName,
-    engine::{LimitId, Snapshot},
+    model::{LimitId, Snapshot},
     process::Connection,
     tui::{
         colours::Colours,

@@ -1,11 +1,6 @@
 //! Which levers this kernel has.
 
-use std::path::Path;
-
 use serde::Serialize;
-
-use super::ShrinkWindow;
-use crate::backends::throttle::passes::Passes;
 
 /// What works here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,15 +15,6 @@ pub struct Ability {
 }
 
 impl Ability {
-    /// Of loaded programs; `root` is `/proc`.
-    pub fn of(passes: Option<&Passes>, root: &Path) -> Self {
-        Self {
-            levers: passes.is_some(),
-            hears_of_packets: passes.is_some_and(Passes::hear_of_packets),
-            shrinking: passes.is_some() && ShrinkWindow::exists(root),
-        }
-    }
-
     /// The levers in words, the policer first.
     pub fn describe(self) -> Vec<&'static str> {
         let policer = "policer: a hard cap on every packet, both directions, all protocols";

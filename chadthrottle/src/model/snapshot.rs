@@ -2,37 +2,7 @@
 
 use std::{ops::AddAssign, sync::Arc, time::Duration};
 
-use chadthrottle_common::scope::Scope;
-
-use crate::{
-    levers::{Ability, Connections},
-    process::ProcessKey,
-    units::Rate,
-};
-
-/// A limit as the user set it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Download; `None`: not limited.
-    pub down: Option<Rate>,
-    /// Upload; `None`: not limited.
-    pub up: Option<Rate>,
-    /// The remote addresses it covers.
-    pub scope: Scope,
-}
-
-impl Limit {
-    /// No limit in either direction, with the scope that a new limit starts from.
-    pub const NONE: Self = Self {
-        down: None,
-        up: None,
-        scope: Scope::DEFAULT,
-    };
-}
-
-/// Names a limit that has been set. Several processes may share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LimitId(pub u32);
+use super::{Ability, Both, Connections, Limit, LimitId, ProcessKey};
 
 /// One direction of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,29 +50,20 @@ pub struct ProcessSample {
     /// Upload.
     pub up: Traffic,
     /// What has passed over loopback, which is in neither of them.
-    pub loopback: BothWays,
+    pub loopback: Both<u64>,
     /// Its limit, and which one that is.
     pub limit: Option<(LimitId, Limit)>,
     /// It ended a moment ago.
     pub ended: bool,
 }
 
-/// Bytes of both directions since the engine started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BothWays {
-    /// Download, in IP bytes.
-    pub down_bytes: u64,
-    /// Upload, in IP bytes.
-    pub up_bytes: u64,
-}
-
 /// What the members of a limit have carried while it was theirs, those that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
     /// IP bytes that passed.
-    pub passed: BothWays,
+    pub passed: Both<u64>,
     /// IP bytes that were refused.
-    pub dropped: BothWays,
+    pub dropped: Both<u64>,
 }
 
 /// One limit, over all its members.
@@ -143,9 +104,9 @@ pub struct Snapshot {
     /// Limits with selectors that match nothing now, and what to say of that.
     pub unmatched: Vec<(LimitId, String)>,
     /// Traffic that belongs to no process.
-    pub unattributed: BothWays,
+    pub unattributed: Both<u64>,
     /// Traffic over loopback, each byte once a direction.
-    pub loopback: BothWays,
+    pub loopback: Both<u64>,
     /// What the user should know, newest last: at most a few lines.
     pub warnings: Vec<String>,
 }

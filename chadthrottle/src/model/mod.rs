@@ -1,0 +1,17 @@
+//! What the parts of the program tell each other: limits, samples, abilities.
+//!
+//! Architecture invariant: a leaf. Nothing here knows the kernel, /proc or the engine.
+
+mod ability;
+mod connections;
+mod direction;
+mod key;
+mod limit;
+mod snapshot;
+
+pub use ability::Ability;
+pub use connections::Connections;
+pub use direction::{Both, Direction};
+pub use key::ProcessKey;
+pub use limit::{Limit, LimitId, scope_name};
+pub use snapshot::{Carried, EngineInfo, LimitSample, ProcessSample, Snapshot, Traffic};
