@@ -159,8 +159,14 @@ impl<'a> Status<'a> {
             && !members.is_empty()
         {
             let style = self.global.style();
-            let down: f64 = members.iter().map(|process| process.down.bytes_per_s).sum();
-            let up: f64 = members.iter().map(|process| process.up.bytes_per_s).sum();
+            let down: f64 = members
+                .iter()
+                .map(|process| process.traffic.down.bytes_per_s)
+                .sum();
+            let up: f64 = members
+                .iter()
+                .map(|process| process.traffic.up.bytes_per_s)
+                .sum();
             let plural = if members.len() == 1 {
                 "process"
             } else {

@@ -97,8 +97,8 @@ impl Gone {
     fn keep(&mut self, snapshot: &Snapshot) {
         for process in snapshot.processes.iter().filter(|process| process.ended) {
             let mut kept = process.clone();
-            kept.down.bytes_per_s = 0.0;
-            kept.up.bytes_per_s = 0.0;
+            kept.traffic.down.bytes_per_s = 0.0;
+            kept.traffic.up.bytes_per_s = 0.0;
             kept.sockets = 0;
             kept.limit = None;
             self.processes
@@ -143,7 +143,7 @@ fn chosen<'a>(
         let loopback = process.loopback.down + process.loopback.up;
         process.sockets > 0
             || process.limit.is_some()
-            || process.down.bytes + process.up.bytes + loopback > 0
+            || process.traffic.down.bytes + process.traffic.up.bytes + loopback > 0
     };
     let mut processes: Vec<_> = processes
         .filter(|process| args.all || talks(process))
@@ -152,10 +152,10 @@ fn chosen<'a>(
         move |a: &&ProcessSample, b: &&ProcessSample| rate(b).total_cmp(&rate(a))
     };
     match args.sort {
-        Sort::Down => processes.sort_by(highest_first(|process| process.down.bytes_per_s)),
-        Sort::Up => processes.sort_by(highest_first(|process| process.up.bytes_per_s)),
+        Sort::Down => processes.sort_by(highest_first(|process| process.traffic.down.bytes_per_s)),
+        Sort::Up => processes.sort_by(highest_first(|process| process.traffic.up.bytes_per_s)),
         Sort::Total => processes.sort_by(highest_first(|process| {
-            process.down.bytes_per_s + process.up.bytes_per_s
+            process.traffic.down.bytes_per_s + process.traffic.up.bytes_per_s
         })),
         Sort::Pid => processes.sort_by_key(|process| process.key),
         Sort::Name => processes.sort_by(|a, b| a.name.cmp(&b.name)),
@@ -185,10 +185,10 @@ fn table(out: &mut impl Write, processes: &[&ProcessSample], global: &Global) ->
             process.key.pid,
             text::escape(&process.name),
             text::escape(&process.user),
-            format_rate(process.down.bytes_per_s, style),
-            format_rate(process.up.bytes_per_s, style),
-            format_bytes(process.down.bytes),
-            format_bytes(process.up.bytes),
+            format_rate(process.traffic.down.bytes_per_s, style),
+            format_rate(process.traffic.up.bytes_per_s, style),
+            format_bytes(process.traffic.down.bytes),
+            format_bytes(process.traffic.up.bytes),
             limit(process, |limit| limit.down),
             limit(process, |limit| limit.up),
         )?;
@@ -275,12 +275,12 @@ impl<'a> Process<'a> {
             user: &process.user,
             cgroup: &process.cgroup,
             sockets: process.sockets,
-            down_bytes_per_s: process.down.bytes_per_s,
-            up_bytes_per_s: process.up.bytes_per_s,
-            down_bytes: process.down.bytes,
-            up_bytes: process.up.bytes,
-            dropped_down_bytes: process.down.dropped_bytes,
-            dropped_up_bytes: process.up.dropped_bytes,
+            down_bytes_per_s: process.traffic.down.bytes_per_s,
+            up_bytes_per_s: process.traffic.up.bytes_per_s,
+            down_bytes: process.traffic.down.bytes,
+            up_bytes: process.traffic.up.bytes,
+            dropped_down_bytes: process.traffic.down.dropped_bytes,
+            dropped_up_bytes: process.traffic.up.dropped_bytes,
             loopback_down_bytes: process.loopback.down,
             loopback_up_bytes: process.loopback.up,
             limit: process.limit.map(|(_, limit)| JsonLimit {

@@ -141,8 +141,7 @@ impl Engine {
                     children: targets.children,
                     open_ended: !targets.selectors.is_empty(),
                     members: 0,
-                    down: Traffic::default(),
-                    up: Traffic::default(),
+                    traffic: Both::default(),
                     connections: self.levers.connections(id.0),
                     unseen_bytes: self.unseen.of(id.0),
                 };
@@ -152,8 +151,7 @@ impl Engine {
         for process in processes {
             if let Some(limit) = process.limit.and_then(|(id, _)| limits.get_mut(&id)) {
                 limit.members += 1;
-                limit.down += process.down;
-                limit.up += process.up;
+                limit.traffic += process.traffic;
             }
         }
         limits.into_values().collect()
@@ -236,8 +234,8 @@ impl Engine {
             let (passed, dropped) = (before.passed, before.dropped);
             let down = [passed.down, dropped.down];
             let up = [passed.up, dropped.up];
-            sample.down = traffic::<EbpfDownload>(slot, down, interval);
-            sample.up = traffic::<EbpfUpload>(slot, up, interval);
+            sample.traffic.down = traffic::<EbpfDownload>(slot, down, interval);
+            sample.traffic.up = traffic::<EbpfUpload>(slot, up, interval);
             sample.loopback = Both {
                 down: slot.ingress.loopback_bytes.count(),
                 up: slot.egress.loopback_bytes.count(),
@@ -293,8 +291,7 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
         user: info.user.clone(),
         cgroup: info.cgroup.clone(),
         sockets: 0,
-        down: Traffic::default(),
-        up: Traffic::default(),
+        traffic: Both::default(),
         loopback: Both::default(),
         limit: None,
         ended,

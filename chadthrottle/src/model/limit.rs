@@ -4,6 +4,7 @@ use std::fmt;
 
 use chadthrottle_common::scope::Scope;
 
+use super::Direction;
 use crate::units::Rate;
 
 /// A limit as the user set it.
@@ -24,6 +25,14 @@ impl Limit {
         up: None,
         scope: Scope::DEFAULT,
     };
+
+    /// Of one direction; `None`: not limited.
+    pub fn rate(&self, direction: Direction) -> Option<Rate> {
+        match direction {
+            Direction::Down => self.down,
+            Direction::Up => self.up,
+        }
+    }
 }
 
 /// Names a limit that has been set. Several processes may share one.

@@ -45,10 +45,8 @@ pub struct ProcessSample {
     pub cgroup: Arc<str>,
     /// Sockets that are known to be its own (a lower bound).
     pub sockets: u32,
-    /// Download.
-    pub down: Traffic,
-    /// Upload.
-    pub up: Traffic,
+    /// What it carries.
+    pub traffic: Both<Traffic>,
     /// What has passed over loopback, which is in neither of them.
     pub loopback: Both<u64>,
     /// Its limit, and which one that is.
@@ -79,10 +77,8 @@ pub struct LimitSample {
     pub open_ended: bool,
     /// Processes that share it, those that have just ended included.
     pub members: usize,
-    /// Download of all its members.
-    pub down: Traffic,
-    /// Upload of all its members.
-    pub up: Traffic,
+    /// What all its members carry.
+    pub traffic: Both<Traffic>,
     /// Connections that use a good part of what they may.
     pub connections: Connections,
     /// Bytes that members' connections carried over the last interval while the kernel programs saw

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
 
 use super::sockets::each_socket_of;
-use crate::sys::{socket, tcp};
+use crate::{
+    model::Both,
+    sys::{socket, tcp},
+};
 
 /// A socket of the Internet families.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +22,7 @@ pub struct Connection {
     /// Name of the state, of TCP only.
     pub state: &'static str,
     /// Bytes of payload that have arrived and were sent, of TCP only.
-    pub bytes: Option<[u64; 2]>,
+    pub bytes: Option<Both<u64>>,
     /// Smoothed round-trip time, of TCP only and where one was measured.
     pub round_trip: Option<Duration>,
 }
@@ -53,7 +56,10 @@ fn describe(fd: &std::os::fd::OwnedFd, inode: u64) -> Connection {
         local: tcp::local_end(fd),
         remote: tcp::remote_end(fd),
         state: info.map_or("", |info| state_name(info.state)),
-        bytes: info.map(|info| [info.bytes_received, info.bytes_acked]),
+        bytes: info.map(|info| Both {
+            down: info.bytes_received,
+            up: info.bytes_acked,
+        }),
         round_trip: info
             .map(|info| info.rtt_us)
             .filter(|rtt| *rtt != 0)
@@ -127,7 +133,7 @@ mod tests {
         let client = of(here.local_addr().unwrap(), Some(address));
         assert_eq!((client.protocol, client.state), ("tcp", "established"));
         let server = of(address, Some(here.local_addr().unwrap()));
-        assert_eq!(server.bytes.unwrap()[0], 3_000);
+        assert_eq!(server.bytes.unwrap().down, 3_000);
         assert!(client.round_trip.is_some());
         let udp = of(udp.local_addr().unwrap(), None);
         assert_eq!((udp.protocol, udp.state, udp.bytes), ("udp", "", None));

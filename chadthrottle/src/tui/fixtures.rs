@@ -39,8 +39,7 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
         user: "ada".into(),
         cgroup: "/".into(),
         sockets: 1,
-        down: traffic(down),
-        up: traffic(up),
+        traffic: Both { down, up }.map(traffic),
         loopback: Both::default(),
         limit: None,
         ended: false,
@@ -85,8 +84,7 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
                 children: true,
                 open_ended: false,
                 members: 0,
-                down: Traffic::default(),
-                up: Traffic::default(),
+                traffic: Both::default(),
                 connections: Connections {
                     down: 2,
                     up: 0,
@@ -96,8 +94,7 @@ pub fn snapshot(processes: Vec<ProcessSample>) -> Arc<Snapshot> {
             limits.len() - 1
         });
         limits[at].members += 1;
-        limits[at].down += process.down;
-        limits[at].up += process.up;
+        limits[at].traffic += process.traffic;
     }
     limits.sort_by_key(|limit| limit.id);
     Arc::new(Snapshot {

@@ -2,8 +2,7 @@
 
 use crate::{
     engine::NOT_HELD,
-    model::{Connections, LimitSample, Traffic},
-    units::Rate,
+    model::{Connections, Direction, LimitSample, Traffic},
 };
 
 /// A limit counts as reached from this part of it on.
@@ -33,16 +32,17 @@ pub struct Use {
 }
 
 impl Use {
-    /// Of download (0) or upload; `None` where that is not limited.
-    pub fn of(sample: &LimitSample, direction: usize) -> Option<Self> {
+    /// Of one direction; `None` where that is not limited.
+    pub fn of(sample: &LimitSample, direction: Direction) -> Option<Self> {
         let Connections { down, up, pausing } = sample.connections;
-        let (limit, traffic, connections, pausing) = match direction {
-            0 => (sample.limit.down, sample.down, down, pausing),
-            _ => (sample.limit.up, sample.up, up, 0),
+        let (connections, pausing) = match direction {
+            Direction::Down => (down, pausing),
+            Direction::Up => (up, 0),
         };
+        let limit = sample.limit.rate(direction)?;
         Some(Self {
-            limit: limit.map(Rate::bytes_per_second)? as f64,
-            traffic,
+            limit: limit.bytes_per_second() as f64,
+            traffic: sample.traffic[direction],
             connections,
             pausing,
             members: sample.members,

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{ProcessKey, Snapshot};
+use crate::model::{Both, Direction, ProcessKey, Snapshot};
 
 /// Samples that are kept: a minute of one a second.
 pub const SAMPLES: usize = 60;
 
 /// Download and upload rate, in bytes a second.
-pub type Rates = [f64; 2];
+pub type Rates = Both<f64>;
 
 /// Rates of the last samples, newest last.
 #[derive(Clone, Debug, Default)]
@@ -27,16 +27,17 @@ impl Ring {
     /// Whether anything was carried in the last `samples`.
     fn was_busy(&self, samples: usize) -> bool {
         let recent = self.rates.iter().rev().take(samples);
-        recent.flatten().any(|rate| *rate > 0.0)
+        recent.copied().any(is_busy)
     }
 
-    /// One direction (0: download), newest first.
-    pub fn latest_first(&self, direction: usize) -> impl Iterator<Item = f64> {
-        self.rates
-            .iter()
-            .rev()
-            .map(move |rates| rates.get(direction).copied().unwrap_or_default())
+    /// One direction, newest first.
+    pub fn latest_first(&self, direction: Direction) -> impl Iterator<Item = f64> {
+        self.rates.iter().rev().map(move |rates| rates[direction])
     }
+}
+
+fn is_busy(rates: Rates) -> bool {
+    rates.down > 0.0 || rates.up > 0.0
 }
 
 /// The last minute of the machine, and of each process that carried something in it.
@@ -53,13 +54,13 @@ impl History {
     /// Adds a sample.
     pub fn push(&mut self, snapshot: &Snapshot) {
         self.samples = self.samples.wrapping_add(1);
-        let mut total = [0.0, 0.0];
+        let mut total = Rates::default();
         for process in &snapshot.processes {
-            let rates = [process.down.bytes_per_s, process.up.bytes_per_s];
-            total = [total[0] + rates[0], total[1] + rates[1]];
+            let rates = process.traffic.map(|traffic| traffic.bytes_per_s);
+            total += rates;
             if let Some(ring) = self.processes.get_mut(&process.key) {
                 ring.push(rates);
-            } else if rates != [0.0, 0.0] {
+            } else if is_busy(rates) {
                 self.processes.entry(process.key).or_default().push(rates);
             }
         }
@@ -80,7 +81,7 @@ impl History {
         for ring in processes.filter_map(|key| self.processes.get(&key)) {
             for (index, rates) in ring.rates.iter().rev().enumerate() {
                 match sum.get_mut(index) {
-                    Some(sum) => *sum = [sum[0] + rates[0], sum[1] + rates[1]],
+                    Some(sum) => *sum += *rates,
                     None => sum.push(*rates),
                 }
             }
@@ -115,12 +116,12 @@ mod tests {
         let keys = [1, 2, 3].map(|pid| process(pid, "", 0.0, 0.0).key);
         assert_eq!(history.processes.len(), 1);
         let ring = history.of(keys.into_iter());
-        let down: Vec<f64> = ring.latest_first(0).collect();
+        let down: Vec<f64> = ring.latest_first(Direction::Down).collect();
         assert_eq!((down.len(), down[0], down[59]), (SAMPLES, 99.0, 40.0));
         assert!(history.was_busy(keys[0]) && !history.was_busy(keys[1]));
         // It has gone.
         history.push(&snapshot(vec![]));
         assert_eq!(history.processes.len(), 0);
-        assert_eq!(history.total.latest_first(1).next(), Some(0.0));
+        assert_eq!(history.total.latest_first(Direction::Up).next(), Some(0.0));
     }
 }

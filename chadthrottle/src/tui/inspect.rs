@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{history::Rates, rows::RowKey};
-use crate::process::{Connection, connections_of};
+use crate::{
+    model::Both,
+    process::{Connection, connections_of},
+};
 
 /// At most so many processes of a program are looked into, and so many names kept.
 const MAX_PROCESSES: usize = 64;
@@ -49,7 +52,7 @@ struct Seen {
     key: Option<RowKey>,
     at: Option<Instant>,
     /// Bytes of payload by inode.
-    bytes: HashMap<u64, [u64; 2]>,
+    bytes: HashMap<u64, Both<u64>>,
     /// `None`: it has none.
     names: HashMap<IpAddr, Option<Arc<str>>>,
 }
@@ -84,7 +87,7 @@ impl Inspector {
                 let rates = connection.bytes.map(|bytes| {
                     seen.bytes.insert(connection.inode, bytes);
                     let before = before.get(&connection.inode).copied().unwrap_or(bytes);
-                    [0, 1].map(|way| rate(bytes, before, way, seconds))
+                    Both::from_fn(|direction| rate(bytes[direction], before[direction], seconds))
                 });
                 let name = connection
                     .remote
@@ -98,7 +101,7 @@ impl Inspector {
             })
             .collect();
         // The busiest first, then those that are connected, and always in the same order.
-        let sum = |row: &ConnectionRow| row.rates.map_or(0.0, |rates| rates[0] + rates[1]);
+        let sum = |row: &ConnectionRow| row.rates.map_or(0.0, |rates| rates.down + rates.up);
         rows.sort_by(|a, b| {
             let busy = sum(b).total_cmp(&sum(a));
             let connected = |row: &ConnectionRow| row.connection.remote.is_none();
@@ -128,9 +131,8 @@ impl Seen {
     }
 }
 
-fn rate(now: [u64; 2], before: [u64; 2], way: usize, seconds: f64) -> f64 {
-    let of = |bytes: [u64; 2]| bytes.get(way).copied().unwrap_or_default();
-    let grown = of(now).saturating_sub(of(before)) as f64;
+fn rate(now: u64, before: u64, seconds: f64) -> f64 {
+    let grown = now.saturating_sub(before) as f64;
     if seconds > 0.0 { grown / seconds } else { 0.0 }
 }
 
@@ -160,7 +162,7 @@ mod tests {
             let rows = inspector.look(Path::new("/proc"), request);
             let local = here.local_addr().ok();
             let row = rows.iter().find(|row| row.connection.local == local);
-            row.unwrap().rates.unwrap()[1]
+            row.unwrap().rates.unwrap().up
         };
         assert_eq!(sent(&request(1)), 0.0);
         (&here).write_all(&[7; 100_000]).unwrap();

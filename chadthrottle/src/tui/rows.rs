@@ -9,7 +9,7 @@ use std::{
 use super::history::History;
 use crate::{
     config::View,
-    model::{Limit, LimitId, ProcessKey, ProcessSample, Snapshot, Traffic},
+    model::{Both, Limit, LimitId, ProcessKey, ProcessSample, Snapshot, Traffic},
     units::Rate,
 };
 
@@ -58,10 +58,8 @@ pub struct Row {
     pub count: usize,
     /// Their sockets.
     pub sockets: u32,
-    /// Their download.
-    pub down: Traffic,
-    /// Their upload.
-    pub up: Traffic,
+    /// What they carry.
+    pub traffic: Both<Traffic>,
     /// Their limit.
     pub limit: RowLimit,
     /// All of them have ended.
@@ -250,13 +248,16 @@ impl Making<'_> {
         };
         let order = match self.sort {
             Sort::Total => rates(
-                |row| row.down.bytes_per_s + row.up.bytes_per_s,
-                |row| row.down.bytes + row.up.bytes,
+                |row| row.traffic.down.bytes_per_s + row.traffic.up.bytes_per_s,
+                |row| row.traffic.down.bytes + row.traffic.up.bytes,
             ),
-            Sort::Down => rates(|row| row.down.bytes_per_s, |row| row.down.bytes),
-            Sort::Up => rates(|row| row.up.bytes_per_s, |row| row.up.bytes),
-            Sort::DownBytes => b.down.bytes.cmp(&a.down.bytes),
-            Sort::UpBytes => b.up.bytes.cmp(&a.up.bytes),
+            Sort::Down => rates(
+                |row| row.traffic.down.bytes_per_s,
+                |row| row.traffic.down.bytes,
+            ),
+            Sort::Up => rates(|row| row.traffic.up.bytes_per_s, |row| row.traffic.up.bytes),
+            Sort::DownBytes => b.traffic.down.bytes.cmp(&a.traffic.down.bytes),
+            Sort::UpBytes => b.traffic.up.bytes.cmp(&a.traffic.up.bytes),
             Sort::Pid => Ordering::Equal,
             Sort::Name => text(|process| &process.name),
             Sort::User => text(|process| &process.user),
@@ -295,8 +296,7 @@ impl Row {
             folded: None,
             count: 1,
             sockets: process.sockets,
-            down: process.down,
-            up: process.up,
+            traffic: process.traffic,
             limit: process
                 .limit
                 .map_or(RowLimit::None, |(id, limit)| RowLimit::One(id, limit)),
@@ -319,13 +319,12 @@ impl Row {
         }
         self.ended &= process.ended;
         self.count += 1;
-        self.sum(process.sockets, process.down, process.up);
+        self.sum(process.sockets, process.traffic);
     }
 
-    fn sum(&mut self, sockets: u32, down: Traffic, up: Traffic) {
+    fn sum(&mut self, sockets: u32, traffic: Both<Traffic>) {
         self.sockets = self.sockets.saturating_add(sockets);
-        self.down += down;
-        self.up += up;
+        self.traffic += traffic;
     }
 
     fn slowest_limit(&self) -> u64 {
@@ -425,7 +424,7 @@ impl<'a> Tree<'a> {
             for child in children {
                 if let Some(Some(child)) = sums.get(*child) {
                     row.count += child.count;
-                    row.sum(child.sockets, child.down, child.up);
+                    row.sum(child.sockets, child.traffic);
                 }
             }
             row.folded = (!children.is_empty()).then(|| making.folded.contains(&process.key));

@@ -149,7 +149,7 @@ fn the_tree_sums_up_sorts_siblings_and_folds() {
         ..Case::default()
     };
     let rows = case.rows(&family());
-    let down = |row: &Row| row.down.bytes_per_s;
+    let down = |row: &Row| row.traffic.down.bytes_per_s;
     assert_eq!((down(&rows[0]), rows[0].count), (21.0, 5));
     assert_eq!(
         case.pids(&family()),

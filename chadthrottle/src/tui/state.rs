@@ -315,7 +315,7 @@ impl State {
         }
         for process in &self.snapshot.processes {
             if !process.ended && !is_in(&snapshot.processes, process.key) {
-                let [down, up] = [process.down, process.up].map(|traffic| Traffic {
+                let traffic = process.traffic.map(|traffic| Traffic {
                     bytes_per_s: 0.0,
                     dropped_bytes_per_s: 0.0,
                     ..traffic
@@ -323,8 +323,7 @@ impl State {
                 let ended = ProcessSample {
                     ended: true,
                     limit: None,
-                    down,
-                    up,
+                    traffic,
                     ..process.clone()
                 };
                 self.ended.push((ended, SHOWN_AFTER_THE_END));

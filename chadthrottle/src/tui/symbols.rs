@@ -2,15 +2,14 @@
 
 use std::ffi::OsString;
 
+use crate::model::Both;
 use ratatui::symbols::border;
 
 /// A set of characters.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbols {
-    /// Download.
-    pub down: &'static str,
-    /// Upload.
-    pub up: &'static str,
+    /// Of each direction.
+    pub arrows: Both<&'static str>,
     /// From nothing to a full cell, for graphs.
     pub levels: [&'static str; 9],
     /// From nothing to a full cell, from the left, for gauges.
@@ -43,8 +42,9 @@ impl Symbols {
 }
 
 const UNICODE: Symbols = Symbols {
-    down: "↓",
-    up: "↑",
+    arrows: Both {
+        down: "↓", up: "↑"
+    },
     levels: [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     gauge: ["·", "▎", "▌", "▊", "█"],
     line: "─",
@@ -59,8 +59,7 @@ const UNICODE: Symbols = Symbols {
 };
 
 const ASCII: Symbols = Symbols {
-    down: "v",
-    up: "^",
+    arrows: Both { down: "v", up: "^" },
     levels: [" ", "_", "_", ".", ".", ":", "|", "|", "#"],
     gauge: [".", ".", "-", "=", "#"],
     line: "-",

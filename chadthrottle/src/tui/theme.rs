@@ -3,7 +3,7 @@
 use ratatui::style::{Color, Modifier, Style};
 
 use super::colours::Colours;
-use crate::config::ThemeName;
+use crate::{config::ThemeName, model::Both};
 
 /// The styles of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +16,8 @@ pub struct Theme {
     pub selected: Style,
     /// The mark of a tagged row.
     pub tag: Style,
-    /// Download.
-    pub down: Style,
-    /// Upload.
-    pub up: Style,
+    /// Rates of each direction.
+    pub traffic: Both<Style>,
     /// A limit.
     pub limit: Style,
     /// What is held back right now.
@@ -59,8 +57,7 @@ impl Theme {
             title: key.add_modifier(Modifier::BOLD),
             selected: Style::new().add_modifier(Modifier::REVERSED),
             tag: held.add_modifier(Modifier::BOLD),
-            down,
-            up,
+            traffic: Both { down, up },
             limit,
             held: held.add_modifier(Modifier::BOLD),
             dim,
@@ -78,8 +75,10 @@ impl Theme {
             title: bold.fg(Color::Cyan),
             selected: plain.add_modifier(Modifier::REVERSED),
             tag: bold.fg(Color::Yellow),
-            down: plain.fg(Color::Green),
-            up: plain.fg(Color::Magenta),
+            traffic: Both {
+                down: plain.fg(Color::Green),
+                up: plain.fg(Color::Magenta),
+            },
             limit: plain.fg(Color::Yellow),
             held: bold.fg(Color::Yellow),
             dim: plain.fg(Color::DarkGray),
@@ -97,8 +96,10 @@ impl Theme {
             title: bold,
             selected: plain.add_modifier(Modifier::REVERSED),
             tag: bold,
-            down: plain,
-            up: plain,
+            traffic: Both {
+                down: plain,
+                up: plain,
+            },
             limit: bold,
             held: bold,
             dim: plain.add_modifier(Modifier::DIM),

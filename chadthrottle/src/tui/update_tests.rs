@@ -169,7 +169,7 @@ fn a_process_that_has_ended_is_shown_for_five_samples_more_and_cannot_be_limited
         update(&mut state, Action::Snapshot(one()));
         assert_eq!(order(&state), [8, 7], "{sample}");
         assert_eq!((selected(&state), state.rows[1].ended), (7, true));
-        assert_eq!(state.rows[1].down.bytes_per_s, 0.0);
+        assert_eq!(state.rows[1].traffic.down.bytes_per_s, 0.0);
         assert_eq!(press(&mut state, &["<Enter>", "x"]), []);
         assert!(said(&state).contains("a (7)"), "{}", said(&state));
     }

@@ -10,7 +10,7 @@ use ratatui::{
 
 use super::{Look, arrows, counted, cut, graph::Graph, labelled};
 use crate::{
-    model::ProcessSample,
+    model::{Direction, Limit, ProcessSample},
     process::unit_of,
     text::escape,
     tui::{
@@ -70,10 +70,10 @@ fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'
     title.push(Span::styled(
         format!(
             "  {} {} {} {}  {}",
-            look.symbols.down,
-            format_bytes(row.down.bytes),
-            look.symbols.up,
-            format_bytes(row.up.bytes),
+            look.symbols.arrows.down,
+            format_bytes(row.traffic.down.bytes),
+            look.symbols.arrows.up,
+            format_bytes(row.traffic.up.bytes),
             counted(row.sockets as usize, "socket", "sockets")
         ),
         theme.dim,
@@ -87,9 +87,9 @@ fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'
         title.push(Span::styled(
             format!(
                 "  loopback {} {} {} {}",
-                look.symbols.down,
+                look.symbols.arrows.down,
                 format_bytes(down),
-                look.symbols.up,
+                look.symbols.arrows.up,
                 format_bytes(up)
             ),
             theme.dim,
@@ -155,30 +155,28 @@ fn draw_graphs(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &L
         .history
         .of(state.processes_of(&row.key).map(|process| process.key));
     let limit = match row.limit {
-        RowLimit::One(_, limit) => [limit.down, limit.up],
-        RowLimit::None | RowLimit::Several => [None, None],
+        RowLimit::One(_, limit) => limit,
+        RowLimit::None | RowLimit::Several => Limit::NONE,
     };
     let halves: [Rect; 2] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
         .spacing(2)
         .areas(area);
     let theme = &look.theme;
-    let ways = [
-        (look.symbols.down, theme.down, row.down),
-        (look.symbols.up, theme.up, row.up),
-    ];
-    for (direction, ((symbol, style, traffic), half)) in ways.into_iter().zip(halves).enumerate() {
+    for (direction, half) in Direction::ALL.into_iter().zip(halves) {
+        let (symbol, style) = (look.symbols.arrows[direction], theme.traffic[direction]);
         let [title, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(half);
-        let limit = limit.get(direction).copied().flatten();
         let graph = Graph {
             rates: ring.latest_first(direction),
             samples: state.history.samples,
-            limit: limit.map(|rate| rate.bytes_per_second() as f64),
+            limit: limit
+                .rate(direction)
+                .map(|rate| rate.bytes_per_second() as f64),
             style,
             floor: 1_000.0,
         };
         let full = graph.draw(frame, body, look);
-        let now = format_rate(traffic.bytes_per_s, state.style);
+        let now = format_rate(row.traffic[direction].bytes_per_s, state.style);
         let full = format_rate(full, state.style);
         let line = Line::from(vec![
             Span::styled(format!("{symbol} {now}"), style),
@@ -215,7 +213,7 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
     };
     let text = arrows(&format!("{}{children}{shared}", sample.limit), look);
     let mut lines = vec![labelled("limit", text, theme.limit, look)];
-    for (direction, label) in [(0, "download"), (1, "upload")] {
+    for (direction, label) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
         let Some(used) = Use::of(sample, direction) else {
             continue;
         };
@@ -259,7 +257,7 @@ fn draw_connections(frame: &mut Frame, area: Rect, details: &Details, state: &St
     let inside = block.inner(area);
     frame.render_widget(block, area);
     let widths = Widths::of(usize::from(inside.width));
-    let (down, up) = (look.symbols.down, look.symbols.up);
+    let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
     let mut lines = vec![widths.line(
         &["PROTO", "LOCAL", "REMOTE", "STATE", down, up, "RTT"].map(str::to_owned),
         look.theme.title,
@@ -282,8 +280,8 @@ fn texts(row: &ConnectionRow, state: &State, look: &Look) -> [String; 7] {
         (Some(name), Some(remote)) => format!("{}:{}", escape(name), remote.port()),
         _ => end(it.remote),
     };
-    let rate = |way: usize| {
-        let rate = row.rates.and_then(|rates| rates.get(way).copied());
+    let rate = |direction: Direction| {
+        let rate = row.rates.map(|rates| rates[direction]);
         rate.map_or_else(|| nothing.to_owned(), |rate| format_rate(rate, state.style))
     };
     let rtt = it.round_trip.map_or_else(
@@ -298,8 +296,8 @@ fn texts(row: &ConnectionRow, state: &State, look: &Look) -> [String; 7] {
         end(it.local),
         remote,
         it.state.to_owned(),
-        rate(0),
-        rate(1),
+        rate(Direction::Down),
+        rate(Direction::Up),
         rtt,
     ]
 }

@@ -76,7 +76,7 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
             .map(|(key, word)| ((*key).to_owned(), *word))
             .collect()
     };
-    let up_down = format!("{}{}", look.symbols.up, look.symbols.down);
+    let up_down = format!("{}{}", look.symbols.arrows.up, look.symbols.arrows.down);
     match &state.mode {
         Mode::Normal => KEYMAP
             .iter()

@@ -10,6 +10,7 @@ use ratatui::{
 use super::{Look, counted, cut, graph::Graph};
 use crate::{
     config::View,
+    model::Direction,
     tui::{
         layout::Areas,
         rows::Show,
@@ -36,9 +37,15 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
     let mut summary = vec![
         Span::styled("ChadThrottle", theme.title),
         Span::raw("  "),
-        Span::styled(format!("{} {}", look.symbols.down, total(0)), theme.down),
+        Span::styled(
+            format!("{} {}", look.symbols.arrows.down, total(Direction::Down)),
+            theme.traffic.down,
+        ),
         Span::raw("  "),
-        Span::styled(format!("{} {}", look.symbols.up, total(1)), theme.up),
+        Span::styled(
+            format!("{} {}", look.symbols.arrows.up, total(Direction::Up)),
+            theme.traffic.up,
+        ),
         Span::raw("  "),
         Span::styled(
             limits,
@@ -60,12 +67,12 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
     let [down, up] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
         .spacing(2)
         .areas(areas.graphs);
-    for (direction, area, style) in [(0, down, theme.down), (1, up, theme.up)] {
+    for (direction, area) in [(Direction::Down, down), (Direction::Up, up)] {
         let graph = Graph {
             rates: state.history.total.latest_first(direction),
             samples: state.history.samples,
             limit: None,
-            style,
+            style: theme.traffic[direction],
             floor: FLOOR,
         };
         graph.draw(frame, area, look);

@@ -114,8 +114,8 @@ fn counted(count: usize, one: &str, several: &str) -> String {
 
 /// The arrows of a text in the characters of the look.
 fn arrows(text: &str, look: &Look) -> String {
-    text.replace('↓', look.symbols.down)
-        .replace('↑', look.symbols.up)
+    text.replace('↓', look.symbols.arrows.down)
+        .replace('↑', look.symbols.arrows.up)
         .replace('–', look.symbols.dash)
 }
 

@@ -10,6 +10,7 @@ use ratatui::{
 use super::{Look, cut, graph::trend};
 use crate::{
     config::View,
+    model::Direction,
     tui::{
         held::Use,
         layout::{Areas, Column, columns},
@@ -97,7 +98,7 @@ fn nothing(state: &State) -> String {
 
 /// The column's title, with a mark on what the rows are sorted by.
 fn title(column: Column, state: &State, look: &Look) -> String {
-    let (down, up) = (look.symbols.down, look.symbols.up);
+    let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
     let title = match column {
         Column::Pid if state.view == View::Programs => "COUNT".to_owned(),
         Column::Pid => "PID".to_owned(),
@@ -146,22 +147,24 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
             dim(cut(&user.unwrap_or_default(), width, look).into_owned())
         }
         Column::Sockets => dim(row.sockets.to_string()),
-        Column::Down => rate(row.down.bytes_per_s, theme.down),
-        Column::Up => rate(row.up.bytes_per_s, theme.up),
+        Column::Down => rate(row.traffic.down.bytes_per_s, theme.traffic.down),
+        Column::Up => rate(row.traffic.up.bytes_per_s, theme.traffic.up),
         Column::Trend => {
             let ring = state
                 .history
                 .of(state.processes_of(&row.key).map(|process| process.key));
-            let both = ring.latest_first(0).zip(ring.latest_first(1));
+            let both = ring
+                .latest_first(Direction::Down)
+                .zip(ring.latest_first(Direction::Up));
             let text = trend(both.map(|(down, up)| down + up), width, look);
-            Line::styled(text, theme.down)
+            Line::styled(text, theme.traffic.down)
         }
-        Column::DownTotal => dim(format_bytes(row.down.bytes)),
-        Column::UpTotal => dim(format_bytes(row.up.bytes)),
-        Column::DownLimit => limit(row, 0, state, look),
-        Column::UpLimit => limit(row, 1, state, look),
-        Column::DownGauge => gauge(row, 0, width, state, look),
-        Column::UpGauge => gauge(row, 1, width, state, look),
+        Column::DownTotal => dim(format_bytes(row.traffic.down.bytes)),
+        Column::UpTotal => dim(format_bytes(row.traffic.up.bytes)),
+        Column::DownLimit => limit(row, Direction::Down, state, look),
+        Column::UpLimit => limit(row, Direction::Up, state, look),
+        Column::DownGauge => gauge(row, Direction::Down, width, state, look),
+        Column::UpGauge => gauge(row, Direction::Up, width, state, look),
         Column::Held => held(row, state, look),
     }
 }
@@ -210,20 +213,19 @@ fn name<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
     ])
 }
 
-fn used(row: &Row, direction: usize, state: &State) -> Option<Use> {
+fn used(row: &Row, direction: Direction, state: &State) -> Option<Use> {
     match row.limit {
         RowLimit::One(id, _) => Use::of(state.limit(id)?, direction),
         RowLimit::None | RowLimit::Several => None,
     }
 }
 
-fn limit<'a>(row: &Row, direction: usize, state: &State, look: &Look) -> Line<'a> {
+fn limit<'a>(row: &Row, direction: Direction, state: &State, look: &Look) -> Line<'a> {
     let text = match row.limit {
         RowLimit::None => String::new(),
         RowLimit::Several => "mixed".to_owned(),
         RowLimit::One(_, limit) => {
-            let rate = if direction == 0 { limit.down } else { limit.up };
-            let rate = rate.map(Rate::bytes_per_second);
+            let rate = limit.rate(direction).map(Rate::bytes_per_second);
             rate.map(|rate| format_rate(rate as f64, state.style))
                 .unwrap_or_default()
         }
@@ -232,7 +234,13 @@ fn limit<'a>(row: &Row, direction: usize, state: &State, look: &Look) -> Line<'a
 }
 
 /// How much of the limit is used, by all that share it.
-fn gauge<'a>(row: &Row, direction: usize, width: usize, state: &State, look: &Look) -> Line<'a> {
+fn gauge<'a>(
+    row: &Row,
+    direction: Direction,
+    width: usize,
+    state: &State,
+    look: &Look,
+) -> Line<'a> {
     let Some(used) = used(row, direction, state) else {
         return Line::default();
     };
@@ -249,17 +257,15 @@ fn gauge<'a>(row: &Row, direction: usize, width: usize, state: &State, look: &Lo
 
 /// The directions that are held back right now.
 fn held<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
-    let directions = [look.symbols.down, look.symbols.up];
-    let text: String = directions
+    let text: String = Direction::ALL
         .into_iter()
-        .enumerate()
-        .filter(|(direction, _)| {
+        .filter(|direction| {
             // Of those that share a limit, who carries nothing is not held back.
-            let own = if *direction == 0 { row.down } else { row.up };
+            let own = row.traffic[*direction];
             own.bytes_per_s + own.dropped_bytes_per_s > 0.0
                 && used(row, *direction, state).is_some_and(|used| used.holds_back())
         })
-        .map(|(_, symbol)| symbol)
+        .map(|direction| look.symbols.arrows[direction])
         .collect();
     Line::styled(text, look.theme.held)
 }

@@ -11,7 +11,7 @@ use ratatui::{
 use super::*;
 use crate::{
     config::ThemeName,
-    model::{LimitId, Snapshot},
+    model::{Both, LimitId, Snapshot},
     process::Connection,
     tui::{
         colours::Colours,
@@ -67,7 +67,7 @@ fn busy(second: u32) -> Arc<Snapshot> {
     backup.user = "root".into();
     backup.cgroup = "/system.slice/backup.service".into();
     backup.limit = Some((LimitId(2), limit(Some(2_000_000), Some(500_000))));
-    backup.up.dropped_bytes_per_s = 900.0;
+    backup.traffic.up.dropped_bytes_per_s = 900.0;
     let mut ended = child(5000, 900, "apt", 0.0, 0.0);
     ended.ended = true;
     snapshot(vec![
@@ -106,7 +106,10 @@ fn with_connections(state: &mut State) {
             "192.0.2.7:50312",
             "198.51.100.20:443",
             "established",
-            Some([610_000.0, 12_000.0]),
+            Some(Both {
+                down: 610_000.0,
+                up: 12_000.0,
+            }),
             ms(23),
         ),
         row(
@@ -115,7 +118,7 @@ fn with_connections(state: &mut State) {
             "[2001:db8::7]:50313",
             "[2001:db8:1234:5678::443]:443",
             "established",
-            Some([0.0, 0.0]),
+            Some(Both::default()),
             ms(140),
         ),
         row(3, "udp", "0.0.0.0:5353", "", "", None, None),
