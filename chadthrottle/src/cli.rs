@@ -9,9 +9,9 @@ use clap_complete::Shell;
 use crate::{
     backends::throttle::AttachMode,
     config::ThemeName,
-    lifecycle::Settings,
     model::Limit,
     process::Target,
+    session::Settings,
     units::{Rate, Style, parse_duration},
 };
 

@@ -3,9 +3,10 @@
 use crate::{
     backends::throttle::ThrottleError,
     config::ConfigError,
-    lifecycle::{GuardError, JournalError, LockError},
+    engine::EngineError,
     process::SelectorError,
     process::user::UserError,
+    reversal::{GuardError, JournalError, LockError},
 };
 
 /// Anything that ends a command or refuses a wish.
@@ -23,6 +24,9 @@ pub enum Error {
     /// The programs could not be loaded, attached or detached.
     #[error(transparent)]
     Throttle(#[from] ThrottleError),
+    /// The engine cannot do it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The engine of this machine is not ours.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -38,26 +42,6 @@ pub enum Error {
     /// No such process.
     #[error("{0}")]
     NoTarget(String),
-    /// A limit that was removed meanwhile.
-    #[error("this limit is no longer set")]
-    NoLimit,
-    /// All rules are in use.
-    #[error("there are {0} limits already, which is as many as there can be: remove one first")]
-    TooManyLimits(u32),
-    /// All process slots are in use.
-    #[error("no room to note one more process: {0} are known already")]
-    TooManyProcesses(u32),
-    /// A map could not be read or written.
-    #[error("BPF map {map}: {source}")]
-    Map {
-        /// Its name.
-        map: &'static str,
-        /// What the kernel said.
-        source: aya::maps::MapError,
-    },
-    /// The engine's thread is gone.
-    #[error("the engine has stopped")]
-    EngineStopped,
     /// An input or output error of ours.
     #[error("{what}: {source}")]
     Io {
@@ -77,27 +61,15 @@ impl Error {
         }
     }
 
-    /// Whether something took too long, and may go better the next time.
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::TimedOut)
-    }
-
     /// The exit code of the contract: 1 failed while running, 2 usage, 3 not enough privilege,
     /// 4 kernel or system cannot do it, 5 no such target.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Selector(_) | Self::User(_) | Self::Config(_) => 2,
             Self::Throttle(error) => error.exit_code(),
+            Self::Engine(error) => error.exit_code(),
             Self::NoTarget(_) => 5,
-            Self::Lock(_)
-            | Self::Journal(_)
-            | Self::Guard(_)
-            | Self::NoLimit
-            | Self::TooManyLimits(_)
-            | Self::TooManyProcesses(_)
-            | Self::Map { .. }
-            | Self::EngineStopped
-            | Self::Io { .. } => 1,
+            Self::Lock(_) | Self::Journal(_) | Self::Guard(_) | Self::Io { .. } => 1,
         }
     }
 }

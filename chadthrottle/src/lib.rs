@@ -11,12 +11,13 @@ pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod levers;
-pub mod lifecycle;
 pub mod logging;
 pub mod model;
 pub mod output;
 pub mod process;
 mod restraint;
+pub mod reversal;
+pub mod session;
 #[expect(unsafe_code, reason = "the one place for it")]
 pub mod sys;
 pub mod text;

@@ -16,9 +16,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use crate::{
     cli::Global,
     error::Error,
-    lifecycle::StateDir,
     output::{self, Outlet},
     restraint::Restraint,
+    reversal::StateDir,
 };
 
 /// Name of the screen's log in the state directory.

@@ -9,9 +9,9 @@ use chadthrottle::{
     cli::{Cli, Command},
     commands,
     error::Error,
-    lifecycle::guard,
     logging::{self, LastWarning},
-    output, text,
+    output,
+    reversal::guard,
 };
 use clap::Parser;
 
@@ -26,15 +26,15 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
         match backtrace.status() {
-            BacktraceStatus::Captured => text::say(format_args!("{panic}\n{backtrace}")),
-            _ => text::say(panic),
+            BacktraceStatus::Captured => output::say(format_args!("{panic}\n{backtrace}")),
+            _ => output::say(panic),
         }
         output::finish(output::LAST_WORDS);
     }));
     let cli = Cli::parse();
     let result = logging::start(&cli.global, cli.command.is_none()).and_then(|log| run(cli, &log));
     let code = result.unwrap_or_else(|error| {
-        text::say(&error);
+        output::say(&error);
         error.exit_code()
     });
     output::finish(output::LAST_WORDS);

@@ -4,6 +4,7 @@
 //! stopped with Ctrl-S. Whoever keeps a limit, or has to let it go in time, must not wait for that.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Write},
     os::fd::AsFd,
@@ -17,8 +18,6 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-
-use crate::error::Error;
 
 /// What waits to be written is never more than that, in bytes; what comes on top is left out.
 const MAX_BACKLOG: usize = 256 * 1024;
@@ -81,7 +80,7 @@ impl Outlet {
             .name(name.to_owned())
             .spawn(move || match open() {
                 Ok(sink) => write_all(sink, &waiting, &backlog),
-                Err(error) => crate::text::say(format_args!("opening what to write to: {error}")),
+                Err(error) => say(format_args!("opening what to write to: {error}")),
             })?;
         Ok(outlet)
     }
@@ -205,13 +204,23 @@ pub fn finish(patience: Duration) {
 ///
 /// # Errors
 /// Where it cannot be written.
-pub fn print(text: &[u8]) -> Result<(), Error> {
+pub fn print(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::io("writing to standard output", error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Says something to the user on standard error, after our name.
+///
+/// Standard error may be a full disk, or a pipe that nobody reads: a limit must neither end nor be
+/// late because nobody hears of it. So this never fails, and never waits.
+pub fn say(words: impl fmt::Display) {
+    let line = format!("chadthrottle: {words}\n");
+    if !stderr().is_some_and(|stderr| stderr.put(line.as_bytes())) {
+        // No room for a thread is what it may be about.
+        let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 

@@ -2,14 +2,11 @@
 
 use std::{
     borrow::Cow,
-    fmt,
     io::{self, Write},
 };
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
-
-use crate::output;
 
 /// Shows control characters, and characters that turn the direction of text, as escapes.
 ///
@@ -28,18 +25,6 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
-}
-
-/// Says something to the user on standard error, after our name.
-///
-/// Standard error may be a full disk, or a pipe that nobody reads: a limit must neither end nor be
-/// late because nobody hears of it. So this never fails, and never waits.
-pub fn say(words: impl fmt::Display) {
-    let line = format!("chadthrottle: {words}\n");
-    if !output::stderr().is_some_and(|stderr| stderr.put(line.as_bytes())) {
-        // No room for a thread is what it may be about.
-        let _ = io::stderr().write_all(line.as_bytes());
-    }
 }
 
 /// The value as one line of JSON, in which what [`escape`] finds unsafe is written `\uXXXX`: a

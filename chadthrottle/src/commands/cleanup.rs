@@ -8,12 +8,12 @@ use crate::{
     backends::throttle::cgroup,
     cli::{Cleanup, Global},
     error::Error,
-    lifecycle::{
+    reversal::{
         EngineLock, LockError, StateDir,
         cleanup::{self, Leftover, Leftovers, Outcome, State},
-        namespaces, privilege,
     },
-    output, text,
+    session::{pid_namespace, privilege},
+    text,
 };
 
 /// Cleans up, leaving alone what belongs to an engine that lives: its lock is tried first.
@@ -32,7 +32,7 @@ fn clean_up(mount: &Path, state_dir: &Path, dry_run: bool) -> Result<Leftovers, 
 pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
     privilege::check()?;
     // Elsewhere nobody can tell whose programs they are.
-    namespaces::check()?;
+    pid_namespace::check()?;
     let mount = cgroup::cgroup2_mount()?;
     let Leftovers {
         programs: leftovers,
@@ -42,9 +42,9 @@ pub fn run(global: &Global, args: &Cleanup) -> Result<u8, Error> {
         let report = Report::new(&mount, args.dry_run, &leftovers, sockets);
         let text =
             text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
-        output::print(&text)?;
+        super::print(&text)?;
     } else {
-        output::print(words(&mount, &leftovers, sockets).as_bytes())?;
+        super::print(words(&mount, &leftovers, sockets).as_bytes())?;
     }
     let all_gone = leftovers
         .iter()

@@ -3,13 +3,13 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::{cli::Cli, error::Error, output};
+use crate::{cli::Cli, error::Error};
 
 /// Prints completions for the shell.
 pub fn completions(shell: Shell) -> Result<u8, Error> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "chadthrottle", &mut text);
-    output::print(&text)?;
+    super::print(&text)?;
     Ok(0)
 }
 
@@ -19,6 +19,6 @@ pub fn man() -> Result<u8, Error> {
     clap_mangen::Man::new(Cli::command())
         .render(&mut text)
         .map_err(|error| Error::io("making the manual page", error))?;
-    output::print(&text)?;
+    super::print(&text)?;
     Ok(0)
 }

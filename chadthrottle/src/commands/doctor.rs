@@ -6,7 +6,7 @@ use crate::{
     cli::{Doctor, Global},
     doctor::{self, Missing, Probe, Report},
     error::Error,
-    output, text,
+    text,
 };
 
 /// Examines and gives the exit code: 0 when limits will work.
@@ -15,9 +15,9 @@ pub fn run(global: &Global, args: &Doctor) -> Result<u8, Error> {
     if args.json {
         let text =
             text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
-        output::print(&text)?;
+        super::print(&text)?;
     } else {
-        output::print(words(&report).as_bytes())?;
+        super::print(words(&report).as_bytes())?;
     }
     Ok(report.exit_code)
 }

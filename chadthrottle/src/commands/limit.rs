@@ -4,15 +4,15 @@ use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
 use crate::{
     cli::{Global, LimitArgs},
-    engine::Targets,
+    engine::{EngineError, Targets},
     error::Error,
-    lifecycle::{
-        Session,
-        signals::{Ending, Signals},
-    },
     model::{LimitId, ProcessKey, ProcessSample, Snapshot},
     output::{self, Outlet},
     process::{Target, key_of},
+    session::{
+        Session,
+        signals::{Ending, Signals},
+    },
     tui::only_ascii,
     units::format_rate,
 };
@@ -42,9 +42,9 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         Some(duration) => format!("for {duration:?}"),
         None => "until Ctrl-C".to_owned(),
     };
-    crate::text::say(format_args!("{}, {until}", limit));
+    output::say(format_args!("{limit}, {until}"));
     for words in session.engine.unmatched(id).await? {
-        crate::text::say(words);
+        output::say(words);
     }
 
     let over = async {
@@ -77,10 +77,10 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let code = match end {
         End::TimeIsUp => 0,
         End::TargetsAreGone => {
-            crate::text::say("the limited processes have ended");
+            output::say("the limited processes have ended");
             0
         }
-        End::EngineStopped => return Err(Error::EngineStopped),
+        End::EngineStopped => return Err(EngineError::Stopped.into()),
         // Without a duration, Ctrl-C is how it is meant to end.
         End::Signal(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => 0,
         End::Signal(ending) => ending.exit_code(),
@@ -99,7 +99,7 @@ fn targets(args: &LimitArgs) -> Result<Targets, Error> {
             Target::Selector(selector) => targets.selectors.push(selector.clone()),
             Target::Pid(pid) => targets.processes.push(
                 key_of(Path::new("/proc"), *pid)
-                    .ok_or_else(|| Error::NoTarget(format!("there is no process {pid}")))?,
+                    .ok_or_else(|| EngineError::NoTarget(format!("there is no process {pid}")))?,
             ),
         }
     }
@@ -191,7 +191,7 @@ impl<'a> Status<'a> {
     fn warn(&mut self, snapshot: &Snapshot) {
         for warning in &snapshot.warnings {
             self.clear();
-            crate::text::say(warning);
+            output::say(warning);
         }
     }
 
@@ -216,14 +216,14 @@ impl<'a> Status<'a> {
         self.clear();
         for process in new.iter().take(NAMED_AT_ONCE) {
             let name = crate::text::escape(&process.name);
-            crate::text::say(format_args!("limited: {} ({name})", process.key.pid));
+            output::say(format_args!("limited: {} ({name})", process.key.pid));
         }
         if let Some(more) = new
             .len()
             .checked_sub(NAMED_AT_ONCE)
             .filter(|more| *more > 0)
         {
-            crate::text::say(format_args!("limited: {more} more"));
+            output::say(format_args!("limited: {more} more"));
         }
     }
 

@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use crate::{
     cli::{Global, List, Sort},
+    engine::EngineError,
     error::Error,
-    lifecycle::{
+    model::{Both, Limit, ProcessKey, ProcessSample, Snapshot, scope_name},
+    output::{self, Writing},
+    session::{
         Session,
         signals::{Ending, Signals},
     },
-    model::{Both, Limit, ProcessKey, ProcessSample, Snapshot, scope_name},
-    output::{self, Writing},
     text,
     units::{Rate, format_bytes, format_rate},
 };
@@ -45,14 +46,14 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                 ending => break ending.exit_code(),
             },
             snapshot = session.engine.next_snapshot() => {
-                let snapshot = snapshot.ok_or(Error::EngineStopped)?;
+                let snapshot = snapshot.ok_or(EngineError::Stopped)?;
                 // The first sample has no interval behind it, so no rates.
                 if snapshot.sequence == 1 {
                     continue;
                 }
                 gone.keep(&snapshot);
                 for warning in &snapshot.warnings {
-                    text::say(warning);
+                    output::say(warning);
                 }
                 newest = Some(snapshot);
             }

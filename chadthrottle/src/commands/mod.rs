@@ -7,3 +7,10 @@ pub mod limit;
 pub mod list;
 pub mod run;
 pub mod tui;
+
+use crate::{error::Error, output};
+
+/// Writes what a command without an engine has to say to standard output.
+fn print(text: &[u8]) -> Result<(), Error> {
+    output::print(text).map_err(|error| Error::io("writing to standard output", error))
+}

@@ -23,18 +23,18 @@ use tokio::{
 
 use crate::{
     cli::{Global, Run},
-    engine::Targets,
+    engine::{EngineError, Targets},
     error::Error,
-    lifecycle::{
-        Session,
-        signals::{Ending, Job, JobControl, Signals},
-    },
     model::Carried,
     output,
     process::{
         key_of,
         offspring::{children, with_offspring},
         user::{self, Invoker},
+    },
+    session::{
+        Session,
+        signals::{Ending, Job, JobControl, Signals},
     },
     sys::{
         process::{HeldChild, is_helper, news_of},
@@ -87,14 +87,14 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let mut limited = None;
     if args.limits.is_some() {
         let key = key_of(PROC.as_ref(), held.pid())
-            .ok_or_else(|| Error::NoTarget(format!("process {} has ended", held.pid())))?;
+            .ok_or_else(|| EngineError::NoTarget(format!("process {} has ended", held.pid())))?;
         let targets = Targets {
             processes: vec![key],
             children: true,
             ..Targets::default()
         };
         limited = Some(session.engine.set_limit(targets, limit).await?);
-        crate::text::say(format_args!("{shown} ({}): {}", held.pid(), limit));
+        output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
     let log_carried = async || {
@@ -232,7 +232,7 @@ impl<'a> Watch<'a> {
                 } else {
                     format!("{alive} processes that it started live")
                 };
-                crate::text::say(format_args!(
+                output::say(format_args!(
                     "{name} has ended, but {processes} on: the limit holds until they end; Ctrl-C ends it now"
                 ));
                 said = true;
@@ -281,7 +281,7 @@ fn exit_code(status: ExitStatus) -> u8 {
 
 fn refused(program: &OsStr, error: &io::Error) -> u8 {
     let shown = crate::text::escape(&program.to_string_lossy()).into_owned();
-    crate::text::say(format_args!("{shown}: {error}"));
+    output::say(format_args!("{shown}: {error}"));
     match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,

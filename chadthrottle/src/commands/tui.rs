@@ -9,13 +9,14 @@ use std::{
 use crate::{
     cli::{Global, Screen},
     config::{Config, ThemeName},
+    engine::EngineError,
     error::Error,
-    lifecycle::{
+    logging::LastWarning,
+    output,
+    session::{
         Session, privilege,
         signals::{Ending, Signals},
     },
-    logging::LastWarning,
-    text,
     tui::{self, Outcome},
 };
 
@@ -39,7 +40,7 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
     let errors = session.end();
     drop(terminal);
     for error in &errors {
-        text::say(error);
+        output::say(error);
     }
     let outcome = outcome.map_err(failed)?;
     let code = match outcome {
@@ -50,7 +51,7 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
             log::warn!("the terminal has gone: {error}");
             Ending::HangUp.exit_code()
         }
-        Outcome::EngineStopped => return Err(Error::EngineStopped),
+        Outcome::EngineStopped => return Err(EngineError::Stopped.into()),
     };
     Ok(if errors.is_empty() { code } else { code.max(1) })
 }

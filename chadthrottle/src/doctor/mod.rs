@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::{
     backends::throttle::{ThrottleError, below::CgroupPath, cgroup, linux_ebpf_utils::AttachPoint},
-    lifecycle::{EngineLock, LockError, Settings, namespaces, privilege},
     process::{cgroup_of, pids},
+    reversal::{EngineLock, LockError},
+    session::{Settings, pid_namespace, privilege},
 };
 pub use probe::Probe;
 pub use surroundings::{Attached, Cgroup2};
@@ -109,7 +110,7 @@ fn examine_attaching(
         let names = missing.iter().map(|missing| missing.name).collect();
         return Err(throttle(ThrottleError::Privilege(names)));
     }
-    namespaces::check().map_err(throttle)?;
+    pid_namespace::check().map_err(throttle)?;
     let mount = mount.map_err(throttle)?;
     let path = settings.cgroup.as_deref().unwrap_or(&mount);
     let point = AttachPoint::open(path).map_err(throttle)?;

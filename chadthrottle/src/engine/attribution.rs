@@ -18,7 +18,7 @@ use super::{
     slots::{self, owner_of},
 };
 use crate::{
-    error::Error,
+    engine::EngineError,
     model::ProcessKey,
     process::{SocketFd, holds, sockets_of},
     sys::socket,
@@ -71,7 +71,7 @@ impl Engine {
     /// Notes the owners of all sockets that have none. Where several processes hold a socket, it
     /// is the youngest one's: a worker's rather than its master's, a service's rather than that
     /// of whoever opened the socket for it.
-    pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), Error> {
+    pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), EngineError> {
         let mut holders: HashMap<u64, (ProcessKey, SocketFd)> = HashMap::new();
         let mut by_age = processes.to_vec();
         by_age.sort_by_key(|key| (key.start_ticks, key.pid));
@@ -93,7 +93,7 @@ impl Engine {
     /// The regular look: new processes first, then the others in turn, within the budget; and
     /// where the kernel does not see who uses a socket, all of them when traffic without an owner
     /// has grown.
-    pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), Error> {
+    pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), EngineError> {
         let searching = !self.throttle.sees_socket_use;
         if searching && self.search_is_due(unattributed) {
             let processes: Vec<ProcessKey> = self.processes.iter().map(|info| info.key).collect();
@@ -149,7 +149,7 @@ impl Engine {
 
     /// Notes the process as the owner of those of its sockets that have no living owner, and where
     /// the kernel does not see who uses them, of those that their owner does not hold any more.
-    fn note_sockets(&mut self, key: ProcessKey, sockets: &[SocketFd]) -> Result<(), Error> {
+    fn note_sockets(&mut self, key: ProcessKey, sockets: &[SocketFd]) -> Result<(), EngineError> {
         if sockets.is_empty() {
             self.attribution.forget(key);
             return Ok(());
@@ -175,7 +175,7 @@ impl Engine {
                 let owner = match self.slots.ensure(&mut self.throttle.maps, key, user) {
                     Ok(owner) => owner,
                     // Its sockets stay unattributed, and the next sample says so.
-                    Err(Error::TooManyProcesses(_)) => break,
+                    Err(EngineError::TooManyProcesses(_)) => break,
                     Err(error) => return Err(error),
                 };
                 let rule = self.rule_id_of(owner.slot);

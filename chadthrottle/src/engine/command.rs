@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use crate::{
-    error::Error,
+    engine::EngineError,
     model::{Carried, Limit, LimitId, ProcessKey},
     process::Selector,
 };
@@ -29,7 +29,7 @@ pub enum Command {
         /// How much.
         limit: Limit,
         /// The limit's name.
-        answer: oneshot::Sender<Result<LimitId, Error>>,
+        answer: oneshot::Sender<Result<LimitId, EngineError>>,
     },
     /// Changes rates and scope of a limit, for all its members at once.
     ChangeLimit {
@@ -38,14 +38,14 @@ pub enum Command {
         /// How much from now on.
         limit: Limit,
         /// Whether it was there.
-        answer: oneshot::Sender<Result<(), Error>>,
+        answer: oneshot::Sender<Result<(), EngineError>>,
     },
     /// Asks which of a limit's selectors match nothing.
     Unmatched {
         /// Which.
         id: LimitId,
         /// What to say of them, in words.
-        answer: oneshot::Sender<Result<Vec<String>, Error>>,
+        answer: oneshot::Sender<Result<Vec<String>, EngineError>>,
     },
     /// Has a limit hold for what its members start too, or no longer.
     SetChildren {
@@ -54,20 +54,20 @@ pub enum Command {
         /// Whether it is to.
         children: bool,
         /// The limit's name from now on.
-        answer: oneshot::Sender<Result<LimitId, Error>>,
+        answer: oneshot::Sender<Result<LimitId, EngineError>>,
     },
     /// Asks what a limit's members have carried.
     Carried {
         /// Which.
         id: LimitId,
         /// The sums.
-        answer: oneshot::Sender<Result<Carried, Error>>,
+        answer: oneshot::Sender<Result<Carried, EngineError>>,
     },
     /// Removes a limit from all its members.
     RemoveLimit {
         /// Which.
         id: LimitId,
         /// Whether it was there.
-        answer: oneshot::Sender<Result<(), Error>>,
+        answer: oneshot::Sender<Result<(), EngineError>>,
     },
 }

@@ -10,7 +10,7 @@ use tokio::{
 use super::{Command, Config, Engine, Targets};
 use crate::{
     backends::throttle::ThrottleError,
-    error::Error,
+    engine::EngineError,
     levers::tuning::INTERVAL,
     model::{Carried, EngineInfo, Limit, LimitId, Snapshot},
 };
@@ -41,15 +41,15 @@ impl Handle {
     ///
     /// # Errors
     /// What [`Engine::start`] says.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(config: Config) -> Result<Self, EngineError> {
         let (ready, started) = oneshot::channel();
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (snapshot_sender, snapshots) = mpsc::channel(SNAPSHOTS_KEPT);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || run(&config, ready, command_receiver, &snapshot_sender))
-            .map_err(|error| Error::io("starting the engine's thread", error))?;
-        let info = started.await.map_err(|_| Error::EngineStopped)??;
+            .map_err(|error| EngineError::io("starting the engine's thread", error))?;
+        let info = started.await.map_err(|_| EngineError::Stopped)??;
         Ok(Self {
             info,
             commands: Some(commands),
@@ -72,7 +72,7 @@ impl Handle {
     ///
     /// # Errors
     /// Where there is no room for it.
-    pub async fn set_limit(&self, targets: Targets, limit: Limit) -> Result<LimitId, Error> {
+    pub async fn set_limit(&self, targets: Targets, limit: Limit) -> Result<LimitId, EngineError> {
         self.ask(|answer| Command::SetLimit {
             targets,
             limit,
@@ -84,8 +84,8 @@ impl Handle {
     /// Changes a limit for all its members.
     ///
     /// # Errors
-    /// [`Error::NoLimit`] where it is not set any more.
-    pub async fn change_limit(&self, id: LimitId, limit: Limit) -> Result<(), Error> {
+    /// [`EngineError::NoLimit`] where it is not set any more.
+    pub async fn change_limit(&self, id: LimitId, limit: Limit) -> Result<(), EngineError> {
         self.ask(|answer| Command::ChangeLimit { id, limit, answer })
             .await
     }
@@ -93,8 +93,8 @@ impl Handle {
     /// Has a limit hold for what its members start too, or no longer. Gives its name from now on.
     ///
     /// # Errors
-    /// [`Error::NoLimit`] where it is not set any more.
-    pub async fn set_children(&self, id: LimitId, children: bool) -> Result<LimitId, Error> {
+    /// [`EngineError::NoLimit`] where it is not set any more.
+    pub async fn set_children(&self, id: LimitId, children: bool) -> Result<LimitId, EngineError> {
         self.ask(|answer| Command::SetChildren {
             id,
             children,
@@ -106,8 +106,8 @@ impl Handle {
     /// What a limit's members have carried so far.
     ///
     /// # Errors
-    /// [`Error::NoLimit`] where it is not set any more.
-    pub async fn carried(&self, id: LimitId) -> Result<Carried, Error> {
+    /// [`EngineError::NoLimit`] where it is not set any more.
+    pub async fn carried(&self, id: LimitId) -> Result<Carried, EngineError> {
         self.ask(|answer| Command::Carried { id, answer }).await
     }
 
@@ -115,28 +115,28 @@ impl Handle {
     ///
     /// # Errors
     /// Where the engine has stopped.
-    pub async fn unmatched(&self, id: LimitId) -> Result<Vec<String>, Error> {
+    pub async fn unmatched(&self, id: LimitId) -> Result<Vec<String>, EngineError> {
         self.ask(|answer| Command::Unmatched { id, answer }).await
     }
 
     /// Removes a limit.
     ///
     /// # Errors
-    /// [`Error::NoLimit`] where it is not set any more.
-    pub async fn remove_limit(&self, id: LimitId) -> Result<(), Error> {
+    /// [`EngineError::NoLimit`] where it is not set any more.
+    pub async fn remove_limit(&self, id: LimitId) -> Result<(), EngineError> {
         self.ask(|answer| Command::RemoveLimit { id, answer }).await
     }
 
     async fn ask<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
-    ) -> Result<T, Error> {
+        command: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Command,
+    ) -> Result<T, EngineError> {
         let (answer, receiver) = oneshot::channel();
-        let commands = self.commands.as_ref().ok_or(Error::EngineStopped)?;
+        let commands = self.commands.as_ref().ok_or(EngineError::Stopped)?;
         commands
             .send(command(answer))
-            .map_err(|_| Error::EngineStopped)?;
-        receiver.await.map_err(|_| Error::EngineStopped)?
+            .map_err(|_| EngineError::Stopped)?;
+        receiver.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// Stops the engine and waits until everything is detached.
@@ -168,14 +168,14 @@ impl Drop for Handle {
 /// The engine's thread.
 fn run(
     config: &Config,
-    ready: oneshot::Sender<Result<EngineInfo, Error>>,
+    ready: oneshot::Sender<Result<EngineInfo, EngineError>>,
     commands: mpsc::UnboundedReceiver<Command>,
     snapshots: &mpsc::Sender<Arc<Snapshot>>,
 ) -> Vec<ThrottleError> {
     let started = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|error| Error::io("starting the engine's timers", error))
+        .map_err(|error| EngineError::io("starting the engine's timers", error))
         .and_then(|runtime| Ok((runtime, Engine::start(config)?)));
     let (runtime, mut engine) = match started {
         Ok(started) => started,

@@ -10,7 +10,7 @@ use chadthrottle_common::{
 use super::{Engine, Targets};
 use crate::{
     backends::throttle::below::CgroupPath,
-    error::Error,
+    engine::EngineError,
     model::{Carried, Limit, LimitId, ProcessKey},
     process::{Selector, cgroup_of, processes_in},
     sys::clock::now_ns,
@@ -114,12 +114,12 @@ impl Limits {
     }
 
     /// A rule index that is free, and has been for as long as possible.
-    fn free_rule(&self) -> Result<u32, Error> {
+    fn free_rule(&self) -> Result<u32, EngineError> {
         let in_turn = 1 + (self.serial % u64::from(MAX_RULES - 1)) as u32;
         (in_turn..MAX_RULES)
             .chain(1..in_turn)
             .find(|rule| !self.active.contains_key(rule))
-            .ok_or(Error::TooManyLimits(MAX_RULES - 1))
+            .ok_or(EngineError::TooManyLimits(MAX_RULES - 1))
     }
 
     /// Whether the limit with `serial` takes a process over from the rule that it has.
@@ -132,7 +132,11 @@ impl Limits {
 
 impl Engine {
     /// Sets a limit for the targets.
-    pub(super) fn set_limit(&mut self, targets: Targets, limit: Limit) -> Result<LimitId, Error> {
+    pub(super) fn set_limit(
+        &mut self,
+        targets: Targets,
+        limit: Limit,
+    ) -> Result<LimitId, EngineError> {
         // A target may have started a moment ago.
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
@@ -140,11 +144,14 @@ impl Engine {
         // They are asked themselves: a look at all of them may have missed them.
         for key in &targets.processes {
             if !self.is_alive(*key) {
-                return Err(Error::NoTarget(format!("process {} has ended", key.pid)));
+                return Err(EngineError::NoTarget(format!(
+                    "process {} has ended",
+                    key.pid
+                )));
             }
             let cgroup = cgroup_of(self.processes.root(), key.pid);
             if let Some(cgroup) = cgroup.filter(|cgroup| self.is_outside(cgroup)) {
-                return Err(Error::NoTarget(format!(
+                return Err(EngineError::NoTarget(format!(
                     "process {} is in cgroup {}, outside of the one that the programs are attached \
                      to, where they see nothing of it. {WHERE_TO_RUN}",
                     key.pid,
@@ -178,8 +185,12 @@ impl Engine {
     }
 
     /// Changes a limit for all its members.
-    pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), Error> {
-        let active = self.limits.active.get_mut(&id.0).ok_or(Error::NoLimit)?;
+    pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), EngineError> {
+        let active = self
+            .limits
+            .active
+            .get_mut(&id.0)
+            .ok_or(EngineError::NoLimit)?;
         let before = std::mem::replace(&mut active.limit, limit);
         self.enforce(id.0, limit, Some(before));
         Ok(())
@@ -196,8 +207,12 @@ impl Engine {
 
     /// Has a limit hold for what its members start too, or no longer: a new one takes its place, so
     /// that descendants leave it with their sockets as they were.
-    pub(super) fn set_children(&mut self, id: LimitId, children: bool) -> Result<LimitId, Error> {
-        let active = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?;
+    pub(super) fn set_children(
+        &mut self,
+        id: LimitId,
+        children: bool,
+    ) -> Result<LimitId, EngineError> {
+        let active = self.limits.active.get(&id.0).ok_or(EngineError::NoLimit)?;
         if active.targets.children == children {
             return Ok(id);
         }
@@ -209,8 +224,13 @@ impl Engine {
     }
 
     /// What the limit's members have carried.
-    pub(super) fn carried(&self, id: LimitId) -> Result<Carried, Error> {
-        let mut carried = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?.carried;
+    pub(super) fn carried(&self, id: LimitId) -> Result<Carried, EngineError> {
+        let mut carried = self
+            .limits
+            .active
+            .get(&id.0)
+            .ok_or(EngineError::NoLimit)?
+            .carried;
         for (_, index) in self.slots.iter() {
             if self.rule_of(index) == id.0
                 && let Some(slot) = self.throttle.maps.slots.get(index as usize)
@@ -232,9 +252,9 @@ impl Engine {
     }
 
     /// Removes a limit.
-    pub(super) fn remove_limit(&mut self, id: LimitId) -> Result<(), Error> {
+    pub(super) fn remove_limit(&mut self, id: LimitId) -> Result<(), EngineError> {
         if !self.limits.active.contains_key(&id.0) {
-            return Err(Error::NoLimit);
+            return Err(EngineError::NoLimit);
         }
         self.drop_limit(id.0);
         Ok(())
@@ -358,7 +378,7 @@ impl Engine {
     }
 
     /// Gives every process that belongs to the limit its rule.
-    fn enroll(&mut self, rule: u32) -> Result<(), Error> {
+    fn enroll(&mut self, rule: u32) -> Result<(), EngineError> {
         let Some(active) = self.limits.active.get(&rule) else {
             return Ok(());
         };
@@ -409,8 +429,8 @@ impl Engine {
     }
 
     /// What to say of a limit's selectors that match nothing, or nothing that can be limited.
-    pub(super) fn unmatched(&self, id: LimitId) -> Result<Vec<String>, Error> {
-        let active = self.limits.active.get(&id.0).ok_or(Error::NoLimit)?;
+    pub(super) fn unmatched(&self, id: LimitId) -> Result<Vec<String>, EngineError> {
+        let active = self.limits.active.get(&id.0).ok_or(EngineError::NoLimit)?;
         Ok(self.without_match(&active.targets))
     }
 

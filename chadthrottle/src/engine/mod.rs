@@ -6,6 +6,7 @@
 
 mod attribution;
 mod command;
+mod error;
 mod handle;
 mod levers;
 mod limits;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use command::{Command, Targets};
+pub use error::EngineError;
 pub use handle::Handle;
 pub use unseen::NOT_HELD;
 
@@ -34,10 +36,10 @@ use crate::{
         linux_ebpf_utils::{AttachConfig, LegacyLedger},
         manager::ThrottleManager,
     },
-    error::Error,
-    levers::{Heir, Levers},
+    levers::Levers,
     model::{EngineInfo, ProcessKey},
     process::{ProcessReader, Reread, key_of},
+    reversal::Heir,
     sys::memory,
 };
 use attribution::Attribution;
@@ -99,12 +101,12 @@ impl Engine {
     ///
     /// # Errors
     /// What the kernel refused; nothing is attached then.
-    pub fn start(config: &Config) -> Result<Self, Error> {
+    pub fn start(config: &Config) -> Result<Self, EngineError> {
         let mut throttle = ThrottleManager::start(&config.throttle)?;
         let passes = throttle.take_passes();
         let levers = Levers::new(passes, Arc::clone(&config.heir), &config.proc_root);
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
-            .map_err(|error| Error::io("starting a thread to read processes", error))?;
+            .map_err(|error| EngineError::io("starting a thread to read processes", error))?;
         let mut engine = Self {
             levers,
             throttle,
@@ -213,7 +215,7 @@ impl Engine {
     }
 
     /// The first look, which reads every process: thousands take a while.
-    fn first_look(&mut self) -> Result<(), Error> {
+    fn first_look(&mut self) -> Result<(), EngineError> {
         let deadline = Instant::now() + FIRST_PATIENCE;
         loop {
             match self.refresh_processes() {
@@ -231,11 +233,11 @@ impl Engine {
         self.processes.contains(key) || key_of(self.processes.root(), key.pid) == Some(key)
     }
 
-    fn refresh_processes(&mut self) -> Result<(), Error> {
+    fn refresh_processes(&mut self) -> Result<(), EngineError> {
         let reread = self.reread();
         let result = self.processes.refresh(reread, PATIENCE);
         let changes = result.map_err(|error| {
-            Error::io(
+            EngineError::io(
                 format!("reading {}", self.processes.root().display()),
                 error,
             )

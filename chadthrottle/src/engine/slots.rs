@@ -9,7 +9,7 @@ use chadthrottle_common::{
     sys::Shared,
 };
 
-use crate::{backends::throttle::maps::Maps, error::Error, model::ProcessKey};
+use crate::{backends::throttle::maps::Maps, engine::EngineError, model::ProcessKey};
 
 /// Slots come off the stack one after the other; a few may have been taken and not yet named.
 const LOOK_AHEAD: usize = 64;
@@ -57,13 +57,18 @@ impl Slots {
     /// nobody's where that is 0.
     ///
     /// # Errors
-    /// [`Error::TooManyProcesses`] where none is free.
-    pub fn ensure(&mut self, maps: &mut Maps, key: ProcessKey, user: u32) -> Result<Owner, Error> {
+    /// [`EngineError::TooManyProcesses`] where none is free.
+    pub fn ensure(
+        &mut self,
+        maps: &mut Maps,
+        key: ProcessKey,
+        user: u32,
+    ) -> Result<Owner, EngineError> {
         if let Some(owner) = self.current(maps, key) {
             self.remember(key, owner.slot);
             return Ok(owner);
         }
-        let too_many = Error::TooManyProcesses(MAX_PROCESSES);
+        let too_many = EngineError::TooManyProcesses(MAX_PROCESSES);
         let used = |which: u32| maps.shares.get(which as usize).map_or(0, Shared::get);
         if !shares::is_free_for(user, used(shares::of_user(user)), used(shares::ALL)) {
             return Err(too_many);
@@ -88,7 +93,7 @@ impl Slots {
             }
             maps.processes
                 .insert(key.pid, entry, BPF_ANY)
-                .map_err(|source| Error::Map {
+                .map_err(|source| EngineError::Map {
                     map: names::PROCESSES,
                     source,
                 })?;

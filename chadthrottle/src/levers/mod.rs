@@ -15,14 +15,10 @@ pub mod tuning;
 
 use std::{
     collections::HashMap,
-    fmt,
-    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
-
-pub use shrinking::ShrinkWindow;
 
 use chadthrottle_common::{
     abi::Rule,
@@ -33,6 +29,7 @@ use crate::{
     backends::throttle::passes::Passes,
     model::{Ability, Connections, Limit},
     process::namespaces,
+    reversal::{Heir, ShrinkWindow},
     units::Rate,
 };
 use crowd::{Count, NewOnes};
@@ -42,20 +39,6 @@ use tuning::{FREQUENT_PASS_INTERVAL, MOST_DOWN, MOST_UP, PASS_INTERVAL, TUNING};
 
 /// Limits above this, in bytes a second, are the policer's alone: what the kernel programs set has 32 bits.
 const FASTEST: u64 = 4_000_000_000;
-
-/// Somebody who puts things back, should we be killed.
-pub trait Heir: fmt::Debug + Send + Sync {
-    /// Hands over the pass that puts sockets back. When this returns, levers may be set.
-    ///
-    /// # Errors
-    /// Where nobody would put them back; none must be set then.
-    fn inherit(&self, put_back: BorrowedFd<'_>) -> Result<(), String>;
-    /// A network namespace, of that inode, is about to let windows shrink for a moment, which it does not
-    /// by itself; `setting` is the file that says so. Says whether it is safe that it will not any more.
-    fn shrinks(&self, namespace: u64, setting: BorrowedFd<'_>) -> bool;
-    /// It does not any more.
-    fn has_shrunk(&self, namespace: u64);
-}
 
 /// What works with the loaded programs; `root` is `/proc`.
 pub fn ability(passes: Option<&Passes>, root: &Path) -> Ability {

@@ -2,8 +2,7 @@
 
 use super::{inspect::Request, state::Message};
 use crate::{
-    engine::{Handle, Targets},
-    error::Error,
+    engine::{EngineError, Handle, Targets},
     model::{Limit, LimitId},
 };
 
@@ -54,7 +53,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
             who,
         } => {
             let result = engine.set_limit(targets, limit).await;
-            result.map(|_| format!("{who}: {}", limit))
+            result.map(|_| format!("{who}: {limit}"))
         }
         Effect::ChangeLimit {
             id,
@@ -63,7 +62,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
             who,
         } => change(engine, id, limit, children)
             .await
-            .map(|()| format!("{who}: {}", limit)),
+            .map(|()| format!("{who}: {limit}")),
         Effect::RemoveLimits { ids, who } => remove(engine, &ids)
             .await
             .map(|()| format!("{who}: no limit any more")),
@@ -80,7 +79,7 @@ async fn change(
     id: LimitId,
     limit: Limit,
     children: Option<bool>,
-) -> Result<(), Error> {
+) -> Result<(), EngineError> {
     engine.change_limit(id, limit).await?;
     if let Some(children) = children {
         engine.set_children(id, children).await?;
@@ -89,11 +88,11 @@ async fn change(
 }
 
 /// Removes them all; one that has ended by itself is no error.
-async fn remove(engine: &Handle, ids: &[LimitId]) -> Result<(), Error> {
+async fn remove(engine: &Handle, ids: &[LimitId]) -> Result<(), EngineError> {
     let mut result = Ok(());
     for id in ids {
         match engine.remove_limit(*id).await {
-            Ok(()) | Err(Error::NoLimit) => {}
+            Ok(()) | Err(EngineError::NoLimit) => {}
             Err(error) => result = Err(error),
         }
     }

@@ -42,8 +42,8 @@ use tokio::{
 use crate::{
     config::Config,
     engine::Handle,
-    lifecycle::signals::{Ending, Job, JobControl, Signals},
     logging::LastWarning,
+    session::signals::{Ending, Job, JobControl, Signals},
     sys::signals::stop_self,
 };
 use colours::Colours;

@@ -10,9 +10,9 @@ use std::{
 
 use chadthrottle::{
     engine::Targets,
-    lifecycle::Session,
     model::{self, LimitId},
     process::key_of,
+    session::Session,
 };
 
 use crate::{

@@ -9,9 +9,9 @@ use std::{
 
 use chadthrottle::{
     engine::Handle,
-    lifecycle::Session,
     model::{Limit, LimitId},
     process::{each_socket_of, key_of},
+    session::Session,
     sys::tcp,
 };
 use chadthrottle_common::scope::Scope;

@@ -9,9 +9,9 @@ use std::{
 use chadthrottle::{
     backends::throttle::AttachMode,
     engine::{Handle, Targets},
-    lifecycle::{Session, Settings},
     model::Limit,
     process::key_of,
+    session::{Session, Settings},
     units::Rate,
 };
 use chadthrottle_common::scope::Scope;

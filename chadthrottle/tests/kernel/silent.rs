@@ -13,9 +13,9 @@ use std::{
 use chadthrottle::{
     backends::throttle::linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
     engine::{Config, Handle, Targets},
-    lifecycle::{EngineLock, Ledger},
     model::Limit,
     process::key_of,
+    reversal::{EngineLock, Ledger},
 };
 use serde_json::Value;
 
@@ -181,7 +181,7 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
     let (root, state) = (proc_that_hangs(), tempfile::tempdir().expect("a directory"));
     let lock = EngineLock::take(state.path()).expect("the lock");
     let settings = in_this_process(state.path());
-    let ledger = Arc::new(Ledger::open(&settings, lock.directory()).expect("a journal"));
+    let ledger = Arc::new(Ledger::open(&settings.program, lock.directory()).expect("a journal"));
     let mount: PathBuf = cgroup2().into();
     let config = Config {
         throttle: AttachConfig {

@@ -18,7 +18,7 @@ use std::{
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::state_dir::StateDir;
-use crate::{backends::throttle::passes, levers::ShrinkWindow, process::namespaces, sys::bpf};
+use crate::{backends::throttle::passes, process::namespaces, reversal::ShrinkWindow, sys::bpf};
 
 /// The directory of the BPF file system.
 const PINS: &str = "pins";

@@ -31,8 +31,8 @@ use crate::{
         linux_ebpf_utils::{AttachPoint, LegacyAttachment},
         passes,
     },
-    levers::ShrinkWindow,
     process::namespaces,
+    reversal::ShrinkWindow,
     sys::{
         bpf::{self, AttachType},
         fdpass, memory,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Settings,
+    Heir,
     guard::{Guard, GuardError},
     journal::{Journal, JournalError, Record},
     remains::Remains,
@@ -22,7 +22,6 @@ use crate::{
         ThrottleError,
         linux_ebpf_utils::{LegacyAttachment, LegacyLedger},
     },
-    levers::Heir,
     model::ProcessKey,
     process::key_of,
 };
@@ -51,7 +50,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    pub fn open(settings: &Settings, directory: &StateDir) -> Result<Self, JournalError> {
+    pub fn open(program: &Path, directory: &StateDir) -> Result<Self, JournalError> {
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
@@ -60,7 +59,7 @@ impl Ledger {
         let inner = Inner {
             directory: directory.clone(),
             journal: Journal::open(directory)?,
-            program: settings.program.clone(),
+            program: program.to_owned(),
             guard: None,
             remains: None,
             open: Vec::new(),

@@ -1,26 +1,10 @@
 //! Starting and ending: privilege, one engine a machine, and what earlier runs left.
 
-pub mod cleanup;
-pub mod guard;
-mod journal;
-mod ledger;
-mod lines;
-mod lock;
-pub mod namespaces;
+pub mod pid_namespace;
 pub mod privilege;
-mod remains;
 pub mod signals;
-mod state_dir;
-mod taken_terminal;
-
-pub use guard::GuardError;
-pub use journal::JournalError;
-pub use lock::{EngineLock, LockError};
-pub use state_dir::{StateDir, StateDirError};
 
 use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
-
-pub use ledger::Ledger;
 
 use crate::{
     backends::throttle::{
@@ -29,7 +13,8 @@ use crate::{
     },
     engine::{Config, Handle},
     error::Error,
-    levers::Heir,
+    output,
+    reversal::{EngineLock, GuardError, Heir, Ledger, cleanup},
 };
 
 /// What the command line says about the engine.
@@ -64,7 +49,7 @@ impl Session {
     /// What is missing or refused; nothing is attached then.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         privilege::check()?;
-        namespaces::check()?;
+        pid_namespace::check()?;
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
@@ -75,7 +60,7 @@ impl Session {
         if let Some(sockets) = left.sockets.filter(|sockets| *sockets > 0) {
             log::warn!("left by an earlier run: options of {sockets} sockets, put back");
         }
-        let ledger = Arc::new(Ledger::open(&settings, lock.directory())?);
+        let ledger = Arc::new(Ledger::open(&settings.program, lock.directory())?);
         let engine = Handle::start(Config {
             throttle: AttachConfig {
                 point,
@@ -109,7 +94,7 @@ impl Session {
     pub fn stop(self) -> bool {
         let errors = self.end();
         for error in &errors {
-            crate::text::say(error);
+            output::say(error);
         }
         errors.is_empty()
     }

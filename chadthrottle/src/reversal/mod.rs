@@ -1,0 +1,25 @@
+//! Putting back what an engine has changed, whoever is still there to do it: the engine itself, its guard, or
+//! the next start.
+//!
+//! Architecture invariant: below the engine. Nothing here knows limits; it knows attachments, the pass over
+//! sockets, a setting of network namespaces, and a terminal.
+
+pub mod cleanup;
+pub mod guard;
+mod heir;
+mod journal;
+mod ledger;
+mod lines;
+mod lock;
+mod remains;
+mod shrink_window;
+mod state_dir;
+mod taken_terminal;
+
+pub use guard::GuardError;
+pub use heir::Heir;
+pub use journal::JournalError;
+pub use ledger::Ledger;
+pub use lock::{EngineLock, LockError};
+pub use shrink_window::ShrinkWindow;
+pub use state_dir::{StateDir, StateDirError};
