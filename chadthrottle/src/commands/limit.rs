@@ -37,13 +37,13 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
     let limit = args.limits.limit();
-    let id = session.engine.set_limit(targets, limit).await?;
+    let id = session.engine.commands().set_limit(targets, limit).await?;
     let until = match args.duration {
         Some(duration) => format!("for {duration:?}"),
         None => "until Ctrl-C".to_owned(),
     };
     output::say(format_args!("{limit}, {until}"));
-    for words in session.engine.unmatched(id).await? {
+    for words in session.engine.commands().unmatched(id).await? {
         output::say(words);
     }
 

@@ -93,13 +93,13 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             children: true,
             ..Targets::default()
         };
-        limited = Some(session.engine.set_limit(targets, limit).await?);
+        limited = Some(session.engine.commands().set_limit(targets, limit).await?);
         output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
     let log_carried = async || {
         if let Some(id) = limited
-            && let Ok(Carried { passed, dropped }) = session.engine.carried(id).await
+            && let Ok(Carried { passed, dropped }) = session.engine.commands().carried(id).await
         {
             log::info!(
                 "carried: down {} dropped {}, up {} dropped {}",

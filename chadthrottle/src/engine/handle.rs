@@ -31,7 +31,9 @@ const SNAPSHOTS_KEPT: usize = 4;
 #[derive(Debug)]
 pub struct Handle {
     info: EngineInfo,
-    commands: Option<mpsc::UnboundedSender<Command>>,
+    commands: Commands,
+    /// The engine runs until this goes.
+    running: Option<mpsc::UnboundedSender<Command>>,
     snapshots: mpsc::Receiver<Arc<Snapshot>>,
     thread: Option<JoinHandle<Vec<ThrottleError>>>,
 }
@@ -52,7 +54,8 @@ impl Handle {
         let info = started.await.map_err(|_| EngineError::Stopped)??;
         Ok(Self {
             info,
-            commands: Some(commands),
+            commands: Commands::to(&commands),
+            running: Some(commands),
             snapshots,
             thread: Some(thread),
         })
@@ -66,6 +69,47 @@ impl Handle {
     /// The next sample; `None` when the engine has ended. Cancel safe.
     pub async fn next_snapshot(&mut self) -> Option<Arc<Snapshot>> {
         self.snapshots.recv().await
+    }
+
+    /// To command it with, for as long as it runs.
+    pub fn commands(&self) -> &Commands {
+        &self.commands
+    }
+
+    /// Stops the engine and waits until everything is detached.
+    ///
+    /// Gives what could not be detached.
+    pub fn stop(mut self) -> Vec<ThrottleError> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Vec<ThrottleError> {
+        // The engine's loop ends when nobody can command it any more.
+        self.running = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(errors)) => errors,
+            // It panicked, and said so; unwinding has detached everything.
+            Some(Err(_)) | None => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        for error in self.join() {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// What an engine is commanded with. It may outlive the engine, and does not keep it running.
+#[derive(Clone, Debug)]
+pub struct Commands(mpsc::WeakUnboundedSender<Command>);
+
+impl Commands {
+    /// Those that go there.
+    pub(crate) fn to(engine: &mpsc::UnboundedSender<Command>) -> Self {
+        Self(engine.downgrade())
     }
 
     /// Sets a limit for the targets, which share it.
@@ -132,36 +176,12 @@ impl Handle {
         command: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Command,
     ) -> Result<T, EngineError> {
         let (answer, receiver) = oneshot::channel();
-        let commands = self.commands.as_ref().ok_or(EngineError::Stopped)?;
+        let commands = self.0.upgrade().ok_or(EngineError::Stopped)?;
         commands
             .send(command(answer))
             .map_err(|_| EngineError::Stopped)?;
+        drop(commands);
         receiver.await.map_err(|_| EngineError::Stopped)?
-    }
-
-    /// Stops the engine and waits until everything is detached.
-    ///
-    /// Gives what could not be detached.
-    pub fn stop(mut self) -> Vec<ThrottleError> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Vec<ThrottleError> {
-        // The engine's loop ends when nobody can command it any more.
-        self.commands = None;
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(errors)) => errors,
-            // It panicked, and said so; unwinding has detached everything.
-            Some(Err(_)) | None => Vec::new(),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        for error in self.join() {
-            log::error!("{error}");
-        }
     }
 }
 

@@ -24,7 +24,7 @@ use std::{
 
 pub use command::{Command, Targets};
 pub use error::EngineError;
-pub use handle::Handle;
+pub use handle::{Commands, Handle};
 pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;

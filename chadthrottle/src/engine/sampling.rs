@@ -6,7 +6,7 @@ use std::{
 };
 
 use chadthrottle_common::{
-    abi::{MAX_HEIRS, MAX_PROCESSES, Meter, ProcessSlot, Totals},
+    abi::{MAX_HEIRS, MAX_PROCESSES, ProcessSlot, Totals},
     ownership::RuleId,
 };
 
@@ -198,15 +198,14 @@ impl Engine {
             let Some(slot) = self.throttle.maps.slots.get(index as usize) else {
                 continue;
             };
+            // Once: what passes between two looks at a counter would be in two intervals.
+            let meters = Both {
+                down: EbpfDownload::meter(slot),
+                up: EbpfUpload::meter(slot),
+            };
             let carried = Carried {
-                passed: Both {
-                    down: slot.ingress.bytes.count(),
-                    up: slot.egress.bytes.count(),
-                },
-                dropped: Both {
-                    down: slot.ingress.dropped_bytes.get(),
-                    up: slot.egress.dropped_bytes.get(),
-                },
+                passed: meters.map(|meter| meter.bytes.count()),
+                dropped: meters.map(|meter| meter.dropped_bytes.get()),
             };
             let before = self.sampling.last.insert(key, carried);
             // A slot that is new to us started from zero.
@@ -231,15 +230,8 @@ impl Engine {
             let rule = RuleId::from_word(slot.ingress.rule.get()).index;
             sample.limit = self.limits.get(rule);
             sample.sockets = self.attribution.sockets(key);
-            let (passed, dropped) = (before.passed, before.dropped);
-            let down = [passed.down, dropped.down];
-            let up = [passed.up, dropped.up];
-            sample.traffic.down = traffic::<EbpfDownload>(slot, down, interval);
-            sample.traffic.up = traffic::<EbpfUpload>(slot, up, interval);
-            sample.loopback = Both {
-                down: slot.ingress.loopback_bytes.count(),
-                up: slot.egress.loopback_bytes.count(),
-            };
+            sample.traffic = traffic(before, carried, interval);
+            sample.loopback = meters.map(|meter| meter.loopback_bytes.count());
         }
         for key in released {
             self.release(key);
@@ -323,23 +315,56 @@ fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
     }
 }
 
-/// One direction of a slot, which had passed and dropped so many bytes an interval ago.
-fn traffic<B: ThrottleBackend>(
-    slot: &ProcessSlot,
-    [passed, dropped]: [u64; 2],
-    interval: Duration,
-) -> Traffic {
-    let meter: &Meter = B::meter(slot);
-    let (bytes, dropped_bytes) = (meter.bytes.count(), meter.dropped_bytes.get());
+/// What a process has carried, and at which rates since it had carried what it had `before`.
+fn traffic(before: Carried, now: Carried, interval: Duration) -> Both<Traffic> {
     let seconds = interval.as_secs_f64();
-    let rate = |now: u64, before: u64| {
+    let rate = |before: u64, now: u64| {
         let grown = now.saturating_sub(before) as f64;
         if seconds > 0.0 { grown / seconds } else { 0.0 }
     };
-    Traffic {
-        bytes_per_s: rate(bytes, passed),
-        bytes,
-        dropped_bytes,
-        dropped_bytes_per_s: rate(dropped_bytes, dropped),
+    Both::from_fn(|direction| {
+        let (bytes, dropped_bytes) = (now.passed[direction], now.dropped[direction]);
+        Traffic {
+            bytes_per_s: rate(before.passed[direction], bytes),
+            bytes,
+            dropped_bytes,
+            dropped_bytes_per_s: rate(before.dropped[direction], dropped_bytes),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_of_all_intervals_add_up_to_what_was_carried() {
+        let counted = |bytes| Carried {
+            passed: Both {
+                down: bytes,
+                up: 2 * bytes,
+            },
+            dropped: Both { down: 0, up: bytes },
+        };
+        let interval = Duration::from_millis(500);
+        let mut before = Carried::default();
+        let mut sums = Both::<f64>::default();
+        for bytes in [0, 1_000, 1_000, 2_500] {
+            let traffic = traffic(before, counted(bytes), interval);
+            before = counted(bytes);
+            sums += traffic.map(|traffic| traffic.bytes_per_s * 0.5);
+            assert_eq!(traffic.down.bytes, bytes);
+        }
+        assert_eq!((sums.down, sums.up), (2_500.0, 5_000.0));
+    }
+
+    #[test]
+    fn before_any_time_has_passed_there_is_no_rate() {
+        let carried = Carried {
+            passed: Both { down: 7, up: 7 },
+            ..Carried::default()
+        };
+        let traffic = traffic(Carried::default(), carried, Duration::ZERO);
+        assert_eq!(traffic.down.bytes_per_s, 0.0);
     }
 }

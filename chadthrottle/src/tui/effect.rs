@@ -1,8 +1,10 @@
 //! What the screen asks of the engine, carried out in one place.
 
 use super::{inspect::Request, state::Message};
+use tokio::sync::mpsc;
+
 use crate::{
-    engine::{EngineError, Handle, Targets},
+    engine::{Commands, EngineError, Targets},
     model::{Limit, LimitId},
 };
 
@@ -44,8 +46,47 @@ pub enum Effect {
     Quit,
 }
 
-/// Carries out what is for the engine, and gives what to tell the user.
-pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
+/// Carries out what is for the engine, one effect after the other, while the screen goes on: the engine may
+/// take a while to answer.
+#[derive(Debug)]
+pub struct Effects {
+    asked: mpsc::UnboundedSender<Effect>,
+    said: mpsc::UnboundedReceiver<Message>,
+}
+
+impl Effects {
+    /// For that engine.
+    pub fn on(engine: Commands) -> Self {
+        let (asked, mut effects) = mpsc::unbounded_channel();
+        let (messages, said) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(effect) = effects.recv().await {
+                if let Some(message) = apply(&engine, effect).await
+                    && messages.send(message).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Self { asked, said }
+    }
+
+    /// Has one carried out.
+    pub fn carry_out(&self, effect: Effect) {
+        // The task ends when we go, and not before.
+        let _ = self.asked.send(effect);
+    }
+
+    /// What to tell the user of the next one that was. Cancel safe.
+    pub async fn said(&mut self) -> Message {
+        match self.said.recv().await {
+            Some(message) => message,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn apply(engine: &Commands, effect: Effect) -> Option<Message> {
     let result = match effect {
         Effect::SetLimit {
             targets,
@@ -75,7 +116,7 @@ pub async fn apply(engine: &Handle, effect: Effect) -> Option<Message> {
 }
 
 async fn change(
-    engine: &Handle,
+    engine: &Commands,
     id: LimitId,
     limit: Limit,
     children: Option<bool>,
@@ -88,7 +129,7 @@ async fn change(
 }
 
 /// Removes them all; one that has ended by itself is no error.
-async fn remove(engine: &Handle, ids: &[LimitId]) -> Result<(), EngineError> {
+async fn remove(engine: &Commands, ids: &[LimitId]) -> Result<(), EngineError> {
     let mut result = Ok(());
     for id in ids {
         match engine.remove_limit(*id).await {
@@ -97,4 +138,35 @@ async fn remove(engine: &Handle, ids: &[LimitId]) -> Result<(), EngineError> {
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::Command;
+
+    #[tokio::test]
+    async fn an_engine_that_takes_long_is_waited_for_in_order_and_holds_nobody_up() {
+        let (running, mut commands) = mpsc::unbounded_channel();
+        let mut effects = Effects::on(Commands::to(&running));
+        for id in [1, 2] {
+            effects.carry_out(Effect::RemoveLimits {
+                ids: vec![LimitId(id)],
+                who: format!("limit {id}"),
+            });
+        }
+        for number in [1, 2] {
+            let Some(Command::RemoveLimit { id, answer }) = commands.recv().await else {
+                panic!("no command, or another one");
+            };
+            assert_eq!(id, LimitId(number));
+            let early = tokio::time::timeout(Duration::from_millis(20), effects.said());
+            assert!(early.await.is_err(), "it has been said too early");
+            answer.send(Ok(())).expect("nobody waits");
+            let message = effects.said().await;
+            assert_eq!(message.text, format!("limit {number}: no limit any more"));
+        }
+    }
 }

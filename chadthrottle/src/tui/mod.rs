@@ -47,7 +47,7 @@ use crate::{
     sys::signals::stop_self,
 };
 use colours::Colours;
-use effect::Effect;
+use effect::{Effect, Effects};
 use inspect::{Inspector, Request};
 use state::{Message, State};
 use symbols::Symbols;
@@ -100,6 +100,7 @@ pub async fn run(
     let mut state = State::new(engine.info().clone(), terminal.size()?, config);
     let mut events = EventStream::new();
     let mut inspection = Inspection::default();
+    let mut effects = Effects::on(engine.commands().clone());
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
     loop {
@@ -131,6 +132,7 @@ pub async fn run(
                 Some(snapshot) => Action::Snapshot(snapshot),
                 None => return Ok(Outcome::EngineStopped),
             },
+            message = effects.said() => Action::Said(message),
             seen = inspection.next(), if inspection.is_under_way() => match seen {
                 Some(action) => action,
                 None => continue,
@@ -153,11 +155,7 @@ pub async fn run(
                 // fails for none of them where it fails for us.
                 Effect::Suspend => drop(kill(Pid::from_raw(0), Signal::SIGTSTP)),
                 Effect::Inspect(request) => inspection.ask(request),
-                effect => {
-                    if let Some(message) = effect::apply(engine, effect).await {
-                        update(&mut state, Action::Said(message));
-                    }
-                }
+                effect => effects.carry_out(effect),
             }
         }
         if let Some(warning) = warnings.take() {

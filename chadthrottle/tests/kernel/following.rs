@@ -322,11 +322,12 @@ fn children_leave_a_limit_and_join_it_again() {
             down: Some("1MB".parse().expect("a rate")),
             ..model::Limit::NONE
         };
-        let id = session.engine.set_limit(targets, limit).await;
+        let id = session.engine.commands().set_limit(targets, limit).await;
         let id = id.expect("a limit");
         assert_eq!(members(&mut session, id).await, (both.clone(), true));
         let id = session
             .engine
+            .commands()
             .set_children(id, false)
             .await
             .expect("it is set");
@@ -334,11 +335,17 @@ fn children_leave_a_limit_and_join_it_again() {
         assert_eq!(members(&mut session, id).await, (alone, false));
         let id = session
             .engine
+            .commands()
             .set_children(id, true)
             .await
             .expect("it is set");
         assert_eq!(members(&mut session, id).await, (both.clone(), true));
-        session.engine.remove_limit(id).await.expect("it is set");
+        session
+            .engine
+            .commands()
+            .remove_limit(id)
+            .await
+            .expect("it is set");
         assert!(session.stop());
     });
     let child = both[1].to_string();

@@ -24,7 +24,7 @@ struct Download {
 }
 
 async fn measure(engine: &Handle, id: LimitId, seconds: f64, rate: f64) -> Download {
-    let carried = async || engine.carried(id).await.expect("the limit");
+    let carried = async || engine.commands().carried(id).await.expect("the limit");
     let before = carried().await;
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     let after = carried().await;
@@ -64,7 +64,10 @@ fn download(flows: u32, asked: Asked) -> Download {
     };
     let download = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), limited).expect("it runs");
-        let id = engine.set_limit(only(key), both_ways("1MB")).await;
+        let id = engine
+            .commands()
+            .set_limit(only(key), both_ways("1MB"))
+            .await;
         client.go();
         tokio::time::sleep(Duration::from_secs(3)).await;
         measure(engine, id.expect("a limit"), 5.0, MB).await
@@ -99,7 +102,10 @@ fn downloads_that_were_there_before_share_evenly_and_at_once() {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
         client.go();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let id = engine.set_limit(only(key), both_ways("200KB")).await;
+        let id = engine
+            .commands()
+            .set_limit(only(key), both_ways("200KB"))
+            .await;
         let id = id.expect("a limit");
         let first = measure(engine, id, 2.5, LIMIT).await;
         let later = measure(engine, id, 8.0, LIMIT).await;
@@ -121,20 +127,27 @@ fn a_window_that_was_closed_is_put_back_to_what_it_was() {
     let mut client = Bystander::start();
     with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
-        let slow = engine.set_limit(only(key), both_ways("1MB")).await;
+        let slow = engine
+            .commands()
+            .set_limit(only(key), both_ways("1MB"))
+            .await;
         let id = slow.expect("a limit");
         client.connect("connect");
         client.ask("fetch");
         // It is closed several times a second.
         for round in 0..40 {
             tokio::time::sleep(Duration::from_millis(260 + 7 * (round % 7))).await;
-            let change = async |rate| engine.change_limit(id, both_ways(rate)).await;
+            let change = async |rate| engine.commands().change_limit(id, both_ways(rate)).await;
             change("100MB").await.expect("it is set");
             let window = client.options()[0].window;
             assert!(window > CLOSED_WINDOW, "round {round}: {window}");
             change("1MB").await.expect("it is set");
         }
-        engine.remove_limit(id).await.expect("it was set");
+        engine
+            .commands()
+            .remove_limit(id)
+            .await
+            .expect("it was set");
         let window = client.options()[0].window;
         assert!(window > 30_000, "{window} bytes");
     });

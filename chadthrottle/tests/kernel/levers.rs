@@ -243,7 +243,11 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let set = async || {
             let limit = both_ways("20MB");
-            engine.set_limit(only(key), limit).await.expect("a limit")
+            engine
+                .commands()
+                .set_limit(only(key), limit)
+                .await
+                .expect("a limit")
         };
         // The connection is made under a limit, so that the kernel program holds its window.
         let mut id = set().await;
@@ -251,7 +255,11 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
         client.ask("fetch");
         for round in 0..50 {
             tokio::time::sleep(Duration::from_millis(60)).await;
-            engine.remove_limit(id).await.expect("it was set");
+            engine
+                .commands()
+                .remove_limit(id)
+                .await
+                .expect("it was set");
             let [options] = client.options()[..] else {
                 panic!("one connection")
             };
@@ -268,7 +276,12 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
 /// Bytes a second that a limit's members carry over a while, from 50 ms on.
 async fn carried_from_50_ms_on(engine: &Handle, id: LimitId, down: bool, seconds: f64) -> f64 {
     let bytes = async || {
-        let passed = engine.carried(id).await.expect("the limit").passed;
+        let passed = engine
+            .commands()
+            .carried(id)
+            .await
+            .expect("the limit")
+            .passed;
         if down { passed.down } else { passed.up }
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -288,12 +301,13 @@ async fn change_while_it_runs(down: bool) {
     let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
     let limit = |kilobytes: u64| both_ways(&format!("{kilobytes}KB"));
     let engine = &session.engine;
-    let id = engine.set_limit(only(key), limit(1_000)).await;
+    let id = engine.commands().set_limit(only(key), limit(1_000)).await;
     let id = id.expect("a limit");
     client.go();
     tokio::time::sleep(Duration::from_secs(2)).await;
     for kilobytes in [4_000, 500, 2_000, 1_000] {
         engine
+            .commands()
             .change_limit(id, limit(kilobytes))
             .await
             .expect("it is set");
@@ -340,14 +354,22 @@ fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let engine = &session.engine;
         let both = both_ways("1MB");
-        let id = engine.set_limit(only(key), both).await.expect("a limit");
+        let id = engine
+            .commands()
+            .set_limit(only(key), both)
+            .await
+            .expect("a limit");
         let [options] = client.options()[..] else {
             panic!("one connection")
         };
         assert!(options.pacing != UNLIMITED && options.window < before[0].window);
 
         let down = limit(rate, None, Scope::DEFAULT);
-        engine.change_limit(id, down).await.expect("it is set");
+        engine
+            .commands()
+            .change_limit(id, down)
+            .await
+            .expect("it is set");
         let [options] = client.options()[..] else {
             panic!("one connection")
         };
@@ -355,7 +377,11 @@ fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
 
         // The laboratory's addresses count as the Internet's.
         let elsewhere = limit(rate, rate, Scope::LOCAL);
-        engine.change_limit(id, elsewhere).await.expect("it is set");
+        engine
+            .commands()
+            .change_limit(id, elsewhere)
+            .await
+            .expect("it is set");
         assert_eq!(client.options(), before);
         assert!(session.stop());
     });
@@ -453,7 +479,10 @@ fn eight_connections_are_fast_again_a_second_after_a_slow_limit() {
             let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
             client.go();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let limit = engine.set_limit(only(key), both_ways(rate)).await;
+            let limit = engine
+                .commands()
+                .set_limit(only(key), both_ways(rate))
+                .await;
             limit.expect("a limit");
             let begun = tokio::time::Instant::now();
             if direction.is_empty() {

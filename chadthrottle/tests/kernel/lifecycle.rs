@@ -267,10 +267,16 @@ fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat
         runtime.block_on(async {
             let id = session
                 .engine
+                .commands()
                 .set_limit(targets, limit)
                 .await
                 .expect("a limit");
-            session.engine.remove_limit(id).await.expect("removing it");
+            session
+                .engine
+                .commands()
+                .remove_limit(id)
+                .await
+                .expect("removing it");
         });
     };
     let journal = state.path().join("attachments.jsonl");

@@ -215,8 +215,12 @@ fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
     let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
     crate::lifecycle::with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), sleeper.pid()).expect("it runs");
-        let limit = engine.set_limit(only(key), both_ways("100KB")).await;
+        let limit = engine
+            .commands()
+            .set_limit(only(key), both_ways("100KB"))
+            .await;
         engine
+            .commands()
             .remove_limit(limit.expect("a limit"))
             .await
             .expect("it is set");

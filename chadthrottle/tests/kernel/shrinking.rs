@@ -57,7 +57,10 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
             let before = offered(client.pid());
             assert_eq!(before.len(), flows);
             assert!(before.iter().any(|bytes| *bytes > 100_000), "{before:?}");
-            let id = engine.set_limit(only(key), both_ways(rate)).await;
+            let id = engine
+                .commands()
+                .set_limit(only(key), both_ways(rate))
+                .await;
             let id = id.expect("a limit");
             // Senders that have lost what was on its way are back after a fifth of a second, or three.
             eventually("it is taken back", Duration::from_secs(2), || {
@@ -66,9 +69,9 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
             eventually("windows shrink no more", Duration::from_secs(3), || {
                 !windows_may_shrink(&lab)
             });
-            let before = engine.carried(id).await.expect("the limit");
+            let before = engine.commands().carried(id).await.expect("the limit");
             tokio::time::sleep(Duration::from_secs(2)).await;
-            let after = engine.carried(id).await.expect("the limit");
+            let after = engine.commands().carried(id).await.expect("the limit");
             let passed = (after.passed.down - before.passed.down) as f64;
             let dropped = (after.dropped.down - before.dropped.down) as f64;
             println!(
@@ -102,12 +105,15 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
         client.go();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let id = engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = engine
+            .commands()
+            .set_limit(only(key), both_ways("20KB"))
+            .await;
         let id = id.expect("a limit");
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let before = engine.carried(id).await.expect("the limit");
+        let before = engine.commands().carried(id).await.expect("the limit");
         tokio::time::sleep(Duration::from_secs(4)).await;
-        let after = engine.carried(id).await.expect("the limit");
+        let after = engine.commands().carried(id).await.expect("the limit");
         [
             after.passed.down - before.passed.down,
             after.dropped.down - before.dropped.down,

@@ -208,7 +208,11 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
             down: "1MB".parse().ok(),
             ..Limit::NONE
         };
-        let id = engine.set_limit(targets, limit).await.expect("a limit");
+        let id = engine
+            .commands()
+            .set_limit(targets, limit)
+            .await
+            .expect("a limit");
         for _ in 0..3 {
             let snapshot = engine.next_snapshot().await.expect("a sample");
             if snapshot.limits.is_empty() {
@@ -219,7 +223,10 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
             assert_eq!(found.limit.map(|(of, _)| of), Some(id));
             assert!(!found.ended);
         }
-        assert!(engine.carried(id).await.is_ok(), "the limit is gone");
+        assert!(
+            engine.commands().carried(id).await.is_ok(),
+            "the limit is gone"
+        );
         assert!(engine.stop().is_empty());
     });
     // Who waits is let go.

@@ -24,14 +24,17 @@ fn eight_slow_uploads_hold_their_limit_from_the_first_second_on() {
     let mut client = Client::held(&lab, &to_server(5201, 12, "-P 8"));
     let (passed, dropped): (Vec<f64>, Vec<u64>) = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
-        let id = engine.set_limit(only(key), both_ways("20KB")).await;
+        let id = engine
+            .commands()
+            .set_limit(only(key), both_ways("20KB"))
+            .await;
         let id = id.expect("a limit");
         client.go();
         let mut before = Both::default();
         let mut seconds = Vec::new();
         for _ in 0..9 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let carried = engine.carried(id).await.expect("the limit");
+            let carried = engine.commands().carried(id).await.expect("the limit");
             let passed = carried.passed.up - before.up;
             before = carried.passed;
             seconds.push((passed as f64 / RATE, carried.dropped.up));

@@ -47,6 +47,7 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
             let mut line = cell(*column, row, usize::from(*width), state, look);
             // On the selected row the reversed colours of a dim cell cannot be read.
             if selected {
+                line.style = Style::new();
                 for span in &mut line.spans {
                     span.style = Style::new();
                 }

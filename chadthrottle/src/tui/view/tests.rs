@@ -362,6 +362,22 @@ fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
 }
 
 #[test]
+fn the_selected_row_has_one_style_from_end_to_end() {
+    let state = minute((120, 24));
+    for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
+        let look = look(name, false);
+        let terminal = draw_with(&state, &look);
+        let buffer = terminal.buffer();
+        let y = Areas::of(state.size).rows.y + u16::try_from(state.cursor - state.offset).unwrap();
+        let styles: BTreeSet<String> = (1..buffer.area.width - 1)
+            .map(|x| &buffer[(x, y)])
+            .map(|cell| format!("{:?} {:?} {:?}", cell.fg, cell.bg, cell.modifier))
+            .collect();
+        assert_eq!(styles.len(), 1, "{name:?}: {styles:?}");
+    }
+}
+
+#[test]
 fn a_warning_of_the_engine_takes_the_status_line() {
     let mut state = state(80, 24, usual());
     let mut sample = (*usual()).clone();
