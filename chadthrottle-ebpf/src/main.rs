@@ -92,6 +92,8 @@ pub fn chadthrottle_so(ctx: SockOpsContext) -> u32 {
             attribution::connection_accepted(ctx.ops);
             Some(Event::Established)
         }
+        // Also without a packet, at each write (`tcp_current_mss`): what is set then is what the packet is cut
+        // by. Eight uploads of 20 KB/s lose 80 KB in nine seconds where it is set with the packet only.
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => Some(Event::PacketLeaves),
         BPF_SOCK_OPS_WRITE_HDR_OPT_CB => Some(Event::PacketHasItsWindow),
         _ => None,

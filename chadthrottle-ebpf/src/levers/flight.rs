@@ -11,6 +11,9 @@ const LARGEST: u64 = i32::MAX as u64;
 pub struct Flight;
 
 impl Lever for Flight {
+    /// Whole segments, and few: it has its own way to tell.
+    const NEAR: u64 = u64::MAX;
+
     #[inline(always)]
     fn wanted(context: &Context<'_>) -> u64 {
         if context.terms_up == 0 {
@@ -42,7 +45,4 @@ impl Lever for Flight {
         let cwnd = TCP_OFFSETS.load().snd_cwnd;
         present == wanted && u64::from(sys::read_kernel::<u32>(address + u64::from(cwnd))) <= wanted
     }
-
-    #[inline(always)]
-    fn has_moved<C>(_ctx: *mut C, _from: u64, _to: u64) {}
 }

@@ -98,6 +98,13 @@ fn terms(rule: &'static Rule, class: Scope, is_new: bool) -> Option<Terms> {
     (down != 0 || up != 0).then_some(Terms { rule, down, up })
 }
 
+/// The same for a connection that is about to be made.
+#[inline(always)]
+fn terms_when_new(sk: *mut c_void) -> Option<Terms> {
+    let rule = rule_of(limit_of_connection(sk))?;
+    terms(rule, class_of(sys::address_of(&sk)), true)
+}
+
 /// The window that a connection is made with, in segments. What it offers cannot be taken back,
 /// and while it is used up the kernel's tuning would take it for too small.
 #[inline(always)]
@@ -110,12 +117,7 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
     if sk.is_null() {
         return None;
     }
-    let rate = terms(
-        rule_of(limit_of_connection(sk))?,
-        class_of(sys::address_of(&sk)),
-        true,
-    )?
-    .down;
+    let rate = terms_when_new(sk)?.down;
     if rate == 0 || rate > chadthrottle_common::window::FASTEST {
         return None;
     }
@@ -141,9 +143,7 @@ pub fn connection_begins(ops: *mut bpf_sock_ops) {
         return;
     }
     let address = sys::address_of(&sk);
-    let down = rule_of(limit_of_connection(sk))
-        .and_then(|rule| terms(rule, class_of(address), true))
-        .map_or(0, |terms| terms.down);
+    let down = terms_when_new(sk).map_or(0, |terms| terms.down);
     if down != 0 && down <= FASTEST && window::Window::present(address) == 0 {
         // Windows up to 16 MB are offered in units of 256 bytes.
         window::Window::write(ops, (1 << 24) - 1);

@@ -12,6 +12,9 @@ const MUCH_FASTER: u64 = 4;
 pub struct Pace;
 
 impl Lever for Pace {
+    /// A finer step would set the option at nearly every look, for what the credit evens out anyway.
+    const NEAR: u64 = 32;
+
     #[inline(always)]
     fn wanted(context: &Context<'_>) -> u64 {
         if context.terms_up < UNLIMITED {
@@ -31,12 +34,6 @@ impl Lever for Pace {
     #[inline(always)]
     fn write<C>(ctx: *mut C, value: u64) {
         sys::set_max_pacing_rate(ctx, value as u32);
-    }
-
-    #[inline(always)]
-    fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
-        const PART: u64 = 32;
-        present <= wanted + wanted / PART && present >= wanted - wanted / PART
     }
 
     #[inline(always)]

@@ -27,10 +27,17 @@ pub trait Lever {
     fn present(address: u64) -> u64;
     /// Sets it, from a `sock_ops` program or on a socket of a pass.
     fn write<C>(ctx: *mut C, value: u64);
-    /// Whether it is near enough to what is wanted, of the socket at that address.
-    fn is_near(address: u64, present: u64, wanted: u64) -> bool;
+    /// It is near enough where it differs by this part of what is wanted at most, one in so many.
+    const NEAR: u64;
+    /// Whether it is near enough, of the socket at that address.
+    #[inline(always)]
+    fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
+        let far = wanted / Self::NEAR;
+        present <= wanted + far && present >= wanted - far
+    }
     /// It has been written, in place of another value.
-    fn has_moved<C>(ctx: *mut C, from: u64, to: u64);
+    #[inline(always)]
+    fn has_moved<C>(_ctx: *mut C, _from: u64, _to: u64) {}
 }
 
 /// Holds a setting at what is wanted, and no further than where its program has it.

@@ -8,6 +8,9 @@ use crate::{maps::TCP_OFFSETS, sys};
 pub struct Window;
 
 impl Lever for Window {
+    /// A finer step would set the option again and again for less than a segment.
+    const NEAR: u64 = 16;
+
     #[inline(always)]
     fn wanted(context: &Context<'_>) -> u64 {
         if context.is_closed {
@@ -29,13 +32,4 @@ impl Lever for Window {
     fn write<C>(ctx: *mut C, value: u64) {
         sys::set_window_clamp(ctx, value as u32);
     }
-
-    #[inline(always)]
-    fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
-        const PART: u64 = 16;
-        present <= wanted + wanted / PART && present >= wanted - wanted / PART
-    }
-
-    #[inline(always)]
-    fn has_moved<C>(_ctx: *mut C, _from: u64, _to: u64) {}
 }

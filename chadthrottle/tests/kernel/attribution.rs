@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     audit::assert_nothing_left,
-    lab::Lab,
+    lab::{CLIENT_V4, Lab, SERVER_V4},
     observer::{Observer, carried, relative_error},
     program::{Chadthrottle, eventually},
     traffic::{Carried, Traffic, far_side},
@@ -84,13 +84,19 @@ fn frames_sent_past_the_network_stack_are_counted() {
 }
 
 #[test]
-fn multicast_and_broadcast_are_the_senders_and_each_listeners() {
+fn multicast_and_broadcast_are_the_senders_and_each_listeners_on_both_machines() {
     for address in ["239.1.2.3", "198.18.0.255"] {
         let lab = Lab::new();
         let program = Chadthrottle::new();
         let observer = Observer::start(&program);
-        let listeners = [(); 2]
-            .map(|()| Traffic::start(&lab.server, &format!("listen_to 500 198.18.0.2 {address}")));
+        let places = [
+            (&lab.server, SERVER_V4),
+            (&lab.server, SERVER_V4),
+            (&lab.client, CLIENT_V4),
+        ];
+        let listeners = places.map(|(host, interface)| {
+            Traffic::start(host, &format!("listen_to 500 {interface} {address}"))
+        });
         for listener in &listeners {
             listener.says("ready");
         }
@@ -101,6 +107,25 @@ fn multicast_and_broadcast_are_the_senders_and_each_listeners() {
         }
         observer.stop();
     }
+    assert_nothing_left();
+}
+
+#[test]
+fn what_goes_through_a_tunnel_counts_once_inside_it() {
+    let lab = Lab::tunnelled();
+    let _server = far_side(&lab);
+    let program = Chadthrottle::new();
+    let observer = Observer::start(&program);
+    let client = Traffic::start(&lab.client, "udp v4 connected 1000");
+    let said = client.says("client");
+    observer.assert_agrees("through VXLAN", said, EXACT);
+    let unattributed = observer.fresh()["unattributed"].clone();
+    for key in ["down_bytes", "up_bytes"] {
+        let bytes = unattributed[key].as_u64().expect("a number");
+        println!("{key} unattributed: {bytes}");
+        assert!(bytes < said.down / 100, "the outer packets are counted");
+    }
+    observer.stop();
     assert_nothing_left();
 }
 
