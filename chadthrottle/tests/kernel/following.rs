@@ -128,8 +128,8 @@ fn a_connection_that_a_limited_process_is_given_or_accepts_is_held() {
     for scenario in ["pass_over 8000", "prefork 8000 1 1 shared"] {
         let took = with_limited_worker(scenario);
         println!("{scenario}, 2 MB each way at 1 MB/s: {took:?}");
-        // Less a burst of a quarter of a second in each direction.
-        assert!(took > Duration::from_millis(3_200), "{scenario}: {took:?}");
+        // The bound lets a second pass at once in each direction; half of that is what has been seen.
+        assert!(took > Duration::from_secs(3), "{scenario}: {took:?}");
         assert!(took < Duration::from_secs(7), "{scenario}: {took:?}");
     }
     assert_nothing_left();

@@ -216,7 +216,6 @@ def flood(count, interface, address):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
-    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
     for _ in range(int(count)):
         s.sendto(PAYLOAD, (address, 7002))
         time.sleep(0.0005)
