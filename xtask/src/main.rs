@@ -2,12 +2,14 @@
 
 mod bench;
 mod build_ebpf;
+mod check;
 mod kernels;
 mod object_file;
 mod packages;
 mod run;
 mod shell;
 mod sources;
+mod steps;
 mod test;
 mod toolchain;
 
@@ -57,6 +59,8 @@ enum Command {
         #[arg(long, value_name = "RELEASE")]
         only: Option<String>,
     },
+    /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
+    Check,
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -93,6 +97,7 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Run { arguments } => run::run(&arguments),
         Command::Bench { bench } => bench::bench(&bench),
         Command::Kernels { only } => kernels::kernels(only.as_deref()),
+        Command::Check => check::check(),
         Command::Test => test::test(),
     }
 }

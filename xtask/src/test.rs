@@ -3,14 +3,14 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 
 use crate::{
-    bench, build_ebpf, kernels, packages,
+    bench, build_ebpf, check, kernels, packages,
     shell::{as_root, build_release, cargo, find, root, run},
+    steps::Steps,
     toolchain,
 };
 
@@ -29,38 +29,15 @@ const TOOLS: [(&str, &str); 11] = [
     ("wget", "wget"),
 ];
 
+/// What the tests that try an object just built have in their names: they load it in each way.
+const WITH_OTHER_OBJECTS: &str = "after_load";
+
 /// Runs all steps and says how long each took.
 pub fn test() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.step("tools", tools)?;
     let fresh = steps.step("kernel programs from source", fresh_object)?;
-    steps.step("committed kernel programs", build_ebpf::check)?;
-    steps.step("formatter", || {
-        run(cargo().args(["fmt", "--all", "--check"]))
-    })?;
-    steps.step("clippy", || {
-        let lint = [
-            "clippy",
-            "--locked",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "--deny",
-            "warnings",
-        ];
-        run(cargo().args(lint))
-    })?;
-    steps.step("unit tests", || {
-        run(cargo().args(["test", "--locked", "--quiet", "--lib", "--bins"]))?;
-        // Its tests beside the source need no kernel, unlike those of chadthrottle.
-        run(cargo().args([
-            "test",
-            "--locked",
-            "--quiet",
-            "--package",
-            "chadthrottle-common",
-        ]))
-    })?;
+    check::steps(&mut steps)?;
     steps.step("kernel tests", || kernel_tests(None))?;
     if let Some(fresh) = fresh {
         steps.step("kernel tests with the object just built", || {
@@ -79,41 +56,9 @@ pub fn test() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[derive(Default)]
-struct Steps {
-    took: Vec<(&'static str, Duration)>,
-}
-
-impl Steps {
-    fn step<T>(
-        &mut self,
-        name: &'static str,
-        action: impl FnOnce() -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        println!("\n== {name}");
-        let started = Instant::now();
-        let result = action().with_context(|| format!("step '{name}' failed"))?;
-        self.took.push((name, started.elapsed()));
-        Ok(result)
-    }
-
-    fn summary(&self) {
-        println!("\n== all passed");
-        for (name, took) in &self.took {
-            println!("{:7.1} s  {name}", took.as_secs_f64());
-        }
-        let total: Duration = self.took.iter().map(|(_, took)| *took).sum();
-        println!("{:7.1} s  in all", total.as_secs_f64());
-    }
-}
-
 /// Installs the missing tools, or names them.
 fn tools() -> anyhow::Result<()> {
-    for component in ["cargo-fmt", "cargo-clippy"] {
-        if find(component).is_none() {
-            bail!("{component} is missing: rustup component add rustfmt clippy");
-        }
-    }
+    check::tools()?;
     let missing: Vec<_> = TOOLS
         .iter()
         .filter(|(tool, _)| find(tool).is_none())
@@ -182,7 +127,7 @@ fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
     }
     command.arg(binary).arg("--test-threads=1");
     if object.is_some() {
-        command.arg("load");
+        command.arg(WITH_OTHER_OBJECTS);
     } else {
         // What was measured is worth seeing.
         command.arg("--show-output");
