@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod check;
+mod kernel_tests;
 mod kernels;
 mod object_file;
 mod packages;

@@ -1,15 +1,14 @@
 //! `test`: everything that has to hold before a change is taken.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::{
-    bench, build_ebpf, check, kernels, packages,
-    shell::{as_root, build_release, cargo, find, root, run},
+    bench, build_ebpf, check,
+    kernel_tests::{KernelTests, path_with_sbin},
+    kernels, packages,
+    shell::{as_root, build_release, find, root, run},
     steps::Steps,
     toolchain,
 };
@@ -29,19 +28,22 @@ const TOOLS: [(&str, &str); 11] = [
     ("wget", "wget"),
 ];
 
-/// What the tests that try an object just built have in their names: they load it in each way.
-const WITH_OTHER_OBJECTS: &str = "after_load";
-
 /// Runs all steps and says how long each took.
 pub fn test() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.step("tools", tools)?;
     let fresh = steps.step("kernel programs from source", fresh_object)?;
     check::steps(&mut steps)?;
-    steps.step("kernel tests", || kernel_tests(None))?;
+    let kernel_tests = steps.step("kernel tests, built", KernelTests::build)?;
+    steps.step("kernel tests, two at a time", || {
+        kernel_tests.beside_others()
+    })?;
+    steps.step("kernel tests at the root cgroup", || {
+        kernel_tests.at_the_root()
+    })?;
     if let Some(fresh) = fresh {
         steps.step("kernel tests with the object just built", || {
-            kernel_tests(Some(&fresh))
+            kernel_tests.with_object(&fresh)
         })?;
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
@@ -108,54 +110,6 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-/// Runs the kernel tests as root, one at a time; with `object` only those that load it, and it in
-/// place of the committed one.
-fn kernel_tests(object: Option<&Path>) -> anyhow::Result<()> {
-    let package = ["--locked", "--quiet", "--package", "chadthrottle"];
-    run(cargo()
-        .arg("test")
-        .args(package)
-        .args(["--test", "kernel", "--no-run"]))?;
-    // The examples are helpers of the tests.
-    run(cargo().arg("build").args(package).arg("--examples"))?;
-    let binary = kernel_test_binary()?;
-    let mut command = as_root("env")?;
-    command.current_dir(root().join("chadthrottle"));
-    command.env("PATH", path_with_sbin()?);
-    if let Some(object) = object {
-        command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
-    }
-    command.arg(binary).arg("--test-threads=1");
-    if object.is_some() {
-        command.arg(WITH_OTHER_OBJECTS);
-    } else {
-        // What was measured is worth seeing.
-        command.arg("--show-output");
-    }
-    run(&mut command)
-}
-
-/// Asks cargo where the test binary is.
-fn kernel_test_binary() -> anyhow::Result<PathBuf> {
-    let mut command = cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "chadthrottle",
-        "--test",
-        "kernel",
-    ]);
-    command.args(["--no-run", "--message-format=json"]);
-    let output = command.output().context("cargo test --no-run")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines()
-        .filter(|line| line.contains(r#""name":"kernel""#))
-        .find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next())
-        .map(PathBuf::from)
-        .context("cargo names no kernel test binary")
-}
-
 fn test_cleanup() -> anyhow::Result<()> {
     build_release()?;
     let mut command: Command = as_root(root().join("test_cleanup.sh"))?;
@@ -168,13 +122,4 @@ fn escapes() -> anyhow::Result<()> {
     let mut command = as_root(std::env::current_exe()?)?;
     command.args(["bench", "escapes", "--quick"]);
     run(command.current_dir(root()).env("PATH", path_with_sbin()?))
-}
-
-/// Tools for administrators are not in everybody's PATH.
-fn path_with_sbin() -> anyhow::Result<std::ffi::OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    Ok(std::env::join_paths(
-        std::env::split_paths(&path).chain(sbin),
-    )?)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2, loaded},
+    audit::{Cgroup, OURS, assert_nothing_left, attached, loaded, top},
     program::{Chadthrottle, eventually},
 };
 
@@ -14,7 +14,7 @@ fn one_of_each(attach: &str, cgroup: Option<&str>) {
     let option = cgroup
         .map(|path| format!("--cgroup {path}"))
         .unwrap_or_default();
-    let place = cgroup.map_or_else(cgroup2, str::to_owned);
+    let place = cgroup.map_or_else(top, str::to_owned);
     let mut running = program.spawn(&format!("run --root --attach {attach} {option} -- sleep 1"));
     eventually("attached", Duration::from_secs(2), || {
         attached(&place) == OURS
@@ -53,7 +53,7 @@ fn a_second_engine_is_refused_and_attaches_nothing() {
     let program = Chadthrottle::new();
     let mut first = program.spawn("run --root -- sleep 2");
     eventually("attached", Duration::from_secs(2), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
     let second = program.output("list --count 1");
     let message = String::from_utf8_lossy(&second.stderr);
@@ -62,7 +62,7 @@ fn a_second_engine_is_refused_and_attaches_nothing() {
         message.contains(&format!("process {}", first.pid())),
         "{message}"
     );
-    assert_eq!(attached(&cgroup2()), OURS);
+    assert_eq!(attached(&top()), OURS);
     assert!(first.wait(Duration::from_secs(4)).success());
     assert_nothing_left();
 }

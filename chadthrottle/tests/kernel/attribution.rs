@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     audit::assert_nothing_left,
-    lab::{CLIENT_V4, Lab, SERVER_V4},
+    lab::{CLIENT_V4, Lab, SERVER_V4, ip},
     observer::{Observer, carried, relative_error},
     program::{Chadthrottle, eventually},
     traffic::{Carried, Traffic, far_side},
@@ -110,9 +110,30 @@ fn multicast_and_broadcast_are_the_senders_and_each_listeners_on_both_machines()
     assert_nothing_left();
 }
 
+/// Two hosts with VXLAN between them, over veth: the usual addresses are the tunnel's.
+fn tunnelled() -> Lab {
+    let lab = Lab::bare();
+    let Lab { client, server } = &lab;
+    ip(&format!(
+        "link add u0 netns {client} type veth peer name u0 netns {server}"
+    ));
+    for (host, number, address) in [(client, 1, CLIENT_V4), (server, 2, SERVER_V4)] {
+        ip(&format!("-n {host} addr add 198.19.0.{number}/24 dev u0"));
+        ip(&format!("-n {host} link set u0 up"));
+        ip(&format!(
+            "-n {host} link add v0 type vxlan id 7 dstport 4789 local 198.19.0.{number} \
+             remote 198.19.0.{}",
+            3 - number
+        ));
+        ip(&format!("-n {host} addr add {address}/24 dev v0"));
+        ip(&format!("-n {host} link set v0 up"));
+    }
+    lab
+}
+
 #[test]
 fn what_goes_through_a_tunnel_counts_once_inside_it() {
-    let lab = Lab::tunnelled();
+    let lab = tunnelled();
     let _server = far_side(&lab);
     let program = Chadthrottle::new();
     let observer = Observer::start(&program);

@@ -1,6 +1,13 @@
 //! What is attached and loaded, as bpftool sees it: never our own bookkeeping.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -8,13 +15,28 @@ use crate::program::eventually;
 
 /// Where cgroup2 is mounted.
 pub fn cgroup2() -> String {
-    let mounts = std::fs::read_to_string("/proc/mounts").expect("/proc/mounts");
+    let mounts = fs::read_to_string("/proc/mounts").expect("/proc/mounts");
     mounts
         .lines()
         .map(|line| line.split(' ').collect::<Vec<_>>())
         .find(|fields| fields[2] == "cgroup2")
         .map(|fields| fields[1].to_owned())
         .expect("a cgroup2 mount")
+}
+
+/// A cgroup that these tests were started in, to attach to in place of the root, so that others may run
+/// at the same time. `cargo xtask test` makes it.
+static LANE: LazyLock<Option<String>> =
+    LazyLock::new(|| std::env::var("CHADTHROTTLE_TEST_CGROUP").ok());
+
+/// The cgroup that these tests attach to in place of the root, where there is one.
+pub fn lane() -> Option<&'static str> {
+    LANE.as_deref()
+}
+
+/// Where engines attach that are told nothing else.
+pub fn top() -> String {
+    lane().map_or_else(cgroup2, str::to_owned)
 }
 
 #[track_caller]
@@ -61,15 +83,16 @@ pub fn attached(cgroup: &str) -> Vec<String> {
 
 /// Our programs, maps and links that these tests have loaded, by name, sorted. What was loaded before
 /// them is not theirs: a ChadThrottle that was killed, guard and all, has pinned what puts its
-/// settings back.
+/// settings back. Nor is what a process outside of their cgroup holds.
 pub fn loaded() -> Vec<String> {
     let programs = entries(&bpftool(&["prog", "list"]));
     let started = started();
-    let (earlier, programs): (Vec<_>, Vec<_>) = programs
-        .into_iter()
-        .partition(|program| program["loaded_at"].as_u64() < Some(started));
+    let elsewhere = held_elsewhere();
+    let (others, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(|program| {
+        program["loaded_at"].as_u64() < Some(started) || elsewhere.holds("prog", &program["id"])
+    });
     let mut found = names(&programs, "name");
-    let of_earlier: Vec<&Value> = earlier
+    let of_others: Vec<&Value> = others
         .iter()
         .filter_map(|program| program["map_ids"].as_array())
         .flatten()
@@ -93,11 +116,73 @@ pub fn loaded() -> Vec<String> {
     };
     found.extend(links.map(named));
     let mut maps = entries(&bpftool(&["map", "list"]));
-    maps.retain(|map| !of_earlier.contains(&&map["id"]));
+    maps.retain(|map| !of_others.contains(&&map["id"]) && !elsewhere.holds("map", &map["id"]));
     found.extend(names(&maps, "name"));
     found.retain(|name| name.starts_with("chad"));
     found.sort();
     found
+}
+
+/// What processes outside of a cgroup hold.
+#[derive(Default)]
+struct Elsewhere(HashSet<(&'static str, u64)>);
+
+impl Elsewhere {
+    fn holds(&self, kind: &'static str, id: &Value) -> bool {
+        id.as_u64().is_some_and(|id| self.0.contains(&(kind, id)))
+    }
+}
+
+/// What processes outside of our cgroup hold; nothing where we have none of our own.
+fn held_elsewhere() -> Elsewhere {
+    let mut found = Elsewhere::default();
+    if lane().is_none() {
+        return found;
+    }
+    for process in processes().filter(|process| !is_ours(process)) {
+        let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten();
+        for descriptor in descriptors.flatten() {
+            let kind = fs::read_link(descriptor.path()).unwrap_or_default();
+            let kind = match kind.to_str() {
+                Some("anon_inode:bpf-prog") => "prog",
+                Some("anon_inode:bpf-map") => "map",
+                _ => continue,
+            };
+            let info = process.join("fdinfo").join(descriptor.file_name());
+            let info = fs::read_to_string(info).unwrap_or_default();
+            let id = info
+                .lines()
+                .find_map(|line| line.strip_prefix(kind)?.strip_prefix("_id:"));
+            found
+                .0
+                .extend(id.and_then(|id| Some((kind, id.trim().parse().ok()?))));
+        }
+    }
+    found
+}
+
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join("fd").exists())
+}
+
+/// Whether a process is in our cgroup, or below.
+fn is_ours(process: &Path) -> bool {
+    let Some(lane) = lane() else {
+        return true;
+    };
+    let ours = lane.strip_prefix(&cgroup2()).expect("below cgroup2");
+    let cgroups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+    unified.is_some_and(|cgroup| Path::new(cgroup).starts_with(ours))
+}
+
+/// How long the kernel may take to free what nobody holds any more. Beside others more, since they may
+/// have let go of something in the same moment.
+fn patience() -> Duration {
+    Duration::from_secs(if lane().is_some() { 5 } else { 1 })
 }
 
 /// The programs that a running engine has on its cgroup.
@@ -108,22 +193,22 @@ pub const OURS: [&str; 4] = [
     "chadthrottle_so",
 ];
 
-/// Nothing of ours is attached at the root, nor loaded, within a second: the kernel frees
-/// programs and maps a moment after their last user.
+/// Nothing of ours is attached at the top, nor loaded: the kernel frees programs and maps a moment after
+/// their last user.
 #[track_caller]
 pub fn assert_nothing_left() {
-    assert_eq!(attached(&cgroup2()), [""; 0], "attached to the root cgroup");
-    eventually("nothing of ours is loaded", Duration::from_secs(1), || {
+    assert_eq!(attached(&top()), [""; 0], "attached to {}", top());
+    eventually("nothing of ours is loaded", patience(), || {
         loaded().is_empty()
     });
-    eventually("no guard runs", Duration::from_secs(1), || guards() == 0);
+    eventually("no guard runs", patience(), || guards() == 0);
 }
 
-/// How many guards run.
+/// How many guards run in our cgroup.
 fn guards() -> usize {
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    lines
+    processes()
+        .filter(|process| is_ours(process))
+        .filter_map(|process| fs::read(process.join("cmdline")).ok())
         .filter(|line| line.starts_with(b"/proc/self/exe\0guard\0"))
         .count()
 }
@@ -133,11 +218,7 @@ pub struct Cgroup(pub String);
 
 impl Cgroup {
     pub fn new(name: &str) -> Self {
-        let path = format!(
-            "{}/chadthrottle-test-{}-{name}",
-            cgroup2(),
-            std::process::id()
-        );
+        let path = format!("{}/chadthrottle-test-{}-{name}", top(), std::process::id());
         Self::at(path)
     }
 
@@ -147,7 +228,7 @@ impl Cgroup {
     }
 
     fn at(path: String) -> Self {
-        std::fs::create_dir(&path).expect("a cgroup");
+        fs::create_dir(&path).expect("a cgroup");
         Self(path)
     }
 }
@@ -155,7 +236,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if Path::new(&self.0).exists() {
-            let _ = std::fs::remove_dir(&self.0);
+            let _ = fs::remove_dir(&self.0);
         }
     }
 }

@@ -16,7 +16,7 @@ use nix::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, Running, eventually},
     pty::Screen,
 };
@@ -53,7 +53,7 @@ fn is_full(reader: &impl AsFd) -> bool {
 #[track_caller]
 fn is_attached() {
     eventually("attached", Duration::from_secs(5), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
 }
 
@@ -209,7 +209,7 @@ fn a_terminal_that_takes_nothing_more_ends_no_later() {
         let code = screen.wait(PROMPT);
         assert_eq!(code, 143, "{attach}");
         println!("{attach}: ended after {:?}", asked.elapsed());
-        assert_eq!(attached(&cgroup2()), [""; 0]);
+        assert_eq!(attached(&top()), [""; 0]);
         // Whoever reads on finds the terminal as it was.
         screen.read_on();
         screen.shows_that("the terminal is as it was", |screen| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, eventually},
 };
 
@@ -16,7 +16,7 @@ fn each_signal_ends_it_cleanly() {
             let arguments = format!("limit {} --down 1GB --attach {attach}", std::process::id());
             let mut limit = program.spawn(&arguments);
             eventually("attached", Duration::from_secs(2), || {
-                attached(&cgroup2()) == OURS
+                attached(&top()) == OURS
             });
             limit.signal(signal);
             let status = limit.wait(Duration::from_secs(2));
@@ -31,12 +31,12 @@ fn a_link_goes_with_a_killed_engine() {
     let program = Chadthrottle::new();
     let mut engine = program.spawn("list --attach link");
     eventually("attached", Duration::from_secs(2), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
     engine.signal("-KILL");
     engine.wait(Duration::from_secs(2));
     eventually("detached", Duration::from_secs(1), || {
-        attached(&cgroup2()).is_empty()
+        attached(&top()).is_empty()
     });
     assert_nothing_left();
 }
@@ -46,20 +46,20 @@ fn cleanup_detaches_what_a_killed_engine_left_and_nothing_of_a_living_one() {
     let program = Chadthrottle::new();
     let mut engine = program.spawn("list --attach legacy");
     eventually("attached", Duration::from_secs(2), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
 
     let living = program.output("cleanup");
     assert!(living.status.success());
     assert_eq!(
-        attached(&cgroup2()),
+        attached(&top()),
         OURS,
         "a living engine's programs were touched"
     );
 
     engine.kill_with_its_guard();
     assert_eq!(
-        attached(&cgroup2()),
+        attached(&top()),
         OURS,
         "legacy attachments outlive their maker"
     );
@@ -72,7 +72,7 @@ fn cleanup_detaches_what_a_killed_engine_left_and_nothing_of_a_living_one() {
             .count(),
         OURS.len()
     );
-    assert_eq!(attached(&cgroup2()), OURS, "a dry run detached something");
+    assert_eq!(attached(&top()), OURS, "a dry run detached something");
 
     let cleaned = program.output("cleanup --json");
     assert!(cleaned.status.success());

@@ -6,7 +6,7 @@ use std::{process::Stdio, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, bpftool, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, bpftool, top},
     client::{Client, UNLIMITED},
     program::{Chadthrottle, Running, eventually},
 };
@@ -55,7 +55,7 @@ fn a_guard_that_was_killed_is_followed_by_one_that_knows_as_much() {
     }
     engine.signal("-KILL");
     engine.wait(LIMIT);
-    eventually("all is detached", LIMIT, || attached(&cgroup2()).is_empty());
+    eventually("all is detached", LIMIT, || attached(&top()).is_empty());
     eventually("options are as before", LIMIT, || {
         client.options()[0].pacing == before[0].pacing
     });
@@ -81,7 +81,7 @@ fn programs_that_somebody_has_detached_are_attached_again() {
         let mut command = program.command(&format!("list --attach {attach}"));
         let engine = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut engine = Running(engine.expect("an engine"));
-        let all_there = || attached(&cgroup2()) == OURS;
+        let all_there = || attached(&top()) == OURS;
         eventually("attached", LIMIT, all_there);
         match attach {
             "link" => {
@@ -90,7 +90,7 @@ fn programs_that_somebody_has_detached_are_attached_again() {
             }
             _ => {
                 let id = at_egress(&["prog", "list"], "id");
-                bpftool(&["cgroup", "detach", &cgroup2(), "egress", "id", &id]);
+                bpftool(&["cgroup", "detach", &top(), "egress", "id", &id]);
             }
         }
         assert!(!all_there());
@@ -113,7 +113,7 @@ fn a_journal_that_was_removed_is_written_anew() {
     let mut command = program.command("list --attach legacy");
     let engine = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let mut engine = Running(engine.expect("an engine"));
-    eventually("attached", LIMIT, || attached(&cgroup2()) == OURS);
+    eventually("attached", LIMIT, || attached(&top()) == OURS);
     let records = || program.journal().matches("\"attach\"").count();
     let before = records();
     std::fs::remove_file(program.state().join("attachments.jsonl")).expect("its journal");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -89,7 +89,7 @@ fn every_refusal_of_the_link_call_falls_back_to_legacy() {
                 .expect("deny_bpf"),
         );
         eventually("attached", Duration::from_secs(3), || {
-            attached(&cgroup2()) == OURS
+            attached(&top()) == OURS
         });
         // What a link would not have: a journal, for it would stay.
         assert!(
@@ -196,7 +196,7 @@ fn a_detach_that_keeps_failing_is_journalled_and_done_by_the_next_start() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("could not be detached"), "{text}");
     assert_eq!(
-        attached(&cgroup2()),
+        attached(&top()),
         OURS,
         "under the filter nobody can have detached them"
     );

@@ -8,7 +8,7 @@ use object::{
     write::{Object, Symbol, SymbolSection},
 };
 
-use crate::{audit::cgroup2, program::Chadthrottle};
+use crate::{audit::top, program::Chadthrottle};
 
 /// Another tool's program. Unloaded when dropped.
 pub struct Foreign {
@@ -100,7 +100,7 @@ impl Drop for Foreign {
 /// Ids at ingress of the root, in the order in which they run.
 fn ingress_ids() -> Vec<u64> {
     let output = Command::new("bpftool")
-        .args(["-j", "cgroup", "show", &cgroup2()])
+        .args(["-j", "cgroup", "show", &top()])
         .output();
     let text = output.expect("bpftool").stdout;
     let Ok(entries) = serde_json::from_slice::<serde_json::Value>(&text) else {
@@ -116,8 +116,8 @@ fn ingress_ids() -> Vec<u64> {
 #[test]
 fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
     let (mut first, mut second) = (Foreign::load(), Foreign::load());
-    first.attach(&cgroup2(), &["multi"]);
-    second.attach(&cgroup2(), &["multi"]);
+    first.attach(&top(), &["multi"]);
+    second.attach(&top(), &["multi"]);
     let order = [first.id(), second.id()].map(u64::from);
     assert_eq!(ingress_ids(), order);
     let program = Chadthrottle::new();
@@ -126,10 +126,7 @@ fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
             "run --root --attach {attach} -- bpftool -j cgroup"
         ));
         let mut ours = ours;
-        let output = ours
-            .args(["show", &cgroup2()])
-            .output()
-            .expect("chadthrottle");
+        let output = ours.args(["show", &top()]).output().expect("chadthrottle");
         assert!(output.status.success());
         let during = String::from_utf8_lossy(&output.stdout)
             .matches("other_tool")
@@ -152,7 +149,7 @@ fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
 #[test]
 fn an_exclusive_program_is_named_and_left_alone() {
     let mut other = Foreign::load();
-    other.attach(&cgroup2(), &[]);
+    other.attach(&top(), &[]);
     let id = other.id();
     let program = Chadthrottle::new();
     for attach in ["auto", "link", "legacy"] {

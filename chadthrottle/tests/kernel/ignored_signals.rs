@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -28,7 +28,7 @@ fn they_do_not_end_us() {
     let child = ignoring("HUP INT QUIT TERM", &command).spawn();
     let mut limit = Running(child.expect("sh(1)"));
     eventually("attached", Duration::from_secs(3), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
     for signal in ["-HUP", "-INT", "-QUIT", "-TERM"] {
         limit.signal(signal);

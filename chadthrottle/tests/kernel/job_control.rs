@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, Running, eventually},
     terminal::{Tmux, engine, stty_of},
 };
@@ -92,7 +92,7 @@ fn the_screen_gives_the_terminal_back_and_takes_it_again() {
         eventually("the terminal's settings are the shell's", SOON, || {
             stty_of(&tmux) == at_the_prompt
         });
-        assert_eq!(attached(&cgroup2()), OURS, "{way}: limits go on");
+        assert_eq!(attached(&top()), OURS, "{way}: limits go on");
         enter(&tmux, "clear");
         // What nobody tells who is in the background.
         tmux.command(&["resize-window", "-x", "90", "-y", "30"]);

@@ -43,27 +43,6 @@ impl Lab {
         lab
     }
 
-    /// Two hosts with VXLAN between them, over veth: the usual addresses are the tunnel's.
-    pub fn tunnelled() -> Self {
-        let lab = Self::bare();
-        let Self { client, server } = &lab;
-        ip(&format!(
-            "link add u0 netns {client} type veth peer name u0 netns {server}"
-        ));
-        for (host, number, address) in [(client, 1, CLIENT_V4), (server, 2, SERVER_V4)] {
-            ip(&format!("-n {host} addr add 198.19.0.{number}/24 dev u0"));
-            ip(&format!("-n {host} link set u0 up"));
-            ip(&format!(
-                "-n {host} link add v0 type vxlan id 7 dstport 4789 local 198.19.0.{number} \
-                 remote 198.19.0.{}",
-                3 - number
-            ));
-            ip(&format!("-n {host} addr add {address}/24 dev v0"));
-            ip(&format!("-n {host} link set v0 up"));
-        }
-        lab
-    }
-
     fn join_by_veth(&self) {
         let Self { client, server } = self;
         ip(&format!(

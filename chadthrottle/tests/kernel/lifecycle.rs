@@ -17,7 +17,7 @@ use chadthrottle::{
 use chadthrottle_common::scope::Scope;
 
 use crate::{
-    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2},
+    audit::{Cgroup, OURS, assert_nothing_left, attached, lane, top},
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     program::{Chadthrottle, Running, eventually},
@@ -89,12 +89,12 @@ fn twenty_times_sigkill_of_engine_and_guard() {
     for round in 0..20 {
         let mut engine = attached_engine(&program);
         engine.kill_with_its_guard();
-        assert_eq!(attached(&cgroup2()), OURS, "round {round}");
+        assert_eq!(attached(&top()), OURS, "round {round}");
     }
     // Each start has cleaned up before it attached: what is there is the last one's.
     let mut next = program.spawn("run --root --attach legacy -- sleep 1");
     std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(attached(&cgroup2()), OURS, "exactly one of each");
+    assert_eq!(attached(&top()), OURS, "exactly one of each");
     assert!(next.wait(Duration::from_secs(3)).success());
     assert_nothing_left();
 }
@@ -140,7 +140,7 @@ fn signals_to_the_foreground_group_do_not_reach_the_guard() {
     assert!(field("RssAnon:") < 1_000, "memory of its own");
     drop(engine);
     eventually("cleaned up", Duration::from_secs(1), || {
-        attached(&cgroup2()).is_empty()
+        attached(&top()).is_empty()
     });
     assert_nothing_left();
 }
@@ -179,7 +179,7 @@ fn limits_hold_while_the_engine_is_stopped() {
         client.pid()
     ));
     eventually("attached", Duration::from_secs(3), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
     std::thread::sleep(Duration::from_millis(200));
     client.go();
@@ -215,7 +215,7 @@ pub fn in_this_process(state: &Path) -> Settings {
     Settings {
         program: Chadthrottle::path(),
         attach: AttachMode::Link,
-        cgroup: None,
+        cgroup: lane().map(Into::into),
         state_dir: state.to_owned(),
         interval: Duration::from_secs(1),
     }
@@ -233,7 +233,7 @@ fn a_panic_detaches_everything() {
             .expect("a runtime")
             .block_on(Session::start(settings));
         let _session = session.expect("an engine");
-        assert_eq!(attached(&cgroup2()), OURS);
+        assert_eq!(attached(&top()), OURS);
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2},
+    audit::{Cgroup, OURS, assert_nothing_left, attached, cgroup2, top},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -115,7 +115,7 @@ fn a_living_engine_that_cleanup_cannot_see_keeps_its_programs() {
     let program = Chadthrottle::new();
     let mut command = program.command("list --attach legacy");
     let engine = Running(command.stdout(Stdio::null()).spawn().expect("an engine"));
-    let all_there = || attached(&cgroup2()) == OURS;
+    let all_there = || attached(&top()) == OURS;
     eventually("attached", Duration::from_secs(3), all_there);
     let journal = program.journal();
     assert!(journal.contains("cgroup_inet_ingress"));
@@ -133,11 +133,11 @@ fn a_living_engine_that_cleanup_cannot_see_keeps_its_programs() {
     hidden.args(["--mount", "sh", "-c", script, "sh", &pids.join(" ")]);
     let output = inside(&mut hidden, &program.command("cleanup"));
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
-    assert!(all_there(), "{:?}", attached(&cgroup2()));
+    assert!(all_there(), "{:?}", attached(&top()));
     assert_eq!(program.journal(), journal);
     drop(engine);
     eventually("the guard has detached all", Duration::from_secs(3), || {
-        attached(&cgroup2()).is_empty()
+        attached(&top()).is_empty()
     });
     assert_nothing_left();
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     iperf::{MB, server},
     lab::{Lab, SERVER_V4},
     program::{Chadthrottle, Running, eventually},
@@ -86,7 +86,7 @@ fn ctrl_c_ends_the_waiting_and_no_wait_has_none() {
     let program = Chadthrottle::new();
     let mut run = start(&program, "", DAEMON);
     eventually("attached", Duration::from_secs(3), || {
-        attached(&cgroup2()) == OURS
+        attached(&top()) == OURS
     });
     // The shell has ended when the daemon is ours.
     eventually("it waits", Duration::from_secs(3), || {

@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::audit::lane;
+
 /// A child that is ended and waited for when the test is over, however it ends.
 pub struct Running(pub Child);
 
@@ -142,6 +144,11 @@ impl Chadthrottle {
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(Self::path());
         command.arg("--state-dir").arg(self.state.path());
+        if let Some(lane) = lane()
+            && !arguments.contains("--cgroup")
+        {
+            command.args(["--cgroup", lane]);
+        }
         command.args(arguments.split(' ').filter(|argument| !argument.is_empty()));
         command
     }

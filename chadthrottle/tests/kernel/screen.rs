@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    audit::{assert_nothing_left, attached, cgroup2},
+    audit::{assert_nothing_left, attached, top},
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     program::Chadthrottle,
@@ -123,7 +123,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     screen.shows_that("the terminal as it was", |screen| {
         !screen.alternate_screen() && !screen.hide_cursor()
     });
-    assert_eq!(attached(&cgroup2()), [""; 0]);
+    assert_eq!(attached(&top()), [""; 0]);
     assert_nothing_left();
 
     let intervals = client.report().intervals();

@@ -20,7 +20,7 @@ use chadthrottle::{
 use serde_json::Value;
 
 use crate::{
-    audit::{assert_nothing_left, cgroup2},
+    audit::{assert_nothing_left, cgroup2, top},
     lifecycle::in_this_process,
     program::{Chadthrottle, Running},
 };
@@ -183,9 +183,10 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
     let settings = in_this_process(state.path());
     let ledger = Arc::new(Ledger::open(&settings.program, lock.directory()).expect("a journal"));
     let mount: PathBuf = cgroup2().into();
+    let top: PathBuf = top().into();
     let config = Config {
         throttle: AttachConfig {
-            point: AttachPoint::open(&mount).expect("the root"),
+            point: AttachPoint::open(&top).expect("a cgroup"),
             mode: settings.attach,
             ledger: Arc::clone(&ledger) as Arc<dyn LegacyLedger>,
         },

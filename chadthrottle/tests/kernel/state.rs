@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -59,7 +59,7 @@ fn nobody_else_can_hold_the_lock_or_read_the_journal() {
         let engine = command.arg(&state).stdout(Stdio::null()).spawn();
         let mut engine = Running(engine.expect("sh(1)"));
         eventually("attached", Duration::from_secs(3), || {
-            attached(&cgroup2()) == OURS
+            attached(&top()) == OURS
         });
         assert_eq!(mode(&state), before.unwrap_or(0o700));
         assert_eq!(mode(&state.join("engine.lock")), 0o600);

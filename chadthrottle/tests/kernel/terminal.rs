@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, cgroup2},
+    audit::{OURS, assert_nothing_left, attached, top},
     program::{Chadthrottle, eventually},
 };
 
@@ -92,7 +92,7 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
     eventually("the screen is drawn", Duration::from_secs(5), || {
         tmux.screen().contains("processes by")
     });
-    assert_eq!(attached(&cgroup2()), OURS, "{name} {attach}");
+    assert_eq!(attached(&top()), OURS, "{name} {attach}");
     assert_eq!(tmux.flag("alternate_on"), "1");
     end(&tmux, &engine(state));
     eventually("the shell goes on", Duration::from_secs(3), || {

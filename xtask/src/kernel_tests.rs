@@ -1,0 +1,203 @@
+//! The kernel tests: as root, and as many at a time as they bear.
+//!
+//! Most attach to a cgroup of their own and to nothing above it, so two such runs do not see each other:
+//! one measures, and mostly waits; the other does not.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{Read, Seek},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use anyhow::{Context, bail};
+
+use crate::shell::{as_root, cargo, root, run};
+
+/// Modules whose subject is the root cgroup, or what all of the machine sees.
+const AT_THE_ROOT: [&str; 8] = [
+    "attach::",
+    "bad_input::",
+    "cleanup::",
+    "custody::",
+    "doctor::",
+    "faults::",
+    "foreign::",
+    "namespaces::",
+];
+
+/// Modules that measure rates: never two of them at a time.
+const MEASURING: [&str; 14] = [
+    "bounds::",
+    "debt::",
+    "ecn::",
+    "exactness::",
+    "following::",
+    "gates::",
+    "iperf::",
+    "levers::",
+    "limits::",
+    "mptcp::",
+    "no_harm::",
+    "short_lives::",
+    "shrinking::",
+    "starts::",
+];
+
+/// What the tests that try an object just built have in their names: they load it in each way.
+const WITH_OTHER_OBJECTS: &str = "after_load";
+
+/// The tests, built.
+pub struct KernelTests {
+    binary: PathBuf,
+}
+
+impl KernelTests {
+    /// Builds them.
+    pub fn build() -> anyhow::Result<Self> {
+        let package = ["--locked", "--quiet", "--package", "chadthrottle"];
+        // The examples are helpers of the tests.
+        run(cargo().arg("build").args(package).arg("--examples"))?;
+        let mut command = cargo();
+        command.arg("test").args(package).args([
+            "--test",
+            "kernel",
+            "--no-run",
+            "--message-format=json",
+        ]);
+        let output = command
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cargo test --no-run")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let binary = text
+            .lines()
+            .filter(|line| line.contains(r#""name":"kernel""#))
+            .find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next())
+            .map(PathBuf::from)
+            .context("cargo names no kernel test binary")?;
+        Ok(Self { binary })
+    }
+
+    /// Those that bear others beside them.
+    pub fn beside_others(&self) -> anyhow::Result<()> {
+        let measuring = Lane::start(self, "measure", &MEASURING)?;
+        let mut others = Vec::new();
+        for module in MEASURING.iter().chain(&AT_THE_ROOT) {
+            others.extend(["--skip", module]);
+        }
+        let others = Lane::start(self, "others", &others)?;
+        let (measuring, others) = (measuring.end()?, others.end()?);
+        if !(measuring && others) {
+            bail!("a kernel test failed");
+        }
+        Ok(())
+    }
+
+    /// Those that do not.
+    pub fn at_the_root(&self) -> anyhow::Result<()> {
+        run(self.command()?.args(AT_THE_ROOT))
+    }
+
+    /// Those that load an object that was just built, in place of the committed one.
+    pub fn with_object(&self, object: &Path) -> anyhow::Result<()> {
+        let mut command = as_root("env")?;
+        command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
+        command.arg(&self.binary).arg("--test-threads=1");
+        run(placed(&mut command)?.arg(WITH_OTHER_OBJECTS))
+    }
+
+    /// One test after the other.
+    fn command(&self) -> anyhow::Result<Command> {
+        let mut command = as_root(&self.binary)?;
+        placed(&mut command)?;
+        // What was measured is worth seeing.
+        command.args(["--test-threads=1", "--show-output"]);
+        Ok(command)
+    }
+}
+
+/// Some of the tests, in a cgroup of their own.
+struct Lane {
+    name: &'static str,
+    child: Child,
+    said: File,
+}
+
+impl Lane {
+    fn start(tests: &KernelTests, name: &'static str, which: &[&str]) -> anyhow::Result<Self> {
+        /// Makes the cgroup, runs the rest in it, and removes it when its last process has gone.
+        const SCRIPT: &str = r#"
+            cgroup=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/chadthrottle-tests-$$-$1
+            shift
+            mkdir "$cgroup" || exit
+            (echo 0 >"$cgroup/cgroup.procs" && CHADTHROTTLE_TEST_CGROUP=$cgroup exec "$@")
+            status=$?
+            for wait in 1 2 3 4 5 6 7 8 9 10; do
+                rmdir "$cgroup" 2>/dev/null && exit $status
+                sleep 0.2
+            done
+            echo "processes were left in $cgroup: $(cat "$cgroup/cgroup.procs")"
+            exit 1"#;
+        let mut command = as_root("sh")?;
+        placed(&mut command)?;
+        command.args(["-c", SCRIPT, "sh", name]).arg(&tests.binary);
+        command
+            .args(["--test-threads=1", "--show-output"])
+            .args(which);
+        let said = tempfile::tempfile()?;
+        let child = command
+            .stdout(said.try_clone()?)
+            .stderr(said.try_clone()?)
+            .spawn()
+            .context("starting the kernel tests")?;
+        Ok(Self { name, child, said })
+    }
+
+    /// Waits for its end, prints what it has said, and gives whether all have passed.
+    fn end(mut self) -> anyhow::Result<bool> {
+        let status: ExitStatus = self.child.wait()?;
+        let mut said = String::new();
+        self.said.rewind()?;
+        self.said.read_to_string(&mut said)?;
+        println!("-- {}: {status}\n{said}", self.name);
+        Ok(status.success())
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the tests find their files and tools.
+fn placed(command: &mut Command) -> anyhow::Result<&mut Command> {
+    command.current_dir(root().join("chadthrottle"));
+    Ok(command.env("PATH", path_with_sbin()?))
+}
+
+/// Tools for administrators are not in everybody's PATH.
+pub fn path_with_sbin() -> anyhow::Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    Ok(std::env::join_paths(
+        std::env::split_paths(&path).chain(sbin),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_module_that_is_named_is_there() {
+        let directory = root().join("chadthrottle/tests/kernel");
+        for module in MEASURING.iter().chain(&AT_THE_ROOT) {
+            let file = directory.join(module.replace("::", ".rs"));
+            assert!(std::fs::exists(&file).unwrap(), "{}", file.display());
+        }
+    }
+}
