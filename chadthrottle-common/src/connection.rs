@@ -3,7 +3,13 @@
 //! Only the kernel programs write it, while they have the socket to themselves; but the [`Gate`], which
 //! arriving packets meet too.
 
-use crate::gate::Gate;
+use crate::{
+    gate::Gate,
+    tuning::crowd::{
+        BUSY_PART, EPOCH_SHIFT, LEAST_NEW_NS, LONGEST_NEW_NS, LONGEST_ROUND_TRIP_US,
+        NEW_ROUND_TRIPS, SHORTEST_ROUND_TRIP_US,
+    },
+};
 
 /// Every setting that a lever may change on a socket.
 pub const SETTINGS: usize = 3;
@@ -61,25 +67,16 @@ pub const DOWNLOADS: u32 = 4;
 /// It counts as an upload in this epoch.
 pub const UPLOADS: u32 = 8;
 
-/// How long a connection is new at most, in nanoseconds, that has not carried a good part of the fair rate yet.
-/// New ones begin with a part of it, since nobody knows yet whether they are many.
-pub const LONGEST_NEW_NS: u64 = 1_000_000_000;
-
 /// How long one is new at that round-trip time, in microseconds: slow start takes some round trips.
 #[inline(always)]
 pub const fn new_ns(round_trip_us: u64) -> u64 {
-    const LEAST_NS: u64 = 200_000_000;
-    const ROUND_TRIPS: u64 = 8;
-    let ns = LEAST_NS + ROUND_TRIPS * 1_000 * round_trip_us;
+    let ns = LEAST_NEW_NS + NEW_ROUND_TRIPS * 1_000 * round_trip_us;
     if ns < LONGEST_NEW_NS {
         ns
     } else {
         LONGEST_NEW_NS
     }
 }
-
-/// Counts of connections are of so many nanoseconds each: 2²⁹, about half a second.
-const EPOCH_SHIFT: u32 = 29;
 
 /// How long an epoch is, in nanoseconds.
 pub const EPOCH_NS: u64 = 1 << EPOCH_SHIFT;
@@ -93,9 +90,8 @@ pub const fn epoch(now: u64) -> u64 {
 /// Whether a connection that has carried `bytes` in an epoch has used a good part of `fair` bytes a second.
 #[inline(always)]
 pub const fn is_busy(bytes: u64, fair: u64) -> bool {
-    /// Of what the fair rate brings in an epoch, which is half a second, near enough.
-    const PART: u64 = 8;
-    bytes != 0 && bytes * 2 * PART >= fair
+    // An epoch is half a second, near enough.
+    bytes != 0 && bytes * 2 * BUSY_PART >= fair
 }
 
 /// What the kernel knows of a connection.
@@ -116,13 +112,11 @@ impl Facts {
     /// programs rather than for the network.
     #[inline(always)]
     pub const fn bytes_of(&self, rate: u64) -> u64 {
-        const SHORTEST_US: u64 = 100;
-        const LONGEST_US: u64 = 60_000_000;
         const US_PER_S: u64 = 1_000_000;
-        let us = if self.round_trip_us < SHORTEST_US {
-            SHORTEST_US
-        } else if self.round_trip_us > LONGEST_US {
-            LONGEST_US
+        let us = if self.round_trip_us < SHORTEST_ROUND_TRIP_US {
+            SHORTEST_ROUND_TRIP_US
+        } else if self.round_trip_us > LONGEST_ROUND_TRIP_US {
+            LONGEST_ROUND_TRIP_US
         } else {
             self.round_trip_us
         };

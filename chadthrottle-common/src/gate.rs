@@ -15,40 +15,14 @@
 //!
 //! What is refused is so in turns of a quarter of a second, so that each second brings the same number of pulses.
 
-use crate::{policer::charge, sys::Shared};
-
-/// How long a turn of pause and pulse is, in nanoseconds. More than the shortest timers of senders
-/// (200 ms, and what rounding adds), and a whole part of a second.
-pub const TURN_NS: u64 = 250_000_000;
-
-/// A pause that began later in its turn would last into the next one.
-const LATEST_PAUSE_NS: u64 = 70_000_000;
-
-/// What is refused in a pause is refused to here in its turn: the first retransmission must pass.
-const PAUSE_END_NS: u64 = 180_000_000;
-
-/// A window that no segment fits into, in bytes: the kernel sets no smaller one
-/// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`).
-pub const CLOSED_WINDOW: u64 = 1_152;
-
-/// How much of the fair rate may be used after a pause, in nanoseconds. Senders far away pause for as
-/// much longer as a round trip.
-const BURST_NS: u64 = 2 * TURN_NS;
-
-/// What may still arrive after the window was closed, in nanoseconds of the fair rate.
-const MAX_DEBT_NS: u64 = TURN_NS;
-
-/// What a connection can owe that others left more to than its share, in nanoseconds of the fair rate:
-/// when they come back, it has not to wait for long.
-const FAIR_DEBT_NS: u64 = 600_000_000;
-
-/// A closed window that the sender asks about later than this, in nanoseconds, has stopped it for too
-/// long: Linux asks after a fifth of a second, others after five.
-const LONG_STOP_NS: u64 = 1_000_000_000;
-
-/// So many of them without a short one between, and the window is closed no more: a download at rest has
-/// one now and then.
-const LONG_STOPS: u64 = 2;
+use crate::{
+    policer::charge,
+    sys::Shared,
+    tuning::gate::{
+        BURST_NS, FAIR_DEBT_NS, LATEST_PAUSE_NS, LONG_STOP_NS, LONG_STOPS, MAX_DEBT_NS,
+        PAUSE_END_NS, TURN_NS,
+    },
+};
 
 /// How a connection is kept to the fair rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

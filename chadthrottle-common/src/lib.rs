@@ -2,6 +2,7 @@
 //! arithmetic of the policer ([`policer`]), the classes of remote addresses ([`scope`]), who owns a socket
 //! ([`ownership`]), and who may have how many slots ([`shares`]); of TCP connections what is known of each
 //! ([`connection`]), its window ([`window`]), its gate ([`gate`]) and its congestion window ([`flight`]).
+//! [`tuning`] has what may be tried otherwise, [`kernel`] what Linux decides.
 //!
 //! `no_std`, no I/O: everything here runs in the kernel as it does in a host test.
 #![no_std]
@@ -11,9 +12,11 @@ pub mod abi;
 pub mod connection;
 pub mod flight;
 pub mod gate;
+pub mod kernel;
 pub mod ownership;
 pub mod policer;
 pub mod scope;
 pub mod shares;
 pub mod sys;
+pub mod tuning;
 pub mod window;

@@ -2,26 +2,13 @@
 
 use crate::{
     connection::Facts,
-    gate::{CLOSED_WINDOW, Mode},
+    gate::Mode,
+    kernel::LARGEST_WINDOW,
+    tuning::{
+        gate::CLOSED_WINDOW,
+        window::{FASTER_TENTHS, FASTEST_PAUSING, NEAR_US, REFUSING_FROM},
+    },
 };
-
-/// Faster rates, in bytes a second, have the largest windows there are; less keeps rate times
-/// round-trip time within 64 bits.
-pub const FASTEST: u64 = 1 << 32;
-
-/// Windows have 30 bits (RFC 7323, 2.2).
-const LARGEST: u64 = 1 << 30;
-
-/// Faster connections, in bytes a second, do not pause: the policer refuses little of them, and windows
-/// of one segment cost senders and receivers much.
-pub const FASTEST_PAUSING: u64 = 5_000_000;
-
-/// Slower connections, in bytes a second, do not pause by losing packets: a few are too many of a pulse. Those that
-/// do not pause are refused what the limit has to refuse, and their senders' timers double.
-const REFUSING_FROM: u64 = 32_000;
-
-/// Further ends than this, in microseconds, have longer timers, and more on their way to lose.
-const NEAR_US: u64 = 5_000;
 
 /// The smallest window that a connection can have, in bytes, with full segments.
 ///
@@ -67,8 +54,6 @@ pub const fn mode(fair: u64, facts: &Facts, may_close: bool) -> Mode {
 /// than one, each second packet would be next to empty.
 #[inline(always)]
 pub const fn window(fair: u64, facts: &Facts, mode: Mode) -> u64 {
-    /// So much faster while it does not pause.
-    const FASTER_TENTHS: u64 = 16;
     let bytes = facts.bytes_of(fair);
     let bytes = if mode.pauses() {
         let bytes = bytes * FASTER_TENTHS / 10;
@@ -80,8 +65,8 @@ pub const fn window(fair: u64, facts: &Facts, mode: Mode) -> u64 {
     let smallest = smallest(facts);
     if bytes < smallest {
         smallest
-    } else if bytes > LARGEST {
-        LARGEST
+    } else if bytes > LARGEST_WINDOW {
+        LARGEST_WINDOW
     } else {
         bytes
     }

@@ -3,30 +3,20 @@
 use aya_ebpf::bindings::__sk_buff;
 use chadthrottle_common::{
     abi::{Meter, ProcessSlot, Rule, Totals, Unattributed},
-    flight,
     gate::Gate,
+    kernel::{ETH_P_IP, ETH_P_IPV6, LOOPBACK_IFINDEX, PACED_FROM},
     ownership::{Note, Owner, RuleId, Unused},
     policer::{Bucket, Verdict},
     scope::{self, Scope},
     sys::Shared,
+    tuning::sparing::{LARGE, LONG_NS, PACE_ABOVE, SHORT_NS, SMALL_PACKET},
 };
 
 use crate::{
     maps::{RULES, SLOTS},
     processes, sys,
-    wire::{ETH_P_IP, ETH_P_IPV6, is_bare_acknowledgement, wire_len},
+    wire::{is_bare_acknowledgement, wire_len},
 };
-
-/// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX` in
-/// include/net/net_namespace.h).
-const LOOPBACK_IFINDEX: u32 = 1;
-
-/// Packets of at most this many bytes are refused only where the bound has no room for them: handshakes,
-/// requests and DNS queries, whose loss costs far more than they do.
-const SMALL_PACKET: u64 = 128;
-
-/// Longer packets than this, in bytes, may be aggregates that take long.
-const LARGE: u64 = 4 * 1_500;
 
 /// What differs between the two directions.
 trait Direction {
@@ -91,7 +81,6 @@ impl Direction for Ingress {
     /// bring comes at once.
     #[inline(always)]
     fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
-        const LONG_NS: u64 = 500_000_000;
         let cost = bucket.cost_ns(len);
         len > LARGE
             && cost > LONG_NS
@@ -178,7 +167,7 @@ impl Direction for Egress {
 fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
     let rate = bucket.fair_rate.get();
     let pace = sys::max_pacing_rate(skb);
-    rate != 0 && pace != 0 && pace <= rate + rate / 8
+    rate != 0 && pace != 0 && pace <= rate + rate / PACE_ABOVE
 }
 
 /// Whether the connection has at most one packet on its way: if this one were refused, it could have to
@@ -189,10 +178,8 @@ fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
 /// where the limit is used up, and not with ten times as much as it may carry.
 #[inline(always)]
 fn waits_for_its_packet(bucket: &Bucket, skb: *mut __sk_buff, sent: sys::Sent) -> bool {
-    /// At two segments, limits of 150 KB/s.
-    const SHORT_NS: u64 = 20_000_000;
     let segments = sys::segment_count(skb);
-    let starts = sent.segments < flight::PACED_FROM + segments;
+    let starts = sent.segments < PACED_FROM + segments;
     let single = segments <= 1 || !starts || bucket.cost_ns(sys::packet_len(skb)) < SHORT_NS;
     sent.in_flight <= 1 && single
 }

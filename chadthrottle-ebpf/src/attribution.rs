@@ -3,20 +3,16 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_ops};
-use chadthrottle_common::ownership::{Note, Owner};
+use chadthrottle_common::{
+    kernel::{AF_INET, AF_INET6, AF_PACKET, PF_KTHREAD, SOCK_RAW},
+    ownership::{Note, Owner},
+};
 
 use crate::{
     maps::{KERNEL_OFFSETS, SLOTS},
     processes::{self, Holder, Process},
     sys,
 };
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const AF_PACKET: u16 = 17;
-
-/// `task_struct.flags` of kernel threads (include/linux/sched.h).
-const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Notes the running process as the owner of the socket it is making. Says whether it could.
 #[inline(always)]
@@ -103,7 +99,6 @@ fn used_by_another(sk: *mut c_void) {
 /// Ethernet header that the process has put before it.
 #[inline(always)]
 fn frame_sent(sk: *mut c_void, len: u64) {
-    const SOCK_RAW: u16 = 3;
     const ETHERNET_HEADER: u64 = 14;
     let offset = KERNEL_OFFSETS.load().sock_type;
     let task = sys::current_task();

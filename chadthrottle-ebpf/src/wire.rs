@@ -6,12 +6,9 @@
 
 use aya_ebpf::bindings::__sk_buff;
 
-use crate::sys;
+use chadthrottle_common::kernel::{ETH_P_IP, ETH_P_IPV6};
 
-/// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order.
-pub const ETH_P_IP: u32 = 0x0800u16.to_be() as u32;
-/// As [`ETH_P_IP`].
-pub const ETH_P_IPV6: u32 = 0x86ddu16.to_be() as u32;
+use crate::sys;
 
 const IPV6_HEADER: u64 = 40;
 const UDP_HEADER: u64 = 8;

@@ -20,12 +20,13 @@ use chadthrottle_common::{
     connection::{
         Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, UPLOADS, epoch, is_busy, new_ns,
     },
-    flight::USUAL,
     gate::Mode,
+    kernel::{AF_INET, INITIAL_WINDOW, OPEN_STATES},
     ownership::{Note, Owner, RuleId},
     policer::Bucket,
     scope::Scope,
     sys::Shared,
+    tuning::window::{FASTEST, FASTEST_PAUSING, FEWEST_FIRST, FIRST_MS, SHARING, SMALL_UNITS},
 };
 
 use crate::{
@@ -109,23 +110,21 @@ fn terms_when_new(sk: *mut c_void) -> Option<Terms> {
 /// and while it is used up the kernel's tuning would take it for too small.
 #[inline(always)]
 pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
-    // The round-trip time is not known yet: enough for a near one.
-    const FIRST_MS: u64 = 20;
+    /// Of an Ethernet, in bytes: its own is not known yet.
     const SEGMENT: u64 = 1_448;
-    const FEWEST: u64 = 2;
     let sk = sys::connection_socket(ops);
     if sk.is_null() {
         return None;
     }
     let rate = terms_when_new(sk)?.down;
-    if rate == 0 || rate > chadthrottle_common::window::FASTEST {
+    if rate == 0 || rate > FASTEST {
         return None;
     }
     let segments = rate * FIRST_MS / (1_000 * SEGMENT);
-    Some(if segments > USUAL {
-        USUAL as u32
-    } else if segments < FEWEST {
-        FEWEST as u32
+    Some(if segments > INITIAL_WINDOW {
+        INITIAL_WINDOW as u32
+    } else if segments < FEWEST_FIRST {
+        FEWEST_FIRST as u32
     } else {
         segments as u32
     })
@@ -136,17 +135,14 @@ pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
 /// than a segment, and none could be closed.
 #[inline(always)]
 pub fn connection_begins(ops: *mut bpf_sock_ops) {
-    /// In bytes a second: of eight connections that share it, each may pause.
-    const FASTEST: u64 = 8 * chadthrottle_common::window::FASTEST_PAUSING;
     let sk = sys::connection_socket(ops);
     if sk.is_null() || TCP_OFFSETS.load().window_clamp == 0 {
         return;
     }
     let address = sys::address_of(&sk);
     let down = terms_when_new(sk).map_or(0, |terms| terms.down);
-    if down != 0 && down <= FASTEST && window::Window::present(address) == 0 {
-        // Windows up to 16 MB are offered in units of 256 bytes.
-        window::Window::write(ops, (1 << 24) - 1);
+    if down != 0 && down <= SHARING * FASTEST_PAUSING && window::Window::present(address) == 0 {
+        window::Window::write(ops, u64::from(SMALL_UNITS));
     }
 }
 
@@ -208,7 +204,7 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
                 .checked_div(facts.full_segment)
                 .unwrap_or(0),
         };
-        if segments < USUAL {
+        if segments < INITIAL_WINDOW {
             sys::set_first_flight(ops, if segments < 2 { 2 } else { segments as u32 });
         }
     }
@@ -223,13 +219,10 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
 /// on, one whose limit has ended is put back.
 #[inline(always)]
 pub fn pass(sk: *mut c_void) {
-    /// `TCP_ESTABLISHED`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2` and `TCP_CLOSE_WAIT` (include/net/tcp_states.h), as
-    /// bits.
-    const OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8;
     let address = sys::address_of(&sk);
     let state = sys::read_kernel::<u8>(address + u64::from(TCP_OFFSETS.load().state));
     // What a listener has its connections inherit.
-    if OPEN >> (state & 31) & 1 == 0 {
+    if OPEN_STATES >> (state & 31) & 1 == 0 {
         put_back(sk);
         return;
     }
@@ -415,7 +408,6 @@ fn facts_of(address: u64) -> Facts {
 #[inline(always)]
 fn class_of(address: u64) -> Scope {
     use chadthrottle_common::scope;
-    const AF_INET: u16 = 2;
     /// `sock_common.skc_daddr` and `skc_rcv_saddr`, with which a `struct sock` begins.
     const REMOTE_V4: u64 = 0;
     const LOCAL_V4: u64 = 4;

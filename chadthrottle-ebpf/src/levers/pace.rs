@@ -1,23 +1,21 @@
 //! Uploads: `SO_MAX_PACING_RATE`, at which TCP paces itself without any queue.
 
+use chadthrottle_common::{
+    kernel::NO_PACE,
+    tuning::pace::{MUCH_FASTER, NEAR},
+};
+
 use super::setting::{Context, Lever};
 use crate::{maps::TCP_OFFSETS, sys};
-
-/// As a BPF program sets it, it has 32 bits, of which the highest value means unlimited.
-const UNLIMITED: u64 = u32::MAX as u64;
-
-/// So many times faster is not what BBR would find by itself soon.
-const MUCH_FASTER: u64 = 4;
 
 pub struct Pace;
 
 impl Lever for Pace {
-    /// A finer step would set the option at nearly every look, for what the credit evens out anyway.
-    const NEAR: u64 = 32;
+    const NEAR: u64 = NEAR;
 
     #[inline(always)]
     fn wanted(context: &Context<'_>) -> u64 {
-        if context.terms_up < UNLIMITED {
+        if context.terms_up < NO_PACE {
             context.terms_up
         } else {
             0
@@ -28,7 +26,7 @@ impl Lever for Pace {
     #[inline(always)]
     fn present(address: u64) -> u64 {
         let rate = sys::read_kernel::<u64>(address + u64::from(TCP_OFFSETS.load().max_pacing_rate));
-        if rate < UNLIMITED { rate } else { UNLIMITED }
+        if rate < NO_PACE { rate } else { NO_PACE }
     }
 
     #[inline(always)]

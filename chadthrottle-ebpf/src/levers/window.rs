@@ -1,6 +1,12 @@
 //! Downloads: `TCP_WINDOW_CLAMP`, how much a connection asks for at once.
 
-use chadthrottle_common::{gate::CLOSED_WINDOW, window};
+use chadthrottle_common::{
+    tuning::{
+        gate::CLOSED_WINDOW,
+        window::{FASTEST, NEAR},
+    },
+    window,
+};
 
 use super::setting::{Context, Lever};
 use crate::{maps::TCP_OFFSETS, sys};
@@ -8,14 +14,13 @@ use crate::{maps::TCP_OFFSETS, sys};
 pub struct Window;
 
 impl Lever for Window {
-    /// A finer step would set the option again and again for less than a segment.
-    const NEAR: u64 = 16;
+    const NEAR: u64 = NEAR;
 
     #[inline(always)]
     fn wanted(context: &Context<'_>) -> u64 {
         if context.is_closed {
             CLOSED_WINDOW
-        } else if context.terms_down != 0 && context.terms_down <= window::FASTEST {
+        } else if context.terms_down != 0 && context.terms_down <= FASTEST {
             window::window(context.terms_down, context.facts, context.mode)
         } else {
             0

@@ -1,9 +1,7 @@
 //! How many TCP connections share a limit, as the kernel programs count them.
 
 use chadthrottle_common::{
-    abi::Crowd,
-    connection::{LONGEST_NEW_NS, epoch},
-    sys::Shared,
+    abi::Crowd, connection::epoch, sys::Shared, tuning::crowd::LONGEST_NEW_NS,
 };
 
 use super::tuning::INTERVAL;

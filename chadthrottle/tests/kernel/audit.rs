@@ -34,6 +34,11 @@ pub fn lane() -> Option<&'static str> {
     LANE.as_deref()
 }
 
+/// What a command line needs to attach there: nothing at the root.
+pub fn there() -> String {
+    lane().map_or_else(String::new, |lane| format!("--cgroup {lane}"))
+}
+
 /// Where engines attach that are told nothing else.
 pub fn top() -> String {
     lane().map_or_else(cgroup2, str::to_owned)
@@ -81,46 +86,65 @@ pub fn attached(cgroup: &str) -> Vec<String> {
     found
 }
 
-/// Our programs, maps and links that these tests have loaded, by name, sorted. What was loaded before
-/// them is not theirs: a ChadThrottle that was killed, guard and all, has pinned what puts its
-/// settings back. Nor is what a process outside of their cgroup holds.
-pub fn loaded() -> Vec<String> {
-    let programs = entries(&bpftool(&["prog", "list"]));
-    let started = started();
-    let elsewhere = held_elsewhere();
-    let (others, programs): (Vec<_>, Vec<_>) = programs.into_iter().partition(|program| {
-        program["loaded_at"].as_u64() < Some(started) || elsewhere.holds("prog", &program["id"])
-    });
-    let mut found = names(&programs, "name");
+/// What these tests have loaded, as bpftool lists it. What was loaded before them is not theirs: a
+/// ChadThrottle that was killed, guard and all, has pinned what puts its settings back. Nor is what
+/// a process outside of their cgroup holds.
+struct Ours {
+    programs: Vec<Value>,
+    maps: Vec<Value>,
+}
+
+fn ours() -> Ours {
+    let is_ours = |entry: &Value| {
+        let name = entry["name"].as_str();
+        name.is_some_and(|name| name.starts_with("chad"))
+    };
+    let (started, elsewhere) = (started(), held_elsewhere());
+    let (others, programs): (Vec<_>, Vec<_>) = entries(&bpftool(&["prog", "list"]))
+        .into_iter()
+        .filter(is_ours)
+        .partition(|program| {
+            program["loaded_at"].as_u64() < Some(started) || elsewhere.holds("prog", &program["id"])
+        });
     let of_others: Vec<&Value> = others
         .iter()
         .filter_map(|program| program["map_ids"].as_array())
         .flatten()
         .collect();
-    let is_ours = |program: &Value| {
-        program["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with("chadthrottle"))
-    };
+    let mut maps = entries(&bpftool(&["map", "list"]));
+    maps.retain(|map| {
+        is_ours(map) && !of_others.contains(&&map["id"]) && !elsewhere.holds("map", &map["id"])
+    });
+    Ours { programs, maps }
+}
+
+/// Our programs, maps and links that are loaded, by name, sorted.
+pub fn loaded() -> Vec<String> {
+    let Ours { programs, maps } = ours();
+    let mut found = names(&programs, "name");
+    found.extend(names(&maps, "name"));
     // Links have no names: those of programs with ours.
-    let ours = |id: &Value| {
+    let links = entries(&bpftool(&["link", "list"]));
+    let is_ours = |link: &&Value| {
         programs
             .iter()
-            .any(|program| program["id"] == *id && is_ours(program))
+            .any(|program| program["id"] == link["prog_id"])
     };
-    let links = entries(&bpftool(&["link", "list"]));
-    let links = links.iter().filter(|link| ours(&link["prog_id"]));
     let named = |link: &Value| {
         let kind = link["type"].as_str().unwrap_or("unknown");
         format!("chad {kind} link {}", link["id"])
     };
-    found.extend(links.map(named));
-    let mut maps = entries(&bpftool(&["map", "list"]));
-    maps.retain(|map| !of_others.contains(&&map["id"]) && !elsewhere.holds("map", &map["id"]));
-    found.extend(names(&maps, "name"));
-    found.retain(|name| name.starts_with("chad"));
+    found.extend(links.iter().filter(is_ours).map(named));
     found.sort();
     found
+}
+
+/// The map of ours that has this name.
+#[track_caller]
+pub fn map(name: &str) -> Value {
+    let mut maps = ours().maps.into_iter();
+    maps.find(|map| map["name"] == name)
+        .unwrap_or_else(|| panic!("no map {name}"))
 }
 
 /// What processes outside of a cgroup hold.
@@ -225,6 +249,11 @@ impl Cgroup {
     /// One within it.
     pub fn below(parent: &Self, name: &str) -> Self {
         Self::at(format!("{}/{name}", parent.0))
+    }
+
+    /// As cgroup2 has it, from its root.
+    pub fn path(&self) -> &str {
+        self.0.strip_prefix(&cgroup2()).expect("below cgroup2")
     }
 
     fn at(path: String) -> Self {

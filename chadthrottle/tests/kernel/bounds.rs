@@ -5,7 +5,7 @@ use std::{io::Write, process::Command};
 use serde_json::Value;
 
 use crate::{
-    audit::{assert_nothing_left, bpftool},
+    audit::{assert_nothing_left, map},
     following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
@@ -17,13 +17,7 @@ use crate::{
 /// Takes every free slot away, as that many processes would.
 #[track_caller]
 pub fn take_all_slots() {
-    let maps = bpftool(&["map", "list"]);
-    let free = maps
-        .as_array()
-        .expect("a list")
-        .iter()
-        .find(|map| map["name"] == "chad_free")
-        .expect("the map of free slots");
+    let free = map("chad_free");
     let mut batch = tempfile::NamedTempFile::new().expect("a temporary file");
     for _ in 0..free["max_entries"].as_u64().expect("a number") {
         writeln!(batch, "map pop id {}", free["id"]).expect("writing the batch");

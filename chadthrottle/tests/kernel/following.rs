@@ -250,8 +250,7 @@ fn processes_that_move_into_a_cgroup_later_are_held_and_named() {
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     let program = Chadthrottle::new();
-    let name = cgroup.0.rsplit('/').next().expect("a name");
-    let limit = Limit::start(&program, &format!("cgroup:/{name} --down 1MB"));
+    let limit = Limit::start(&program, &format!("cgroup:{} --down 1MB", cgroup.path()));
     let (_directory, mut client) =
         client(&script.replace("$FETCH", &format!("ip netns exec {} $FETCH", lab.client)));
     let output = client.output().expect("starting a client");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chadthrottle::{engine::Handle, model::LimitId, process::key_of};
-use chadthrottle_common::gate::CLOSED_WINDOW;
+use chadthrottle_common::tuning::gate::CLOSED_WINDOW;
 
 use crate::{
     audit::assert_nothing_left,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, top},
+    audit::{OURS, assert_nothing_left, attached, there, top},
     program::{Chadthrottle, Running, eventually},
     terminal::{Tmux, engine, stty_of},
 };
@@ -43,7 +43,11 @@ fn shows(tmux: &Tmux, text: &str) {
 fn line(program: &Chadthrottle, arguments: &str) -> String {
     let state = program.state().display();
     let path = Chadthrottle::path();
-    format!("{} --state-dir {state} {arguments}", path.display())
+    format!(
+        "{} --state-dir {state} {} {arguments}",
+        path.display(),
+        there()
+    )
 }
 
 #[track_caller]

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    audit::{assert_nothing_left, bpftool},
+    audit::{assert_nothing_left, bpftool, map},
     bounds::take_all_slots,
     following::Limit,
     lab::Lab,
@@ -20,17 +20,14 @@ use crate::{
 
 /// The number of one of our maps.
 #[track_caller]
-fn map(name: &str) -> String {
-    let maps = bpftool(&["map", "list"]);
-    let mut maps = maps.as_array().expect("a list").iter();
-    let found = maps.find(|map| map["name"] == name);
-    found.expect("the map")["id"].to_string()
+fn id(name: &str) -> String {
+    map(name)["id"].to_string()
 }
 
 /// How many entries it has.
 #[track_caller]
 fn entries(name: &str) -> usize {
-    bpftool(&["map", "dump", "id", &map(name)])
+    bpftool(&["map", "dump", "id", &id(name)])
         .as_array()
         .expect("a list")
         .len()
@@ -102,7 +99,7 @@ fn a_grandchild_is_held_whose_parent_ended_without_a_socket() {
 fn leave_slots(left: u32) {
     let used = (65_536 - left).to_le_bytes();
     let mut command = Command::new("bpftool");
-    command.args(["map", "update", "id", &map("chad_shares")]);
+    command.args(["map", "update", "id", &id("chad_shares")]);
     command.args(["key", "0", "0", "0", "0", "value"]);
     command.args(used.map(|byte| byte.to_string()));
     command.args(["0", "0", "0", "0"]);
@@ -132,7 +129,7 @@ fn one_users_processes_do_not_take_the_slots_of_all() {
     eventually("slots are free again", Duration::from_secs(12), || {
         entries("chad_processes") < before + 20
     });
-    let shares = bpftool(&["map", "dump", "id", &map("chad_shares")]);
+    let shares = bpftool(&["map", "dump", "id", &id("chad_shares")]);
     let of_users: u64 = shares.as_array().expect("a list")[1..]
         .iter()
         .map(word)

@@ -118,9 +118,8 @@ fn short_lives_are_held_by_name_where_it_comes_without_exec() {
 fn short_lives_are_held_by_cgroup() {
     let brief = Brief::new();
     let cgroup = Cgroup::new("brief");
-    let name = cgroup.0.rsplit('/').next().expect("a name");
     let start = format!("(echo $BASHPID > {}/cgroup.procs; exec {START})", cgroup.0);
-    ten_are_held(&format!("cgroup:/{name}"), &brief.path(), &start);
+    ten_are_held(&format!("cgroup:{}", cgroup.path()), &brief.path(), &start);
 }
 
 #[test]

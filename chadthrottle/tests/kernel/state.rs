@@ -54,9 +54,9 @@ fn nobody_else_can_hold_the_lock_or_read_the_journal() {
             fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).expect("its mode");
         }
         let mut command = Command::new("sh");
-        let script = r#"umask 0; exec "$0" --state-dir "$1" list --attach legacy"#;
+        let script = r#"umask 0; exec "$0" --state-dir "$1" --cgroup "$2" list --attach legacy"#;
         command.args(["-c", script]).arg(Chadthrottle::path());
-        let engine = command.arg(&state).stdout(Stdio::null()).spawn();
+        let engine = command.arg(&state).arg(top()).stdout(Stdio::null()).spawn();
         let mut engine = Running(engine.expect("sh(1)"));
         eventually("attached", Duration::from_secs(3), || {
             attached(&top()) == OURS

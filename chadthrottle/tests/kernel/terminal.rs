@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use crate::{
-    audit::{OURS, assert_nothing_left, attached, top},
+    audit::{OURS, assert_nothing_left, attached, there, top},
     program::{Chadthrottle, eventually},
 };
 
@@ -79,11 +79,12 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
     let state = program.state();
     let (before, after) = (state.join("before"), state.join("after"));
     let script = format!(
-        "stty -a > {}; {} --state-dir {} --attach {attach}; stty -a > {}.new; \
+        "stty -a > {}; {} --state-dir {} {} --attach {attach}; stty -a > {}.new; \
          mv {}.new {}; sleep 30",
         before.display(),
         Chadthrottle::path().display(),
         state.display(),
+        there(),
         after.display(),
         after.display(),
         after.display(),
@@ -174,9 +175,10 @@ fn a_terminal_that_goes_away_ends_it_cleanly() {
     for attach in ["link", "legacy"] {
         let program = Chadthrottle::new();
         let script = format!(
-            "exec {} --state-dir {} --attach {attach}",
+            "exec {} --state-dir {} {} --attach {attach}",
             Chadthrottle::path().display(),
-            program.state().display()
+            program.state().display(),
+            there()
         );
         let tmux = Tmux::run(&format!("gone-{attach}"), &script);
         eventually("the screen is drawn", Duration::from_secs(5), || {
