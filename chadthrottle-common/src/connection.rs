@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Every setting that a lever may change on a socket.
-pub const SETTINGS: usize = 3;
+/// For how many levers a note has room: what each of them may change on a socket. One is free.
+pub const SETTINGS: usize = 4;
 
 /// A setting of a socket.
 #[repr(C)]

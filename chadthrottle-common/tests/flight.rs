@@ -2,7 +2,7 @@
 
 use chadthrottle_common::{
     connection::Facts,
-    flight::{PACED_FROM, USUAL},
+    kernel::{INITIAL_WINDOW, PACED_FROM},
 };
 
 const SEGMENT: u64 = 1_448;
@@ -54,7 +54,7 @@ fn what_may_be_on_its_way_carries_the_rate_and_held_back_acknowledgements() {
                     in_flight >= rate * (round_trip_us + 40_000),
                     "{segments} segments at {rate} B/s and {round_trip_us} us"
                 );
-                assert!(u64::from(segments) < USUAL);
+                assert!(u64::from(segments) < INITIAL_WINDOW);
             }
         }
     }

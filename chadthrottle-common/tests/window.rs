@@ -2,7 +2,8 @@
 
 use chadthrottle_common::{
     connection::{Facts, is_busy},
-    gate::{CLOSED_WINDOW, Mode},
+    gate::Mode,
+    tuning::gate::CLOSED_WINDOW,
     window::{mode, window},
 };
 

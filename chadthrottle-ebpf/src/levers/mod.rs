@@ -5,7 +5,7 @@
 //! to those that were there before, and when a limit ends. What a socket was before is noted on it, in the
 //! same value that says what it has been set to.
 //!
-//! One lever is one file and one line of [`each`].
+//! One lever is one file and one line of `levers!`.
 
 mod flight;
 mod pace;
@@ -18,7 +18,8 @@ use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
     abi::Rule,
     connection::{
-        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, UPLOADS, epoch, is_busy, new_ns,
+        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, SETTINGS, UPLOADS, epoch, is_busy,
+        new_ns,
     },
     gate::Mode,
     kernel::{AF_INET, INITIAL_WINDOW, OPEN_STATES},
@@ -35,13 +36,27 @@ use crate::{
 };
 use setting::{Context, Lever};
 
-/// Does the same with every lever. Its number is its place in [`Connection::settings`].
-macro_rules! each {
-    ($act:ident, $($argument:expr),*) => {
-        $act::<0, pace::Pace, _>($($argument),*);
-        $act::<1, window::Window, _>($($argument),*);
-        $act::<2, flight::Flight, _>($($argument),*);
+/// The levers, each with its number: its place in [`Connection::settings`].
+macro_rules! levers {
+    ($($number:literal: $lever:ty,)*) => {
+        /// Holds each where it is wanted.
+        #[inline(always)]
+        fn hold_each<C>(ctx: *mut C, connection: &mut Connection, address: u64, context: &Context<'_>) {
+            $(hold_setting::<$number, $lever, C>(ctx, connection, address, context);)*
+        }
+
+        /// Puts each back to what it was.
+        #[inline(always)]
+        fn put_each_back<C>(ctx: *mut C, connection: &mut Connection, address: u64) {
+            $(put_setting_back::<$number, $lever, C>(ctx, connection, address);)*
+        }
     };
+}
+
+levers! {
+    0: pace::Pace,
+    1: window::Window,
+    2: flight::Flight,
 }
 
 /// A limit, as it is for one connection.
@@ -262,7 +277,7 @@ pub fn put_back(sk: *mut c_void) -> bool {
         return false;
     };
     let address = sys::address_of(&sk);
-    each!(put_setting_back, sk, connection, address);
+    put_each_back(sk, connection, address);
     let is_ours = connection.flags & (HEARD | HEARD_BEFORE) == HEARD;
     let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
     // Kernels before 6.12 take no flags here: the next packet sees to it.
@@ -279,7 +294,7 @@ fn put_back_at_packet(ops: *mut bpf_sock_ops, sk: *mut c_void) {
         return;
     };
     let address = sys::address_of(&sk);
-    each!(put_setting_back, ops, connection, address);
+    put_each_back(ops, connection, address);
     if connection.flags & (HEARD | HEARD_BEFORE) == HEARD {
         sys::hear_no_more(ops);
     }
@@ -314,7 +329,7 @@ fn hold<C>(
         mode: connection.gate.mode(),
         is_closed: acknowledges.is_some_and(|now| connection.gate.closes(now)),
     };
-    each!(hold_setting, ctx, connection, address, &context);
+    hold_each(ctx, connection, address, &context);
     context.is_closed
 }
 
@@ -325,6 +340,7 @@ fn hold_setting<const N: usize, L: Lever, C>(
     address: u64,
     context: &Context<'_>,
 ) {
+    const { assert!(N < SETTINGS, "a note has no room for that many levers") };
     if let Some(setting) = connection.settings.get_mut(N) {
         setting::hold::<L, C>(ctx, setting, address, L::wanted(context));
     }
@@ -336,6 +352,7 @@ fn put_setting_back<const N: usize, L: Lever, C>(
     connection: &mut Connection,
     address: u64,
 ) {
+    const { assert!(N < SETTINGS, "a note has no room for that many levers") };
     if let Some(setting) = connection.settings.get_mut(N) {
         setting::put_back::<L, C>(ctx, setting, address);
     }
