@@ -3,6 +3,8 @@
 mod bench;
 mod build_ebpf;
 mod check;
+#[cfg(test)]
+mod example;
 mod kernel_tests;
 mod kernels;
 mod object_file;
