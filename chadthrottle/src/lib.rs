@@ -1,6 +1,6 @@
 //! ChadThrottle: hold a process, and only it, to a download and an upload limit.
 //!
-//! See ARCHITECTURE.md for the house and its invariants.
+//! See ARCHITECTURE.md for a map, and docs/architecture.md for the invariants.
 #![deny(unsafe_code)]
 
 pub mod backends;

@@ -1,7 +1,7 @@
 //! The engine: the one owner of all kernel state. Commands go in, snapshots come out.
 //!
 //! Architecture invariant: nothing but this module, with the backends and levers that it owns, touches the
-//! maps. The kernel's own state (which slot has which rule) is the source of truth; what is kept here is
+//! maps of a running engine. The kernel's own state (which slot has which rule) is the source of truth; what is kept here is
 //! only what the kernel does not know: names, the user's wishes, and the last sample.
 
 mod attribution;
