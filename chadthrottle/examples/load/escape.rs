@@ -45,6 +45,7 @@ pub enum Technique {
     Bulk,
     Bulk100,
     Bulk700,
+    Bulk1000,
     /// 1,500 open connections, a packet under way on each
     PacketEach,
     /// A connection for each request
@@ -105,6 +106,7 @@ pub fn run(technique: Technique, job: Job, accomplice: Option<PathBuf>) -> anyho
         Technique::Bulk => tcp::bulk(job, 1, 0),
         Technique::Bulk100 => tcp::bulk(job, 100, 0),
         Technique::Bulk700 => tcp::bulk(job, 700, 0),
+        Technique::Bulk1000 => tcp::bulk(job, 1_000, 0),
         Technique::PacketEach => tcp::a_packet_each(job, 1_500),
         Technique::Requests => tcp::a_connection_each(job, 1),
         Technique::Requests300 => tcp::a_connection_each(job, 300),

@@ -54,11 +54,16 @@ impl Engine {
 
     /// `limit` on these processes, at a rate that nothing reaches: all is done but dropping.
     pub fn limiting(pids: &[u32], object: Option<&Path>) -> anyhow::Result<Self> {
+        Self::limiting_to("900GB/s", pids, object)
+    }
+
+    /// `limit` on these processes, both ways.
+    pub fn limiting_to(rate: &str, pids: &[u32], object: Option<&Path>) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut arguments = vec!["limit"];
         arguments.extend(pids.iter().map(String::as_str));
-        arguments.extend(["--down", "900GB/s", "--up", "900GB/s", "--scope", "all"]);
+        arguments.extend(["--down", rate, "--up", rate, "--scope", "all"]);
         let mut command = Self::command(&state, object, &arguments);
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let errors = child.stderr.take().context("its standard error")?;

@@ -17,16 +17,18 @@ pub enum Part {
     Packets,
     Throughput,
     Userspace,
+    Connections,
 }
 
 type Measure = fn(bool) -> anyhow::Result<Table>;
 
 pub fn measure(quick: bool, only: Option<Part>) -> anyhow::Result<()> {
-    let parts: [(Part, Measure); 4] = [
+    let parts: [(Part, Measure); 5] = [
         (Part::TestRun, packets::test_run),
         (Part::Packets, packets::under_load),
         (Part::Throughput, throughput::with_and_without),
         (Part::Userspace, userspace::beside_the_peers),
+        (Part::Connections, userspace::by_connections),
     ];
     let mut text = format!("{}\n\n", report::machine());
     for (part, measure) in parts {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use super::{
     engine::Engine,
     lab::{Lab, SERVER_V4},
-    load::{Ended, Running},
+    load::{self, Ended, Running},
     median,
     report::Table,
     throughput::iperf3_server,
@@ -94,6 +94,36 @@ pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
         ]);
     }
     drop(idle);
+    Ok(table)
+}
+
+/// What limits cost the engine, by how many connections they hold: one sample a second, as always.
+pub fn by_connections(quick: bool) -> anyhow::Result<Table> {
+    let seconds = if quick { 5 } else { 20 };
+    let mut table = Table::new(
+        "The engine with one process limited to 1 MB/s, all of whose connections send",
+        &["connections", "of one core", "resident"],
+    );
+    for (connections, technique) in [(1, "bulk"), (100, "bulk100"), (1_000, "bulk1000")] {
+        let lab = Lab::new();
+        let _peer = Running::spawn(load::command(&lab.server), "peer")?;
+        let lasts = seconds + 60;
+        let load = Ended(
+            load::command(&lab.client)
+                .args(["escape", technique, "up", SERVER_V4, &lasts.to_string()])
+                .stdout(Stdio::null())
+                .spawn()
+                .context("load")?,
+        );
+        sleep(Duration::from_secs(1));
+        let engine = Engine::limiting_to("1MB/s", &[load.0.id()], None)?;
+        let (cpu, memory) = needs(engine.pid(), seconds)?;
+        table.row([
+            connections.to_string(),
+            format!("{:.2} %", cpu * 100.0),
+            format!("{:.0} MB", memory / 1e6),
+        ]);
+    }
     Ok(table)
 }
 
