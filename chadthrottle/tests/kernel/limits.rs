@@ -222,7 +222,7 @@ fn a_child_is_limited_from_its_first_packet() {
         lab.client
     );
     let mut command = program.command("run --root --down 1MB -- sh -c");
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let output = command.arg(script).output().expect("chadthrottle");
     let elapsed = started.elapsed();
     println!("3 MB at 1 MB/s through a grandchild: {elapsed:?}");
