@@ -29,6 +29,23 @@ const REPLY: [u8; 48] = [
     0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0,
 ];
 
+/// `if (op == BPF_SOCK_OPS_HDR_OPT_LEN_CB) bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, 4); r0 = 1; exit`
+const fn marking(mark: u8) -> [u8; 96] {
+    [
+        0x61, 0x12, 0, 0, 0, 0, 0, 0, // r2 = *(u32 *)(r1 + 0)
+        0x55, 0x02, 8, 0, 14, 0, 0, 0, // if r2 != 14 goto +8
+        0xb7, 0x03, 0, 0, mark, 0, 0, 0, // r3 = mark
+        0x63, 0x3a, 0xfc, 0xff, 0, 0, 0, 0, // *(u32 *)(r10 - 4) = r3
+        0xb7, 0x02, 0, 0, 1, 0, 0, 0, // r2 = SOL_SOCKET
+        0xb7, 0x03, 0, 0, 36, 0, 0, 0, // r3 = SO_MARK
+        0xbf, 0xa4, 0, 0, 0, 0, 0, 0, // r4 = r10
+        0x07, 0x04, 0, 0, 0xfc, 0xff, 0xff, 0xff, // r4 += -4
+        0xb7, 0x05, 0, 0, 4, 0, 0, 0, // r5 = 4
+        0x85, 0, 0, 0, 49, 0, 0, 0, // call bpf_setsockopt
+        0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0,
+    ]
+}
+
 impl Foreign {
     /// Loads one that lets every packet that arrives pass.
     pub fn load() -> Self {
@@ -38,6 +55,11 @@ impl Foreign {
     /// Loads one that says how long the first timer of a TCP connection is.
     pub fn replying() -> Self {
         Self::of(&REPLY, "sockops", "sock_ops")
+    }
+
+    /// Loads one that marks each connection for whose headers it is called.
+    pub fn marking(mark: u8) -> Self {
+        Self::of(&marking(mark), "sockops", "sock_ops")
     }
 
     fn of(code: &[u8], section: &str, place: &'static str) -> Self {

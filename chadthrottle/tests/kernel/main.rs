@@ -23,6 +23,7 @@ mod few_colours;
 mod following;
 mod foreign;
 mod gates;
+mod headers;
 mod ignored_signals;
 mod iperf;
 mod job_control;
