@@ -54,9 +54,12 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
     })?;
     steps.step("documentation", || {
         let document = ["doc", "--locked", "--quiet", "--no-deps"];
+        // For those who work on it: private items and links to them are a part of it.
+        let flags = "--deny warnings --allow rustdoc::private_intra_doc_links";
         run(cargo()
             .args(document)
+            .arg("--document-private-items")
             .args(PACKAGES)
-            .env("RUSTDOCFLAGS", "--deny warnings"))
+            .env("RUSTDOCFLAGS", flags))
     })
 }
