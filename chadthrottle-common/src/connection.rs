@@ -26,6 +26,19 @@ pub struct Setting {
     pub wanted: u64,
 }
 
+/// Who has the kernel call `sock_ops` programs for each packet of a connection that leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hearing {
+    /// Nobody, as far as we know.
+    #[default]
+    Nobody = 0,
+    /// We do.
+    Ours = 1,
+    /// Somebody did before us.
+    Others = 2,
+}
+
 /// What is known of a connection under a limit.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -42,8 +55,12 @@ pub struct Connection {
     pub received: u64,
     /// Bytes of payload that had been sent and acknowledged when that began.
     pub acknowledged: u64,
-    /// [`HEARD`], [`HEARD_BEFORE`], [`DOWNLOADS`], [`UPLOADS`].
-    pub flags: u32,
+    /// Who has the kernel call us for each packet that leaves.
+    pub hearing: Hearing,
+    /// It counts as a download in this epoch.
+    pub is_download: bool,
+    /// It counts as an upload in this epoch.
+    pub is_upload: bool,
     /// The [`crate::scope::Scope`] of its other end.
     pub class: u32,
     /// The [`crate::ownership::RuleId`] of the limit that it was held to last. A pass cannot ask for the MPTCP
@@ -56,16 +73,6 @@ pub struct Connection {
     /// For what the program was called last, in its own numbers.
     pub event: u64,
 }
-
-/// We have the kernel call us for each packet that leaves.
-pub const HEARD: u32 = 1;
-/// Somebody else had it do so already.
-pub const HEARD_BEFORE: u32 = 2;
-
-/// It counts as a download in this epoch.
-pub const DOWNLOADS: u32 = 4;
-/// It counts as an upload in this epoch.
-pub const UPLOADS: u32 = 8;
 
 /// How long one is new at that round-trip time, in microseconds: slow start takes some round trips.
 #[inline(always)]

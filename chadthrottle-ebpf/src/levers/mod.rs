@@ -17,10 +17,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
     abi::Rule,
-    connection::{
-        Connection, DOWNLOADS, Facts, HEARD, HEARD_BEFORE, SETTINGS, UPLOADS, epoch, is_busy,
-        new_ns,
-    },
+    connection::{Connection, Facts, Hearing, SETTINGS, epoch, is_busy, new_ns},
     gate::Mode,
     kernel::{AF_INET, INITIAL_WINDOW, OPEN_STATES},
     ownership::{Note, Owner, RuleId},
@@ -199,7 +196,11 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
     if event == Event::Established {
         rule.crowd.new.add(1);
         let heard_before = sys::hear_of_packets(ops);
-        connection.flags = HEARD | if heard_before { HEARD_BEFORE } else { 0 };
+        connection.hearing = if heard_before {
+            Hearing::Others
+        } else {
+            Hearing::Ours
+        };
         connection.class = class_of(address).0;
         connection.made_ns = now;
     }
@@ -254,12 +255,12 @@ pub fn pass(sk: *mut c_void) {
         return;
     };
     (connection.class, connection.rule) = (class.0, limit);
-    if connection.flags & HEARD == 0 {
+    if connection.hearing == Hearing::Nobody {
         let flags = sys::callback_flags(address);
         if flags & sys::WRITE_HDR_OPT != 0 {
-            connection.flags |= HEARD_BEFORE | HEARD;
+            connection.hearing = Hearing::Others;
         } else if sys::set_callback_flags(sk, flags | sys::WRITE_HDR_OPT) {
-            connection.flags |= HEARD;
+            connection.hearing = Hearing::Ours;
         }
     }
     let now = sys::now_ns();
@@ -278,7 +279,7 @@ pub fn put_back(sk: *mut c_void) -> bool {
     };
     let address = sys::address_of(&sk);
     put_each_back(sk, connection, address);
-    let is_ours = connection.flags & (HEARD | HEARD_BEFORE) == HEARD;
+    let is_ours = connection.hearing == Hearing::Ours;
     let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
     // Kernels before 6.12 take no flags here: the next packet sees to it.
     if !is_ours || sys::set_callback_flags(sk, flags) {
@@ -295,7 +296,7 @@ fn put_back_at_packet(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     };
     let address = sys::address_of(&sk);
     put_each_back(ops, connection, address);
-    if connection.flags & (HEARD | HEARD_BEFORE) == HEARD {
+    if connection.hearing == Hearing::Ours {
         sys::hear_no_more(ops);
     }
     sys::forget_connection(sk);
@@ -317,7 +318,7 @@ fn hold<C>(
     let mode = if down == 0 {
         Mode::Open
     } else {
-        let may_close = connection.flags & HEARD != 0 && connection.gate.may_close();
+        let may_close = connection.hearing != Hearing::Nobody && connection.gate.may_close();
         chadthrottle_common::window::mode(down, facts, may_close)
     };
     connection.gate.set_mode(mode);
@@ -361,7 +362,8 @@ fn put_setting_back<const N: usize, L: Lever, C>(
 /// Whether the connection has been made a moment ago and has not carried anything to speak of.
 #[inline(always)]
 fn is_new(connection: &Connection, now: u64, facts: &Facts) -> bool {
-    connection.flags & (DOWNLOADS | UPLOADS) == 0
+    !connection.is_download
+        && !connection.is_upload
         && now.wrapping_sub(connection.made_ns) < new_ns(facts.round_trip_us)
 }
 
@@ -369,10 +371,7 @@ fn is_new(connection: &Connection, now: u64, facts: &Facts) -> bool {
 #[inline(always)]
 fn count_busy(connection: &mut Connection, address: u64, terms: &Terms, now: u64) {
     let this = epoch(now);
-    if connection.epoch == this
-        && connection.flags & DOWNLOADS != 0
-        && connection.flags & UPLOADS != 0
-    {
+    if connection.epoch == this && connection.is_download && connection.is_upload {
         return;
     }
     let offsets = TCP_OFFSETS.load();
@@ -382,7 +381,7 @@ fn count_busy(connection: &mut Connection, address: u64, terms: &Terms, now: u64
         connection.epoch = this;
         connection.received = received;
         connection.acknowledged = acknowledged;
-        connection.flags &= HEARD | HEARD_BEFORE;
+        (connection.is_download, connection.is_upload) = (false, false);
         return;
     }
     let crowd = &terms.rule.crowd;
@@ -392,16 +391,16 @@ fn count_busy(connection: &mut Connection, address: u64, terms: &Terms, now: u64
         }
     };
     let came = received.wrapping_sub(connection.received);
-    if connection.flags & DOWNLOADS == 0 && is_busy(came, terms.down) {
-        connection.flags |= DOWNLOADS;
+    if !connection.is_download && is_busy(came, terms.down) {
+        connection.is_download = true;
         counts(&crowd.down);
         if connection.gate.mode().pauses() {
             counts(&crowd.pausing);
         }
     }
     let went = acknowledged.wrapping_sub(connection.acknowledged);
-    if connection.flags & UPLOADS == 0 && is_busy(went, terms.up) {
-        connection.flags |= UPLOADS;
+    if !connection.is_upload && is_busy(went, terms.up) {
+        connection.is_upload = true;
         counts(&crowd.up);
     }
 }
