@@ -99,7 +99,7 @@ fn ours() -> Ours {
         let name = entry["name"].as_str();
         name.is_some_and(|name| name.starts_with("chad"))
     };
-    let (started, elsewhere) = (started(), held_elsewhere());
+    let (started, elsewhere) = (started(), held(false));
     let (others, programs): (Vec<_>, Vec<_>) = entries(&bpftool(&["prog", "list"]))
         .into_iter()
         .filter(is_ours)
@@ -142,28 +142,27 @@ pub fn loaded() -> Vec<String> {
 /// The map of ours that has this name.
 #[track_caller]
 pub fn map(name: &str) -> Value {
+    // What others have let go of a moment ago is held by nobody.
+    let held = held(true);
     let mut maps = ours().maps.into_iter();
-    maps.find(|map| map["name"] == name)
+    maps.find(|map| map["name"] == name && held.holds("map", &map["id"]))
         .unwrap_or_else(|| panic!("no map {name}"))
 }
 
-/// What processes outside of a cgroup hold.
+/// What some processes hold: kinds and ids.
 #[derive(Default)]
-struct Elsewhere(HashSet<(&'static str, u64)>);
+struct Held(HashSet<(&'static str, u64)>);
 
-impl Elsewhere {
+impl Held {
     fn holds(&self, kind: &'static str, id: &Value) -> bool {
         id.as_u64().is_some_and(|id| self.0.contains(&(kind, id)))
     }
 }
 
-/// What processes outside of our cgroup hold; nothing where we have none of our own.
-fn held_elsewhere() -> Elsewhere {
-    let mut found = Elsewhere::default();
-    if lane().is_none() {
-        return found;
-    }
-    for process in processes().filter(|process| !is_ours(process)) {
+/// What the processes of our cgroup hold, or those outside of it.
+fn held(by_ours: bool) -> Held {
+    let mut found = Held::default();
+    for process in processes().filter(|process| is_ours(process) == by_ours) {
         let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten();
         for descriptor in descriptors.flatten() {
             let kind = fs::read_link(descriptor.path()).unwrap_or_default();
