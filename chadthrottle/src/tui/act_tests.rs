@@ -115,6 +115,37 @@ fn brackets_step_the_limit_and_nothing_else() {
 }
 
 #[test]
+fn a_limit_is_shown_as_it_will_be_until_a_sample_can_know() {
+    let mut state = state(80, 24, usual());
+    let shown = |state: &State| state.limit(LimitId(1)).unwrap().limit.down;
+    let old = shown(&state);
+    press(&mut state, &["g", "j", "["]);
+    let new = Some(Rate::clamped(700_000));
+    assert_eq!(shown(&state), new);
+    let answer = |error| {
+        let text = String::new();
+        Action::Changed(LimitId(1), Message { text, error })
+    };
+    // Of before the change: before the answer, and still on its way when that came.
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(shown(&state), new);
+    update(&mut state, answer(false));
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(shown(&state), new);
+    // From here on samples know best.
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(shown(&state), old);
+    // Of two changes the first is answered first; what is refused is not shown any more.
+    press(&mut state, &["[", "]"]);
+    update(&mut state, answer(false));
+    update(&mut state, answer(true));
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(shown(&state), new);
+    update(&mut state, Action::Snapshot(usual()));
+    assert_eq!(shown(&state), old);
+}
+
+#[test]
 fn all_limits_are_removed_after_asking() {
     let mut state = state(80, 24, usual());
     assert_eq!(press(&mut state, &["X", "<Esc>"]), []);

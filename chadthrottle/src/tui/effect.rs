@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use crate::{
     engine::{Commands, EngineError, Targets},
     model::{Limit, LimitId},
+    tui::update::Action,
 };
 
 /// Something to be done. `who` is whom it is about, safe to show.
@@ -51,7 +52,7 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Effects {
     asked: mpsc::UnboundedSender<Effect>,
-    said: mpsc::UnboundedReceiver<Message>,
+    said: mpsc::UnboundedReceiver<Action>,
 }
 
 impl Effects {
@@ -61,9 +62,18 @@ impl Effects {
         let (messages, said) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(effect) = effects.recv().await {
-                if let Some(message) = apply(&engine, effect).await
-                    && messages.send(message).is_err()
-                {
+                let changed = match effect {
+                    Effect::ChangeLimit { id, .. } => Some(id),
+                    _ => None,
+                };
+                let Some(message) = apply(&engine, effect).await else {
+                    continue;
+                };
+                let action = match changed {
+                    Some(id) => Action::Changed(id, message),
+                    None => Action::Said(message),
+                };
+                if messages.send(action).is_err() {
                     return;
                 }
             }
@@ -77,10 +87,10 @@ impl Effects {
         let _ = self.asked.send(effect);
     }
 
-    /// What to tell the user of the next one that was. Cancel safe.
-    pub async fn said(&mut self) -> Message {
+    /// What has come of the next one. Cancel safe.
+    pub async fn done(&mut self) -> Action {
         match self.said.recv().await {
-            Some(message) => message,
+            Some(action) => action,
             None => std::future::pending().await,
         }
     }
@@ -162,10 +172,12 @@ mod tests {
                 panic!("no command, or another one");
             };
             assert_eq!(id, LimitId(number));
-            let early = tokio::time::timeout(Duration::from_millis(20), effects.said());
+            let early = tokio::time::timeout(Duration::from_millis(20), effects.done());
             assert!(early.await.is_err(), "it has been said too early");
             answer.send(Ok(())).expect("nobody waits");
-            let message = effects.said().await;
+            let Action::Said(message) = effects.done().await else {
+                panic!("another action");
+            };
             assert_eq!(message.text, format!("limit {number}: no limit any more"));
         }
     }

@@ -132,7 +132,7 @@ pub async fn run(
                 Some(snapshot) => Action::Snapshot(snapshot),
                 None => return Ok(Outcome::EngineStopped),
             },
-            message = effects.said() => Action::Said(message),
+            action = effects.done() => action,
             seen = inspection.next(), if inspection.is_under_way() => match seen {
                 Some(action) => action,
                 None => continue,

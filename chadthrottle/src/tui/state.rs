@@ -56,6 +56,15 @@ pub enum Question {
     Quit,
 }
 
+/// What a limit will be.
+#[derive(Debug)]
+struct Expected {
+    id: LimitId,
+    limit: Limit,
+    /// The engine has done it.
+    answered: bool,
+}
+
 /// The line above the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -97,6 +106,8 @@ pub struct State {
     ended: Vec<(ProcessSample, u32)>,
     /// The last minute.
     pub history: History,
+    /// Changes of limits that are under way, the oldest first.
+    expected: Vec<Expected>,
     /// While the view is frozen: what has come since.
     pub paused: Option<Vec<Arc<Snapshot>>>,
     /// The rows, in order.
@@ -148,6 +159,7 @@ impl State {
             snapshot: Arc::default(),
             ended: Vec::new(),
             history: History::default(),
+            expected: Vec::new(),
             paused: None,
             rows: Vec::new(),
             selected: None,
@@ -267,22 +279,50 @@ impl State {
         }
     }
 
-    /// Shows a limit as it will be: the next key is for that, and may come before the next sample,
-    /// which says what the limit is indeed.
+    /// Shows a limit as it will be: the next key is for that, and may come before the engine has answered.
     pub fn expect(&mut self, id: LimitId, limit: Limit) {
-        let snapshot = Arc::make_mut(&mut self.snapshot);
-        if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == id) {
-            sample.limit = limit;
-        }
-        let members = &mut snapshot.processes;
-        for (_, present) in members
-            .iter_mut()
-            .filter_map(|process| process.limit.as_mut())
-            .filter(|(of, _)| *of == id)
-        {
-            *present = limit;
-        }
+        self.expected.push(Expected {
+            id,
+            limit,
+            answered: false,
+        });
+        self.show_expected();
         self.make_rows();
+    }
+
+    /// The engine has answered the first change of a limit that is under way.
+    pub fn answered(&mut self, id: LimitId, failed: bool) {
+        let mut under_way = self.expected.iter().enumerate();
+        let first = under_way.find(|(_, expected)| expected.id == id && !expected.answered);
+        let Some((first, _)) = first else {
+            return;
+        };
+        if failed {
+            self.expected.remove(first);
+        } else if let Some(expected) = self.expected.get_mut(first) {
+            expected.answered = true;
+        }
+    }
+
+    /// Has the sample say of limits what they will be.
+    fn show_expected(&mut self) {
+        if self.expected.is_empty() {
+            return;
+        }
+        let snapshot = Arc::make_mut(&mut self.snapshot);
+        for Expected { id, limit, .. } in &self.expected {
+            if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == *id) {
+                sample.limit = *limit;
+            }
+            for (_, present) in snapshot
+                .processes
+                .iter_mut()
+                .filter_map(|process| process.limit.as_mut())
+                .filter(|(of, _)| of == id)
+            {
+                *present = *limit;
+            }
+        }
     }
 
     /// Takes a new sample. Where the view is frozen, it is kept for later.
@@ -296,6 +336,9 @@ impl State {
         }
         self.history.push(&snapshot);
         self.snapshot = self.with_ended(snapshot);
+        self.show_expected();
+        // A sample that was on its way when the answer came is older than the change; the next one is not.
+        self.expected.retain(|expected| !expected.answered);
         self.make_rows();
         let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.

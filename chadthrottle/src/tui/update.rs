@@ -16,7 +16,11 @@ use super::{
     rows::{RowKey, Sort},
     state::{Details, Message, Mode, Question, State},
 };
-use crate::{config::View, model::Snapshot, units::Style};
+use crate::{
+    config::View,
+    model::{LimitId, Snapshot},
+    units::Style,
+};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -45,6 +49,8 @@ pub enum Action {
     },
     /// An effect was carried out or not, or the log has a warning.
     Said(Message),
+    /// The engine has answered a change of that limit, and what to tell the user of it.
+    Changed(LimitId, Message),
 }
 
 /// Brings the state up to date and says what is to be done.
@@ -95,6 +101,11 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
                 details.offset = details.offset.min(connections.len().saturating_sub(1));
                 details.connections = Some(connections);
             }
+            Vec::new()
+        }
+        Action::Changed(id, message) => {
+            state.answered(id, message.error);
+            state.message = Some(message);
             Vec::new()
         }
         Action::Said(message) => {
