@@ -55,8 +55,10 @@ for entry in json.load(sys.stdin):
 ' "$PREFIX" $before
 }
 before=
-before=$(loaded | cut -d ' ' -f 1)
-# Another that was killed, guard and all, has pinned what puts its settings back.
+# One that was killed, guard and all, has pinned what puts its settings back. No other may be there.
+before=$(loaded | while read -r id name; do
+    [ "$name" != chadthrottle_pb ] || echo "$id"
+done)
 [ -z "$before" ] || say "loaded before this, and not of it: programs" $before
 
 # Detaches what is attached the legacy way. Links cannot be detached by others, and need not be.

@@ -43,7 +43,7 @@ pub enum Hearing {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Connection {
-    /// In the order of the table of settings (`levers` in chadthrottle-ebpf).
+    /// In the order of the table of settings (`levers!` in chadthrottle-ebpf).
     pub settings: [Setting; SETTINGS],
     /// Who arrives too fast.
     pub gate: Gate,

@@ -1,7 +1,7 @@
-//! What we rely on of Linux: each fact with its value, where the kernel has it, and since when.
+//! What we rely on of Linux: each fact with its value, and where the kernel has it; a version where it is later
+//! than 2.6.
 
-/// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX`, net/core/net_namespace.c;
-/// 3.7).
+/// The loopback device has this index in every network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h; 3.7).
 pub const LOOPBACK_IFINDEX: u32 = 1;
 
 /// Ethernet protocol numbers as `__sk_buff.protocol` holds them, in network order (`ETH_P_IP`,
@@ -42,7 +42,7 @@ pub const DELAYED_ACK_US: u64 = 50_000;
 pub const SHORTEST_TIMER_NS: u64 = 200_000_000;
 
 /// The smallest window clamp that a socket takes, in bytes: half of the smallest receive buffer
-/// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`). No segment of an Ethernet fits into it.
+/// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`). No full segment of an Ethernet fits into it.
 pub const SMALLEST_CLAMP: u64 = 1_152;
 
 /// Windows have 30 bits (`TCP_MAX_WSCALE`, include/net/tcp.h; RFC 7323, 2.2).

@@ -1,4 +1,4 @@
-//! Every constant of the policer's sparing rules and of the levers that the kernel programs apply: a block for each
+//! Every constant of the policer's sparing rules and of the levers that could have another value: a block for each
 //! mechanism, each value with its unit and its reason. How fair rates move is in `levers/tuning.rs` of user
 //! space; what the kernel decides for us is in [`kernel`](crate::kernel).
 
@@ -15,8 +15,8 @@ pub mod sparing {
     /// anybody for so long that timers double.
     pub const LONG_NS: u64 = 500_000_000;
 
-    /// Uploads hand over two segments at once. Where they take less than this, in nanoseconds of the limit, they
-    /// may: that is so at 150 KB/s.
+    /// Uploads hand over two segments at once. Where those take less than this, in nanoseconds of the limit, they
+    /// may: from 150 KB/s up.
     pub const SHORT_NS: u64 = 20_000_000;
 
     /// A pace counts as the limit's own up to one part in so many above it: a pace counts payload, a limit
@@ -26,6 +26,8 @@ pub mod sparing {
 
 /// Which connections share a limit.
 pub mod crowd {
+    use crate::kernel::SHORTEST_TIMER_NS;
+
     /// Connections are counted in epochs of so many nanoseconds, as a power of two: about half a second. A gate's
     /// pause and pulse fit into one.
     pub const EPOCH_SHIFT: u32 = 29;
@@ -38,7 +40,7 @@ pub mod crowd {
     pub const LONGEST_NEW_NS: u64 = 1_000_000_000;
 
     /// And how long at least: as long as a timer of its sender, should its first packets be lost.
-    pub const LEAST_NEW_NS: u64 = 200_000_000;
+    pub const LEAST_NEW_NS: u64 = SHORTEST_TIMER_NS;
 
     /// Slow start takes some round trips.
     pub const NEW_ROUND_TRIPS: u64 = 8;
@@ -108,7 +110,7 @@ pub mod flight {
     /// Two: with one, each would wait for an acknowledgement that may be held back.
     pub const FEWEST: u64 = 2;
 
-    /// This keeps rate times time within 64 bits. (`checked_mul` takes 128, which BPF has not.)
+    /// This keeps rate times time within 64 bits. (`checked_mul` takes 128, which BPF does not have.)
     pub const FASTEST: u64 = 1 << 32;
 }
 
@@ -126,7 +128,7 @@ pub mod gate {
     /// What is refused in a pause is refused to here in its turn, in nanoseconds: the first retransmission must pass.
     pub const PAUSE_END_NS: u64 = 180_000_000;
 
-    /// A window that no segment fits into, in bytes.
+    /// A window that no full segment of an Ethernet fits into, in bytes.
     pub const CLOSED_WINDOW: u64 = SMALLEST_CLAMP;
 
     /// How much of the fair rate may be used after a pause, in nanoseconds. Senders far away pause for as
@@ -137,7 +139,7 @@ pub mod gate {
     pub const MAX_DEBT_NS: u64 = TURN_NS;
 
     /// What a connection can owe that others left more to than its share, in nanoseconds of the fair rate:
-    /// when they come back, it has not to wait for long.
+    /// when they come back, it does not have to wait long.
     pub const FAIR_DEBT_NS: u64 = 600_000_000;
 
     /// A closed window that the sender asks about later than this, in nanoseconds, has stopped it for too

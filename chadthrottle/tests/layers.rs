@@ -101,6 +101,11 @@ fn imports_go_one_way() {
             .filter(|line| !line.trim_start().starts_with("//"))
             .flat_map(|line| [line, "\n"])
             .collect();
+        assert!(
+            !code.contains("super::super::super"),
+            "{}: name it from the crate's root",
+            path.display()
+        );
         for import in imports(&code) {
             seen += 1;
             if import != module && layer(&import) >= layer(module) {

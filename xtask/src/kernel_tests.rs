@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use crate::shell::{as_root, cargo, root, run};
 
 /// Modules and tests whose subject is the root cgroup: the sockets of the kernel itself are there.
-const AT_THE_ROOT: [&str; 12] = [
+const AT_THE_ROOT: [&str; 14] = [
     "attach::",
     "attribution::raw_sockets",
     "bad_input::",
@@ -29,7 +29,10 @@ const AT_THE_ROOT: [&str; 12] = [
     "foreign::",
     // Whoever starts at the same time cleans up.
     "lifecycle::twenty_times_sigkill_of_engine_and_guard",
+    // What puts sockets back is pinned then, and held by nobody.
+    "levers::when_the_guard_was_killed_too",
     "namespaces::",
+    "shrinking::when_the_guard_was_killed_too",
 ];
 
 /// Modules that measure rates: never two of them at a time.
@@ -108,16 +111,16 @@ impl KernelTests {
 
     /// Those that load an object that was just built, in place of the committed one.
     pub fn with_object(&self, object: &Path) -> anyhow::Result<()> {
-        let mut command = as_root("env")?;
+        let mut command = placed()?;
         command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
         command.arg(&self.binary).arg("--test-threads=1");
-        run(placed(&mut command)?.arg(WITH_OTHER_OBJECTS))
+        run(command.arg(WITH_OTHER_OBJECTS))
     }
 
     /// One test after the other.
     fn command(&self) -> anyhow::Result<Command> {
-        let mut command = as_root(&self.binary)?;
-        placed(&mut command)?;
+        let mut command = placed()?;
+        command.arg(&self.binary);
         // What was measured is worth seeing.
         command.args(["--test-threads=1", "--show-output"]);
         Ok(command)
@@ -138,17 +141,20 @@ impl Lane {
             cgroup=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/chadthrottle-tests-$$-$1
             shift
             mkdir "$cgroup" || exit
+            # What ends us ends the tests too, and they tidy up.
+            trap : INT TERM HUP
             (echo 0 >"$cgroup/cgroup.procs" && CHADTHROTTLE_TEST_CGROUP=$cgroup exec "$@")
             status=$?
             for wait in 1 2 3 4 5 6 7 8 9 10; do
                 rmdir "$cgroup" 2>/dev/null && exit $status
                 sleep 0.2
             done
-            echo "processes were left in $cgroup: $(cat "$cgroup/cgroup.procs")"
+            echo "left in $cgroup: processes $(cat "$cgroup/cgroup.procs"), $(ls -d "$cgroup"/*/)"
             exit 1"#;
-        let mut command = as_root("sh")?;
-        placed(&mut command)?;
-        command.args(["-c", SCRIPT, "sh", name]).arg(&tests.binary);
+        let mut command = placed()?;
+        command
+            .args(["sh", "-c", SCRIPT, "sh", name])
+            .arg(&tests.binary);
         command
             .args(["--test-threads=1", "--show-output"])
             .args(which);
@@ -164,31 +170,37 @@ impl Lane {
     /// Waits for its end, prints what it has said, and gives whether all have passed.
     fn end(mut self) -> anyhow::Result<bool> {
         let status: ExitStatus = self.child.wait()?;
-        let mut said = String::new();
+        let mut said = Vec::new();
         self.said.rewind()?;
-        self.said.read_to_string(&mut said)?;
+        self.said.read_to_end(&mut said)?;
+        let said = String::from_utf8_lossy(&said);
         println!("-- {}: {status}\n{said}", self.name);
         Ok(status.success())
     }
 }
 
+/// Another lane could not be started: the tests of this one end on their own.
 impl Drop for Lane {
     fn drop(&mut self) {
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Where the tests find their files and tools.
-fn placed(command: &mut Command) -> anyhow::Result<&mut Command> {
+/// The beginning of a command: as root, where the tests find their files and tools.
+fn placed() -> anyhow::Result<Command> {
+    // What it sets is not lost on the way through sudo.
+    let mut command = as_root("env")?;
+    command.current_dir(root().join("chadthrottle"));
+    let mut path = OsString::from("PATH=");
+    path.push(path_with_sbin()?);
+    command.arg(path);
     // State directories are in memory, as /run is: a disk that others write to delays by seconds what is
     // to be safe there.
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
-        command.env("TMPDIR", memory);
+        command.arg("TMPDIR=/dev/shm");
     }
-    command.current_dir(root().join("chadthrottle"));
-    Ok(command.env("PATH", path_with_sbin()?))
+    Ok(command)
 }
 
 /// Tools for administrators are not in everybody's PATH.
@@ -205,12 +217,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_module_that_is_named_is_there() {
+    fn all_that_is_named_is_there() {
         let directory = root().join("chadthrottle/tests/kernel");
-        for module in MEASURING.iter().chain(&AT_THE_ROOT) {
-            let (module, _) = module.split_once("::").unwrap();
+        for name in MEASURING.iter().chain(&AT_THE_ROOT) {
+            let (module, test) = name.split_once("::").unwrap();
             let file = directory.join(module).with_extension("rs");
-            assert!(file.exists(), "{}", file.display());
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.contains(&format!("fn {test}")), "{name}");
         }
+        let attach = std::fs::read_to_string(directory.join("attach.rs")).unwrap();
+        assert!(attach.contains(&format!("{WITH_OTHER_OBJECTS}()")));
     }
 }

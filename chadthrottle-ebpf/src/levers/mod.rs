@@ -36,6 +36,15 @@ use setting::{Context, Lever};
 /// The levers, each with its number: its place in [`Connection::settings`].
 macro_rules! levers {
     ($($number:literal: $lever:ty,)*) => {
+        const _: () = {
+            let mut used = [false; SETTINGS];
+            $(
+                assert!($number < SETTINGS, "a note has no room for that many levers");
+                assert!(!used[$number], "two levers have one number");
+                used[$number] = true;
+            )*
+        };
+
         /// Holds each where it is wanted.
         #[inline(always)]
         fn hold_each<C>(ctx: *mut C, connection: &mut Connection, address: u64, context: &Context<'_>) {
@@ -195,12 +204,14 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
     let now = sys::now_ns();
     if event == Event::Established {
         rule.crowd.new.add(1);
-        let heard_before = sys::hear_of_packets(ops);
-        connection.hearing = if heard_before {
+        // A socket that was used before may have the flag from us.
+        let others = sys::hear_of_packets(ops) && connection.hearing != Hearing::Ours;
+        connection.hearing = if others {
             Hearing::Others
         } else {
             Hearing::Ours
         };
+        (connection.is_download, connection.is_upload) = (false, false);
         connection.class = class_of(address).0;
         connection.made_ns = now;
     }
@@ -341,7 +352,6 @@ fn hold_setting<const N: usize, L: Lever, C>(
     address: u64,
     context: &Context<'_>,
 ) {
-    const { assert!(N < SETTINGS, "a note has no room for that many levers") };
     if let Some(setting) = connection.settings.get_mut(N) {
         setting::hold::<L, C>(ctx, setting, address, L::wanted(context));
     }
@@ -353,7 +363,6 @@ fn put_setting_back<const N: usize, L: Lever, C>(
     connection: &mut Connection,
     address: u64,
 ) {
-    const { assert!(N < SETTINGS, "a note has no room for that many levers") };
     if let Some(setting) = connection.settings.get_mut(N) {
         setting::put_back::<L, C>(ctx, setting, address);
     }

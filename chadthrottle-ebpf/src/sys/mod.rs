@@ -330,8 +330,7 @@ pub fn set_largest_flight<C>(ctx: *mut C, segments: u32) {
 fn set_option<C>(ctx: *mut C, level: i32, option: i32, mut value: u32) -> bool {
     let size = size_of::<u32>() as i32;
     let value = ptr::from_mut(&mut value).cast();
-    // SAFETY: the value lives on the stack for the call. What the kernel does not take is
-    // tried again at the next packet or pass.
+    // SAFETY: the value lives on the stack for the call.
     unsafe { bpf_setsockopt(ctx.cast(), level, option, value, size) == 0 }
 }
 

@@ -99,7 +99,7 @@ fn targets(args: &LimitArgs) -> Result<Targets, Error> {
             Target::Selector(selector) => targets.selectors.push(selector.clone()),
             Target::Pid(pid) => targets.processes.push(
                 key_of(Path::new("/proc"), *pid)
-                    .ok_or_else(|| EngineError::NoTarget(format!("there is no process {pid}")))?,
+                    .ok_or_else(|| Error::NoTarget(format!("there is no process {pid}")))?,
             ),
         }
     }

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     cli::{Global, Run},
-    engine::{EngineError, Targets},
+    engine::Targets,
     error::Error,
     model::Carried,
     output,
@@ -87,7 +87,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let mut limited = None;
     if args.limits.is_some() {
         let key = key_of(PROC.as_ref(), held.pid())
-            .ok_or_else(|| EngineError::NoTarget(format!("process {} has ended", held.pid())))?;
+            .ok_or_else(|| Error::NoTarget(format!("process {} has ended", held.pid())))?;
         let targets = Targets {
             processes: vec![key],
             children: true,

@@ -107,7 +107,7 @@ impl Drop for Handle {
 pub struct Commands(mpsc::WeakUnboundedSender<Command>);
 
 impl Commands {
-    /// Those that go there.
+    /// Commands to that engine.
     pub(crate) fn to(engine: &mpsc::UnboundedSender<Command>) -> Self {
         Self(engine.downgrade())
     }

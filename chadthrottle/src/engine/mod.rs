@@ -1,8 +1,8 @@
 //! The engine: the one owner of all kernel state. Commands go in, snapshots come out.
 //!
 //! Architecture invariant: nothing but this module, with the backends and levers that it owns, touches the
-//! maps of a running engine. The kernel's own state (which slot has which rule) is the source of truth; what is kept here is
-//! only what the kernel does not know: names, the user's wishes, and the last sample.
+//! maps of a running engine. The kernel's own state (which slot has which rule) is the source of truth;
+//! what is kept here is only what the kernel does not know: names, the user's wishes, and the last sample.
 
 mod attribution;
 mod command;

@@ -32,7 +32,7 @@ impl<T> Both<T> {
         Self { down, up }
     }
 
-    /// The same of something else.
+    /// Applies a function to each.
     pub fn map<U>(self, mut of: impl FnMut(T) -> U) -> Both<U> {
         Both {
             down: of(self.down),

@@ -1,4 +1,4 @@
-//! Starting and ending: privilege, one engine a machine, and what earlier runs left.
+//! How an engine starts and ends: privilege, the PID namespace, signals.
 
 pub mod pid_namespace;
 pub mod privilege;

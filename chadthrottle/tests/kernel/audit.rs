@@ -104,7 +104,8 @@ fn ours() -> Ours {
         .into_iter()
         .filter(is_ours)
         .partition(|program| {
-            program["loaded_at"].as_u64() < Some(started) || elsewhere.holds("prog", &program["id"])
+            program["loaded_at"].as_u64().is_some_and(|at| at < started)
+                || elsewhere.holds("prog", &program["id"])
         });
     let of_others: Vec<&Value> = others
         .iter()

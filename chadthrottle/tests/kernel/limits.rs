@@ -169,7 +169,7 @@ fn a_connection_that_was_open_before_slows_within_a_second_and_recovers_within_t
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     let program = Chadthrottle::new();
-    let client = Client::started(&lab, &to_server(5201, 12, "-R -i 0.5"));
+    let client = Client::started(&lab, &to_server(5201, 14, "-R -i 0.5"));
     let started = Instant::now();
     let seconds = || started.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(3));
@@ -203,8 +203,9 @@ fn a_connection_that_was_open_before_slows_within_a_second_and_recovers_within_t
         mean < 1.3 * MB,
         "{mean} bytes a second under a limit of 1 MB/s"
     );
+    let again: Vec<f64> = between(ended + 2.0, 13.4).collect();
     assert!(
-        between(ended + 2.0, 11.4).all(|rate| rate > 20.0 * MB),
+        again.len() > 2 && again.iter().all(|rate| *rate > 20.0 * MB),
         "not free again"
     );
     assert_nothing_left();
