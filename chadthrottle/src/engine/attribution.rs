@@ -21,7 +21,10 @@ use crate::{
     engine::EngineError,
     model::ProcessKey,
     process::{SocketFd, holds, sockets_of},
-    sys::socket,
+    sys::{
+        map::{NoteCopy, Value},
+        socket,
+    },
 };
 
 /// How many processes and sockets the regular look may touch in one sample, which keeps it under a
@@ -179,7 +182,7 @@ impl Engine {
                     Err(error) => return Err(error),
                 };
                 let rule = self.rule_id_of(owner.slot);
-                let note = [owner.word(), rule.word(), 0, 0, 0, 0];
+                let note = Value(NoteCopy::of(owner, rule));
                 let owners = &mut self.throttle.maps.owners;
                 if let Err(error) = owners.insert(&duplicate, note, BPF_ANY) {
                     // EAGAIN: the kernel notes who uses it in this very moment. Any other is
@@ -210,8 +213,8 @@ impl Engine {
     }
 
     pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
-        let [owner, ..] = self.throttle.maps.owners.get(socket, 0).ok()?;
-        let owner = Owner::from_word(owner);
+        let Value(note) = self.throttle.maps.owners.get(socket, 0).ok()?;
+        let owner = note.owner();
         (owner_of(&self.throttle.maps, owner.slot) == owner).then_some(owner)
     }
 }

@@ -9,7 +9,9 @@ use chadthrottle_common::{
     sys::Shared,
 };
 
-use crate::{backends::throttle::maps::Maps, engine::EngineError, model::ProcessKey};
+use crate::{
+    backends::throttle::maps::Maps, engine::EngineError, model::ProcessKey, sys::map::Value,
+};
 
 /// Slots come off the stack one after the other; a few may have been taken and not yet named.
 const LOOK_AHEAD: usize = 64;
@@ -82,7 +84,7 @@ impl Slots {
             slot.identity.start_ticks.set(key.start_ticks);
             slot.identity.tgid.set(u64::from(key.pid));
         }
-        let entry = [owner.slot, owner.generation];
+        let entry = Value(owner);
         if maps.processes.insert(key.pid, entry, BPF_NOEXIST).is_err() {
             // Either the process has made its first socket in this very moment, and that slot is
             // the one to use, or an earlier process of this id left its entry.
@@ -109,9 +111,8 @@ impl Slots {
 
     /// What the kernel has noted for the process.
     fn current(&self, maps: &Maps, key: ProcessKey) -> Option<Owner> {
-        let [slot, generation] = maps.processes.get(&key.pid, 0).ok()?;
-        let owner = Owner { slot, generation };
-        let noted = key_of(maps.slots.get(slot as usize)?)?;
+        let Value(owner) = maps.processes.get(&key.pid, 0).ok()?;
+        let noted = key_of(maps.slots.get(owner.slot as usize)?)?;
         same(noted, key).then_some(owner)
     }
 
@@ -142,7 +143,7 @@ impl Slots {
         if maps
             .processes
             .get(&key.pid, 0)
-            .is_ok_and(|[noted, _]| noted == index)
+            .is_ok_and(|Value(noted)| noted.slot == index)
         {
             let _ = maps.processes.remove(&key.pid);
         }
