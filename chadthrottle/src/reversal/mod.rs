@@ -23,3 +23,4 @@ pub use ledger::Ledger;
 pub use lock::{EngineLock, LockError};
 pub use shrink_window::ShrinkWindow;
 pub use state_dir::{StateDir, StateDirError};
+pub use taken_terminal::leave_screen;
