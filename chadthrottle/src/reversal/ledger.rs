@@ -6,13 +6,13 @@
 
 use std::{
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     Heir,
-    guard::{Guard, GuardError},
+    guard::{Guard, GuardError, Launch},
     journal::{Journal, JournalError, Record},
     remains::Remains,
     state_dir::StateDir,
@@ -37,7 +37,7 @@ pub struct Ledger {
 struct Inner {
     directory: StateDir,
     journal: Journal,
-    program: PathBuf,
+    launch: Box<dyn Launch>,
     guard: Option<Guard>,
     /// From the first limit on.
     remains: Option<Remains>,
@@ -46,11 +46,15 @@ struct Inner {
 }
 
 impl Ledger {
-    /// A ledger in the state directory, for this process.
+    /// A ledger in the state directory, for this process, whose guard is that program.
     ///
     /// # Errors
     /// Where the journal cannot be written.
     pub fn open(program: &Path, directory: &StateDir) -> Result<Self, JournalError> {
+        Self::with(Box::new(program.to_owned()), directory)
+    }
+
+    fn with(launch: Box<dyn Launch>, directory: &StateDir) -> Result<Self, JournalError> {
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
@@ -59,7 +63,7 @@ impl Ledger {
         let inner = Inner {
             directory: directory.clone(),
             journal: Journal::open(directory)?,
-            program: program.to_owned(),
+            launch,
             guard: None,
             remains: None,
             open: Vec::new(),
@@ -101,10 +105,10 @@ impl Inner {
     fn guard(&mut self) -> Result<&mut Guard, GuardError> {
         let mut guard = match self.guard.take() {
             Some(guard) => guard,
-            None => Guard::start(&self.program, &self.directory)?,
+            None => Guard::start(&*self.launch, &self.directory)?,
         };
         let replaced = if guard.has_gone() {
-            let replaced = guard.replace(&self.program, &self.directory);
+            let replaced = guard.replace(&*self.launch, &self.directory);
             if replaced.is_ok() {
                 log::warn!("the guard process was killed: another one has taken its place");
             }

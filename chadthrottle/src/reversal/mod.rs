@@ -5,12 +5,14 @@
 //! sockets, a setting of network namespaces, and a terminal.
 
 pub mod cleanup;
+mod custody;
 pub mod guard;
 mod heir;
 mod journal;
 mod ledger;
 mod lines;
 mod lock;
+mod message;
 mod remains;
 mod shrink_window;
 mod state_dir;
