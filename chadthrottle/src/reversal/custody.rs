@@ -200,3 +200,141 @@ impl System for Host {
         terminal.restore();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reversal::{
+        taken_terminal::Modes,
+        testing::{FakeSystem, descriptor, record},
+    };
+    use std::fs;
+
+    /// A custody that was told that, each with as many descriptors as an engine sends.
+    fn told(messages: impl IntoIterator<Item = Message>) -> Custody {
+        let mut custody = Custody::default();
+        for message in messages {
+            let fds = match message {
+                Message::Attaching(_) => 2,
+                Message::Terminal(_) | Message::Sockets | Message::Shrinks(_) => 1,
+                _ => 0,
+            };
+            let fds = (0..fds).map(|_| descriptor()).collect();
+            custody.take(message, fds, &FakeSystem::default()).unwrap();
+        }
+        custody
+    }
+
+    fn undone(messages: impl IntoIterator<Item = Message>) -> Vec<String> {
+        let mut system = FakeSystem::default();
+        assert!(told(messages).undo(&mut system));
+        system.deeds.take()
+    }
+
+    #[test]
+    fn all_is_undone_and_the_terminal_comes_last() {
+        let all = [
+            Message::Terminal(Modes::default()),
+            Message::Sockets,
+            Message::Shrinks(9),
+            Message::Attaching(record(2)),
+            Message::Shrinks(8),
+            Message::Attaching(record(1)),
+        ];
+        assert_eq!(
+            undone(all),
+            [
+                "detach 2",
+                "detach 1",
+                "stop shrinking in 8",
+                "stop shrinking in 9",
+                "put sockets back",
+                "forget all",
+                "restore the terminal"
+            ]
+        );
+        assert_eq!(undone([]), ["forget all"]);
+    }
+
+    #[test]
+    fn what_is_over_is_not_undone() {
+        let messages = [
+            Message::Attaching(record(1)),
+            Message::Attaching(record(2)),
+            Message::Shrinks(8),
+            Message::Shrinks(9),
+            Message::Gone(record(1)),
+            Message::HasShrunk(9),
+            // Of these it has never heard.
+            Message::Gone(record(3)),
+            Message::HasShrunk(7),
+        ];
+        let expected = ["detach 2", "stop shrinking in 8", "forget all"];
+        assert_eq!(undone(messages), expected);
+    }
+
+    #[test]
+    fn one_that_cannot_be_detached_keeps_its_journal_and_not_the_rest() {
+        let mut system = FakeSystem {
+            stuck: Some(1),
+            ..FakeSystem::default()
+        };
+        let all = [1, 2].map(|program| Message::Attaching(record(program)));
+        let custody = told(all.into_iter().chain([Message::Sockets]));
+        assert!(!custody.undo(&mut system));
+        assert_eq!(
+            system.deeds.take(),
+            [
+                "fail to detach 1",
+                "detach 2",
+                "put sockets back",
+                "forget all but the journal"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_needs_undoing_is_confirmed_only_with_the_descriptors_for_it() {
+        for (message, needs, then) in [
+            (Message::Attaching(record(1)), 2, Then::Confirm),
+            (Message::Terminal(Modes::default()), 1, Then::Confirm),
+            (Message::Sockets, 1, Then::Confirm),
+            (Message::Shrinks(8), 1, Then::Confirm),
+            (Message::Gone(record(1)), 0, Then::Listen),
+            (Message::HasShrunk(8), 0, Then::Listen),
+            (Message::Watch("/x".into()), 0, Then::Listen),
+            (Message::Ready, 0, Then::Listen),
+            (Message::Dismissed, 0, Then::End),
+        ] {
+            let take = |descriptors: usize| {
+                let fds = (0..descriptors).map(|_| descriptor()).collect();
+                let system = FakeSystem::default();
+                Custody::default().take(message.clone(), fds, &system)
+            };
+            assert_eq!(take(needs).unwrap(), then, "{message:?}");
+            for fewer in 0..needs {
+                let error = take(fewer).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{message:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_journal_goes_where_all_is_detached_and_no_other_engine_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let mark = directory.path().join(format!("shrinks-{}-5", boot.trim()));
+        let journal = directory.path().join("attachments.jsonl");
+        let forget = |all_detached| {
+            fs::write(&mark, "").unwrap();
+            fs::write(&journal, "").unwrap();
+            Host::of(state.clone()).forget(all_detached);
+            (mark.exists(), journal.exists())
+        };
+        assert_eq!(forget(true), (false, false));
+        assert_eq!(forget(false), (false, true));
+        let _another = EngineLock::take_in(state.clone()).unwrap();
+        assert_eq!(forget(true), (true, true));
+    }
+}

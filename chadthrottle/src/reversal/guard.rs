@@ -296,11 +296,24 @@ pub(super) fn serve<S: System>(
             return Ok(u8::from(!custody.undo(&mut system)));
         };
         match custody.take(message, fds, &system)? {
-            Then::Confirm => send(socket, &Message::Ready, &[])?,
+            Then::Confirm => match send(socket, &Message::Ready, &[]) {
+                // It was killed while it waited for this: the next message is its end.
+                Err(error) if is_gone(&error) => {}
+                result => result?,
+            },
             Then::Listen => {}
             Then::End => return Ok(0),
         }
     }
+}
+
+/// Whether an error on the socket says that the other end is closed.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionRefused | ConnectionReset | NotConnected
+    )
 }
 
 /// The next message; `None` once the engine has gone and has nothing more to say.
@@ -319,10 +332,132 @@ fn next(
         };
         // What it said before it went comes first.
         if fds.first().and_then(PollFd::any).unwrap_or(false) {
-            return receive(socket);
+            match receive(socket) {
+                // It went without reading our last word, which the kernel tells once, before what is left of
+                // its own.
+                Err(error) if is_gone(&error) => continue,
+                result => return result,
+            }
         }
         if fds.last().and_then(PollFd::any).unwrap_or(false) {
             return Ok(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reversal::testing::{FakeLaunch, FakeSystem, attachment, descriptor, record};
+
+    fn directory() -> (tempfile::TempDir, StateDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        (directory, state)
+    }
+
+    /// A guard that knows of two attachments.
+    fn with_two(launch: &FakeLaunch, state: &StateDir) -> Guard {
+        let mut guard = Guard::start(launch, state).unwrap();
+        for program in [1, 2] {
+            let attachment = attachment(program);
+            guard.attaching(&record(program), &attachment).unwrap();
+        }
+        launch.deeds.take();
+        guard
+    }
+
+    #[test]
+    fn an_engine_that_says_goodbye_has_nothing_undone() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        with_two(&launch, &state).dismiss();
+        assert!(launch.deeds.take().is_empty());
+    }
+
+    #[test]
+    fn an_engine_that_goes_without_a_word_has_undone_what_is_left() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        let mut guard = with_two(&launch, &state);
+        guard.shrinks(8, descriptor().as_fd()).unwrap();
+        guard.protect_sockets(descriptor().as_fd()).unwrap();
+        guard.gone(&record(1)).unwrap();
+        drop(guard);
+        launch.wait_for_guard();
+        let expected = [
+            "detach 2",
+            "stop shrinking in 8",
+            "put sockets back",
+            "forget all",
+        ];
+        assert_eq!(launch.deeds.take(), expected);
+    }
+
+    #[test]
+    fn the_next_guard_is_told_all_but_what_is_over() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        let mut guard = with_two(&launch, &state);
+        guard.shrinks(8, descriptor().as_fd()).unwrap();
+        guard.shrinks(9, descriptor().as_fd()).unwrap();
+        guard.gone(&record(1)).unwrap();
+        guard.has_shrunk(8).unwrap();
+        assert!(!guard.has_gone());
+        launch.kill_guard();
+        assert!(guard.has_gone());
+        assert!(guard.attaching(&record(3), &attachment(3)).is_err());
+        guard.replace(&launch, &state).unwrap();
+        assert!(!guard.has_gone());
+        drop(guard);
+        launch.wait_for_guard();
+        let expected = [
+            "start a guard",
+            "detach 2",
+            "stop shrinking in 9",
+            "forget all",
+        ];
+        assert_eq!(launch.deeds.take(), expected);
+    }
+
+    /// An engine that is killed in the middle of telling a guard.
+    fn undone_for_an_engine_that_is_killed(reads: usize, says: &[Message]) -> Vec<String> {
+        let (_directory, state) = directory();
+        let (ours, theirs) = fdpass::pair().unwrap();
+        let us = pidfd_open(std::process::id()).unwrap();
+        let (fd, watch) = (descriptor(), Message::Watch(state.path().to_owned()));
+        send(ours.as_fd(), &watch, &[us.as_fd(), state.as_fd()]).unwrap();
+        for message in says {
+            send(ours.as_fd(), message, &[fd.as_fd(), fd.as_fd()]).unwrap();
+        }
+        let system = FakeSystem::default();
+        let deeds = system.deeds.clone();
+        let guard = std::thread::spawn(move || serve(theirs.as_fd(), |_| system).unwrap());
+        for _ in 0..reads {
+            receive(ours.as_fd()).unwrap();
+        }
+        // The guard has answered, or is about to.
+        while reads == 0 && !can_be_read(&ours) {
+            std::thread::yield_now();
+        }
+        drop(ours);
+        assert_eq!(guard.join().unwrap(), 0);
+        deeds.take()
+    }
+
+    fn can_be_read(socket: &OwnedFd) -> bool {
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn an_engine_that_is_killed_before_it_hears_the_guard_has_all_undone() {
+        let says = [1, 2, 3].map(|program| Message::Attaching(record(program)));
+        let all = ["detach 1", "detach 2", "detach 3", "forget all"];
+        // Its end is closed with an answer in it, or before there is one: both are errors to the guard.
+        for reads in 0..=says.len() {
+            assert_eq!(
+                undone_for_an_engine_that_is_killed(reads, &says),
+                all,
+                "{reads}"
+            );
         }
     }
 }

@@ -17,6 +17,8 @@ mod remains;
 mod shrink_window;
 mod state_dir;
 mod taken_terminal;
+#[cfg(test)]
+mod testing;
 
 pub use guard::GuardError;
 pub use heir::Heir;

@@ -32,7 +32,7 @@ pub fn leave_screen(terminal: &mut impl Write) -> io::Result<()> {
 }
 
 /// What a terminal does with what is typed and shown (termios(3)).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modes {
     input: u32,
     output: u32,
