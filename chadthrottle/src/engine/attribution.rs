@@ -215,6 +215,6 @@ impl Engine {
     pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
         let Value(note) = self.throttle.maps.owners.get(socket, 0).ok()?;
         let owner = note.owner();
-        (owner_of(&self.throttle.maps, owner.slot) == owner).then_some(owner)
+        (owner_of(&self.throttle.maps.slots, owner.slot) == owner).then_some(owner)
     }
 }

@@ -181,7 +181,7 @@ impl Engine {
     /// Finds slots that the kernel has given out.
     pub(super) fn scan_slots(&mut self) {
         let processes = &self.processes;
-        self.slots.scan(&self.throttle.maps, |pid| {
+        self.slots.scan(&self.throttle.maps.slots, |pid| {
             Some(processes.get(pid)?.key.start_ticks)
         });
     }
