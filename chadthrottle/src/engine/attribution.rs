@@ -44,8 +44,7 @@ const BPF_ANY: u64 = 0;
 pub struct Attribution {
     /// Internet sockets by process, as of the last look at it.
     sockets: HashMap<ProcessKey, u32>,
-    /// Processes to look at: new ones twice, since a child has its parent's sockets only until it
-    /// has closed them.
+    /// Processes to look at: all in turn, and new ones behind those that are left of that turn.
     queue: VecDeque<ProcessKey>,
     /// Unattributed bytes when all processes were last searched.
     searched: u64,
@@ -67,6 +66,14 @@ impl Attribution {
     /// Forgets a process.
     pub fn forget(&mut self, key: ProcessKey) {
         self.sockets.remove(&key);
+    }
+
+    /// Takes the next process to look at. Those that have gone cost nothing: where more start than are looked
+    /// at, and end, the list would grow for ever.
+    fn next(&mut self, is_there: impl Fn(ProcessKey) -> bool) -> Option<ProcessKey> {
+        let next = self.queue.iter().position(|key| is_there(*key));
+        self.queue.drain(..next.unwrap_or(self.queue.len()));
+        self.queue.pop_front()
     }
 
     /// Whether all processes are to be searched at `now`, where so many bytes belong to nobody.
@@ -145,14 +152,11 @@ impl Engine {
         };
         let mut touched = 0;
         while touched < budget
-            && let Some(key) = self.attribution.queue.pop_front()
+            && let Some(key) = self.attribution.next(|key| self.processes.contains(key))
         {
-            touched += 1;
-            if self.processes.contains(key) {
-                let sockets = sockets_of(self.processes.root(), key.pid);
-                touched += sockets.len();
-                self.note_sockets(key, &sockets)?;
-            }
+            let sockets = sockets_of(self.processes.root(), key.pid);
+            touched += 1 + sockets.len();
+            self.note_sockets(key, &sockets)?;
         }
         Ok(())
     }
@@ -259,6 +263,16 @@ mod tests {
             ];
             assert_eq!(found, BTreeMap::from(expected));
         }
+    }
+
+    #[test]
+    fn processes_that_have_gone_are_passed_over_and_the_others_come_in_turn() {
+        let mut attribution = Attribution::default();
+        attribution.started((1..=1_000).map(|pid| key(pid, 100)));
+        let is_there = |key: ProcessKey| key.pid.is_multiple_of(400);
+        let next: Vec<_> = std::iter::from_fn(|| attribution.next(is_there)).collect();
+        assert_eq!(next, [key(400, 100), key(800, 100)]);
+        assert!(attribution.queue.is_empty());
     }
 
     #[test]
