@@ -61,6 +61,22 @@ impl Writing {
     }
 }
 
+/// Waits until what is being written is written, and so is nothing any more; for ever where nothing is. Cancel
+/// safe.
+///
+/// # Errors
+/// As [`Writing::done`].
+pub async fn written(writing: &mut Option<Writing>) -> io::Result<()> {
+    match writing {
+        Some(being_written) => {
+            let result = being_written.done().await;
+            *writing = None;
+            result
+        }
+        None => std::future::pending().await,
+    }
+}
+
 impl Outlet {
     /// Starts the thread, which opens the sink first.
     ///

@@ -57,8 +57,7 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                 }
                 newest = Some(snapshot);
             }
-            written = written(&mut writing) => {
-                writing = None;
+            written = output::written(&mut writing) => {
                 match written {
                     Ok(()) => {}
                     // Whoever read has seen enough, as with head(1).
@@ -74,14 +73,6 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     };
     let clean = session.stop();
     Ok(if clean { code } else { code.max(1) })
-}
-
-/// Waits for what is being written; for ever where nothing is. Cancel safe.
-async fn written(writing: &mut Option<Writing>) -> io::Result<()> {
-    match writing {
-        Some(writing) => writing.done().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Processes that have ended in this run, with what they had carried by then.

@@ -19,7 +19,7 @@ use crate::{
     model::Ability,
     reversal::{Ledger, StateDir},
     session::Settings,
-    sys::bpf,
+    sys::{bpf, map::Value},
 };
 
 /// How many packets are sent.
@@ -97,10 +97,10 @@ pub fn run(settings: &Settings, state: &StateDir, point: AttachPoint) -> Result<
     // On until dropped, for this moment only.
     let statistics = bpf::enable_stats().ok();
     let runs = |throttle: &ThrottleManager| {
-        let [ingress, egress] = throttle.packet_programs()?;
+        let programs = throttle.packet_programs()?;
         Ok::<_, Error>(Runs {
-            ingress: ingress.run_count,
-            egress: egress.run_count,
+            ingress: programs.down.run_count,
+            egress: programs.up.run_count,
         })
     };
     let before = runs(&throttle)?;
@@ -139,11 +139,11 @@ fn exchange() -> std::io::Result<()> {
 /// What the programs counted for this process.
 fn counted(throttle: &ThrottleManager) -> Runs {
     let maps = &throttle.maps;
-    let Ok([slot, _]) = maps.processes.get(&std::process::id(), 0) else {
+    let Ok(Value(owner)) = maps.processes.get(&std::process::id(), 0) else {
         return Runs::default();
     };
     maps.slots
-        .get(slot as usize)
+        .get(owner.slot as usize)
         .map_or_else(Runs::default, |slot| Runs {
             ingress: slot.ingress.loopback_packets.get(),
             egress: slot.egress.loopback_packets.get(),

@@ -21,7 +21,10 @@ use crate::{
     engine::EngineError,
     model::ProcessKey,
     process::{SocketFd, holds, sockets_of},
-    sys::socket,
+    sys::{
+        map::{NoteCopy, Value},
+        socket,
+    },
 };
 
 /// How many processes and sockets the regular look may touch in one sample, which keeps it under a
@@ -41,8 +44,7 @@ const BPF_ANY: u64 = 0;
 pub struct Attribution {
     /// Internet sockets by process, as of the last look at it.
     sockets: HashMap<ProcessKey, u32>,
-    /// Processes to look at: new ones twice, since a child has its parent's sockets only until it
-    /// has closed them.
+    /// Processes to look at: all in turn, and new ones behind those that are left of that turn.
     queue: VecDeque<ProcessKey>,
     /// Unattributed bytes when all processes were last searched.
     searched: u64,
@@ -65,6 +67,51 @@ impl Attribution {
     pub fn forget(&mut self, key: ProcessKey) {
         self.sockets.remove(&key);
     }
+
+    /// Takes the next process to look at. Those that have gone cost nothing: where more start than are looked
+    /// at, and end, the list would grow for ever.
+    fn next(&mut self, is_there: impl Fn(ProcessKey) -> bool) -> Option<ProcessKey> {
+        let next = self.queue.iter().position(|key| is_there(*key));
+        self.queue.drain(..next.unwrap_or(self.queue.len()));
+        self.queue.pop_front()
+    }
+
+    /// Whether all processes are to be searched at `now`, where so many bytes belong to nobody.
+    fn search_is_due(&mut self, unattributed: u64, now: Instant) -> bool {
+        if self.next_search.is_some_and(|next| now < next) {
+            return false;
+        }
+        let grown = unattributed > self.searched;
+        // Traffic that no process owns (ICMP, the kernel's own sockets) must not keep us
+        // searching: each search that is due again waits twice as long.
+        self.search_interval = if grown {
+            (self.search_interval * 2).clamp(RESCAN_FIRST, RESCAN_LAST)
+        } else {
+            RESCAN_FIRST
+        };
+        self.searched = unattributed;
+        self.next_search = Some(now + self.search_interval);
+        grown
+    }
+}
+
+/// Which process each socket is noted for at first: the youngest of those that hold it.
+fn by_youngest_holder(
+    processes: &[ProcessKey],
+    sockets_of: impl Fn(ProcessKey) -> Vec<SocketFd>,
+) -> HashMap<ProcessKey, Vec<SocketFd>> {
+    let mut by_age = processes.to_vec();
+    by_age.sort_by_key(|key| (key.start_ticks, key.pid));
+    let mut holders: HashMap<u64, (ProcessKey, SocketFd)> = HashMap::new();
+    for key in by_age {
+        let sockets = sockets_of(key).into_iter();
+        holders.extend(sockets.map(|socket| (socket.inode, (key, socket))));
+    }
+    let mut by_process: HashMap<ProcessKey, Vec<SocketFd>> = HashMap::new();
+    for (key, socket) in holders.into_values() {
+        by_process.entry(key).or_default().push(socket);
+    }
+    by_process
 }
 
 impl Engine {
@@ -72,19 +119,8 @@ impl Engine {
     /// is the youngest one's: a worker's rather than its master's, a service's rather than that
     /// of whoever opened the socket for it.
     pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), EngineError> {
-        let mut holders: HashMap<u64, (ProcessKey, SocketFd)> = HashMap::new();
-        let mut by_age = processes.to_vec();
-        by_age.sort_by_key(|key| (key.start_ticks, key.pid));
-        for key in by_age {
-            for socket in sockets_of(self.processes.root(), key.pid) {
-                holders.insert(socket.inode, (key, socket));
-            }
-        }
-        let mut by_process: HashMap<ProcessKey, Vec<SocketFd>> = HashMap::new();
-        for (key, socket) in holders.into_values() {
-            by_process.entry(key).or_default().push(socket);
-        }
-        for (key, sockets) in by_process {
+        let sockets = |key: ProcessKey| sockets_of(self.processes.root(), key.pid);
+        for (key, sockets) in by_youngest_holder(processes, sockets) {
             self.note_sockets(key, &sockets)?;
         }
         Ok(())
@@ -95,7 +131,7 @@ impl Engine {
     /// has grown.
     pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), EngineError> {
         let searching = !self.throttle.sees_socket_use;
-        if searching && self.search_is_due(unattributed) {
+        if searching && self.attribution.search_is_due(unattributed, Instant::now()) {
             let processes: Vec<ProcessKey> = self.processes.iter().map(|info| info.key).collect();
             self.note_all_sockets(&processes)?;
         }
@@ -116,35 +152,13 @@ impl Engine {
         };
         let mut touched = 0;
         while touched < budget
-            && let Some(key) = self.attribution.queue.pop_front()
+            && let Some(key) = self.attribution.next(|key| self.processes.contains(key))
         {
-            touched += 1;
-            if self.processes.contains(key) {
-                let sockets = sockets_of(self.processes.root(), key.pid);
-                touched += sockets.len();
-                self.note_sockets(key, &sockets)?;
-            }
+            let sockets = sockets_of(self.processes.root(), key.pid);
+            touched += 1 + sockets.len();
+            self.note_sockets(key, &sockets)?;
         }
         Ok(())
-    }
-
-    fn search_is_due(&mut self, unattributed: u64) -> bool {
-        let now = Instant::now();
-        let attribution = &mut self.attribution;
-        if attribution.next_search.is_some_and(|next| now < next) {
-            return false;
-        }
-        let grown = unattributed > attribution.searched;
-        // Traffic that no process owns (ICMP, the kernel's own sockets) must not keep us
-        // searching: each search that is due again waits twice as long.
-        attribution.search_interval = if grown {
-            (attribution.search_interval * 2).clamp(RESCAN_FIRST, RESCAN_LAST)
-        } else {
-            RESCAN_FIRST
-        };
-        attribution.searched = unattributed;
-        attribution.next_search = Some(now + attribution.search_interval);
-        grown
     }
 
     /// Notes the process as the owner of those of its sockets that have no living owner, and where
@@ -179,7 +193,7 @@ impl Engine {
                     Err(error) => return Err(error),
                 };
                 let rule = self.rule_id_of(owner.slot);
-                let note = [owner.word(), rule.word(), 0, 0, 0, 0];
+                let note = Value(NoteCopy::of(owner, rule));
                 let owners = &mut self.throttle.maps.owners;
                 if let Err(error) = owners.insert(&duplicate, note, BPF_ANY) {
                     // EAGAIN: the kernel notes who uses it in this very moment. Any other is
@@ -210,8 +224,84 @@ impl Engine {
     }
 
     pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
-        let [owner, ..] = self.throttle.maps.owners.get(socket, 0).ok()?;
-        let owner = Owner::from_word(owner);
-        (owner_of(&self.throttle.maps, owner.slot) == owner).then_some(owner)
+        let Value(note) = self.throttle.maps.owners.get(socket, 0).ok()?;
+        let owner = note.owner();
+        (owner_of(&self.throttle.maps.slots, owner.slot) == owner).then_some(owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn key(pid: u32, start_ticks: u64) -> ProcessKey {
+        ProcessKey { pid, start_ticks }
+    }
+
+    #[test]
+    fn a_socket_is_at_first_that_of_its_youngest_holder_under_its_number() {
+        // A master and two workers with its listener, the second of which was started in the same moment.
+        let (master, old, young) = (key(900, 10), key(30, 20), key(31, 20));
+        let held = |key: ProcessKey| {
+            let sockets: &[(i32, u64)] = match key.pid {
+                900 => &[(3, 77), (4, 78)],
+                30 => &[(3, 77), (5, 80)],
+                _ => &[(6, 77), (6, 77)],
+            };
+            let sockets = sockets.iter();
+            sockets.map(|&(fd, inode)| SocketFd { fd, inode }).collect()
+        };
+        for order in [[master, old, young], [young, old, master]] {
+            let found = by_youngest_holder(&order, held);
+            let found: BTreeMap<ProcessKey, Vec<SocketFd>> = found.into_iter().collect();
+            let socket = |fd, inode| vec![SocketFd { fd, inode }];
+            let expected = [
+                (old, socket(5, 80)),
+                (young, socket(6, 77)),
+                (master, socket(4, 78)),
+            ];
+            assert_eq!(found, BTreeMap::from(expected));
+        }
+    }
+
+    #[test]
+    fn processes_that_have_gone_are_passed_over_and_the_others_come_in_turn() {
+        let mut attribution = Attribution::default();
+        attribution.started((1..=1_000).map(|pid| key(pid, 100)));
+        let is_there = |key: ProcessKey| key.pid.is_multiple_of(400);
+        let next: Vec<_> = std::iter::from_fn(|| attribution.next(is_there)).collect();
+        assert_eq!(next, [key(400, 100), key(800, 100)]);
+        assert!(attribution.queue.is_empty());
+    }
+
+    #[test]
+    fn a_search_that_finds_nobody_waits_twice_as_long_until_all_is_quiet() {
+        let (mut attribution, start) = (Attribution::default(), Instant::now());
+        // Seconds, and bytes that belong to nobody by then.
+        for (seconds, unattributed, is_due) in [
+            (0, 0, false),
+            (1, 100, true),
+            (2, 200, false),
+            (3, 200, true),
+            (6, 300, false),
+            (7, 300, true),
+            (14, 400, false),
+            // Nothing for eight seconds: it was somebody's that is noted by now.
+            (15, 300, false),
+            (16, 400, true),
+            (18, 500, true),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            let due = attribution.search_is_due(unattributed, now);
+            assert_eq!(due, is_due, "after {seconds} s");
+        }
+        let mut now = start + Duration::from_secs(1_000);
+        for bytes in 1_000..1_020 {
+            assert!(attribution.search_is_due(bytes, now));
+            now += RESCAN_LAST;
+        }
+        assert!(!attribution.search_is_due(2_000, now - Duration::from_secs(1)));
+        assert!(attribution.search_is_due(2_000, now));
     }
 }

@@ -7,9 +7,11 @@ use chadthrottle_common::{
     ownership::RuleId,
 };
 
-use super::{Engine, Targets};
+use super::{
+    Engine, Targets,
+    membership::{self, WHERE_TO_RUN},
+};
 use crate::{
-    backends::throttle::below::CgroupPath,
     engine::EngineError,
     model::{Carried, Limit, LimitId, ProcessKey},
     process::{Selector, cgroup_of, processes_in},
@@ -37,9 +39,6 @@ fn longest_burst_ns(rate: u64) -> u64 {
 
 /// Slots for processes that are to be limited count for nobody.
 const NO_SHARE: u32 = 0;
-/// What to do about processes that cannot be limited from here.
-const WHERE_TO_RUN: &str =
-    "Run chadthrottle outside of the container that it runs in, and without --cgroup";
 
 /// The limits that are set.
 #[derive(Debug, Default)]
@@ -113,6 +112,21 @@ impl Limits {
         Some((LimitId(rule), active.limit))
     }
 
+    /// Takes a rule for a limit that takes processes over from all that are set.
+    fn add(&mut self, targets: Targets, limit: Limit) -> Result<RuleId, EngineError> {
+        let rule = self.free_rule()?;
+        self.serial += 1;
+        let active = Active {
+            limit,
+            targets,
+            serial: self.serial,
+            carried: Carried::default(),
+        };
+        let id = active.id(rule);
+        self.active.insert(rule, active);
+        Ok(id)
+    }
+
     /// A rule index that is free, and has been for as long as possible.
     fn free_rule(&self) -> Result<u32, EngineError> {
         let in_turn = 1 + (self.serial % u64::from(MAX_RULES - 1)) as u32;
@@ -122,12 +136,52 @@ impl Limits {
             .ok_or(EngineError::TooManyLimits(MAX_RULES - 1))
     }
 
-    /// Whether the limit with `serial` takes a process over from the rule that it has.
+    /// What there is to go, of limits and of those that have slots.
+    fn garbage(
+        &self,
+        members: impl Iterator<Item = Member>,
+        is_alive: impl Fn(ProcessKey) -> bool,
+    ) -> Garbage {
+        let mut living = HashSet::new();
+        let mut garbage = Garbage::default();
+        for Member { key, slot, rule } in members.filter(|member| member.rule != 0) {
+            if !self.active.contains_key(&rule) {
+                garbage.slots.push(slot);
+            } else if is_alive(key) {
+                living.insert(rule);
+            }
+        }
+        // One that matches may find somebody later.
+        let over = self.active.iter().filter(|(rule, active)| {
+            active.targets.selectors.is_empty() && !living.contains(*rule)
+        });
+        garbage.rules.extend(over.map(|(rule, _)| *rule));
+        garbage
+    }
+
+    /// Whether the limit with `serial` takes a process over from the rule that it has, which may be none.
     fn takes_over(&self, serial: u64, rule: u32) -> bool {
         self.active
             .get(&rule)
             .is_none_or(|active| active.serial < serial)
     }
+}
+
+/// A process with a slot, and the rule that the slot has.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    key: ProcessKey,
+    slot: u32,
+    rule: u32,
+}
+
+/// What is to go.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Garbage {
+    /// Slots with a rule that is no limit's.
+    slots: Vec<u32>,
+    /// Limits for processes that have all ended.
+    rules: Vec<u32>,
 }
 
 impl Engine {
@@ -150,7 +204,9 @@ impl Engine {
                 )));
             }
             let cgroup = cgroup_of(self.processes.root(), key.pid);
-            if let Some(cgroup) = cgroup.filter(|cgroup| self.is_outside(cgroup)) {
+            if let Some(cgroup) =
+                cgroup.filter(|cgroup| membership::is_outside(self.attached_to.as_ref(), cgroup))
+            {
                 return Err(EngineError::NoTarget(format!(
                     "process {} is in cgroup {}, outside of the one that the programs are attached \
                      to, where they see nothing of it. {WHERE_TO_RUN}",
@@ -159,21 +215,16 @@ impl Engine {
                 )));
             }
         }
-        let rule = self.limits.free_rule()?;
+        self.hold(targets, limit)
+    }
+
+    /// The same where the targets are known to be there, or to have been a moment ago.
+    fn hold(&mut self, targets: Targets, limit: Limit) -> Result<LimitId, EngineError> {
+        let id = self.limits.add(targets, limit)?;
+        let rule = id.index;
         self.configure(rule, Limit::NONE, None);
-        self.limits.serial += 1;
-        let serial = self.limits.serial;
-        self.limits.active.insert(
-            rule,
-            Active {
-                limit,
-                targets,
-                serial,
-                carried: Carried::default(),
-            },
-        );
         if let Some(rule) = self.rule(rule) {
-            rule.identity.serial.set(u64::from(serial as u32));
+            rule.identity.serial.set(u64::from(id.serial));
         }
         self.offer_patterns();
         if let Err(error) = self.enroll(rule) {
@@ -212,6 +263,10 @@ impl Engine {
         id: LimitId,
         children: bool,
     ) -> Result<LimitId, EngineError> {
+        // Who has ended is no target any more, and must not keep the others from the limit.
+        if let Err(error) = self.refresh_processes() {
+            log::warn!("{error}");
+        }
         let active = self.limits.active.get(&id.0).ok_or(EngineError::NoLimit)?;
         if active.targets.children == children {
             return Ok(id);
@@ -220,7 +275,7 @@ impl Engine {
         targets.children = children;
         targets.processes.retain(|key| self.is_alive(*key));
         self.drop_limit(id.0);
-        self.set_limit(targets, limit)
+        self.hold(targets, limit)
     }
 
     /// What the limit's members have carried.
@@ -302,26 +357,16 @@ impl Engine {
     /// Removes limits whose processes have all ended, and rules that a fork has handed down in
     /// the very moment in which they were removed.
     pub(super) fn collect_garbage(&mut self) {
-        let mut living = HashSet::new();
-        for (key, slot) in self.slots.iter() {
-            let rule = self.rule_of(slot);
-            if rule == 0 {
-                continue;
-            }
-            if !self.limits.active.contains_key(&rule) {
-                self.assign(slot, RuleId::default(), false);
-            } else if self.is_alive(key) {
-                living.insert(rule);
-            }
+        let members = self.slots.iter().map(|(key, slot)| Member {
+            key,
+            slot,
+            rule: self.rule_of(slot),
+        });
+        let Garbage { slots, rules } = self.limits.garbage(members, |key| self.is_alive(key));
+        for slot in slots {
+            self.assign(slot, RuleId::default(), false);
         }
-        let over: Vec<u32> = self
-            .limits
-            .active
-            .iter()
-            .filter(|(rule, active)| active.targets.selectors.is_empty() && !living.contains(*rule))
-            .map(|(rule, _)| *rule)
-            .collect();
-        for rule in over {
+        for rule in rules {
             self.drop_limit(rule);
         }
     }
@@ -384,7 +429,11 @@ impl Engine {
         };
         let (serial, children) = (active.serial, active.targets.children);
         let id = active.id(rule);
-        let mut members: Vec<ProcessKey> = self.members(&active.targets);
+        let point = self.attached_to.as_ref();
+        let mut members =
+            membership::members(&active.targets, self.processes.iter(), point, |key| {
+                self.is_alive(key)
+            });
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
         // kernel takes care; of one that was not yet, the next round finds them.
         let mut known = HashSet::new();
@@ -395,8 +444,7 @@ impl Engine {
             }
             for key in &members {
                 let owner = self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE)?;
-                let present = self.rule_of(owner.slot);
-                if present == 0 || self.limits.takes_over(serial, present) {
+                if self.limits.takes_over(serial, self.rule_of(owner.slot)) {
                     self.assign(owner.slot, id, children);
                 }
             }
@@ -404,28 +452,8 @@ impl Engine {
                 return Ok(());
             }
             self.refresh_processes()?;
-            members = self.children_of(&known);
+            members = membership::children_of(&known, self.processes.iter());
         }
-    }
-
-    fn members(&self, targets: &Targets) -> Vec<ProcessKey> {
-        let named = targets
-            .processes
-            .iter()
-            .copied()
-            .filter(|key| self.is_alive(*key));
-        let selected = self
-            .processes
-            .iter()
-            .filter(|info| {
-                targets
-                    .selectors
-                    .iter()
-                    .any(|selector| selector.matches(info))
-            })
-            .filter(|info| !self.is_outside(&info.cgroup))
-            .map(|info| info.key);
-        named.chain(selected).collect()
     }
 
     /// What to say of a limit's selectors that match nothing, or nothing that can be limited.
@@ -435,38 +463,7 @@ impl Engine {
     }
 
     pub(super) fn without_match(&self, targets: &Targets) -> Vec<String> {
-        let mut words = Vec::new();
-        for selector in &targets.selectors {
-            let mut matching = self.processes.iter().filter(|info| selector.matches(info));
-            match matching.next() {
-                None => words.push(selector.nothing_matches(self.processes.iter())),
-                Some(first) if self.is_outside(&first.cgroup) => {
-                    if matching.all(|info| self.is_outside(&info.cgroup)) {
-                        words.push(format!(
-                            "what matches {selector} is outside of the cgroup that the programs \
-                             are attached to, where they see nothing of it. {WHERE_TO_RUN}"
-                        ));
-                    }
-                }
-                Some(_) => {}
-            }
-        }
-        words
-    }
-
-    /// Whether programs see nothing of processes in that cgroup.
-    fn is_outside(&self, cgroup: &str) -> bool {
-        let point = self.attached_to.as_ref();
-        point.is_some_and(|point| !cgroup.is_empty() && !point.holds(&CgroupPath::of(cgroup)))
-    }
-
-    fn children_of(&self, parents: &HashSet<ProcessKey>) -> Vec<ProcessKey> {
-        let parents: HashSet<u32> = parents.iter().map(|key| key.pid).collect();
-        self.processes
-            .iter()
-            .filter(|info| parents.contains(&info.parent))
-            .map(|info| info.key)
-            .collect()
+        membership::unmatched(targets, &self.processes.iter(), self.attached_to.as_ref())
     }
 
     fn rule(&self, rule: u32) -> Option<&Rule> {
@@ -489,6 +486,134 @@ impl Engine {
             slot.ingress.rule.set(rule.word());
             slot.egress.rule.set(rule.word());
             slot.identity.inherit.set(u64::from(inherit));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Limits for these targets, set one after the other.
+    fn limits(all: impl IntoIterator<Item = Targets>) -> Limits {
+        let mut limits = Limits::default();
+        for targets in all {
+            limits.add(targets, Limit::NONE).unwrap();
+        }
+        limits
+    }
+
+    fn by_name() -> Targets {
+        Targets {
+            selectors: vec![Selector::of_name("curl")],
+            ..Targets::default()
+        }
+    }
+
+    fn with_children() -> Targets {
+        Targets {
+            children: true,
+            ..Targets::default()
+        }
+    }
+
+    #[test]
+    fn a_rule_is_used_again_after_all_others_have_been() {
+        let mut limits = limits([Targets::default(), Targets::default()]);
+        assert_eq!(limits.rules().collect::<Vec<_>>(), [1, 2]);
+        limits.active.remove(&1);
+        assert_eq!(limits.free_rule().unwrap(), 3);
+        // The last one, and then the first that is free.
+        limits.serial = u64::from(MAX_RULES) - 2;
+        let last = limits.add(Targets::default(), Limit::NONE).unwrap();
+        assert_eq!(last.index, MAX_RULES - 1);
+        assert_eq!(limits.free_rule().unwrap(), 1);
+        limits.serial += 1;
+        assert_eq!(limits.free_rule().unwrap(), 3, "2 is in use");
+    }
+
+    #[test]
+    fn there_are_as_many_limits_as_rules_and_none_is_rule_0() {
+        let mut limits = limits((1..MAX_RULES).map(|_| Targets::default()));
+        assert!(limits.get(0).is_none());
+        let error = limits.add(Targets::default(), Limit::NONE).unwrap_err();
+        assert!(matches!(error, EngineError::TooManyLimits(max) if max == MAX_RULES - 1));
+        limits.active.remove(&77);
+        let again = limits.add(Targets::default(), Limit::NONE).unwrap();
+        assert_eq!(again.index, 77);
+        assert_eq!(again.serial, MAX_RULES, "a refused one has none");
+    }
+
+    #[test]
+    fn a_later_limit_takes_processes_over_and_an_earlier_one_does_not() {
+        let limits = limits([Targets::default(), Targets::default()]);
+        for (serial, rule, expected) in [
+            (2, 1, true),
+            (1, 2, false),
+            (2, 2, false),
+            (1, 0, true),
+            // Of a limit that was removed.
+            (1, 9, true),
+        ] {
+            let takes_over = limits.takes_over(serial, rule);
+            assert_eq!(takes_over, expected, "{serial} from rule {rule}");
+        }
+        let order: Vec<u32> = limits.latest_first().map(|(id, _)| id.serial).collect();
+        assert_eq!(order, [2, 1]);
+    }
+
+    #[test]
+    fn looks_are_needed_for_what_matches_and_for_children_that_the_kernel_does_not_follow() {
+        for (targets, in_kernel, expected) in [
+            (Targets::default(), false, false),
+            (by_name(), true, true),
+            (with_children(), true, false),
+            (with_children(), false, true),
+        ] {
+            let limits = limits([Targets::default(), targets.clone()]);
+            let open_ended = limits.any_open_ended(in_kernel);
+            assert_eq!(open_ended, expected, "{targets:?} {in_kernel}");
+        }
+    }
+
+    #[test]
+    fn a_limit_goes_with_its_last_process_unless_it_waits_for_others() {
+        let limits = limits([Targets::default(), by_name(), with_children(), by_name()]);
+        let member = |pid, rule| Member {
+            key: ProcessKey {
+                pid,
+                start_ticks: 100,
+            },
+            slot: pid + 10,
+            rule,
+        };
+        let garbage = |members: &[Member]| {
+            let alive = |key: ProcessKey| key.pid < 5;
+            limits.garbage(members.iter().copied(), alive)
+        };
+        let going = |slots: &[u32], rules: &[u32]| Garbage {
+            slots: slots.to_vec(),
+            rules: rules.to_vec(),
+        };
+        assert_eq!(garbage(&[]), going(&[], &[1, 3]));
+        let all = [member(1, 1), member(6, 1), member(2, 3)];
+        assert_eq!(garbage(&all), going(&[], &[]));
+        // 5 has ended; 3 got its rule from a parent in the moment in which the limit was removed.
+        let some = [member(5, 1), member(2, 3), member(3, 9), member(4, 0)];
+        assert_eq!(garbage(&some), going(&[13], &[1]));
+    }
+
+    #[test]
+    fn a_bucket_saves_for_four_packets_and_for_half_a_second_at_most() {
+        for (rate, ns) in [
+            (0, 500_000_000),
+            (1_000, 500_000_000),
+            (12_000, 500_000_000),
+            (20_000, 300_000_000),
+            (24_000, 250_000_000),
+            (1_000_000_000, 250_000_000),
+        ] {
+            assert_eq!(longest_burst_ns(rate), ns, "{rate}");
         }
     }
 }

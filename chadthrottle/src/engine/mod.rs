@@ -10,6 +10,7 @@ mod error;
 mod handle;
 mod levers;
 mod limits;
+mod membership;
 mod patterns;
 mod sampling;
 mod slots;

@@ -87,8 +87,8 @@ impl Trait {
     }
 
     fn executable(path: &Path, devices: &mut Devices) -> Option<Self> {
-        let (device, inode) = devices.executable_at(path)?;
-        let value = [u64::from(device), inode];
+        let file = devices.executable_at(path)?;
+        let value = [u64::from(file.device), file.inode];
         Some(Self::at(Pattern::EXE, value, [u64::MAX; 2]))
     }
 

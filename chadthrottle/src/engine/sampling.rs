@@ -49,6 +49,17 @@ struct Ended {
     quiet_since: Instant,
 }
 
+impl Ended {
+    /// Whether its slot may be given to somebody else: its sockets, silent since the last look or not, have
+    /// been so for long enough.
+    fn is_over(&mut self, is_silent: bool, now: Instant) -> bool {
+        if !is_silent {
+            self.quiet_since = now;
+        }
+        now - self.quiet_since >= LINGER
+    }
+}
+
 impl Sampling {
     /// Keeps processes that have just ended.
     pub fn ended(&mut self, processes: Vec<ProcessInfo>) {
@@ -181,7 +192,7 @@ impl Engine {
     /// Finds slots that the kernel has given out.
     pub(super) fn scan_slots(&mut self) {
         let processes = &self.processes;
-        self.slots.scan(&self.throttle.maps, |pid| {
+        self.slots.scan(&self.throttle.maps.slots, |pid| {
             Some(processes.get(pid)?.key.start_ticks)
         });
     }
@@ -219,10 +230,7 @@ impl Engine {
                     info: unseen(key, slot),
                     quiet_since: now,
                 });
-                if before != carried {
-                    ended.quiet_since = now;
-                }
-                if now - ended.quiet_since >= LINGER && current {
+                if ended.is_over(before == carried, now) && current {
                     released.push(key);
                 }
                 blank(&ended.info, true)
@@ -356,6 +364,30 @@ mod tests {
             assert_eq!(traffic.down.bytes, bytes);
         }
         assert_eq!((sums.down, sums.up), (2_500.0, 5_000.0));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_keeps_its_slot_until_its_sockets_are_silent() {
+        let key = ProcessKey {
+            pid: 7,
+            start_ticks: 100,
+        };
+        let start = Instant::now();
+        let mut ended = Ended {
+            info: unseen(key, &ProcessSlot::default()),
+            quiet_since: start,
+        };
+        for (seconds, is_silent, is_over) in [
+            (1, true, false),
+            (4, false, false),
+            (8, true, false),
+            (9, true, true),
+            (10, false, false),
+            (15, true, true),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(ended.is_over(is_silent, now), is_over, "{seconds} s");
+        }
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub struct LimitSample {
     pub traffic: Both<Traffic>,
     /// Connections that use a good part of what they may.
     pub connections: Connections,
-    /// Bytes that members' connections carried over the last interval while the kernel programs saw
-    /// nothing: where there are any, the limit does not hold.
+    /// Bytes that members' connections carried between the last two looks at them while the kernel programs
+    /// saw nothing: where there are any, the limit does not hold.
     pub unseen_bytes: u64,
 }
 

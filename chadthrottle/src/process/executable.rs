@@ -8,6 +8,16 @@ use std::{
 };
 
 use nix::{fcntl::OFlag, sys::stat::Mode};
+use procfs::process::{MountInfo, Process};
+
+/// A file in the kernel's own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executable {
+    /// `super_block.s_dev`
+    pub device: u32,
+    /// `inode.i_ino`
+    pub inode: u64,
+}
 
 /// Devices as the kernel has them, by what stat(2) tells, which is another number on some file systems
 /// (btrfs): that of the mount is the kernel's.
@@ -15,9 +25,9 @@ use nix::{fcntl::OFlag, sys::stat::Mode};
 pub struct Devices(HashMap<u64, u32>);
 
 impl Devices {
-    /// Device and inode of a file, in the kernel's own numbers (`super_block.s_dev`,
-    /// `inode.i_ino`). A link is not followed: /proc names what runs, not what it was called by.
-    pub fn executable_at(&mut self, path: &Path) -> Option<(u32, u64)> {
+    /// What the kernel knows a file by. A link is not followed: /proc names what runs, not what it was
+    /// called by.
+    pub fn executable_at(&mut self, path: &Path) -> Option<Executable> {
         let metadata = fs::symlink_metadata(path).ok()?;
         if !metadata.is_file() {
             return None;
@@ -26,7 +36,10 @@ impl Devices {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => *unknown.insert(device_under(path)?),
         };
-        Some((device, metadata.ino()))
+        Some(Executable {
+            device,
+            inode: metadata.ino(),
+        })
     }
 }
 
@@ -35,23 +48,19 @@ fn device_under(path: &Path) -> Option<u32> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    device_of(&mounts, mount.trim())
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    let id: i32 = id.trim().parse().ok()?;
+    let mounts = Process::myself().and_then(|us| us.mountinfo()).ok()?;
+    let mount = mounts.into_iter().find(|mount| mount.mnt_id == id)?;
+    device_of(&mount)
 }
 
-/// The device of a mount (proc_pid_mountinfo(5)), as `MKDEV` puts it together.
-fn device_of(mounts: &str, mount: &str) -> Option<u32> {
+/// The device of a mount, as `MKDEV` puts it together.
+fn device_of(mount: &MountInfo) -> Option<u32> {
     const MINOR_BITS: u32 = 20;
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        if fields.next()? != mount {
-            return None;
-        }
-        let (major, minor) = fields.nth(1)?.split_once(':')?;
-        let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
-        Some(major << MINOR_BITS | minor)
-    })
+    let (major, minor) = mount.majmin.split_once(':')?;
+    let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
+    Some(major << MINOR_BITS | minor)
 }
 
 #[cfg(test)]
@@ -60,10 +69,13 @@ mod tests {
 
     #[test]
     fn the_device_is_that_of_the_files_mount() {
-        let mounts = "21 1 0:19 / /sys rw - sysfs sysfs rw\n\
-                      30 1 254:3 / / rw - ext4 /dev/vda3 rw\n";
-        assert_eq!(device_of(mounts, "30"), Some(254 << 20 | 3));
-        assert_eq!(device_of(mounts, "1"), None);
+        for (line, device) in [
+            ("21 1 0:19 / /sys rw - sysfs sysfs rw", 19),
+            ("30 1 254:3 / / rw - ext4 /dev/vda3 rw", 254 << 20 | 3),
+        ] {
+            let mount = MountInfo::from_line(line).unwrap();
+            assert_eq!(device_of(&mount), Some(device), "{line}");
+        }
     }
 
     #[test]
@@ -76,7 +88,7 @@ mod tests {
         let mut devices = Devices::default();
         // The second time it is known.
         for _ in 0..2 {
-            assert_eq!(devices.executable_at(&file).unwrap().1, inode);
+            assert_eq!(devices.executable_at(&file).unwrap().inode, inode);
         }
         assert_eq!(devices.executable_at(&link), None);
         assert_eq!(devices.executable_at(directory.path()), None);

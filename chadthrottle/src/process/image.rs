@@ -6,25 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::threads;
+
 /// A file of process `pid`. What belongs to the process is read of a thread where its first one has
 /// ended, and has nothing any more.
 fn files<'a>(root: &'a Path, pid: u32, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
     /// Of thousands, those that are looked at.
     const THREADS: usize = 4;
-    let process = root.join(pid.to_string());
-    let first = process.join(name);
-    let threads = move || {
-        fs::read_dir(process.join("task"))
-            .into_iter()
-            .flatten()
-            .flatten()
-    };
-    std::iter::once(first).chain(
-        std::iter::once_with(threads)
-            .flatten()
-            .take(THREADS)
-            .map(move |thread| thread.path().join(name)),
-    )
+    let first = root.join(pid.to_string()).join(name);
+    // Listed only where the first one has nothing.
+    let threads = std::iter::once_with(move || threads(root, pid)).flatten();
+    std::iter::once(first).chain(threads.take(THREADS).map(move |thread| thread.join(name)))
 }
 
 /// Path of the executable, as it was when it was started; empty where it cannot be read.

@@ -24,6 +24,7 @@ pub use connections::{Connection, connections_of};
 pub use executable::Devices;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target};
+use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread, key_of};
 pub use unit::unit_of;

@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::pids;
+use procfs::{
+    FromRead,
+    process::{MountInfo, MountInfos},
+};
+
+use super::{pids, threads};
 
 /// A network namespace.
 #[derive(Debug)]
@@ -25,22 +30,16 @@ pub fn of(root: &Path, pids: &[u32]) -> Vec<Namespace> {
 
 /// All that a thread is in, or that is mounted somewhere, as ip(8) and container runtimes do.
 pub fn all(root: &Path) -> Vec<Namespace> {
-    let threads = pids(root).into_iter().flat_map(|pid| {
-        let tasks = fs::read_dir(root.join(pid.to_string()).join("task"));
-        let tasks = tasks.into_iter().flatten().flatten();
-        tasks.map(|task| task.path().join("ns/net"))
-    });
-    let mounts = fs::read_to_string(root.join("self/mountinfo")).unwrap_or_default();
-    let mounted = mounts.lines().filter_map(mounted_namespace);
-    open(threads.chain(mounted.map(PathBuf::from)))
+    let pids = pids(root).into_iter();
+    let threads = pids.flat_map(|pid| threads(root, pid).map(|thread| thread.join("ns/net")));
+    let mounts = MountInfos::from_file(root.join("self/mountinfo"));
+    let mounted = mounts.into_iter().flatten().filter(is_namespace);
+    open(threads.chain(mounted.map(|mount| mount.mount_point)))
 }
 
-/// Where a network namespace is mounted, of a line of mountinfo: its root is `net:[INODE]`, and its type nsfs.
-fn mounted_namespace(line: &str) -> Option<&str> {
-    let mut fields = line.split(' ').skip(3);
-    let is_net = fields.next()?.starts_with("net:[");
-    let place = fields.next()?;
-    is_net.then_some(place)
+/// Whether a network namespace is mounted there.
+fn is_namespace(mount: &MountInfo) -> bool {
+    mount.fs_type == "nsfs" && mount.root.starts_with("net:[")
 }
 
 fn of_process(root: &Path, pid: u32) -> PathBuf {
@@ -79,14 +78,17 @@ mod tests {
 
     #[test]
     fn namespaces_that_are_mounted_are_found_by_their_mounts() {
-        let line = "311 24 0:4 net:[4026532281] /run/netns/x rw shared:9 - nsfs nsfs rw";
-        assert_eq!(mounted_namespace(line), Some("/run/netns/x"));
-        for other in [
-            "24 1 8:1 / /run rw - tmpfs tmpfs rw",
-            "",
-            "1 2 3 mnt:[1] /x rw - nsfs nsfs rw",
+        for (line, expected) in [
+            (
+                "311 24 0:4 net:[4026532281] /run/netns/x rw shared:9 - nsfs nsfs rw",
+                true,
+            ),
+            ("24 1 8:1 / /run rw - tmpfs tmpfs rw", false),
+            ("1 2 0:4 mnt:[4026531841] /x rw - nsfs nsfs rw", false),
+            ("1 2 8:1 net:[1] /x rw - ext4 /dev/sda1 rw", false),
         ] {
-            assert_eq!(mounted_namespace(other), None, "{other}");
+            let mount = MountInfo::from_line(line).unwrap();
+            assert_eq!(is_namespace(&mount), expected, "{line}");
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What a process has started, and what that has started, as long as it lives.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
+
+use super::threads;
 
 /// The process's own children, also those that have ended and that nobody has waited for. `root` is
 /// `/proc` but in tests. None where the kernel does not tell (`CONFIG_PROC_CHILDREN`).
@@ -28,14 +27,6 @@ pub fn with_offspring(root: &Path, mut pids: Vec<u32>) -> Vec<u32> {
         next += 1;
     }
     pids
-}
-
-fn threads(root: &Path, pid: u32) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(root.join(pid.to_string()).join("task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
 }
 
 fn parse(text: &str) -> Vec<u32> {

@@ -122,7 +122,7 @@ impl ProcessReader {
     }
 
     /// All processes in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &ProcessInfo> {
+    pub fn iter(&self) -> impl Iterator<Item = &ProcessInfo> + Clone {
         self.processes.values()
     }
 

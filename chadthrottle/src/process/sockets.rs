@@ -40,6 +40,13 @@ pub fn pids(root: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// The directory of each thread of process `pid`; none where it is gone.
+pub fn threads(root: &Path, pid: u32) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(root.join(pid.to_string()).join("task"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
 /// Does something with a short-lived duplicate of each socket of process `pid`; nothing where it is
 /// gone, or may not be looked into.
 pub fn each_socket_of(root: &Path, pid: u32, mut act: impl FnMut(&OwnedFd)) {

@@ -6,10 +6,9 @@
 //! pass whose link it holds, settings of network namespaces, and a terminal that was taken over.
 
 use std::{
-    collections::HashMap,
-    io,
+    fmt, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -17,61 +16,77 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::SigSet,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    journal::{Journal, Record},
-    lock::EngineLock,
-    remains,
+    custody::{Custody, Host, System, Then},
+    journal::Record,
+    message::{Message, receive, send},
     state_dir::StateDir,
-    taken_terminal::{Modes, TakenTerminal},
+    taken_terminal::Modes,
 };
 use crate::{
-    backends::throttle::{
-        linux_ebpf_utils::{AttachPoint, LegacyAttachment},
-        passes,
-    },
-    process::namespaces,
-    reversal::ShrinkWindow,
-    sys::{
-        bpf::{self, AttachType},
-        fdpass, memory,
-        process::spawn_helper,
-        socket::pidfd_open,
-    },
+    backends::throttle::linux_ebpf_utils::LegacyAttachment,
+    sys::{fdpass, memory, process::spawn_helper, socket::pidfd_open},
 };
 
 /// The hidden command that makes the program a guard.
 pub const COMMAND: &str = "guard";
 
-/// What engine and guard say to each other.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Message {
-    /// Engine, with descriptors of its process and of the state directory: this is who to watch.
-    Watch(PathBuf),
-    /// Engine, with a descriptor of a terminal, and how it was before it is taken over now.
-    Terminal(Modes),
-    /// Engine, with a descriptor of the pass that puts sockets back: levers are about to be set.
-    Sockets,
-    /// Engine, with a descriptor of a setting of the network namespace of that inode: this is about to be on for
-    /// a moment.
-    Shrinks(u64),
-    /// Engine: this is off again.
-    HasShrunk(u64),
-    /// Guard: from now on I take care.
-    Ready,
-    /// Engine, with descriptors of program and cgroup: this is about to be attached.
-    Attaching(Record),
-    /// Engine: this is not attached any more.
-    Gone(Record),
-    /// Engine: all is done, go.
-    Dismissed,
+/// Starts guards. The path of our own program is one, which it starts once more; tests have another.
+pub trait Launch: fmt::Debug + Send + Sync {
+    /// Starts one, with its end of the socket.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    fn launch(&self, socket: OwnedFd) -> io::Result<Box<dyn Helper>>;
+}
+
+/// A process of ours that was started.
+pub trait Helper: fmt::Debug + Send {
+    /// Whether it is there no more.
+    fn has_gone(&mut self) -> bool;
+    /// Ends it at once.
+    fn kill(&mut self);
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Where it is not ours.
+    fn wait(&mut self) -> io::Result<()>;
+}
+
+impl Launch for PathBuf {
+    fn launch(&self, socket: OwnedFd) -> io::Result<Box<dyn Helper>> {
+        let mut command = Command::new(self);
+        command
+            .arg(COMMAND)
+            .stdin(Stdio::from(socket))
+            // It must not keep anybody's pipe open, nor print over a screen.
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(Box::new(spawn_helper(&mut command)?))
+    }
+}
+
+impl Helper for Child {
+    fn has_gone(&mut self) -> bool {
+        !matches!(self.try_wait(), Ok(None))
+    }
+
+    fn kill(&mut self) {
+        // One that has ended by itself is as good.
+        let _ = Self::kill(self);
+        let _ = Self::wait(self);
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        Self::wait(self).map(drop)
+    }
 }
 
 /// The engine's end.
 #[derive(Debug)]
 pub struct Guard {
-    child: Child,
+    process: Box<dyn Helper>,
     socket: OwnedFd,
     /// All that a guard must know, with its descriptors: should this one be killed, the next one is
     /// told the same.
@@ -96,22 +111,15 @@ impl GuardError {
 }
 
 impl Guard {
-    /// Starts the program once more, as the guard of this process, and waits until it watches.
+    /// Starts a guard of this process, and waits until it watches.
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(program: &Path, state: &StateDir) -> Result<Self, GuardError> {
+    pub fn start(launch: &dyn Launch, state: &StateDir) -> Result<Self, GuardError> {
         let (socket, theirs) = fdpass::pair().map_err(GuardError::at_start)?;
-        let mut command = Command::new(program);
-        command
-            .arg(COMMAND)
-            .stdin(Stdio::from(theirs))
-            // It must not keep anybody's pipe open, nor print over a screen.
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = spawn_helper(&mut command).map_err(GuardError::at_start)?;
+        let process = launch.launch(theirs).map_err(GuardError::at_start)?;
         let mut guard = Self {
-            child,
+            process,
             socket,
             told: Vec::new(),
         };
@@ -126,15 +134,15 @@ impl Guard {
 
     /// Whether it is there no more: somebody has killed it.
     pub fn has_gone(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+        self.process.has_gone()
     }
 
     /// Starts another one in its place, and tells it all that this one was told.
     ///
     /// # Errors
     /// Where it cannot be started, or goes at once; then nobody takes care.
-    pub fn replace(&mut self, program: &Path, state: &StateDir) -> Result<(), GuardError> {
-        let mut next = Self::start(program, state)?;
+    pub fn replace(&mut self, launch: &dyn Launch, state: &StateDir) -> Result<(), GuardError> {
+        let mut next = Self::start(launch, state)?;
         for (message, fds) in &self.told {
             if matches!(message, Message::Watch(_)) {
                 continue;
@@ -142,8 +150,7 @@ impl Guard {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
             if let Err(error) = next.tell(message.clone(), &fds) {
                 // One that knows only a part must not act on it.
-                let _ = next.child.kill();
-                let _ = next.child.wait();
+                next.process.kill();
                 return Err(error);
             }
         }
@@ -239,7 +246,7 @@ impl Guard {
         if let Err(error) = self.send(&Message::Dismissed, &[]) {
             log::warn!("{error}");
         }
-        if let Err(error) = self.child.wait() {
+        if let Err(error) = self.process.wait() {
             log::warn!("waiting for the guard process: {error}");
         }
     }
@@ -266,68 +273,47 @@ pub fn run() -> io::Result<u8> {
     std::env::set_current_dir("/")?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
+    serve(socket, Host::of)
+}
+
+/// What a guard does from the first message on, on `system`. Gives the exit code.
+pub(super) fn serve<S: System>(
+    socket: BorrowedFd<'_>,
+    system: impl FnOnce(StateDir) -> S,
+) -> io::Result<u8> {
     let Some((Message::Watch(path), mut fds)) = receive(socket)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let state = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-    let state = StateDir::from_parts(path, state);
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+    let mut system = system(StateDir::from_parts(path, state));
     send(socket, &Message::Ready, &[])?;
-    let mut held: Vec<(Record, LegacyAttachment)> = Vec::new();
-    let (mut terminal, mut put_back) = (None, None);
-    let mut settings: HashMap<u64, ShrinkWindow> = HashMap::new();
+    let mut custody = Custody::default();
     loop {
         // From here it mostly waits.
         memory::release_clean_file_pages();
-        match next(socket, engine.as_fd())? {
-            Some((Message::Attaching(record), fds)) => {
-                let attachment = rebuild(&record, fds).ok_or(io::ErrorKind::InvalidData)?;
-                held.push((record, attachment));
-                send(socket, &Message::Ready, &[])?;
-            }
-            Some((Message::Gone(record), _)) => held.retain(|(other, _)| *other != record),
-            Some((Message::Terminal(modes), mut fds)) => {
-                let fd = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-                terminal = Some(TakenTerminal::of(fd, modes));
-                send(socket, &Message::Ready, &[])?;
-            }
-            Some((Message::Sockets, mut fds)) => {
-                put_back = Some(fds.pop().ok_or(io::ErrorKind::InvalidData)?);
-                send(socket, &Message::Ready, &[])?;
-            }
-            Some((Message::Shrinks(namespace), mut fds)) => {
-                let setting = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-                settings.insert(namespace, setting.into());
-                send(socket, &Message::Ready, &[])?;
-            }
-            Some((Message::HasShrunk(namespace), _)) => _ = settings.remove(&namespace),
-            Some((Message::Dismissed, _)) => return Ok(0),
-            Some((Message::Watch(_) | Message::Ready, _)) => {}
-            None => {
-                let code = u8::from(clean_up(&state, held) > 0);
-                for setting in settings.values_mut() {
-                    // It fails where the namespace is gone.
-                    let _ = setting.set(false);
-                }
-                if let Some(put_back) = put_back {
-                    passes::run(put_back.as_fd(), &namespaces::all(Path::new("/proc")));
-                }
-                // What another engine keeps there by now is its own: it has recovered what was ours.
-                if let Ok(_lock) = EngineLock::take_in(state.clone()) {
-                    remains::forget(&state);
-                    if code == 0
-                        && let Ok(journal) = Journal::open(&state)
-                    {
-                        journal.remove();
-                    }
-                }
-                if let Some(terminal) = terminal {
-                    terminal.restore();
-                }
-                return Ok(code);
-            }
+        let Some((message, fds)) = next(socket, engine.as_fd())? else {
+            return Ok(u8::from(!custody.undo(&mut system)));
+        };
+        match custody.take(message, fds, &system)? {
+            Then::Confirm => match send(socket, &Message::Ready, &[]) {
+                // It was killed while it waited for this: the next message is its end.
+                Err(error) if is_gone(&error) => {}
+                result => result?,
+            },
+            Then::Listen => {}
+            Then::End => return Ok(0),
         }
     }
+}
+
+/// Whether an error on the socket says that the other end is closed.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionRefused | ConnectionReset | NotConnected
+    )
 }
 
 /// The next message; `None` once the engine has gone and has nothing more to say.
@@ -346,7 +332,12 @@ fn next(
         };
         // What it said before it went comes first.
         if fds.first().and_then(PollFd::any).unwrap_or(false) {
-            return receive(socket);
+            match receive(socket) {
+                // It went without reading our last word, which the kernel tells once, before what is left of
+                // its own.
+                Err(error) if is_gone(&error) => continue,
+                result => return result,
+            }
         }
         if fds.last().and_then(PollFd::any).unwrap_or(false) {
             return Ok(None);
@@ -354,45 +345,119 @@ fn next(
     }
 }
 
-/// Detaches what is left, and takes it off the journal. Gives how many could not be.
-fn clean_up(state: &StateDir, held: Vec<(Record, LegacyAttachment)>) -> usize {
-    let mut journal = Journal::open(state).ok();
-    let mut failed = 0;
-    for (record, attachment) in held {
-        if attachment.detach().is_ok() {
-            // Should this fail, recovery finds nothing attached.
-            let _ = journal.as_mut().map(|journal| journal.gone(&record));
-        } else {
-            failed += 1;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reversal::testing::{FakeLaunch, FakeSystem, attachment, descriptor, record};
+
+    fn directory() -> (tempfile::TempDir, StateDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        (directory, state)
+    }
+
+    /// A guard that knows of two attachments.
+    fn with_two(launch: &FakeLaunch, state: &StateDir) -> Guard {
+        let mut guard = Guard::start(launch, state).unwrap();
+        for program in [1, 2] {
+            let attachment = attachment(program);
+            guard.attaching(&record(program), &attachment).unwrap();
+        }
+        launch.deeds.take();
+        guard
+    }
+
+    #[test]
+    fn an_engine_that_says_goodbye_has_nothing_undone() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        with_two(&launch, &state).dismiss();
+        assert!(launch.deeds.take().is_empty());
+    }
+
+    #[test]
+    fn an_engine_that_goes_without_a_word_has_undone_what_is_left() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        let mut guard = with_two(&launch, &state);
+        guard.shrinks(8, descriptor().as_fd()).unwrap();
+        guard.protect_sockets(descriptor().as_fd()).unwrap();
+        guard.gone(&record(1)).unwrap();
+        drop(guard);
+        launch.wait_for_guard();
+        let expected = [
+            "detach 2",
+            "stop shrinking in 8",
+            "put sockets back",
+            "forget all",
+        ];
+        assert_eq!(launch.deeds.take(), expected);
+    }
+
+    #[test]
+    fn the_next_guard_is_told_all_but_what_is_over() {
+        let ((_directory, state), launch) = (directory(), FakeLaunch::default());
+        let mut guard = with_two(&launch, &state);
+        guard.shrinks(8, descriptor().as_fd()).unwrap();
+        guard.shrinks(9, descriptor().as_fd()).unwrap();
+        guard.gone(&record(1)).unwrap();
+        guard.has_shrunk(8).unwrap();
+        assert!(!guard.has_gone());
+        launch.kill_guard();
+        assert!(guard.has_gone());
+        assert!(guard.attaching(&record(3), &attachment(3)).is_err());
+        guard.replace(&launch, &state).unwrap();
+        assert!(!guard.has_gone());
+        drop(guard);
+        launch.wait_for_guard();
+        let expected = [
+            "start a guard",
+            "detach 2",
+            "stop shrinking in 9",
+            "forget all",
+        ];
+        assert_eq!(launch.deeds.take(), expected);
+    }
+
+    /// An engine that is killed in the middle of telling a guard.
+    fn undone_for_an_engine_that_is_killed(reads: usize, says: &[Message]) -> Vec<String> {
+        let (_directory, state) = directory();
+        let (ours, theirs) = fdpass::pair().unwrap();
+        let us = pidfd_open(std::process::id()).unwrap();
+        let (fd, watch) = (descriptor(), Message::Watch(state.path().to_owned()));
+        send(ours.as_fd(), &watch, &[us.as_fd(), state.as_fd()]).unwrap();
+        for message in says {
+            send(ours.as_fd(), message, &[fd.as_fd(), fd.as_fd()]).unwrap();
+        }
+        let system = FakeSystem::default();
+        let deeds = system.deeds.clone();
+        let guard = std::thread::spawn(move || serve(theirs.as_fd(), |_| system).unwrap());
+        for _ in 0..reads {
+            receive(ours.as_fd()).unwrap();
+        }
+        // The guard has answered, or is about to.
+        while reads == 0 && !can_be_read(&ours) {
+            std::thread::yield_now();
+        }
+        drop(ours);
+        assert_eq!(guard.join().unwrap(), 0);
+        deeds.take()
+    }
+
+    fn can_be_read(socket: &OwnedFd) -> bool {
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn an_engine_that_is_killed_before_it_hears_the_guard_has_all_undone() {
+        let says = [1, 2, 3].map(|program| Message::Attaching(record(program)));
+        let all = ["detach 1", "detach 2", "detach 3", "forget all"];
+        // Its end is closed with an answer in it, or before there is one: both are errors to the guard.
+        for reads in 0..=says.len() {
+            assert_eq!(
+                undone_for_an_engine_that_is_killed(reads, &says),
+                all,
+                "{reads}"
+            );
         }
     }
-    failed
-}
-
-/// An attachment from what came over the socket.
-fn rebuild(record: &Record, mut fds: Vec<OwnedFd>) -> Option<LegacyAttachment> {
-    let cgroup = fds.pop()?;
-    let fd = fds.pop()?;
-    let place = AttachType::ALL
-        .into_iter()
-        .find(|place| place.name() == record.attach_type)?;
-    let program = bpf::prog_info(fd.as_fd()).ok()?;
-    let point = AttachPoint::from_parts(record.cgroup.clone(), record.cgroup_id, cgroup.into());
-    Some(LegacyAttachment {
-        point,
-        place,
-        program,
-        fd,
-    })
-}
-
-fn send(socket: BorrowedFd<'_>, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    fdpass::send(socket, &serde_json::to_vec(message)?, fds)
-}
-
-fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-    let Some(fdpass::Message { bytes, fds }) = fdpass::receive(socket)? else {
-        return Ok(None);
-    };
-    Ok(Some((serde_json::from_slice(&bytes)?, fds)))
 }

@@ -6,13 +6,13 @@
 
 use std::{
     os::fd::BorrowedFd,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     Heir,
-    guard::{Guard, GuardError},
+    guard::{Guard, GuardError, Launch},
     journal::{Journal, JournalError, Record},
     remains::Remains,
     state_dir::StateDir,
@@ -37,7 +37,7 @@ pub struct Ledger {
 struct Inner {
     directory: StateDir,
     journal: Journal,
-    program: PathBuf,
+    launch: Box<dyn Launch>,
     guard: Option<Guard>,
     /// From the first limit on.
     remains: Option<Remains>,
@@ -46,11 +46,15 @@ struct Inner {
 }
 
 impl Ledger {
-    /// A ledger in the state directory, for this process.
+    /// A ledger in the state directory, for this process, whose guard is that program.
     ///
     /// # Errors
     /// Where the journal cannot be written.
     pub fn open(program: &Path, directory: &StateDir) -> Result<Self, JournalError> {
+        Self::with(Box::new(program.to_owned()), directory)
+    }
+
+    fn with(launch: Box<dyn Launch>, directory: &StateDir) -> Result<Self, JournalError> {
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
@@ -59,7 +63,7 @@ impl Ledger {
         let inner = Inner {
             directory: directory.clone(),
             journal: Journal::open(directory)?,
-            program: program.to_owned(),
+            launch,
             guard: None,
             remains: None,
             open: Vec::new(),
@@ -101,10 +105,10 @@ impl Inner {
     fn guard(&mut self) -> Result<&mut Guard, GuardError> {
         let mut guard = match self.guard.take() {
             Some(guard) => guard,
-            None => Guard::start(&self.program, &self.directory)?,
+            None => Guard::start(&*self.launch, &self.directory)?,
         };
         let replaced = if guard.has_gone() {
-            let replaced = guard.replace(&self.program, &self.directory);
+            let replaced = guard.replace(&*self.launch, &self.directory);
             if replaced.is_ok() {
                 log::warn!("the guard process was killed: another one has taken its place");
             }
@@ -119,7 +123,7 @@ impl Inner {
 
     /// Writes the journal anew where somebody has removed it.
     fn look_after_journal(&mut self) -> Result<(), JournalError> {
-        if self.open.is_empty() || !self.journal.is_removed() {
+        if !self.journal.is_removed() {
             return Ok(());
         }
         log::warn!("the journal of attachments was removed: it is written anew");
@@ -169,7 +173,10 @@ impl LegacyLedger for Ledger {
 
     fn look_after(&self) {
         let mut inner = self.inner();
-        if let Err(error) = inner.look_after_journal() {
+        // Without attachments nobody misses it, and the next one looks again.
+        if !inner.open.is_empty()
+            && let Err(error) = inner.look_after_journal()
+        {
             log::warn!("{error}");
         }
         if inner.guard.is_some()
@@ -243,5 +250,165 @@ impl Drop for Ledger {
             }
         }
         // Else the guard tries when we have gone, and the next start after it.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reversal::{
+        journal::unfinished,
+        testing::{FakeLaunch, attachment},
+    };
+    use std::{fs, sync::atomic::Ordering::SeqCst};
+
+    struct Place {
+        directory: tempfile::TempDir,
+        state: StateDir,
+        launch: FakeLaunch,
+        ledger: Ledger,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let state = StateDir::make(directory.path()).unwrap();
+            let launch = FakeLaunch::in_directory(&state);
+            let ledger = Ledger::with(Box::new(launch.clone()), &state).unwrap();
+            Self {
+                directory,
+                state,
+                launch,
+                ledger,
+            }
+        }
+
+        fn journal(&self) -> std::path::PathBuf {
+            self.directory.path().join("attachments.jsonl")
+        }
+
+        /// Programs that the journal has as attached.
+        fn recorded(&self) -> Vec<u32> {
+            let records = unfinished(&self.state).unwrap();
+            records.iter().map(|record| record.program_id).collect()
+        }
+
+        /// Why nothing may be attached.
+        fn refusal(&self, program: u32) -> String {
+            match self.ledger.attaching(&attachment(program)) {
+                Err(error @ ThrottleError::NoRecord { .. }) => error.to_string(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_attachment_is_on_disk_before_a_guard_knows_it_and_both_forget_it() {
+        let place = Place::new();
+        for program in [1, 2] {
+            place.ledger.attaching(&attachment(program)).unwrap();
+        }
+        let told = [
+            "start a guard",
+            "told of 1, in the journal",
+            "told of 2, in the journal",
+        ];
+        assert_eq!(place.launch.deeds.take(), told);
+        assert_eq!(place.recorded(), [1, 2]);
+        place.ledger.gone(&attachment(1));
+        assert_eq!(place.recorded(), [2]);
+        place.ledger.gone(&attachment(2));
+        assert!(place.recorded().is_empty());
+        let journal = place.journal();
+        drop(place.ledger);
+        assert!(!journal.exists());
+        assert!(place.launch.deeds.take().is_empty(), "it was dismissed");
+    }
+
+    #[test]
+    fn what_could_not_be_detached_is_left_to_the_guard_and_the_journal() {
+        let place = Place::new();
+        for program in [1, 2] {
+            place.ledger.attaching(&attachment(program)).unwrap();
+        }
+        place.ledger.gone(&attachment(1));
+        place.launch.deeds.take();
+        drop(place.ledger);
+        place.launch.wait_for_guard();
+        assert_eq!(place.launch.deeds.take(), ["detach 2", "forget all"]);
+        let records = unfinished(&place.state).unwrap();
+        assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn without_a_guard_nothing_may_be_attached_until_there_is_one() {
+        let place = Place::new();
+        place.launch.refuses.store(true, SeqCst);
+        let reason = place.refusal(1);
+        assert!(
+            reason.contains("guard process could not be started"),
+            "{reason}"
+        );
+        assert!(reason.contains("chadthrottle_in"), "{reason}");
+        place.launch.refuses.store(false, SeqCst);
+        place.ledger.attaching(&attachment(1)).unwrap();
+        assert_eq!(
+            place.launch.deeds.take(),
+            ["start a guard", "told of 1, in the journal"]
+        );
+    }
+
+    #[test]
+    fn without_a_journal_nothing_is_attached_and_no_guard_told() {
+        let place = Place::new();
+        fs::remove_file(place.journal()).unwrap();
+        fs::create_dir(place.journal()).unwrap();
+        let reason = place.refusal(1);
+        assert!(reason.contains("attachments.jsonl"), "{reason}");
+        assert!(place.launch.deeds.take().is_empty());
+    }
+
+    #[test]
+    fn a_journal_that_was_removed_has_all_records_again() {
+        let place = Place::new();
+        // Nothing is in it yet.
+        fs::remove_file(place.journal()).unwrap();
+        place.ledger.attaching(&attachment(1)).unwrap();
+        assert_eq!(place.recorded(), [1]);
+        place.ledger.attaching(&attachment(2)).unwrap();
+        fs::remove_file(place.journal()).unwrap();
+        place.ledger.look_after();
+        assert_eq!(place.recorded(), [1, 2]);
+    }
+
+    #[test]
+    fn a_guard_that_was_killed_is_followed_by_one_that_knows_as_much() {
+        let place = Place::new();
+        for program in [1, 2] {
+            place.ledger.attaching(&attachment(program)).unwrap();
+        }
+        place.ledger.gone(&attachment(1));
+        place.launch.kill_guard();
+        place.launch.deeds.take();
+        // At first there cannot be another one.
+        place.launch.refuses.store(true, SeqCst);
+        place.ledger.look_after();
+        assert!(place.refusal(3).contains("guard process"));
+        place.launch.refuses.store(false, SeqCst);
+        place.ledger.look_after();
+        assert_eq!(
+            place.launch.deeds.take(),
+            ["start a guard", "told of 2, in the journal"]
+        );
+        place.ledger.look_after();
+        assert!(place.launch.deeds.take().is_empty(), "it is still there");
+    }
+
+    #[test]
+    fn without_its_mark_on_disk_no_namespace_may_shrink() {
+        let place = Place::new();
+        let setting = crate::reversal::testing::descriptor();
+        assert!(!place.ledger.shrinks(8, std::os::fd::AsFd::as_fd(&setting)));
+        assert!(place.launch.deeds.take().is_empty());
     }
 }

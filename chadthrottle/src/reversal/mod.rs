@@ -5,16 +5,20 @@
 //! sockets, a setting of network namespaces, and a terminal.
 
 pub mod cleanup;
+mod custody;
 pub mod guard;
 mod heir;
 mod journal;
 mod ledger;
 mod lines;
 mod lock;
+mod message;
 mod remains;
 mod shrink_window;
 mod state_dir;
 mod taken_terminal;
+#[cfg(test)]
+mod testing;
 
 pub use guard::GuardError;
 pub use heir::Heir;
@@ -23,3 +27,4 @@ pub use ledger::Ledger;
 pub use lock::{EngineLock, LockError};
 pub use shrink_window::ShrinkWindow;
 pub use state_dir::{StateDir, StateDirError};
+pub use taken_terminal::leave_screen;

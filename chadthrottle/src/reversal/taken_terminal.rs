@@ -2,14 +2,14 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Write},
     os::fd::{AsFd, OwnedFd},
 };
 
 use crossterm::{
     cursor::Show,
     event::{DisableBracketedPaste, DisableMouseCapture},
-    execute,
+    queue,
     terminal::LeaveAlternateScreen,
 };
 use nix::sys::termios::{
@@ -17,8 +17,22 @@ use nix::sys::termios::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Writes what undoes all that the screen has told a terminal.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn leave_screen(terminal: &mut impl Write) -> io::Result<()> {
+    queue!(
+        terminal,
+        DisableMouseCapture,
+        DisableBracketedPaste,
+        LeaveAlternateScreen,
+        Show
+    )
+}
+
 /// What a terminal does with what is typed and shown (termios(3)).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modes {
     input: u32,
     output: u32,
@@ -63,13 +77,7 @@ impl TakenTerminal {
     /// Puts it back. It is not our controlling terminal, so the kernel lets us.
     pub fn restore(mut self) {
         // A terminal that has gone needs no restoring.
-        let _ = execute!(
-            self.file,
-            DisableMouseCapture,
-            DisableBracketedPaste,
-            LeaveAlternateScreen,
-            Show
-        );
+        let _ = leave_screen(&mut self.file);
         let Ok(mut modes) = tcgetattr(&self.file) else {
             return;
         };

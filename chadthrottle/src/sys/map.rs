@@ -1,39 +1,94 @@
-//! Array maps mapped into our address space, read and written without system calls.
+//! Values of maps: arrays mapped into our address space, read and written without system calls, and what is
+//! copied out of and into other maps.
 
-use std::{num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull};
+use std::{mem::offset_of, num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonNull};
 
 use chadthrottle_common::{
-    abi::{ProcessSlot, Rule},
-    ownership::Pattern,
+    abi::{ProcessSlot, Rule, Totals},
+    ownership::{Note, Owner, Pattern, RuleId},
     sys::Shared,
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::SyscallError;
 
-/// What may be mapped.
+/// What may be mapped. Only this file says what may: elsewhere the crate denies `unsafe`.
 ///
 /// # Safety
 /// Every bit pattern must be valid, and every field must be a word that is atomic, since the
 /// kernel changes it meanwhile.
-unsafe trait MapValue {}
+pub unsafe trait Mapped {}
 
 // SAFETY: `repr(C)` structs of nothing but `Shared`.
-unsafe impl MapValue for ProcessSlot {}
+unsafe impl Mapped for ProcessSlot {}
 // SAFETY: `repr(C)` structs of nothing but `Shared`.
-unsafe impl MapValue for Rule {}
+unsafe impl Mapped for Rule {}
 // SAFETY: as above.
-unsafe impl MapValue for Pattern {}
+unsafe impl Mapped for Pattern {}
 // SAFETY: an atomic word.
-unsafe impl MapValue for Shared {}
+unsafe impl Mapped for Shared {}
 
-/// Whether levers may be set: 1, or 0.
+/// What may be copied out of and into a map. Only this file says what may: elsewhere the crate denies
+/// `unsafe`.
+///
+/// # Safety
+/// Every bit pattern must be valid, and there must be no padding.
+pub unsafe trait Copied: Copy + 'static {}
+
+// SAFETY: a `repr(C)` struct of two words of 32 bits.
+unsafe impl Copied for Owner {}
+// SAFETY: a `repr(C)` struct of nothing but words of 64 bits, also in the structs in it.
+unsafe impl Copied for Totals {}
+// SAFETY: as above.
+unsafe impl Copied for NoteCopy {}
+
+/// A value as aya copies it.
 #[repr(transparent)]
-#[derive(Debug)]
-pub struct LeversWord(pub Shared);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Value<T>(pub T);
 
-// SAFETY: a `Shared`.
-unsafe impl MapValue for LeversWord {}
+// SAFETY: the same as what it is made of, of which `Copied` promises what aya asks.
+unsafe impl<T: Copied> aya::Pod for Value<T> {}
+
+/// A [`Note`] as it is copied: nobody else sees the copy, so its words are plain.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoteCopy {
+    owner: u64,
+    rule: u64,
+    unused: UnusedCopy,
+    unused_loopback: UnusedCopy,
+}
+
+/// The same of [`chadthrottle_common::ownership::Unused`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct UnusedCopy {
+    down: u64,
+    up: u64,
+}
+
+const _: () = {
+    assert!(size_of::<NoteCopy>() == size_of::<Note>());
+    assert!(offset_of!(NoteCopy, owner) == offset_of!(Note, owner));
+    assert!(offset_of!(NoteCopy, rule) == offset_of!(Note, rule));
+};
+
+impl NoteCopy {
+    /// A note of who owns a socket and which limit that one is under, with nothing unused.
+    pub fn of(owner: Owner, rule: RuleId) -> Self {
+        Self {
+            owner: owner.word(),
+            rule: rule.word(),
+            ..Self::default()
+        }
+    }
+
+    /// Who owns the socket.
+    pub fn owner(&self) -> Owner {
+        Owner::from_word(self.owner)
+    }
+}
 
 /// A `BPF_F_MMAPABLE` array (kernel 5.5), as a slice.
 #[derive(Debug)]
@@ -47,47 +102,12 @@ unsafe impl<T: Sync> Send for MappedArray<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for MappedArray<T> {}
 
-impl MappedArray<ProcessSlot> {
-    /// Maps the slots, `len` of them.
-    pub fn slots(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
-        Self::new(map, len)
-    }
-}
-
-impl MappedArray<Rule> {
-    /// Maps the rules, `len` of them.
-    pub fn rules(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
-        Self::new(map, len)
-    }
-}
-
-impl MappedArray<LeversWord> {
-    /// Maps the word that says whether levers may be set.
-    pub fn levers(map: impl AsFd) -> Result<Self, SyscallError> {
-        Self::new(map, 1)
-    }
-}
-
-impl MappedArray<Pattern> {
-    /// Maps the patterns, `len` of them.
-    pub fn patterns(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
-        Self::new(map, len)
-    }
-}
-
-impl MappedArray<Shared> {
-    /// Maps the counts of slots in use, `len` of them.
-    pub fn shares(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
-        Self::new(map, len)
-    }
-}
-
-#[expect(
-    private_bounds,
-    reason = "which types may be mapped is decided in this file"
-)]
-impl<T: MapValue> MappedArray<T> {
-    fn new(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
+impl<T: Mapped> MappedArray<T> {
+    /// Maps the first `len` values of a map.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, as it does where the map has fewer bytes.
+    pub fn of(map: impl AsFd, len: u32) -> Result<Self, SyscallError> {
         let failed = |errno: nix::Error| SyscallError {
             call: "mmap of a BPF array",
             source: errno.into(),

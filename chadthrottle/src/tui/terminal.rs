@@ -13,10 +13,9 @@ use std::{
 };
 
 use crossterm::{
-    cursor::Show,
-    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
+    event::{EnableBracketedPaste, EnableMouseCapture},
     queue,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen},
+    terminal::EnterAlternateScreen,
 };
 use nix::sys::termios::{
     FlowArg, FlushArg, SetArg, Termios, cfmakeraw, tcflow, tcflush, tcgetattr, tcsetattr,
@@ -29,7 +28,10 @@ use ratatui::{
 };
 
 use super::colours::Colours;
-use crate::output::{self, Outlet, Writing};
+use crate::{
+    output::{self, Outlet, Writing},
+    reversal::leave_screen,
+};
 
 /// How long a terminal has for what puts it back, and once more when it is being rid of what it has.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -144,14 +146,7 @@ impl Terminal {
     /// # Errors
     /// Where the terminal cannot be written any more.
     pub async fn written(&mut self) -> io::Result<()> {
-        match &mut self.writing {
-            Some(writing) => {
-                let result = writing.done().await;
-                self.writing = None;
-                result
-            }
-            None => std::future::pending().await,
-        }
+        output::written(&mut self.writing).await
     }
 }
 
@@ -186,13 +181,7 @@ fn put_back() {
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
     }
     let mut bytes = Vec::new();
-    let _ = queue!(
-        bytes,
-        DisableMouseCapture,
-        DisableBracketedPaste,
-        LeaveAlternateScreen,
-        Show
-    );
+    let _ = leave_screen(&mut bytes);
     let Some(outlet) = output::stdout() else {
         return;
     };

@@ -17,7 +17,10 @@ use super::{
     self_test,
     upload::linux::ebpf::EbpfUpload,
 };
-use crate::sys::bpf::{self, AttachType, ProgramInfo};
+use crate::{
+    model::Both,
+    sys::bpf::{self, AttachType, ProgramInfo},
+};
 
 /// The object that `cargo xtask build-ebpf` built, embedded.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
@@ -128,7 +131,7 @@ impl ThrottleManager {
     }
 
     /// Descriptions of the ingress and the egress program, with how often they have run.
-    pub fn packet_programs(&self) -> Result<[ProgramInfo; 2], ThrottleError> {
+    pub fn packet_programs(&self) -> Result<Both<ProgramInfo>, ThrottleError> {
         let info = |name: &'static str| {
             let fd = linux_ebpf_utils::loaded(&self.object, name)?;
             bpf::prog_info(fd.as_fd()).map_err(|source| ThrottleError::ProgramInfo {
@@ -136,7 +139,10 @@ impl ThrottleManager {
                 source,
             })
         };
-        Ok([info(names::INGRESS)?, info(names::EGRESS)?])
+        Ok(Both {
+            down: info(names::INGRESS)?,
+            up: info(names::EGRESS)?,
+        })
     }
 
     fn attachments(&self) -> impl Iterator<Item = &Attachment> {

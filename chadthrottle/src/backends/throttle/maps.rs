@@ -1,34 +1,25 @@
 //! The maps of the loaded object, with their types.
 
 use aya::{
-    Ebpf, Pod,
-    maps::{HashMap, Map, MapData, MapError, MapFd, PerCpuArray, Queue, SkStorage, Stack},
+    Ebpf,
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
 };
 use chadthrottle_common::{
-    abi::{MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, names},
-    ownership::{Note, Pattern},
+    abi::{MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, Unattributed, names},
+    ownership::{Owner, Pattern},
     shares,
     sys::Shared,
 };
 
 use super::ThrottleError;
-use crate::sys::{
-    SyscallError,
-    map::{LeversWord, MappedArray},
-};
-
-/// [`chadthrottle_common::ownership::Owner`] in the form that aya takes: slot, generation.
-pub type OwnerWords = [u32; 2];
-
-/// [`chadthrottle_common::ownership::Note`] in the form that aya takes: its words.
-pub type NoteWords = [u64; size_of::<Note>() / size_of::<u64>()];
+use crate::sys::map::{Mapped, MappedArray, NoteCopy, Value};
 
 /// All maps.
 pub struct Maps {
     /// Socket to owner.
-    pub owners: SkStorage<MapData, NoteWords>,
+    pub owners: SkStorage<MapData, Value<NoteCopy>>,
     /// Thread-group id to owner.
-    pub processes: HashMap<MapData, u32, OwnerWords>,
+    pub processes: HashMap<MapData, u32, Value<Owner>>,
     /// Free slots.
     pub free: Stack<MapData, u32>,
     /// Ids of processes that have called exec.
@@ -41,28 +32,18 @@ pub struct Maps {
     pub patterns: MappedArray<Pattern>,
     /// How many slots are in use, mapped.
     pub shares: MappedArray<Shared>,
-    totals: PerCpuArray<MapData, [u64; TOTALS_WORDS]>,
+    totals: PerCpuArray<MapData, Value<Totals>>,
 }
-
-const TOTALS_WORDS: usize = size_of::<Totals>() / size_of::<u64>();
 
 impl Maps {
     /// Takes the maps out of the object.
     pub fn take(object: &mut Ebpf) -> Result<Self, ThrottleError> {
         // A mapping outlives the descriptor, but the programs that are loaded later still need
         // it, so these stay in the object.
-        let slots = mapped(object, names::SLOTS, |map| {
-            MappedArray::slots(map, MAX_PROCESSES)
-        })?;
-        let rules = mapped(object, names::RULES, |map| {
-            MappedArray::rules(map, MAX_RULES)
-        })?;
-        let patterns = mapped(object, names::PATTERNS, |map| {
-            MappedArray::patterns(map, MAX_PATTERNS)
-        })?;
-        let shares = mapped(object, names::SHARES, |map| {
-            MappedArray::shares(map, shares::WORDS)
-        })?;
+        let slots = mapped(object, names::SLOTS, MAX_PROCESSES)?;
+        let rules = mapped(object, names::RULES, MAX_RULES)?;
+        let patterns = mapped(object, names::PATTERNS, MAX_PATTERNS)?;
+        let shares = mapped(object, names::SHARES, shares::WORDS)?;
         Ok(Self {
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
@@ -79,27 +60,32 @@ impl Maps {
     /// What belongs to no process, summed over the CPUs.
     pub fn totals(&self) -> Result<Totals, MapError> {
         let per_cpu = self.totals.get(&0, 0)?;
-        let mut sum = [0u64; TOTALS_WORDS];
-        for words in per_cpu.iter() {
-            for (sum, word) in sum.iter_mut().zip(words) {
-                *sum = sum.wrapping_add(*word);
-            }
-        }
-        Ok(Totals::from_words(sum))
+        let of_each = per_cpu.iter().map(|Value(totals)| *totals);
+        Ok(of_each.fold(Totals::default(), sum))
     }
 }
 
-/// The word that says whether levers may be set.
+fn sum(one: Totals, other: Totals) -> Totals {
+    let unattributed = |one: Unattributed, other: Unattributed| Unattributed {
+        bytes: one.bytes.wrapping_add(other.bytes),
+        packets: one.packets.wrapping_add(other.packets),
+        loopback_bytes: one.loopback_bytes.wrapping_add(other.loopback_bytes),
+        loopback_packets: one.loopback_packets.wrapping_add(other.loopback_packets),
+    };
+    Totals {
+        ingress: unattributed(one.ingress, other.ingress),
+        egress: unattributed(one.egress, other.egress),
+        slots_exhausted: one.slots_exhausted.wrapping_add(other.slots_exhausted),
+        heirs_exhausted: one.heirs_exhausted.wrapping_add(other.heirs_exhausted),
+    }
+}
+
+/// The word that says whether levers may be set: 1, or 0.
 ///
 /// # Errors
 /// Where it cannot be mapped.
-pub fn levers(object: &Ebpf) -> Result<MappedArray<LeversWord>, ThrottleError> {
-    MappedArray::levers(data(object, names::LEVERS)?.fd()).map_err(|source| {
-        ThrottleError::Mapping {
-            map: names::LEVERS,
-            source,
-        }
-    })
+pub fn levers(object: &Ebpf) -> Result<MappedArray<Shared>, ThrottleError> {
+    mapped(object, names::LEVERS, 1)
 }
 
 fn typed<M>(object: &mut Ebpf, name: &'static str) -> Result<M, ThrottleError>
@@ -113,12 +99,13 @@ where
         .map_err(|source| ThrottleError::Map { map: name, source })
 }
 
-fn mapped<T>(
+fn mapped<T: Mapped>(
     object: &Ebpf,
     map: &'static str,
-    new: impl FnOnce(&MapFd) -> Result<MappedArray<T>, SyscallError>,
+    len: u32,
 ) -> Result<MappedArray<T>, ThrottleError> {
-    new(data(object, map)?.fd()).map_err(|source| ThrottleError::Mapping { map, source })
+    MappedArray::of(data(object, map)?.fd(), len)
+        .map_err(|source| ThrottleError::Mapping { map, source })
 }
 
 /// The bare map, of which only the descriptor is used.
@@ -129,10 +116,31 @@ fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, Throttl
     }
 }
 
-/// Compile-time proof that aya may copy the values.
-const fn assert_pod<T: Pod>() {}
-const _: () = {
-    assert_pod::<OwnerWords>();
-    assert_pod::<NoteWords>();
-    assert_pod::<[u64; TOTALS_WORDS]>();
-};
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_of_all_cpus_add_up_field_by_field() {
+        let totals = |n: u64| {
+            let unattributed = |first: u64| Unattributed {
+                bytes: first * n,
+                packets: (first + 1) * n,
+                loopback_bytes: (first + 2) * n,
+                loopback_packets: (first + 3) * n,
+            };
+            Totals {
+                ingress: unattributed(1),
+                egress: unattributed(5),
+                slots_exhausted: 9 * n,
+                heirs_exhausted: 10 * n,
+            }
+        };
+        assert_eq!(sum(totals(3), totals(4)), totals(7));
+        // A byte that turned out to be somebody's was taken off on another CPU.
+        let (mut less, mut more) = (Totals::default(), Totals::default());
+        less.egress.bytes = u64::MAX;
+        more.egress.bytes = 5;
+        assert_eq!(sum(less, more).egress.bytes, 4);
+    }
+}

@@ -17,16 +17,12 @@ use std::{
 };
 
 use aya::{Btf, Ebpf, programs::Iter};
-use chadthrottle_common::abi::names;
+use chadthrottle_common::{abi::names, sys::Shared};
 
 use super::{ThrottleError, linux_ebpf_utils, maps};
 use crate::{
     process::namespaces::Namespace,
-    sys::{
-        SyscallError, bpf,
-        map::{LeversWord, MappedArray},
-        netns,
-    },
+    sys::{SyscallError, bpf, map::MappedArray, netns},
 };
 
 /// How long whoever begins, changes or ends a limit waits for its pass: some milliseconds, mostly. A pass waits for
@@ -46,7 +42,7 @@ pub struct Passes {
     /// Whether the thread may be given another job that nobody waits for.
     rest: Arc<Mutex<Rest>>,
     put_back: OwnedFd,
-    allowed: Arc<MappedArray<LeversWord>>,
+    allowed: Arc<MappedArray<Shared>>,
     hears_of_packets: bool,
 }
 
@@ -200,9 +196,9 @@ impl Passes {
     }
 }
 
-fn allow(word: &MappedArray<LeversWord>) {
+fn allow(word: &MappedArray<Shared>) {
     if let Some(word) = word.first() {
-        word.0.set(1);
+        word.set(1);
     }
 }
 

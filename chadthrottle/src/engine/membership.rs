@@ -1,0 +1,184 @@
+//! Which processes belong to a limit: decided by what is known of them, without a look at a map.
+
+use std::collections::HashSet;
+
+use super::Targets;
+use crate::{backends::throttle::below::CgroupPath, model::ProcessKey, process::ProcessInfo};
+
+/// What to do about processes that cannot be limited from here.
+pub const WHERE_TO_RUN: &str =
+    "Run chadthrottle outside of the container that it runs in, and without --cgroup";
+
+/// Whether programs that are attached to `point` see nothing of processes in that cgroup.
+pub fn is_outside(point: Option<&CgroupPath>, cgroup: &str) -> bool {
+    point.is_some_and(|point| !cgroup.is_empty() && !point.holds(&CgroupPath::of(cgroup)))
+}
+
+/// Those that a limit names or matches, and that programs attached to `point` see.
+pub fn members<'a>(
+    targets: &Targets,
+    processes: impl Iterator<Item = &'a ProcessInfo>,
+    point: Option<&CgroupPath>,
+    is_alive: impl Fn(ProcessKey) -> bool,
+) -> Vec<ProcessKey> {
+    let named = targets.processes.iter().copied();
+    let matching = processes.filter(|info| {
+        let mut selectors = targets.selectors.iter();
+        selectors.any(|selector| selector.matches(info))
+    });
+    named
+        .filter(|key| is_alive(*key))
+        .chain(
+            matching
+                .filter(|info| !is_outside(point, &info.cgroup))
+                .map(|info| info.key),
+        )
+        .collect()
+}
+
+/// Children of any of these.
+pub fn children_of<'a>(
+    parents: &HashSet<ProcessKey>,
+    processes: impl Iterator<Item = &'a ProcessInfo>,
+) -> Vec<ProcessKey> {
+    let parents: HashSet<u32> = parents.iter().map(|key| key.pid).collect();
+    processes
+        .filter(|info| parents.contains(&info.parent))
+        .map(|info| info.key)
+        .collect()
+}
+
+/// What to say of a limit's selectors that match nothing, or nothing that programs attached to `point` see.
+pub fn unmatched<'a>(
+    targets: &Targets,
+    processes: &(impl Iterator<Item = &'a ProcessInfo> + Clone),
+    point: Option<&CgroupPath>,
+) -> Vec<String> {
+    let mut words = Vec::new();
+    for selector in &targets.selectors {
+        let mut matching = processes.clone().filter(|info| selector.matches(info));
+        match matching.next() {
+            None => words.push(selector.nothing_matches(processes.clone())),
+            Some(first) if is_outside(point, &first.cgroup) => {
+                if matching.all(|info| is_outside(point, &info.cgroup)) {
+                    words.push(format!(
+                        "what matches {selector} is outside of the cgroup that the programs \
+                         are attached to, where they see nothing of it. {WHERE_TO_RUN}"
+                    ));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Selector, Target};
+
+    fn key(pid: u32) -> ProcessKey {
+        ProcessKey {
+            pid,
+            start_ticks: 100,
+        }
+    }
+
+    fn process(pid: u32, parent: u32, name: &str, cgroup: &str) -> ProcessInfo {
+        ProcessInfo {
+            key: key(pid),
+            parent,
+            name: name.into(),
+            exe: "".into(),
+            command: "".into(),
+            uid: 0,
+            user: "root".into(),
+            cgroup: cgroup.into(),
+        }
+    }
+
+    fn selectors(words: &[&str]) -> Vec<Selector> {
+        let selector = |word: &&str| match word.parse() {
+            Ok(Target::Selector(selector)) => selector,
+            other => panic!("{other:?}"),
+        };
+        words.iter().map(selector).collect()
+    }
+
+    fn processes() -> Vec<ProcessInfo> {
+        vec![
+            process(1, 0, "init", "/"),
+            process(5, 1, "sh", "/a"),
+            process(6, 5, "curl", "/a/b"),
+            process(7, 6, "curl", "/c"),
+            process(8, 1, "wget", "/c"),
+            // Where the kernel tells nothing, it may be anywhere.
+            process(9, 8, "odd", ""),
+        ]
+    }
+
+    #[test]
+    fn named_processes_belong_while_they_live_and_matching_ones_where_they_are_seen() {
+        let processes = processes();
+        for (named, words, point, expected) in [
+            (&[5, 6][..], &[][..], "/", &[5, 6][..]),
+            (&[5, 40], &[], "/", &[5]),
+            (&[], &["name:curl"], "/", &[6, 7]),
+            (&[], &["name:curl"], "/a", &[6]),
+            (&[], &["name:curl", "cgroup:/a"], "/", &[5, 6, 7]),
+            (&[8], &["name:s*"], "/", &[8, 5]),
+            (&[], &["name:odd"], "/a", &[9]),
+            (&[], &["name:none"], "/", &[]),
+        ] {
+            let targets = Targets {
+                processes: named.iter().copied().map(key).collect(),
+                selectors: selectors(words),
+                children: false,
+            };
+            let alive = |key| processes.iter().any(|info| info.key == key);
+            let point = CgroupPath::of(point);
+            let members = members(&targets, processes.iter(), Some(&point), alive);
+            let pids: Vec<u32> = members.iter().map(|key| key.pid).collect();
+            assert_eq!(pids, expected, "{named:?} {words:?} {point:?}");
+        }
+    }
+
+    #[test]
+    fn children_are_those_of_any_member_and_not_their_own() {
+        let processes = processes();
+        for (parents, expected) in [
+            (&[5][..], &[6][..]),
+            (&[5, 6], &[6, 7]),
+            (&[1, 8], &[5, 8, 9]),
+            (&[9, 40], &[]),
+        ] {
+            let parents: HashSet<ProcessKey> = parents.iter().copied().map(key).collect();
+            let children = children_of(&parents, processes.iter());
+            let pids: Vec<u32> = children.iter().map(|key| key.pid).collect();
+            assert_eq!(pids, expected, "{parents:?}");
+        }
+    }
+
+    #[test]
+    fn what_matches_nothing_or_nothing_that_is_seen_is_said_of_each_target() {
+        let processes = processes();
+        let words = |words: &[&str], point| {
+            let targets = Targets {
+                selectors: selectors(words),
+                ..Targets::default()
+            };
+            let point = CgroupPath::of(point);
+            unmatched(&targets, &processes.iter(), Some(&point))
+        };
+        assert!(words(&["name:curl", "cgroup:/a"], "/").is_empty());
+        assert!(words(&["name:curl"], "/a").is_empty(), "one is seen");
+        let outside = words(&["name:curl", "name:wget"], "/a");
+        assert_eq!(outside.len(), 1, "{outside:?}");
+        assert!(outside[0].contains("what matches name:wget is outside of the cgroup"));
+        let none = words(&["name:cur", "name:none"], "/");
+        assert_eq!(none.len(), 2);
+        assert!(none[0].contains("near it: name:curl"), "{none:?}");
+        assert_eq!(none[1], "nothing matches name:none so far");
+    }
+}
