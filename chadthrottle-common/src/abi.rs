@@ -357,26 +357,3 @@ impl TcpOffsets {
         ]
     }
 }
-
-impl Totals {
-    /// The same, from its words in the order of the fields.
-    pub const fn from_words(words: [u64; 10]) -> Self {
-        let [a, b, c, d, e, f, g, h, slots_exhausted, heirs_exhausted] = words;
-        Self {
-            ingress: Unattributed {
-                bytes: a,
-                packets: b,
-                loopback_bytes: c,
-                loopback_packets: d,
-            },
-            egress: Unattributed {
-                bytes: e,
-                packets: f,
-                loopback_bytes: g,
-                loopback_packets: h,
-            },
-            slots_exhausted,
-            heirs_exhausted,
-        }
-    }
-}
