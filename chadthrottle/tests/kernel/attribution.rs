@@ -226,7 +226,7 @@ fn a_connection_is_the_childs_that_was_forked_to_serve_it() {
 #[test]
 fn connections_are_the_workers_that_accept_them() {
     for listeners in ["shared", "own"] {
-        let scenario = format!("prefork 8000 4 12 {listeners}");
+        let scenario = format!("prefork 8000 4 {listeners}");
         let far = "connect_to 8000 12 5000000";
         let (_lab, observer, server) = served(&scenario, far, 12, CLOSE);
         let master = observer.carried(server.pid());
@@ -289,8 +289,14 @@ fn an_id_that_is_used_again_starts_from_zero() {
     let _server = far_side(&lab);
     let program = Chadthrottle::new();
     let observer = Observer::start(&program);
-    let parent = Traffic::start(&lab.client, "same_pid_twice 3000000");
-    let (first, second) = (parent.says("client"), parent.says("client"));
+    let mut parent = Traffic::start(&lab.client, "same_pid_twice 3000000");
+    let first = parent.says("client");
+    eventually("its end was seen", Duration::from_secs(2), || {
+        let entries = observer.entries(first.pid);
+        entries.first().is_some_and(|entry| entry["ended"] == true)
+    });
+    parent.go_on();
+    let second = parent.says("client");
     assert_eq!(first.pid, second.pid);
     eventually("both are reported", Duration::from_secs(2), || {
         let entries = observer.entries(first.pid);

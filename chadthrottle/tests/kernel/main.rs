@@ -30,6 +30,7 @@ mod lab;
 mod levers;
 mod lifecycle;
 mod limits;
+mod load;
 mod mptcp;
 mod names;
 mod namespaces;

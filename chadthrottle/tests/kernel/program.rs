@@ -105,6 +105,19 @@ impl Drop for Running {
     }
 }
 
+/// A helper of the tests, which is built beside them.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("our own path");
+    let target = here.ancestors().nth(2).expect("the target directory");
+    let path = target.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "missing: cargo build --package chadthrottle --example {name}"
+    );
+    path
+}
+
 /// The program with a state directory of its own.
 pub struct Chadthrottle {
     state: TempDir,
