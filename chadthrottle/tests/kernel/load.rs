@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::{
     lab::Lab,
-    program::{Running, example},
+    program::{Chadthrottle, Running, example},
 };
 
 /// A part of it in a namespace, not yet started, whose words the test may read.
@@ -12,6 +12,15 @@ pub fn command(namespace: &str, arguments: &str) -> Command {
     let program = example("load").display().to_string();
     let mut command = Lab::command(namespace, &program);
     command.args(arguments.split(' ')).stdin(Stdio::piped());
+    command
+}
+
+/// The same as a program under `run`, with these options.
+pub fn limited(program: &Chadthrottle, options: &str, namespace: &str, arguments: &str) -> Command {
+    let inner = command(namespace, arguments);
+    let mut command = program.command(&format!("run --root {options} --"));
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.stdin(Stdio::piped());
     command
 }
 

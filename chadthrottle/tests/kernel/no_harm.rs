@@ -14,6 +14,7 @@ use crate::{
     iperf::server,
     lab::{Lab, SERVER_V4},
     limits::{both_ways, only},
+    load,
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -38,15 +39,6 @@ fn a_download_comes_at_once_after_an_upload_under_its_limit() {
     assert_nothing_left();
 }
 
-/// Starts a connection to nobody, and says how long its first timer is, in microseconds.
-const FIRST_TIMER: &str = "
-import socket, struct
-s = socket.socket()
-s.setblocking(False)
-s.connect_ex(('198.18.0.77', 9))
-print(struct.unpack('8xI', s.getsockopt(6, socket.TCP_INFO, 12))[0])
-";
-
 /// What another tool's program answers the kernel is what the kernel hears, wherever that program is.
 #[test]
 fn replies_of_other_tools_programs_come_through_unchanged() {
@@ -55,12 +47,12 @@ fn replies_of_other_tools_programs_come_through_unchanged() {
     let middle = Cgroup::below(&above, "middle");
     let below = Cgroup::below(&middle, "below");
     let first_timer = || {
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec ip netns exec {} python3 -c \"$1\"",
-            below.0, lab.client
-        );
+        let first_timer = load::command(&lab.client, "first-timer 198.18.0.77");
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", below.0);
         let output = Command::new("sh")
-            .args(["-c", &script, "sh", FIRST_TIMER])
+            .args(["-c", &script, "sh"])
+            .arg(first_timer.get_program())
+            .args(first_timer.get_args())
             .output()
             .expect("sh");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -148,18 +140,6 @@ fn sockets_that_proc_does_not_show_are_put_back() {
     assert_nothing_left();
 }
 
-/// Serves who connects with as much as there is.
-const SERVER: &str = "
-import socket, sys, threading
-def serve(s):
-    try:
-        while True: s.send(b'x' * 65536)
-    except OSError: pass
-listener = socket.create_server((sys.argv[1], 7500))
-print('ready', flush=True)
-while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-";
-
 /// The paces of a process's TCP sockets, in bytes a second.
 fn paces(pid: u32) -> Vec<u64> {
     let mut paces = Vec::new();
@@ -173,13 +153,8 @@ fn paces(pid: u32) -> Vec<u64> {
 #[test]
 fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
     let lab = Lab::new();
-    let mut server = Lab::command(&lab.server, "python3");
-    let server = Running::ready(server.args(["-c", SERVER, SERVER_V4]));
-    let connect = || {
-        let stream = format!("exec 3<>/dev/tcp/{SERVER_V4}/7500; exec cat <&3 >/dev/null");
-        let mut reader = Lab::command(&lab.client, "bash");
-        Running(reader.args(["-c", &stream]).spawn().expect("bash"))
-    };
+    let server = load::start(&lab.server, "feed 7500");
+    let connect = || load::start(&lab.client, &format!("fetch {SERVER_V4} 7500"));
     let _before = connect();
     let program = Chadthrottle::new();
     let mut limit = program.spawn(&format!("limit {} --up 1MB", server.pid()));

@@ -11,8 +11,8 @@ use crate::{
     audit::{Cgroup, assert_nothing_left},
     following::Limit,
     lab::Lab,
-    program::Chadthrottle,
-    traffic::far_side,
+    load::peer,
+    program::{Chadthrottle, example},
 };
 
 /// A shell in a directory of its own, by the name ct-brief.
@@ -43,13 +43,14 @@ const SEND: &str = "exec 3<>/dev/tcp/198.18.0.2/7000; printf 'U 100000\\n%010000
 #[track_caller]
 fn ten_take(target: &str, brief: &Path, start: &str, before: &str) -> Duration {
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
     let limit = Limit::start(&program, &format!("{target} --up 300KB"));
     let run = |script: String| {
         let mut command = Command::new("bash");
         command.args(["-c", &script]).stdin(Stdio::null());
         command.env("BRIEF", brief).env("SEND", SEND);
+        command.env("LOAD", example("load"));
         command.env("IN", format!("ip netns exec {}", lab.client));
         let status = command.status().expect("bash");
         assert!(status.success(), "{script}");
@@ -98,9 +99,7 @@ fn short_lives_are_held_by_user_whether_it_changes_before_exec_or_after() {
     let brief = Brief::new();
     for start in [
         "$IN setpriv --reuid 4321 --clear-groups $BRIEF -c \"$SEND\"",
-        "$IN python3 -c 'import encodings.idna, os, socket; os.setuid(4321); \
-         s = socket.create_connection((\"198.18.0.2\", 7000)); \
-         s.sendall(b\"U 100000\\n\" + bytes(100000)); s.recv(1)'",
+        "$IN $LOAD send-as 4321 198.18.0.2 100000",
     ] {
         ten_are_held("user:4321", &brief.path(), start);
     }
@@ -141,7 +140,7 @@ fn short_lives_are_held_by_other_patterns_once_one_was_seen() {
 fn short_lives_that_do_not_match_are_not_held() {
     let brief = Brief::new();
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
     let limit = Limit::start(&program, "name:ct-other name:ct-bri --up 300KB");
     let mut command = Command::new("bash");
