@@ -45,6 +45,7 @@ mod screen;
 mod short_lives;
 mod shrinking;
 mod silent;
+mod sockets;
 mod starts;
 mod state;
 mod targets;

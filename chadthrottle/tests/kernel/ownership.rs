@@ -10,7 +10,7 @@ use chadthrottle_common::abi::MAX_PROCESSES;
 use serde_json::Value;
 
 use crate::{
-    audit::{assert_nothing_left, bpftool, map},
+    audit::{assert_nothing_left, bpftool, map, map_entries},
     bounds::take_all_slots,
     following::Limit,
     lab::{Lab, SERVER_V4},
@@ -26,15 +26,6 @@ fn id(name: &str) -> String {
     map(name)["id"].to_string()
 }
 
-/// How many entries it has.
-#[track_caller]
-fn entries(name: &str) -> usize {
-    bpftool(&["map", "dump", "id", &id(name)])
-        .as_array()
-        .expect("a list")
-        .len()
-}
-
 #[test]
 fn forks_take_no_slots_and_leave_nothing_behind() {
     const CHILDREN: usize = 300;
@@ -42,10 +33,10 @@ fn forks_take_no_slots_and_leave_nothing_behind() {
     let program = Chadthrottle::new();
     let mut parent = Traffic::load(&lab.client, &format!("fork-and-wait {CHILDREN}"));
     let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     parent.go_on();
     parent.says("forked");
-    let (slots, heirs) = (entries("chad_processes"), entries("chad_heirs"));
+    let (slots, heirs) = (map_entries("chad_processes"), map_entries("chad_heirs"));
     println!(
         "{CHILDREN} children: {} slots more, {heirs} heirs",
         slots - before
@@ -54,7 +45,7 @@ fn forks_take_no_slots_and_leave_nothing_behind() {
     assert!(heirs >= CHILDREN, "{heirs} heirs");
     parent.go_on();
     eventually("they are forgotten", Duration::from_secs(5), || {
-        entries("chad_heirs") < 10
+        map_entries("chad_heirs") < 10
     });
     drop(limit);
     assert_nothing_left();
@@ -118,10 +109,10 @@ fn one_users_processes_do_not_take_the_slots_of_all() {
     let observer = Observer::start(&program);
     let mut storm = Traffic::load(&lab.client, "sockets-by-user 4321 400");
     leave_slots(LEFT as u32);
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     storm.go_on();
     storm.says("made");
-    let taken = entries("chad_processes") - before;
+    let taken = map_entries("chad_processes") - before;
     println!("of {LEFT} slots that were left the user got {taken}");
     assert!((LEFT / 2 - 20..LEFT / 2 + 20).contains(&taken), "{taken}");
     let newcomer = Traffic::start(&lab.client, "udp v4 connected 100");
@@ -130,7 +121,7 @@ fn one_users_processes_do_not_take_the_slots_of_all() {
     storm.go_on();
     // A process gives back what it had.
     eventually("slots are free again", Duration::from_secs(12), || {
-        entries("chad_processes") < before + 20
+        map_entries("chad_processes") < before + 20
     });
     let shares = bpftool(&["map", "dump", "id", &id("chad_shares")]);
     let of_users: u64 = shares.as_array().expect("a list")[1..]
@@ -162,15 +153,15 @@ fn a_socket_of_an_ended_child_is_held_from_the_first_packet() {
     let scenario = format!("send-by-ended {SERVER_V4} 3000000");
     let mut parent = Traffic::load(&lab.client, &scenario);
     let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     parent.go_on();
     parent.says("ended");
     eventually("the child has a slot", Duration::from_secs(2), || {
-        entries("chad_processes") > before
+        map_entries("chad_processes") > before
     });
     // It goes to somebody else when the child's socket has been silent for a while.
     eventually("its slot is given back", Duration::from_secs(12), || {
-        entries("chad_processes") == before
+        map_entries("chad_processes") == before
     });
     parent.go_on();
     let took = parent.says("took").down;
