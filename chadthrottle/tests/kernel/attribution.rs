@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    audit::assert_nothing_left,
+    audit::{assert_nothing_left, map_entries},
     lab::{CLIENT_V4, Lab, SERVER_V4, ip},
     observer::{Observer, carried, relative_error},
     program::{Chadthrottle, eventually},
@@ -340,8 +340,10 @@ fn a_thousand_processes_that_live_for_milliseconds_lose_nothing() {
     let said = parent.all_say("client", 1000);
     assert_eq!(said.len(), 1000, "an id was used twice");
     let sum = said.iter().map(|one| one.down).sum::<u64>();
-    // After the entries have left the screen they are still in the report.
-    std::thread::sleep(Duration::from_secs(7));
+    // After the entries have left the screen, and their slots are others', they are still in the report.
+    eventually("their slots are free", Duration::from_secs(15), || {
+        map_entries("chad_processes") < 500
+    });
     let sample = observer.fresh();
     let entries: Vec<&Value> = sample["processes"]
         .as_array()

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -55,8 +55,18 @@ impl Limit {
             running: Running(child),
             said,
         };
-        limit.says("until Ctrl-C");
+        limit.says("chadthrottle: down ");
         limit
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.running.signal(name);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        self.running.wait(limit)
     }
 
     /// Waits until it has said that.
@@ -71,7 +81,8 @@ impl Limit {
 /// With a signal that it tidies up after by itself: after SIGKILL its guard would still be at it.
 impl Drop for Limit {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        let has_ended = self.running.0.try_wait();
+        if !std::thread::panicking() && matches!(has_ended, Ok(None)) {
             self.running.signal("-TERM");
             self.running.wait(Duration::from_secs(2));
         }

@@ -1,21 +1,20 @@
 //! What limits do not do to others: other directions, other tools, programs' own settings.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use chadthrottle::{
-    process::{each_socket_of, key_of},
-    sys::tcp,
-};
+use chadthrottle::process::key_of;
 
 use crate::{
     audit::{Cgroup, assert_nothing_left},
     client::{Client, UNLIMITED},
+    following::Limit,
     foreign::Foreign,
     iperf::server,
     lab::{Lab, SERVER_V4},
     limits::{both_ways, only},
     load,
     program::{Chadthrottle, Running, eventually},
+    sockets::{infos, windows_may_shrink},
 };
 
 /// Acknowledgements of an upload were charged to the download's limit, so that nothing came for as long as
@@ -142,11 +141,8 @@ fn sockets_that_proc_does_not_show_are_put_back() {
 
 /// The paces of a process's TCP sockets, in bytes a second.
 fn paces(pid: u32) -> Vec<u64> {
-    let mut paces = Vec::new();
-    each_socket_of(Path::new("/proc"), pid, |socket| {
-        paces.push(tcp::info(socket).map_or(0, |info| info.max_pacing_rate));
-    });
-    paces
+    let infos = infos(pid).into_iter();
+    infos.map(|info| info.max_pacing_rate).collect()
 }
 
 /// What is set on a listener its connections inherit, and take for their own.
@@ -157,10 +153,8 @@ fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
     let connect = || load::start(&lab.client, &format!("fetch {SERVER_V4} 7500"));
     let _before = connect();
     let program = Chadthrottle::new();
-    let mut limit = program.spawn(&format!("limit {} --up 1MB", server.pid()));
-    program.has_levers();
+    let limit = Limit::start(&program, &format!("{} --up 1MB", server.pid()));
     let _during = connect();
-    // A pass or two go over the listener too.
     eventually("both connections are held", Duration::from_secs(5), || {
         paces(server.pid())
             .iter()
@@ -168,9 +162,9 @@ fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
             .count()
             == 2
     });
+    // A pass or two go over the listener too.
     std::thread::sleep(Duration::from_millis(1_200));
-    limit.signal("-TERM");
-    limit.wait(Duration::from_secs(2));
+    drop(limit);
     let _after = connect();
     eventually(
         "three connections and a listener",
@@ -199,11 +193,9 @@ fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
             .remove_limit(limit.expect("a limit"))
             .await
             .expect("it is set");
+        // Longer than it would be on for a limit that stays.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let output = Lab::command(&lab.client, "cat")
-            .arg("/proc/sys/net/ipv4/tcp_shrink_window")
-            .output();
-        assert_eq!(output.expect("cat").stdout, b"0\n");
+        assert!(!windows_may_shrink(&lab));
     });
     assert_nothing_left();
 }
@@ -212,11 +204,6 @@ fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
 #[test]
 fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let lab = Lab::new();
-    const SETTING: &str = "/proc/sys/net/ipv4/tcp_shrink_window";
-    let value = || {
-        let output = Lab::command(&lab.client, "cat").arg(SETTING).output();
-        String::from_utf8(output.expect("cat").stdout).expect("a number")
-    };
     let status = Lab::command(&lab.client, "sysctl")
         .args(["-qw", "net.ipv4.tcp_shrink_window=1"])
         .status();
@@ -224,14 +211,13 @@ fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let mut sleeper = Lab::command(&lab.client, "sleep");
     let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
     let program = Chadthrottle::new();
-    let mut limit = program.spawn(&format!("limit {} --down 100KB", sleeper.pid()));
-    program.has_levers();
-    assert_eq!(value(), "1\n");
+    let mut limit = Limit::start(&program, &format!("{} --down 100KB", sleeper.pid()));
+    assert!(windows_may_shrink(&lab));
     limit.signal("-KILL");
     limit.wait(Duration::from_secs(2));
     eventually("the guard is done", Duration::from_secs(2), || {
         !program.state().join("pins").exists()
     });
-    assert_eq!(value(), "1\n");
+    assert!(windows_may_shrink(&lab));
     assert_nothing_left();
 }

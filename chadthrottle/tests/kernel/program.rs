@@ -140,15 +140,6 @@ impl Chadthrottle {
         std::fs::read_to_string(self.state().join("attachments.jsonl")).unwrap_or_default()
     }
 
-    /// Waits until its engine has begun to set levers: a limit holds.
-    #[track_caller]
-    pub fn has_levers(&self) {
-        let pass = self.state().join("pins/put_back");
-        eventually("levers are set", Duration::from_secs(10), || pass.exists());
-        // The policer and the pass follow at once.
-        std::thread::sleep(Duration::from_millis(100));
-    }
-
     pub fn path() -> PathBuf {
         env!("CARGO_BIN_EXE_chadthrottle").into()
     }
