@@ -1,10 +1,12 @@
 //! `check`: what can be said of a change without root, in a minute.
 
+use std::{path::PathBuf, process::Command};
+
 use anyhow::bail;
 
 use crate::{
     build_ebpf,
-    shell::{cargo, find, run},
+    shell::{cargo, find, root, run},
     steps::Steps,
 };
 
@@ -52,6 +54,7 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
     steps.step("unit tests", || {
         run(cargo().args(["test", "--locked", "--quiet"]).args(PACKAGES))
     })?;
+    steps.step("Python of the kernel tests", compile_python)?;
     steps.step("documentation", || {
         let document = ["doc", "--locked", "--quiet", "--no-deps"];
         // For those who work on it: private items and links to them are a part of it.
@@ -62,4 +65,22 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
             .args(PACKAGES)
             .env("RUSTDOCFLAGS", flags))
     })
+}
+
+/// Where all Python is.
+pub fn python() -> PathBuf {
+    root().join("chadthrottle/tests/kernel")
+}
+
+/// Compiles it, and leaves nothing of that behind.
+fn compile_python() -> anyhow::Result<()> {
+    let Some(python3) = find("python3") else {
+        // `test` has it.
+        println!("NOT COMPILED: there is no python3");
+        return Ok(());
+    };
+    let compiled = tempfile::tempdir()?;
+    let mut command = Command::new(python3);
+    command.args(["-m", "compileall", "-q"]).arg(python());
+    run(command.env("PYTHONPYCACHEPREFIX", compiled.path()))
 }

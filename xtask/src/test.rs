@@ -14,14 +14,16 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("pgrep", "procps"),
-    ("python3", "python3-minimal"),
+    ("pyflakes3", "pyflakes3"),
+    // The minimal one has no json.
+    ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
     ("tmux", "tmux"),
@@ -34,6 +36,7 @@ pub fn test() -> anyhow::Result<()> {
     steps.step("tools", tools)?;
     let fresh = steps.step("kernel programs from source", fresh_object)?;
     check::steps(&mut steps)?;
+    steps.step("Python of the kernel tests, linted", lint_python)?;
     let kernel_tests = steps.step("kernel tests, built", KernelTests::build)?;
     steps.step("kernel tests, two at a time", || {
         kernel_tests.beside_others()
@@ -108,6 +111,11 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
             Ok(None)
         }
     }
+}
+
+/// What compiling does not find: names that nobody has defined, and what nobody uses.
+fn lint_python() -> anyhow::Result<()> {
+    run(Command::new("pyflakes3").arg(check::python()))
 }
 
 fn test_cleanup() -> anyhow::Result<()> {

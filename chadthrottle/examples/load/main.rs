@@ -2,17 +2,23 @@
 //! part is a process of its own, says `ready` once it is, and ends with its input where nothing
 //! else ends it.
 
+mod client;
 mod echo;
 mod escape;
+mod family;
 mod loopback;
+mod marks;
 mod meter;
+mod offer;
 mod packets;
 mod peer;
 mod process;
 mod raw;
 mod ring;
+mod scenario;
 mod stream;
 mod sys;
+mod talk;
 mod tcp;
 mod udp;
 
@@ -93,6 +99,8 @@ enum Part {
         direction: Direction,
         seconds: f64,
     },
+    #[command(flatten)]
+    Scenario(scenario::Scenario),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -148,6 +156,7 @@ fn main() -> anyhow::Result<()> {
             let to = SocketAddr::new(address, port);
             stream::beside(to, direction == Direction::Down, seconds)
         }
+        Part::Scenario(scenario) => scenario::run(&scenario),
     }
 }
 

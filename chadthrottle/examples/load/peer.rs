@@ -2,7 +2,7 @@
 //! says.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::OwnedFd,
     sync::{
@@ -33,6 +33,8 @@ pub const DRIP: u8 = b'b';
 pub const TAKE: u8 = b'r';
 /// Answer each byte, first of which is this one, with a [`BIG`].
 pub const GIVE: u8 = b'R';
+/// A line with a number follows, and so many bytes: answer with a byte when they are there.
+pub const COUNT: u8 = b'U';
 /// A line of text follows: see [`Back`]. It holds for as long as the connection.
 const BACK: u8 = b'c';
 
@@ -135,12 +137,26 @@ fn answer(mut stream: TcpStream) {
         GIVE => {
             while stream.write_all(&block[..BIG]).is_ok() && stream.read_exact(&mut word).is_ok() {}
         }
+        COUNT => {
+            // Who has ended is not answered.
+            let _ = take(stream);
+        }
         _ => {
             if let Err(error) = back(stream) {
                 eprintln!("the far side: {error:#}");
             }
         }
     }
+}
+
+fn take(stream: TcpStream) -> anyhow::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let bytes = line.trim().parse()?;
+    let came = io::copy(&mut reader.by_ref().take(bytes), &mut io::sink())?;
+    anyhow::ensure!(came == bytes, "{came} of {bytes} bytes came");
+    Ok(reader.get_mut().write_all(b"k")?)
 }
 
 fn back(control: TcpStream) -> anyhow::Result<()> {
@@ -208,11 +224,7 @@ fn back(control: TcpStream) -> anyhow::Result<()> {
 pub const ALL_SIZES: [usize; 8] = [8, 32, 64, 100, 200, 500, 1_000, 1_400];
 
 /// Sends packets of these sizes in turn, at [`FLOOD`].
-fn flood(
-    sizes: &[usize],
-    going_on: impl Fn() -> bool,
-    send: impl Fn(&mut [u8]) -> std::io::Result<()>,
-) {
+fn flood(sizes: &[usize], going_on: impl Fn() -> bool, send: impl Fn(&mut [u8]) -> io::Result<()>) {
     let mut buffer = vec![0; 16_384];
     let began = Instant::now();
     let mut sent = 0;
@@ -230,14 +242,14 @@ fn flood(
 }
 
 /// A connection whose SYN has a packet's payload, and which is closed at once.
-pub fn open_fast(to: SocketAddr) -> std::io::Result<()> {
+pub fn open_fast(to: SocketAddr) -> io::Result<()> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
     let socket = sys::socket_to(to, kind, 0)?;
     sys::send_to(&socket, &[SINK; BIG], to, libc::MSG_FASTOPEN).map(drop)
 }
 
 /// A raw socket for ICMP.
-pub fn icmp(to: SocketAddr) -> std::io::Result<OwnedFd> {
+pub fn icmp(to: SocketAddr) -> io::Result<OwnedFd> {
     let protocol = if to.is_ipv4() {
         libc::IPPROTO_ICMP
     } else {
@@ -247,7 +259,7 @@ pub fn icmp(to: SocketAddr) -> std::io::Result<OwnedFd> {
 }
 
 /// Sends an echo reply, which nobody answers.
-pub fn echo(socket: &OwnedFd, packet: &mut [u8], to: SocketAddr) -> std::io::Result<()> {
+pub fn echo(socket: &OwnedFd, packet: &mut [u8], to: SocketAddr) -> io::Result<()> {
     packet[..2].copy_from_slice(&[if to.is_ipv4() { 0 } else { 129 }, 0]);
     // Of a body of zeros the checksum follows; IPv6 has the kernel write it.
     packet[2..4].copy_from_slice(&[0xff, 0xff]);
@@ -255,7 +267,7 @@ pub fn echo(socket: &OwnedFd, packet: &mut [u8], to: SocketAddr) -> std::io::Res
 }
 
 /// ECT(0) on all that is sent.
-pub fn mark_ecn(socket: &UdpSocket, to: IpAddr) -> std::io::Result<()> {
+pub fn mark_ecn(socket: &UdpSocket, to: IpAddr) -> io::Result<()> {
     match to {
         IpAddr::V4(_) => sys::set(socket, libc::IPPROTO_IP, libc::IP_TOS, 2),
         IpAddr::V6(_) => sys::set(socket, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, 2),

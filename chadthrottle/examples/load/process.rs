@@ -184,31 +184,34 @@ pub fn own_cgroup(job: Job) -> anyhow::Result<()> {
 /// A socket goes to a process that nobody limits, which sends.
 pub fn given_away(job: Job, accomplice: &Path) -> anyhow::Result<()> {
     let stream = UnixStream::connect(accomplice).context("the accomplice")?;
-    give(&stream, &udp::socket(job)?)?;
+    give(&stream, &[udp::socket(job)?])?;
     sleep(job.left());
     Ok(())
 }
 
-fn give(stream: &UnixStream, socket: &UdpSocket) -> anyhow::Result<()> {
+/// Sends sockets in a message, eight at most.
+pub fn give(stream: &UnixStream, sockets: &[impl AsRawFd]) -> anyhow::Result<()> {
+    let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     sendmsg::<()>(
         stream.as_raw_fd(),
         &[IoSlice::new(b"x")],
-        &[ControlMessage::ScmRights(&[socket.as_raw_fd()])],
+        &[ControlMessage::ScmRights(&fds)],
         MsgFlags::empty(),
         None,
     )?;
     Ok(())
 }
 
-fn receive(stream: &UnixStream) -> anyhow::Result<OwnedFd> {
+/// Takes those of the next message.
+pub fn receive(stream: &UnixStream) -> anyhow::Result<impl Iterator<Item = OwnedFd>> {
     let mut byte = [0];
-    let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut space = cmsg_space!([std::os::fd::RawFd; 8]);
     let mut parts = [IoSliceMut::new(&mut byte)];
     let fd = stream.as_raw_fd();
     let message = recvmsg::<()>(fd, &mut parts, Some(&mut space), MsgFlags::empty())?;
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = part {
-            return Ok(sys::take(*fds.first().context("no descriptor")?));
+            return Ok(fds.into_iter().map(sys::take));
         }
     }
     anyhow::bail!("no socket came")
@@ -217,9 +220,15 @@ fn receive(stream: &UnixStream) -> anyhow::Result<OwnedFd> {
 /// A socket that somebody has made whom nobody limits.
 pub fn taken_over(accomplice: &Path) -> anyhow::Result<()> {
     let stream = UnixStream::connect(accomplice).context("the accomplice")?;
-    let socket = UdpSocket::from(receive(&stream)?);
-    udp::send(&socket, &SIZE);
+    let socket = receive(&stream)?.next().context("no descriptor")?;
+    udp::send(&UdpSocket::from(socket), &SIZE);
     Ok(())
+}
+
+/// A process that goes on without the thread that it began with.
+pub fn without_first_thread() -> anyhow::Result<()> {
+    crate::ready();
+    Err(sys::leave_thread().into())
 }
 
 /// Beside the limited process, and not limited: gives a socket away, or sends through one it gets.
@@ -228,12 +237,12 @@ pub fn accomplice(job: Job, at: &Path, gives: bool) -> anyhow::Result<()> {
     crate::ready();
     let (stream, _) = listener.accept()?;
     if gives {
-        give(&stream, &udp::socket(job)?)?;
+        give(&stream, &[udp::socket(job)?])?;
         sleep(job.left());
         return Ok(());
     }
-    let socket = UdpSocket::from(receive(&stream)?);
+    let socket = receive(&stream)?.next().context("no descriptor")?;
     until_the_end(job);
-    udp::send(&socket, &SIZE);
+    udp::send(&UdpSocket::from(socket), &SIZE);
     Ok(())
 }

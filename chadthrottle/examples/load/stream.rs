@@ -30,6 +30,15 @@ pub fn feed(port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
+pub fn fetch(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"d")?;
+    crate::ready();
+    let mut block = [0; 65_536];
+    while stream.read(&mut block)? > 0 {}
+    Ok(())
+}
+
 pub fn beside(address: SocketAddr, down: bool, seconds: f64) -> anyhow::Result<()> {
     let mut bulk = TcpStream::connect(address)?;
     bulk.write_all(if down { b"d" } else { b"u" })?;

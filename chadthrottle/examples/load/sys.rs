@@ -58,21 +58,24 @@ pub fn set_bytes(socket: &impl AsFd, level: c_int, option: c_int, value: &[u8]) 
     checked(result).map(drop)
 }
 
+/// The first bytes of an option; zeros where it has fewer.
+pub fn get<const LEN: usize>(
+    socket: &impl AsFd,
+    level: c_int,
+    option: c_int,
+) -> io::Result<[u8; LEN]> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut bytes = [0; LEN];
+    let mut len = LEN as socklen_t;
+    let start = bytes.as_mut_ptr().cast();
+    // SAFETY: the kernel writes no more than the bytes that there are.
+    checked(unsafe { libc::getsockopt(fd, level, option, start, &raw mut len) })?;
+    Ok(bytes)
+}
+
 /// Payload that the connection has received, and the segments that carried it.
 pub fn received(socket: &impl AsFd) -> io::Result<(u64, u32)> {
-    let mut info = [0_u8; TCP_INFO_LEN];
-    let mut len = info.len() as socklen_t;
-    // SAFETY: the kernel writes no more than the bytes that there are.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
-    };
-    checked(result)?;
+    let info: [u8; TCP_INFO_LEN] = get(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
     let (mut bytes, mut segments) = ([0; 8], [0; 4]);
     bytes.copy_from_slice(&info[128..136]);
     segments.copy_from_slice(&info[152..156]);
@@ -199,6 +202,13 @@ pub fn leave() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Ends this thread, and with it the process only where it is the last one.
+pub fn leave_thread() -> io::Error {
+    // SAFETY: of this thread's stack nobody else uses anything.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    io::Error::last_os_error()
+}
+
 /// Has the kernel clear up children that have ended.
 pub fn ignore_children() {
     // SAFETY: installs no function.
@@ -225,9 +235,9 @@ pub fn place(socket: &impl AsFd, number: c_int) -> io::Result<()> {
     checked(unsafe { libc::dup2(fd, number) }).map(drop)
 }
 
-/// Takes a descriptor over that another process has placed.
+/// Takes a descriptor over that another process has placed or sent.
 pub fn take(number: c_int) -> OwnedFd {
-    // SAFETY: it is there, by `place`, and nobody else owns it.
+    // SAFETY: it is there, by `place` or a message, and nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    audit::assert_nothing_left,
+    audit::{assert_nothing_left, map_entries},
     lab::{CLIENT_V4, Lab, SERVER_V4, ip},
     observer::{Observer, carried, relative_error},
     program::{Chadthrottle, eventually},
@@ -226,7 +226,7 @@ fn a_connection_is_the_childs_that_was_forked_to_serve_it() {
 #[test]
 fn connections_are_the_workers_that_accept_them() {
     for listeners in ["shared", "own"] {
-        let scenario = format!("prefork 8000 4 12 {listeners}");
+        let scenario = format!("prefork 8000 4 {listeners}");
         let far = "connect_to 8000 12 5000000";
         let (_lab, observer, server) = served(&scenario, far, 12, CLOSE);
         let master = observer.carried(server.pid());
@@ -289,8 +289,14 @@ fn an_id_that_is_used_again_starts_from_zero() {
     let _server = far_side(&lab);
     let program = Chadthrottle::new();
     let observer = Observer::start(&program);
-    let parent = Traffic::start(&lab.client, "same_pid_twice 3000000");
-    let (first, second) = (parent.says("client"), parent.says("client"));
+    let mut parent = Traffic::start(&lab.client, "same_pid_twice 3000000");
+    let first = parent.says("client");
+    eventually("its end was seen", Duration::from_secs(2), || {
+        let entries = observer.entries(first.pid);
+        entries.first().is_some_and(|entry| entry["ended"] == true)
+    });
+    parent.go_on();
+    let second = parent.says("client");
     assert_eq!(first.pid, second.pid);
     eventually("both are reported", Duration::from_secs(2), || {
         let entries = observer.entries(first.pid);
@@ -334,8 +340,10 @@ fn a_thousand_processes_that_live_for_milliseconds_lose_nothing() {
     let said = parent.all_say("client", 1000);
     assert_eq!(said.len(), 1000, "an id was used twice");
     let sum = said.iter().map(|one| one.down).sum::<u64>();
-    // After the entries have left the screen they are still in the report.
-    std::thread::sleep(Duration::from_secs(7));
+    // After the entries have left the screen, and their slots are others', they are still in the report.
+    eventually("their slots are free", Duration::from_secs(15), || {
+        map_entries("chad_processes") < 500
+    });
     let sample = observer.fresh();
     let entries: Vec<&Value> = sample["processes"]
         .as_array()

@@ -150,6 +150,18 @@ pub fn map(name: &str) -> Value {
         .unwrap_or_else(|| panic!("no map {name}"))
 }
 
+/// How many entries that map of ours has.
+#[track_caller]
+pub fn map_entries(name: &str) -> usize {
+    entries(&bpftool(&[
+        "map",
+        "dump",
+        "id",
+        &map(name)["id"].to_string(),
+    ]))
+    .len()
+}
+
 /// What some processes hold: kinds and ids.
 #[derive(Default)]
 struct Held(HashSet<(&'static str, u64)>);

@@ -132,6 +132,7 @@ fn a_list_that_is_read_late_is_whole() {
         .spawn();
     let mut list = Running(child.expect("chadthrottle"));
     let mut output = list.0.stdout.take().expect("its output");
+    // Twenty intervals.
     std::thread::sleep(Duration::from_secs(2));
     let mut text = String::new();
     output.read_to_string(&mut text).expect("UTF-8");

@@ -98,7 +98,7 @@ fn without_btf_sockets_that_change_hands_are_found_within_two_seconds() {
     for scenario in [
         "fork_after_accept 8000",
         "pass_over 8000",
-        "prefork 8000 2 4 shared",
+        "prefork 8000 2 shared",
     ] {
         let lab = Lab::new();
         let program = Chadthrottle::new();

@@ -9,11 +9,10 @@ use serde_json::Value;
 
 use crate::{
     lab::{Lab, SERVER_V4},
+    load,
     program::Running,
 };
 
-/// Its program, with an address and a port.
-pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/client.py");
 const PORT: u16 = 7100;
 /// `SO_MAX_PACING_RATE` of a socket that nobody paces.
 pub const UNLIMITED: u64 = u64::MAX;
@@ -40,14 +39,21 @@ pub struct Options {
 
 impl Client {
     pub fn start() -> Self {
+        Self::of(|lab| &lab.server, SERVER_V4)
+    }
+
+    /// One whose server is on the same machine.
+    pub fn on_loopback() -> Self {
+        Self::of(|lab| &lab.client, "127.0.0.1")
+    }
+
+    fn of(host: impl FnOnce(&Lab) -> &str, address: &str) -> Self {
         let lab = Lab::new();
-        let server = serve(&lab);
-        let child = Lab::command(&lab.client, "python3")
-            .args([SCRIPT, SERVER_V4, &PORT.to_string()])
-            .stdin(Stdio::piped())
+        let server = load::start(host(&lab), &format!("feed {PORT}"));
+        let child = load::command(&lab.client, &format!("client {address} {PORT}"))
             .stdout(Stdio::piped())
             .spawn();
-        let mut running = Running(child.expect("python3"));
+        let mut running = Running(child.expect("a client"));
         Self {
             input: running.0.stdin.take().expect("its input"),
             output: BufReader::new(running.0.stdout.take().expect("its output")),
@@ -102,22 +108,4 @@ impl Options {
             threshold: number("threshold"),
         }
     }
-}
-
-/// A server that sends without end to who says 'd', and reads what 'u' sends.
-fn serve(lab: &Lab) -> Running {
-    let script = "
-import socket, sys, threading
-def serve(s):
-    try:
-        kind = s.recv(1)
-        while kind == b'd': s.send(b'x' * 65536)
-        while s.recv(65536): pass
-    except OSError: pass
-l = socket.create_server(('0.0.0.0', int(sys.argv[1])), backlog=64)
-print('ready', flush=True)
-while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
-";
-    let mut server = Lab::command(&lab.server, "python3");
-    Running::ready(server.args(["-c", script, &PORT.to_string()]))
 }

@@ -8,7 +8,7 @@ use crate::{
     audit::assert_nothing_left,
     lab::Lab,
     observer::{Observer, carried, relative_error},
-    program::Chadthrottle,
+    program::{Chadthrottle, eventually},
     traffic::{Traffic, far_side},
 };
 
@@ -69,8 +69,17 @@ fn adds_up(seconds: u32, gro: &str, link_header: u64) {
     let server = far_side(&lab);
     let load = Traffic::start(&lab.client, &format!("mixed 200 {seconds}"));
     let said = load.all_say("client", 8);
-    // Connections say good-bye.
-    std::thread::sleep(Duration::from_millis(500));
+    eventually(
+        "connections have said good-bye",
+        Duration::from_secs(5),
+        || {
+            [&lab.client, &lab.server].iter().all(|host| {
+                // But for those that only wait for their time to be over.
+                let output = Lab::command(host, "ss").args(["-H", "-t", "-n"]).output();
+                output.expect("ss(8)").stdout.is_empty()
+            })
+        },
+    );
     let sample = observer.fresh();
     let wire = on_the_wire(&lab, link_header) - before.0;
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     audit::{OURS, assert_nothing_left, attached, top},
-    program::{Chadthrottle, Running, eventually},
+    program::{Chadthrottle, Running, eventually, example},
 };
 
 const PROG_LOAD: i32 = 5;
@@ -34,15 +34,7 @@ fn denied(program: &Chadthrottle, denials: &[(i32, i32)], arguments: &str) -> Co
 
 fn under_filter(program: &Chadthrottle, wishes: &str, arguments: &str) -> Command {
     let inner = program.command(arguments);
-    // Examples are built beside the tests.
-    let here = std::env::current_exe().expect("our own path");
-    let target = here.ancestors().nth(2).expect("the target directory");
-    let filter = target.join("examples/deny_bpf");
-    assert!(
-        filter.exists(),
-        "missing: cargo build --package chadthrottle --example deny_bpf"
-    );
-    let mut command = Command::new(filter);
+    let mut command = Command::new(example("deny_bpf"));
     command
         .arg(wishes)
         .arg(inner.get_program())

@@ -1,6 +1,6 @@
 //! Other people's programs on the same cgroup.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use aya::{Ebpf, programs::Program};
 use object::{
@@ -8,7 +8,10 @@ use object::{
     write::{Object, Symbol, SymbolSection},
 };
 
-use crate::{audit::top, program::Chadthrottle};
+use crate::{
+    audit::{OURS, attached, top},
+    program::{Chadthrottle, eventually},
+};
 
 /// Another tool's program. Unloaded when dropped.
 pub struct Foreign {
@@ -156,10 +159,14 @@ fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
         assert_eq!(during, 2, "{attach}");
         assert_eq!(ingress_ids(), order, "{attach}: after a run");
         let mut engine = program.spawn(&format!("list --attach {attach}"));
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        eventually("attached", Duration::from_secs(5), || {
+            attached(&top()) == OURS
+        });
         engine.signal("-KILL");
-        engine.wait(std::time::Duration::from_secs(1));
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        engine.wait(Duration::from_secs(1));
+        eventually("the guard has detached all", Duration::from_secs(1), || {
+            attached(&top()).is_empty()
+        });
         assert_eq!(ingress_ids(), order, "{attach}: after SIGKILL");
     }
     assert!(program.output("cleanup").status.success());

@@ -69,6 +69,7 @@ fn download(flows: u32, asked: Asked) -> Download {
             .set_limit(only(key), both_ways("1MB"))
             .await;
         client.go();
+        // The beginning does not count.
         tokio::time::sleep(Duration::from_secs(3)).await;
         measure(engine, id.expect("a limit"), 5.0, MB).await
     });
@@ -101,6 +102,7 @@ fn downloads_that_were_there_before_share_evenly_and_at_once() {
     let (first, later) = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
         client.go();
+        // In which they get fast.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let id = engine
             .commands()
@@ -109,6 +111,7 @@ fn downloads_that_were_there_before_share_evenly_and_at_once() {
         let id = id.expect("a limit");
         let first = measure(engine, id, 2.5, LIMIT).await;
         let later = measure(engine, id, 8.0, LIMIT).await;
+        // Until they have ended: what they would carry without the limit does not count.
         tokio::time::sleep(Duration::from_secs(1)).await;
         (first, later)
     });
@@ -134,7 +137,7 @@ fn a_window_that_was_closed_is_put_back_to_what_it_was() {
         let id = slow.expect("a limit");
         client.connect("connect");
         client.ask("fetch");
-        // It is closed several times a second.
+        // It is closed several times a second, so each round comes at another moment of that.
         for round in 0..40 {
             tokio::time::sleep(Duration::from_millis(260 + 7 * (round % 7))).await;
             let change = async |rate| engine.commands().change_limit(id, both_ways(rate)).await;

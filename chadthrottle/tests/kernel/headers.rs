@@ -34,7 +34,9 @@ fn after_sigkill_no_program_is_called_for_headers_on_our_account() {
     client.ask("upload 0.2");
     assert_eq!(mark(&client), None, "without us nobody is called");
     let mut limit = program.spawn(&format!("limit {} --up 1MB", client.pid()));
-    program.has_levers();
+    eventually("the limit holds", Duration::from_secs(5), || {
+        client.options()[0].pacing != UNLIMITED
+    });
     client.ask("upload 0.2");
     assert_eq!(mark(&client), Some(77), "with us everybody is");
     drop(other);

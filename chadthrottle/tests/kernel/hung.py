@@ -7,7 +7,7 @@ more memory, and waits for the lock. Who reads /proc/PID/cmdline then waits behi
 Says "ready" and the process's id. All of it goes when this program ends.
 """
 
-import ctypes, os, select, struct, subprocess, sys, threading, time
+import ctypes, os, struct, subprocess, sys, threading, time
 
 INIT, LOOKUP, FORGET, GETATTR, OPEN, READ, INTERRUPT = 26, 1, 2, 3, 14, 15, 36
 ENOSYS = 38

@@ -1,30 +1,25 @@
 //! Levers: options of the limited process's sockets, which that process reads back.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
-    process::Stdio,
-    time::Duration,
-};
+use std::time::Duration;
 
 use chadthrottle::{
     engine::Handle,
-    model::{Limit, LimitId},
-    process::{each_socket_of, key_of},
-    session::Session,
-    sys::tcp,
+    model::{self, LimitId},
+    process::key_of,
 };
 use chadthrottle_common::scope::Scope;
 use serde_json::Value;
 
 use crate::{
     audit::assert_nothing_left,
-    client::{Client, SCRIPT, UNLIMITED},
+    client::{Client, Options, UNLIMITED},
+    following::Limit,
     iperf::{self, server, to_server},
     lab::{Lab, SERVER_V4},
-    lifecycle::{in_this_process, with_engine},
+    lifecycle::with_engine,
     limits::{both_ways, only},
-    program::{Chadthrottle, Running, eventually},
+    program::{Chadthrottle, eventually},
+    sockets::infos,
 };
 
 /// How the limit ends.
@@ -58,15 +53,14 @@ fn options_are_as_before(attach: &str, end: End) {
     );
     // Made under the limit, and before its end.
     client.connect("connect");
-    std::thread::sleep(Duration::from_millis(300));
-    let during = client.options();
+    let mut during = Vec::new();
+    eventually("all are held", Duration::from_secs(2), || {
+        during = client.options();
+        let held = |options: &Options| options.pacing <= 1_100_000 && options.window <= 20_000;
+        // Of one that is new, the congestion control begins after the kernel program.
+        during.iter().all(held) && during[..2].iter().all(|it| it.threshold < 10)
+    });
     println!("{attach}, {end:?}: before {before:?}\nduring {during:?}");
-    for options in &during {
-        assert!(options.pacing <= 1_100_000, "{options:?}");
-        assert!(options.window <= 20_000, "{options:?}");
-    }
-    // Of one that is new, the congestion control begins after the kernel program.
-    assert!(during[..2].iter().all(|it| it.threshold < 10), "{during:?}");
     assert_eq!(during[1].pacing, 20_000, "its own is lower");
 
     match end {
@@ -117,22 +111,21 @@ fn a_slow_upload_goes_out_in_small_pieces() {
             client.connect("connect");
         }
         let program = Chadthrottle::new();
-        let mut limit = program.spawn(&format!("limit {} --up 20KB", client.pid()));
-        program.has_levers();
+        let limit = Limit::start(&program, &format!("{} --up 20KB", client.pid()));
         if !open_before {
             // So that the kernel program has to do it.
             limit.signal("-STOP");
             client.connect("connect");
         }
         client.ask("push");
+        // In which many more would be on their way.
         std::thread::sleep(Duration::from_secs(3));
         // TCP hands over half of them at once.
         let flight = client.flight();
         println!("open before: {open_before}, {flight} segments");
         assert!(flight <= 4, "{flight} segments");
         limit.signal("-CONT");
-        limit.signal("-TERM");
-        limit.wait(Duration::from_secs(2));
+        drop(limit);
         eventually("as many as TCP likes", Duration::from_secs(1), || {
             client.flight() > 20
         });
@@ -167,15 +160,10 @@ fn a_new_connection_is_held_back_from_its_first_segment() {
     let mut client = Client::start();
     let program = Chadthrottle::new();
     client.connect("connect");
-    let mut limit = program.spawn(&format!(
-        "limit {} --down 1MB --up 1MB --for 3s",
-        client.pid()
-    ));
-    eventually("the limit holds", Duration::from_secs(5), || {
-        client.options()[0].pacing != UNLIMITED
-    });
-    // The limit holds for new ones a moment after those that are there have their levers.
-    std::thread::sleep(Duration::from_millis(100));
+    let mut limit = Limit::start(
+        &program,
+        &format!("{} --down 1MB --up 1MB --for 3s", client.pid()),
+    );
     // User space looks a few times a second: twenty that it came just in time are no chance.
     for _ in 0..20 {
         let options = client.connect("connect");
@@ -189,21 +177,10 @@ fn a_new_connection_is_held_back_from_its_first_segment() {
 
 #[test]
 fn loopback_and_other_processes_are_left_alone() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let port = listener.local_addr().expect("its address").port();
     let (mut limited, mut free) = (Client::start(), Client::start());
+    let mut local = Client::on_loopback();
     free.connect("connect");
     let before = free.options();
-    let mut local = Running(
-        std::process::Command::new("python3")
-            .args([SCRIPT, "127.0.0.1", &port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3"),
-    );
-    let mut input = local.0.stdin.take().expect("its input");
-    let mut output = BufReader::new(local.0.stdout.take().expect("its output"));
     limited.connect("connect");
     let program = Chadthrottle::new();
     let pids = format!("{} {}", limited.pid(), local.pid());
@@ -211,17 +188,10 @@ fn loopback_and_other_processes_are_left_alone() {
     eventually("the limit holds", Duration::from_secs(5), || {
         limited.options()[0].pacing != UNLIMITED
     });
-    let mut answer = String::new();
-    input.write_all(b"connect\n").expect("its input");
-    output.read_line(&mut answer).expect("its output");
+    assert_eq!(local.connect("connect").pacing, UNLIMITED);
+    // In which the engine looks at its members' sockets more than once.
     std::thread::sleep(Duration::from_millis(300));
-    input.write_all(b"options\n").expect("its input");
-    output.read_line(&mut answer).expect("its output");
-    assert_eq!(
-        answer.matches(&UNLIMITED.to_string()).count(),
-        2,
-        "{answer}"
-    );
+    assert_eq!(local.options()[0].pacing, UNLIMITED);
     assert_eq!(free.options(), before);
     assert!(limit.wait(Duration::from_secs(4)).success());
     assert_nothing_left();
@@ -231,15 +201,8 @@ fn loopback_and_other_processes_are_left_alone() {
 /// must not do so between the putting back and its end.
 #[test]
 fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let state = tempfile::tempdir().expect("a temporary directory");
     let mut client = Client::start();
-    runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
-        let engine = &session.engine;
+    with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let set = async || {
             let limit = both_ways("20MB");
@@ -254,6 +217,7 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
         client.connect("connect");
         client.ask("fetch");
         for round in 0..50 {
+            // Some traffic under each.
             tokio::time::sleep(Duration::from_millis(60)).await;
             engine
                 .commands()
@@ -267,7 +231,6 @@ fn fifty_limits_that_end_under_traffic_leave_no_window_behind() {
             assert!(options.window > 30_000, "round {round}: {options:?}");
             id = set().await;
         }
-        assert!(session.stop());
     });
     drop(client);
     assert_nothing_left();
@@ -290,20 +253,17 @@ async fn carried_from_50_ms_on(engine: &Handle, id: LimitId, down: bool, seconds
     (bytes().await - before) as f64 / seconds
 }
 
-async fn change_while_it_runs(down: bool) {
-    let state = tempfile::tempdir().expect("a temporary directory");
-    let session = Session::start(in_this_process(state.path())).await;
-    let session = session.expect("an engine");
+async fn change_while_it_runs(engine: &Handle, down: bool) {
     let lab = Lab::new();
     let _server = server(&lab, 5201);
     let direction = if down { "-R" } else { "" };
     let mut client = iperf::Client::held(&lab, &to_server(5201, 8, direction));
     let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
     let limit = |kilobytes: u64| both_ways(&format!("{kilobytes}KB"));
-    let engine = &session.engine;
     let id = engine.commands().set_limit(only(key), limit(1_000)).await;
     let id = id.expect("a limit");
     client.go();
+    // The beginning does not count.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for kilobytes in [4_000, 500, 2_000, 1_000] {
         engine
@@ -321,38 +281,25 @@ async fn change_while_it_runs(down: bool) {
         );
     }
     client.report();
-    assert!(session.stop());
 }
 
 #[test]
 fn a_changed_limit_holds_after_50_ms_up_and_down() {
     for down in [true, false] {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime
-            .expect("a runtime")
-            .block_on(change_while_it_runs(down));
+        with_engine(async |engine| change_while_it_runs(engine, down).await);
         assert_nothing_left();
     }
 }
 
 #[test]
 fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
     let mut client = Client::start();
     client.connect("connect");
     let before = client.options();
-    let state = tempfile::tempdir().expect("a temporary directory");
-    runtime.expect("a runtime").block_on(async {
-        let session = Session::start(in_this_process(state.path())).await;
-        let session = session.expect("an engine");
+    with_engine(async |engine| {
         let rate = Some("1MB".parse().expect("a rate"));
-        let limit = |down, up, scope| Limit { down, up, scope };
+        let limit = |down, up, scope| model::Limit { down, up, scope };
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
-        let engine = &session.engine;
         let both = both_ways("1MB");
         let id = engine
             .commands()
@@ -383,7 +330,6 @@ fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
             .await
             .expect("it is set");
         assert_eq!(client.options(), before);
-        assert!(session.stop());
     });
     assert_nothing_left();
 }
@@ -456,14 +402,10 @@ fn full_speed_is_back_a_second_after_the_limit() {
 
 /// The congestion windows of a process's busy uploads, in segments.
 fn congestion_windows(pid: u32) -> Vec<u32> {
-    let mut windows = Vec::new();
-    each_socket_of("/proc".as_ref(), pid, |socket| {
-        let info = tcp::info(socket).unwrap_or_default();
-        if info.bytes_acked > 1_000_000 {
-            windows.push(info.congestion_window);
-        }
-    });
-    windows
+    let uploads = infos(pid)
+        .into_iter()
+        .filter(|info| info.bytes_acked > 1_000_000);
+    uploads.map(|info| info.congestion_window).collect()
 }
 
 /// Of downloads, senders' timers doubled while others had the limit. Of uploads, what TCP had handed over
@@ -478,6 +420,7 @@ fn eight_connections_are_fast_again_a_second_after_a_slow_limit() {
         with_engine(async |engine| {
             let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
             client.go();
+            // The second before the limit, in which they are fast.
             tokio::time::sleep(Duration::from_secs(1)).await;
             let limit = engine
                 .commands()

@@ -9,7 +9,7 @@ use std::{
 use chadthrottle::{
     backends::throttle::AttachMode,
     engine::{Handle, Targets},
-    model::Limit,
+    model,
     process::key_of,
     session::{Session, Settings},
     units::Rate,
@@ -18,6 +18,7 @@ use chadthrottle_common::scope::Scope;
 
 use crate::{
     audit::{Cgroup, OURS, assert_nothing_left, attached, lane, top},
+    following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     program::{Chadthrottle, Running, eventually},
@@ -123,6 +124,7 @@ fn signals_to_the_foreground_group_do_not_reach_the_guard() {
             .status();
         assert!(status.expect("kill(1)").success());
     }
+    // In which it would have ended.
     std::thread::sleep(Duration::from_millis(100));
     let status = std::fs::read_to_string(format!("/proc/{guard}/status")).expect("it lives");
     let field = |name: &str| {
@@ -157,6 +159,7 @@ fn the_cgroup_is_removed_while_it_is_attached() {
             attached(&cgroup.0) == OURS
         });
         std::fs::remove_dir(&cgroup.0).expect("removing the cgroup");
+        // Until the kernel has let go of what was attached there, which nobody can see.
         std::thread::sleep(Duration::from_millis(300));
         engine.signal("-INT");
         assert_eq!(
@@ -175,14 +178,8 @@ fn limits_hold_while_the_engine_is_stopped() {
     let _server = server(&lab, 5201);
     let program = Chadthrottle::new();
     let mut client = Client::held(&lab, &to_server(5201, 8, "-R"));
-    let mut limit = program.spawn(&format!(
-        "limit {} --down 1MB --attach legacy",
-        client.pid()
-    ));
-    eventually("attached", Duration::from_secs(3), || {
-        attached(&top()) == OURS
-    });
-    std::thread::sleep(Duration::from_millis(200));
+    let arguments = format!("{} --down 1MB --attach legacy", client.pid());
+    let mut limit = Limit::start(&program, &arguments);
     client.go();
     std::thread::sleep(Duration::from_secs(1));
     limit.signal("-STOP");
@@ -254,7 +251,7 @@ fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat
         .expect("an engine");
     let pid = std::process::id();
     let key = key_of("/proc".as_ref(), pid).expect("ourselves");
-    let limit = Limit {
+    let limit = model::Limit {
         down: Some(Rate::MAX),
         up: Some(Rate::MAX),
         scope: Scope::DEFAULT,

@@ -4,22 +4,22 @@ use std::time::{Duration, Instant};
 
 use chadthrottle::{
     engine::Targets,
-    model::{Limit, ProcessKey},
+    model::{self, ProcessKey},
 };
 use chadthrottle_common::scope::Scope;
 
 use crate::{
     audit::assert_nothing_left,
-    following,
+    following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::{Lab, SERVER_V4, SERVER_V6},
     program::Chadthrottle,
 };
 
 /// A limit of that rate in each direction.
-pub fn both_ways(rate: &str) -> Limit {
+pub fn both_ways(rate: &str) -> model::Limit {
     let rate = Some(rate.parse().expect("a rate"));
-    Limit {
+    model::Limit {
         down: rate,
         up: rate,
         scope: Scope::DEFAULT,
@@ -147,11 +147,10 @@ fn a_neighbour_in_the_same_cgroup_to_the_same_server_is_not_slowed() {
     let (_one, _two) = (server(&lab, 5201), server(&lab, 5202));
     let program = Chadthrottle::new();
     let mut limited = Client::held(&lab, &to_server(5201, 5, "-R"));
-    let mut limit = program.spawn(&format!(
-        "limit {} --down 1MB --up 1MB --for 8s",
-        limited.pid()
-    ));
-    std::thread::sleep(Duration::from_secs(1));
+    let mut limit = Limit::start(
+        &program,
+        &format!("{} --down 1MB --up 1MB --for 8s", limited.pid()),
+    );
     limited.go();
     let neighbour = Client::started(&lab, &to_server(5202, 5, "-R"));
     let (limited, neighbour) = (limited.report(), neighbour.report());
@@ -172,9 +171,10 @@ fn a_connection_that_was_open_before_slows_within_a_second_and_recovers_within_t
     let client = Client::started(&lab, &to_server(5201, 14, "-R -i 0.5"));
     let started = Instant::now();
     let seconds = || started.elapsed().as_secs_f64();
+    // In which it is not limited.
     std::thread::sleep(Duration::from_secs(3));
     // On a busy machine its start takes a while, at full speed.
-    let limit = following::Limit::start(&program, &format!("{} --down 1MB", client.pid()));
+    let limit = Limit::start(&program, &format!("{} --down 1MB", client.pid()));
     let from = seconds();
     std::thread::sleep(Duration::from_secs(3));
     let until = seconds();

@@ -1,20 +1,20 @@
 //! What limits do not do to others: other directions, other tools, programs' own settings.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use chadthrottle::{
-    process::{each_socket_of, key_of},
-    sys::tcp,
-};
+use chadthrottle::process::key_of;
 
 use crate::{
     audit::{Cgroup, assert_nothing_left},
     client::{Client, UNLIMITED},
+    following::Limit,
     foreign::Foreign,
     iperf::server,
     lab::{Lab, SERVER_V4},
     limits::{both_ways, only},
+    load,
     program::{Chadthrottle, Running, eventually},
+    sockets::{infos, windows_may_shrink},
 };
 
 /// Acknowledgements of an upload were charged to the download's limit, so that nothing came for as long as
@@ -38,15 +38,6 @@ fn a_download_comes_at_once_after_an_upload_under_its_limit() {
     assert_nothing_left();
 }
 
-/// Starts a connection to nobody, and says how long its first timer is, in microseconds.
-const FIRST_TIMER: &str = "
-import socket, struct
-s = socket.socket()
-s.setblocking(False)
-s.connect_ex(('198.18.0.77', 9))
-print(struct.unpack('8xI', s.getsockopt(6, socket.TCP_INFO, 12))[0])
-";
-
 /// What another tool's program answers the kernel is what the kernel hears, wherever that program is.
 #[test]
 fn replies_of_other_tools_programs_come_through_unchanged() {
@@ -55,12 +46,12 @@ fn replies_of_other_tools_programs_come_through_unchanged() {
     let middle = Cgroup::below(&above, "middle");
     let below = Cgroup::below(&middle, "below");
     let first_timer = || {
-        let script = format!(
-            "echo $$ > {}/cgroup.procs && exec ip netns exec {} python3 -c \"$1\"",
-            below.0, lab.client
-        );
+        let first_timer = load::command(&lab.client, "first-timer 198.18.0.77");
+        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", below.0);
         let output = Command::new("sh")
-            .args(["-c", &script, "sh", FIRST_TIMER])
+            .args(["-c", &script, "sh"])
+            .arg(first_timer.get_program())
+            .args(first_timer.get_args())
             .output()
             .expect("sh");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -148,44 +139,22 @@ fn sockets_that_proc_does_not_show_are_put_back() {
     assert_nothing_left();
 }
 
-/// Serves who connects with as much as there is.
-const SERVER: &str = "
-import socket, sys, threading
-def serve(s):
-    try:
-        while True: s.send(b'x' * 65536)
-    except OSError: pass
-listener = socket.create_server((sys.argv[1], 7500))
-print('ready', flush=True)
-while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-";
-
 /// The paces of a process's TCP sockets, in bytes a second.
 fn paces(pid: u32) -> Vec<u64> {
-    let mut paces = Vec::new();
-    each_socket_of(Path::new("/proc"), pid, |socket| {
-        paces.push(tcp::info(socket).map_or(0, |info| info.max_pacing_rate));
-    });
-    paces
+    let infos = infos(pid).into_iter();
+    infos.map(|info| info.max_pacing_rate).collect()
 }
 
 /// What is set on a listener its connections inherit, and take for their own.
 #[test]
 fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
     let lab = Lab::new();
-    let mut server = Lab::command(&lab.server, "python3");
-    let server = Running::ready(server.args(["-c", SERVER, SERVER_V4]));
-    let connect = || {
-        let stream = format!("exec 3<>/dev/tcp/{SERVER_V4}/7500; exec cat <&3 >/dev/null");
-        let mut reader = Lab::command(&lab.client, "bash");
-        Running(reader.args(["-c", &stream]).spawn().expect("bash"))
-    };
+    let server = load::start(&lab.server, "feed 7500");
+    let connect = || load::start(&lab.client, &format!("fetch {SERVER_V4} 7500"));
     let _before = connect();
     let program = Chadthrottle::new();
-    let mut limit = program.spawn(&format!("limit {} --up 1MB", server.pid()));
-    program.has_levers();
+    let limit = Limit::start(&program, &format!("{} --up 1MB", server.pid()));
     let _during = connect();
-    // A pass or two go over the listener too.
     eventually("both connections are held", Duration::from_secs(5), || {
         paces(server.pid())
             .iter()
@@ -193,9 +162,9 @@ fn what_a_server_accepts_under_a_limit_has_nothing_of_it_afterwards() {
             .count()
             == 2
     });
+    // A pass or two go over the listener too.
     std::thread::sleep(Duration::from_millis(1_200));
-    limit.signal("-TERM");
-    limit.wait(Duration::from_secs(2));
+    drop(limit);
     let _after = connect();
     eventually(
         "three connections and a listener",
@@ -224,11 +193,9 @@ fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
             .remove_limit(limit.expect("a limit"))
             .await
             .expect("it is set");
+        // Longer than it would be on for a limit that stays.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let output = Lab::command(&lab.client, "cat")
-            .arg("/proc/sys/net/ipv4/tcp_shrink_window")
-            .output();
-        assert_eq!(output.expect("cat").stdout, b"0\n");
+        assert!(!windows_may_shrink(&lab));
     });
     assert_nothing_left();
 }
@@ -237,11 +204,6 @@ fn a_limit_that_ends_at_once_leaves_no_window_shrinking() {
 #[test]
 fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let lab = Lab::new();
-    const SETTING: &str = "/proc/sys/net/ipv4/tcp_shrink_window";
-    let value = || {
-        let output = Lab::command(&lab.client, "cat").arg(SETTING).output();
-        String::from_utf8(output.expect("cat").stdout).expect("a number")
-    };
     let status = Lab::command(&lab.client, "sysctl")
         .args(["-qw", "net.ipv4.tcp_shrink_window=1"])
         .status();
@@ -249,14 +211,13 @@ fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let mut sleeper = Lab::command(&lab.client, "sleep");
     let sleeper = Running(sleeper.arg("20").spawn().expect("sleep"));
     let program = Chadthrottle::new();
-    let mut limit = program.spawn(&format!("limit {} --down 100KB", sleeper.pid()));
-    program.has_levers();
-    assert_eq!(value(), "1\n");
+    let mut limit = Limit::start(&program, &format!("{} --down 100KB", sleeper.pid()));
+    assert!(windows_may_shrink(&lab));
     limit.signal("-KILL");
     limit.wait(Duration::from_secs(2));
     eventually("the guard is done", Duration::from_secs(2), || {
         !program.state().join("pins").exists()
     });
-    assert_eq!(value(), "1\n");
+    assert!(windows_may_shrink(&lab));
     assert_nothing_left();
 }

@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chadthrottle_common::abi::MAX_PROCESSES;
 use serde_json::Value;
 
 use crate::{
-    audit::{assert_nothing_left, bpftool, map},
+    audit::{assert_nothing_left, bpftool, map, map_entries},
     bounds::take_all_slots,
     following::Limit,
-    lab::Lab,
+    lab::{Lab, SERVER_V4},
+    load::peer,
     observer::Observer,
     program::{Chadthrottle, eventually},
     traffic::{Traffic, far_side},
@@ -24,26 +26,17 @@ fn id(name: &str) -> String {
     map(name)["id"].to_string()
 }
 
-/// How many entries it has.
-#[track_caller]
-fn entries(name: &str) -> usize {
-    bpftool(&["map", "dump", "id", &id(name)])
-        .as_array()
-        .expect("a list")
-        .len()
-}
-
 #[test]
 fn forks_take_no_slots_and_leave_nothing_behind() {
     const CHILDREN: usize = 300;
     let lab = Lab::new();
     let program = Chadthrottle::new();
-    let mut parent = Traffic::start(&lab.client, &format!("fork_and_wait {CHILDREN}"));
+    let mut parent = Traffic::load(&lab.client, &format!("fork-and-wait {CHILDREN}"));
     let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     parent.go_on();
     parent.says("forked");
-    let (slots, heirs) = (entries("chad_processes"), entries("chad_heirs"));
+    let (slots, heirs) = (map_entries("chad_processes"), map_entries("chad_heirs"));
     println!(
         "{CHILDREN} children: {} slots more, {heirs} heirs",
         slots - before
@@ -52,7 +45,7 @@ fn forks_take_no_slots_and_leave_nothing_behind() {
     assert!(heirs >= CHILDREN, "{heirs} heirs");
     parent.go_on();
     eventually("they are forgotten", Duration::from_secs(5), || {
-        entries("chad_heirs") < 10
+        map_entries("chad_heirs") < 10
     });
     drop(limit);
     assert_nothing_left();
@@ -63,9 +56,10 @@ fn forks_take_no_slots_and_leave_nothing_behind() {
 #[track_caller]
 fn with_children_limited(scenario: &str, no_slots: bool) -> Duration {
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
-    let mut parent = Traffic::start(&lab.client, scenario);
+    let scenario = format!("{scenario} {SERVER_V4} 2000000");
+    let mut parent = Traffic::load(&lab.client, &scenario);
     let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
     if no_slots {
         take_all_slots();
@@ -82,14 +76,14 @@ fn with_children_limited(scenario: &str, no_slots: bool) -> Duration {
 
 #[test]
 fn a_child_for_which_no_slot_is_left_is_held_with_its_parent() {
-    let took = with_children_limited("fork_and_send 2000000", true);
+    let took = with_children_limited("fork-and-send", true);
     assert!(took > Duration::from_millis(1_600), "{took:?}");
 }
 
 #[test]
 fn a_grandchild_is_held_whose_parent_ended_without_a_socket() {
     for no_slots in [false, true] {
-        let took = with_children_limited("orphan_and_send 2000000", no_slots);
+        let took = with_children_limited("orphan-and-send", no_slots);
         assert!(took > Duration::from_millis(1_600), "{took:?}");
     }
 }
@@ -97,7 +91,7 @@ fn a_grandchild_is_held_whose_parent_ended_without_a_socket() {
 /// Has it look as if all slots but so many were in use.
 #[track_caller]
 fn leave_slots(left: u32) {
-    let used = (65_536 - left).to_le_bytes();
+    let used = (MAX_PROCESSES - left).to_le_bytes();
     let mut command = Command::new("bpftool");
     command.args(["map", "update", "id", &id("chad_shares")]);
     command.args(["key", "0", "0", "0", "0", "value"]);
@@ -113,12 +107,12 @@ fn one_users_processes_do_not_take_the_slots_of_all() {
     let _server = far_side(&lab);
     let program = Chadthrottle::new();
     let observer = Observer::start(&program);
-    let mut storm = Traffic::start(&lab.client, "sockets_by_user 4321 400");
+    let mut storm = Traffic::load(&lab.client, "sockets-by-user 4321 400");
     leave_slots(LEFT as u32);
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     storm.go_on();
     storm.says("made");
-    let taken = entries("chad_processes") - before;
+    let taken = map_entries("chad_processes") - before;
     println!("of {LEFT} slots that were left the user got {taken}");
     assert!((LEFT / 2 - 20..LEFT / 2 + 20).contains(&taken), "{taken}");
     let newcomer = Traffic::start(&lab.client, "udp v4 connected 100");
@@ -127,7 +121,7 @@ fn one_users_processes_do_not_take_the_slots_of_all() {
     storm.go_on();
     // A process gives back what it had.
     eventually("slots are free again", Duration::from_secs(12), || {
-        entries("chad_processes") < before + 20
+        map_entries("chad_processes") < before + 20
     });
     let shares = bpftool(&["map", "dump", "id", &id("chad_shares")]);
     let of_users: u64 = shares.as_array().expect("a list")[1..]
@@ -154,19 +148,20 @@ fn word(entry: &Value) -> u64 {
 #[test]
 fn a_socket_of_an_ended_child_is_held_from_the_first_packet() {
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
-    let mut parent = Traffic::start(&lab.client, "send_by_ended 3000000");
+    let scenario = format!("send-by-ended {SERVER_V4} 3000000");
+    let mut parent = Traffic::load(&lab.client, &scenario);
     let limit = Limit::start(&program, &format!("{} --children --up 1MB", parent.pid()));
-    let before = entries("chad_processes");
+    let before = map_entries("chad_processes");
     parent.go_on();
     parent.says("ended");
     eventually("the child has a slot", Duration::from_secs(2), || {
-        entries("chad_processes") > before
+        map_entries("chad_processes") > before
     });
     // It goes to somebody else when the child's socket has been silent for a while.
     eventually("its slot is given back", Duration::from_secs(12), || {
-        entries("chad_processes") == before
+        map_entries("chad_processes") == before
     });
     parent.go_on();
     let took = parent.says("took").down;

@@ -105,6 +105,19 @@ impl Drop for Running {
     }
 }
 
+/// A helper of the tests, which is built beside them.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("our own path");
+    let target = here.ancestors().nth(2).expect("the target directory");
+    let path = target.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "missing: cargo build --package chadthrottle --example {name}"
+    );
+    path
+}
+
 /// The program with a state directory of its own.
 pub struct Chadthrottle {
     state: TempDir,
@@ -125,15 +138,6 @@ impl Chadthrottle {
     /// What its journal holds; nothing where there is none.
     pub fn journal(&self) -> String {
         std::fs::read_to_string(self.state().join("attachments.jsonl")).unwrap_or_default()
-    }
-
-    /// Waits until its engine has begun to set levers: a limit holds.
-    #[track_caller]
-    pub fn has_levers(&self) {
-        let pass = self.state().join("pins/put_back");
-        eventually("levers are set", Duration::from_secs(10), || pass.exists());
-        // The policer and the pass follow at once.
-        std::thread::sleep(Duration::from_millis(100));
     }
 
     pub fn path() -> PathBuf {

@@ -44,12 +44,14 @@ fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
             };
             screen.resize(rows, cols);
             screen.press(keys);
+            // As fast as a terminal is dragged: some come together, some do not.
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     // Esc leaves whatever is open; the views have gone round.
     for _ in 0..4 {
         screen.press("\x1b");
+        // With what follows at once it would be another key.
         std::thread::sleep(Duration::from_millis(50));
     }
     screen.resize(24, 80);
@@ -105,6 +107,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     screen.shows("its details", |text| {
         text.contains("198.18.0.2:5201") && text.contains("refused")
     });
+    // The report must have half seconds that were held from their beginning to their end.
     std::thread::sleep(Duration::from_secs(3));
     screen.press("\x1b");
     screen.shows("the table again", |text| row(text, pid).is_some());

@@ -11,8 +11,8 @@ use crate::{
     audit::{Cgroup, assert_nothing_left},
     following::Limit,
     lab::Lab,
-    program::Chadthrottle,
-    traffic::far_side,
+    load::peer,
+    program::{Chadthrottle, Running, example},
 };
 
 /// A shell in a directory of its own, by the name ct-brief.
@@ -41,24 +41,28 @@ const SEND: &str = "exec 3<>/dev/tcp/198.18.0.2/7000; printf 'U 100000\\n%010000
 /// How long ten of them take, one after the other, each started by `start`, with an open target that
 /// is held to 300 KB/s.
 #[track_caller]
-fn ten_take(target: &str, brief: &Path, start: &str, before: &str) -> Duration {
+fn ten_take(target: &str, brief: &Path, start: &str, seen_before: bool) -> Duration {
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
     let limit = Limit::start(&program, &format!("{target} --up 300KB"));
-    let run = |script: String| {
-        let mut command = Command::new("bash");
-        command.args(["-c", &script]).stdin(Stdio::null());
-        command.env("BRIEF", brief).env("SEND", SEND);
-        command.env("IN", format!("ip netns exec {}", lab.client));
-        let status = command.status().expect("bash");
-        assert!(status.success(), "{script}");
-    };
-    if !before.is_empty() {
-        run(before.to_owned());
+    if seen_before {
+        let mut one = Command::new(brief);
+        let one = one.args(["-c", "read go; true"]).stdin(Stdio::piped());
+        let _one = Running(one.spawn().expect("bash"));
+        limit.says("limited: ");
     }
     let begin = Instant::now();
-    run(format!("for n in {{1..10}}; do {start}; done"));
+    let script = format!("for n in {{1..10}}; do {start}; done");
+    let status = Command::new("bash")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .env("BRIEF", brief)
+        .env("SEND", SEND)
+        .env("LOAD", example("load"))
+        .env("IN", format!("ip netns exec {}", lab.client))
+        .status();
+    assert!(status.expect("bash").success(), "{script}");
     let took = begin.elapsed();
     println!("{target}: 1 MB at 300 KB/s in ten short lives: {took:?}");
     drop(limit);
@@ -69,7 +73,7 @@ fn ten_take(target: &str, brief: &Path, start: &str, before: &str) -> Duration {
 /// They are held from the first one on: a second of the limit may come at once.
 #[track_caller]
 fn ten_are_held(target: &str, brief: &Path, start: &str) {
-    let took = ten_take(target, brief, start, "");
+    let took = ten_take(target, brief, start, false);
     assert!(took > Duration::from_millis(2_200), "{target}: {took:?}");
 }
 
@@ -98,9 +102,7 @@ fn short_lives_are_held_by_user_whether_it_changes_before_exec_or_after() {
     let brief = Brief::new();
     for start in [
         "$IN setpriv --reuid 4321 --clear-groups $BRIEF -c \"$SEND\"",
-        "$IN python3 -c 'import encodings.idna, os, socket; os.setuid(4321); \
-         s = socket.create_connection((\"198.18.0.2\", 7000)); \
-         s.sendall(b\"U 100000\\n\" + bytes(100000)); s.recv(1)'",
+        "$IN $LOAD send-as 4321 198.18.0.2 100000",
     ] {
         ten_are_held("user:4321", &brief.path(), start);
     }
@@ -130,9 +132,7 @@ fn short_lives_are_held_by_other_patterns_once_one_was_seen() {
         format!("exe:{directory}/ct-?rief"),
         "name:c?-brief".to_owned(),
     ] {
-        // It stays long enough to be seen.
-        let before = "$BRIEF -c 'sleep 1; true'";
-        let took = ten_take(&target, &brief.path(), START, before);
+        let took = ten_take(&target, &brief.path(), START, true);
         assert!(took > Duration::from_millis(2_200), "{target}: {took:?}");
     }
 }
@@ -141,7 +141,7 @@ fn short_lives_are_held_by_other_patterns_once_one_was_seen() {
 fn short_lives_that_do_not_match_are_not_held() {
     let brief = Brief::new();
     let lab = Lab::new();
-    let _server = far_side(&lab);
+    let _server = peer(&lab);
     let program = Chadthrottle::new();
     let limit = Limit::start(&program, "name:ct-other name:ct-bri --up 300KB");
     let mut command = Command::new("bash");

@@ -1,11 +1,8 @@
 //! Windows that were offered before a limit are taken back, and nothing of that stays.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use chadthrottle::{
-    process::{each_socket_of, key_of},
-    sys::tcp,
-};
+use chadthrottle::process::key_of;
 
 use crate::{
     audit::assert_nothing_left,
@@ -14,32 +11,15 @@ use crate::{
     lifecycle::with_engine,
     limits::{both_ways, only},
     program::{Chadthrottle, Running, eventually},
+    sockets::{infos, windows_may_shrink},
 };
-
-/// Whether windows may shrink on the limited side of the laboratory.
-#[track_caller]
-fn windows_may_shrink(lab: &Lab) -> bool {
-    let output = Lab::command(&lab.client, "cat")
-        .arg("/proc/sys/net/ipv4/tcp_shrink_window")
-        .output()
-        .expect("cat");
-    match output.stdout.as_slice() {
-        b"0\n" => false,
-        b"1\n" => true,
-        _ => panic!("{output:?}"),
-    }
-}
 
 /// What was offered to the other ends of a process's downloads, in bytes.
 fn offered(pid: u32) -> Vec<u32> {
-    let mut windows = Vec::new();
-    each_socket_of(Path::new("/proc"), pid, |socket| {
-        let info = tcp::info(socket).unwrap_or_default();
-        if info.bytes_received > 1_000_000 {
-            windows.push(info.receive_window);
-        }
-    });
-    windows
+    let downloads = infos(pid)
+        .into_iter()
+        .filter(|info| info.bytes_received > 1_000_000);
+    downloads.map(|info| info.receive_window).collect()
 }
 
 /// With what they had been offered, senders lost seven packets in ten. BBR takes losses of a fifth for a
@@ -53,6 +33,7 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
         with_engine(async |engine| {
             let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
             client.go();
+            // BBR knows the path by then.
             tokio::time::sleep(Duration::from_secs(1)).await;
             let before = offered(client.pid());
             assert_eq!(before.len(), flows);
@@ -104,12 +85,14 @@ fn a_slow_download_that_was_there_before_loses_little_where_its_window_can_be_cl
     let [passed, dropped] = with_engine(async |engine| {
         let key = key_of("/proc".as_ref(), client.pid()).expect("it runs");
         client.go();
+        // BBR knows the path by then.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let id = engine
             .commands()
             .set_limit(only(key), both_ways("20KB"))
             .await;
         let id = id.expect("a limit");
+        // The loss of the first moment does not count.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = engine.commands().carried(id).await.expect("the limit");
         tokio::time::sleep(Duration::from_secs(4)).await;

@@ -3,13 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use crate::{
     audit::{Cgroup, assert_nothing_left},
-    program::{Chadthrottle, Running, eventually},
+    program::{Chadthrottle, Running, eventually, example},
 };
 
 /// A copy of sleep(1) in that directory, and a process of it.
@@ -93,15 +93,10 @@ fn where_nothing_matches_it_says_so_at_once_and_what_comes_near() {
 
 #[test]
 fn a_process_whose_first_thread_has_ended_can_be_limited() {
-    // 60 is exit(2), which ends the calling thread only.
-    let script = "
-import ctypes, threading, time
-threading.Thread(target=time.sleep, args=(60,)).start()
-print('ready', flush=True)
-ctypes.CDLL(None).syscall(60, 0)
-";
     let program = Chadthrottle::new();
-    let running = Running::ready(Command::new("python3").args(["-c", script]));
+    let mut command = Command::new(example("load"));
+    command.arg("without-first-thread").stdin(Stdio::piped());
+    let running = Running::ready(&mut command);
     let pid = running.pid();
     eventually("its first thread has ended", Duration::from_secs(5), || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));

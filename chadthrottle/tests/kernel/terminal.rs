@@ -100,26 +100,20 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
         after.exists()
     });
     // The guard, where it is the one who restores, may need a moment more.
-    std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(
-        tmux.flag("alternate_on"),
-        "0",
-        "{name} {attach}: on the alternate screen"
-    );
-    assert_eq!(
-        tmux.flag("cursor_flag"),
-        "1",
-        "{name} {attach}: the cursor is hidden"
-    );
+    let soon = Duration::from_millis(500);
+    let what = |what: &str| format!("{name} {attach}: {what}");
+    eventually(&what("not on the alternate screen"), soon, || {
+        tmux.flag("alternate_on") == "0"
+    });
+    eventually(&what("the cursor is shown"), soon, || {
+        tmux.flag("cursor_flag") == "1"
+    });
     let [before, after] =
         [&before, &after].map(|file| std::fs::read_to_string(file).expect("stty's words"));
     // SIGKILL lets the shell go on before the guard has put the terminal back: look again.
-    let again = if before == after {
-        after
-    } else {
-        stty_of(&tmux)
-    };
-    assert_eq!(before, again, "{name} {attach}");
+    eventually(&what("the terminal's settings"), soon, || {
+        before == after || before == stty_of(&tmux)
+    });
     assert_nothing_left();
 }
 

@@ -1,4 +1,5 @@
-//! Traffic of every kind, made by `traffic.py`, whose processes say what they have carried.
+//! Traffic of every kind, whose processes say what they have carried: that of the attribution's oracle, and load
+//! whose bytes nobody compares.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -9,9 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{lab::Lab, program::Running};
+use crate::{lab::Lab, load, program::Running};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/traffic.py");
+/// Where Python finds the oracle, and how it is started: without leaving compiled files beside it.
+const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel");
+const ORACLE: [&str; 4] = ["python3", "-B", "-m", "oracle"];
 
 /// How long a scenario may take to say something.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,28 +36,30 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts a scenario in a namespace.
+    /// Starts a scenario of the oracle in a namespace.
     pub fn start(namespace: &str, scenario: &str) -> Self {
-        let mut command = Lab::command(namespace, "python3");
-        command.arg(SCRIPT).args(scenario.split(' '));
-        Self::spawn(command, scenario)
+        Self::behind(namespace, "env", scenario)
     }
 
-    /// Starts a scenario behind other programs, as `unshare --pid --fork`.
+    /// Starts one behind other programs, as `unshare --pid --fork`.
     pub fn behind(namespace: &str, wrapper: &str, scenario: &str) -> Self {
         let mut wrapper = wrapper.split(' ');
         let mut command = Lab::command(namespace, wrapper.next().expect("a program"));
-        command.args(wrapper).args(["python3", SCRIPT]);
-        command.args(scenario.split(' '));
-        Self::spawn(command, scenario)
+        command.args(wrapper).args(ORACLE).args(scenario.split(' '));
+        Self::spawn(command.env("PYTHONPATH", PLACE), scenario)
     }
 
-    fn spawn(mut command: Command, what: &str) -> Self {
+    /// Starts a part of the load generator that talks as scenarios do.
+    pub fn load(namespace: &str, part: &str) -> Self {
+        Self::spawn(&mut load::command(namespace, part), part)
+    }
+
+    fn spawn(command: &mut Command, what: &str) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("python3");
+            .expect("a scenario");
         let input = child.stdin.take().expect("its input");
         let output = BufReader::new(child.stdout.take().expect("its output"));
         let (sender, lines) = channel();

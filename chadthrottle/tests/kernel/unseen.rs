@@ -5,28 +5,15 @@ use std::{fs, path::Path, process::Stdio, time::Duration};
 use crate::{
     audit::{Cgroup, assert_nothing_left},
     lab::{Lab, SERVER_V4},
+    load,
     program::{Chadthrottle, Running, eventually},
 };
 
 /// A process that receives without end through a connection which belongs to no cgroup but the root:
 /// a socket keeps the one that it was made in.
 fn receiver(lab: &Lab) -> (Running, Running) {
-    let server = "
-import socket
-l = socket.create_server(('0.0.0.0', 7200))
-print('ready', flush=True)
-c, _ = l.accept()
-while True: c.send(b'x' * 20000)
-";
-    let client = "
-import socket, sys
-c = socket.create_connection((sys.argv[1], 7200))
-print('ready', flush=True)
-while c.recv(65536): pass
-";
-    let server = Running::ready(Lab::command(&lab.server, "python3").args(["-c", server]));
-    let mut command = Lab::command(&lab.client, "python3");
-    let client = Running::ready(command.args(["-c", client, SERVER_V4]));
+    let server = load::start(&lab.server, "feed 7200");
+    let client = load::start(&lab.client, &format!("fetch {SERVER_V4} 7200"));
     (server, client)
 }
 
