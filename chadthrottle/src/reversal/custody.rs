@@ -3,9 +3,11 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
+
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{
     ShrinkWindow,
@@ -116,11 +118,11 @@ impl Custody {
         if let Some(pass) = self.put_back {
             system.put_sockets_back(pass);
         }
-        // Last of what the next start would do: should this be killed too, it finds what is left.
-        system.forget(all_detached);
         if let Some(terminal) = self.terminal {
             system.restore(terminal);
         }
+        // Last of all: should this be killed too, the next start finds what is left.
+        system.forget(all_detached);
         all_detached
     }
 }
@@ -129,15 +131,18 @@ impl Custody {
 #[derive(Debug)]
 pub struct Host {
     state: StateDir,
+    /// A pidfd of the engine.
+    engine: OwnedFd,
     /// Opened for the first record.
     journal: Option<Journal>,
 }
 
 impl Host {
-    /// With that state directory.
-    pub fn of(state: StateDir) -> Self {
+    /// With that state directory, which an engine has whose pidfd that is.
+    pub fn of(state: StateDir, engine: OwnedFd) -> Self {
         Self {
             state,
+            engine,
             journal: None,
         }
     }
@@ -148,6 +153,18 @@ impl Host {
         }
         self.journal.as_mut()
     }
+}
+
+/// How long the guard waits for the last descriptors of an engine that was killed, in milliseconds: to close a link
+/// takes the kernel a while.
+const LAST_DESCRIPTORS_MS: u16 = 30_000;
+
+fn wait_for_end(engine: BorrowedFd<'_>) {
+    // Should it take longer, the lock is not had, and the next start finds what is left.
+    let _ = poll(
+        &mut [PollFd::new(engine, PollFlags::POLLIN)],
+        LAST_DESCRIPTORS_MS,
+    );
 }
 
 impl System for Host {
@@ -186,6 +203,9 @@ impl System for Host {
     }
 
     fn forget(&mut self, all_detached: bool) {
+        // A process that is killed closes one descriptor after the other: the socket to us may be long gone
+        // before its lock is.
+        wait_for_end(self.engine.as_fd());
         // What another engine keeps there by now is its own: it has recovered what was ours.
         let Ok(_lock) = EngineLock::take_in(self.state.clone()) else {
             return;
@@ -208,7 +228,8 @@ mod tests {
         taken_terminal::Modes,
         testing::{FakeSystem, descriptor, record},
     };
-    use std::fs;
+    use crate::sys::socket::pidfd_open;
+    use std::{fs, process::Command, time::Duration};
 
     /// A custody that was told that, each with as many descriptors as an engine sends.
     fn told(messages: impl IntoIterator<Item = Message>) -> Custody {
@@ -232,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_undone_and_the_terminal_comes_last() {
+    fn all_is_undone_and_what_the_next_start_would_find_goes_last() {
         let all = [
             Message::Terminal(Modes::default()),
             Message::Sockets,
@@ -249,8 +270,8 @@ mod tests {
                 "stop shrinking in 8",
                 "stop shrinking in 9",
                 "put sockets back",
-                "forget all",
-                "restore the terminal"
+                "restore the terminal",
+                "forget all"
             ]
         );
         assert_eq!(undone([]), ["forget all"]);
@@ -329,7 +350,17 @@ mod tests {
         let forget = |all_detached| {
             fs::write(&mark, "").unwrap();
             fs::write(&journal, "").unwrap();
-            Host::of(state.clone()).forget(all_detached);
+            // An engine whose lock is let go of after its socket, and before it has ended.
+            let mut engine = Command::new("sleep").arg("0.2").spawn().unwrap();
+            let pidfd = pidfd_open(engine.id()).unwrap();
+            let lock = EngineLock::take_in(state.clone());
+            let closing = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                drop(lock);
+            });
+            Host::of(state.clone(), pidfd).forget(all_detached);
+            closing.join().unwrap();
+            engine.wait().unwrap();
             (mark.exists(), journal.exists())
         };
         assert_eq!(forget(true), (false, false));

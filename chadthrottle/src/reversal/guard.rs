@@ -279,14 +279,14 @@ pub fn run() -> io::Result<u8> {
 /// What a guard does from the first message on, on `system`. Gives the exit code.
 pub(super) fn serve<S: System>(
     socket: BorrowedFd<'_>,
-    system: impl FnOnce(StateDir) -> S,
+    system: impl FnOnce(StateDir, OwnedFd) -> S,
 ) -> io::Result<u8> {
     let Some((Message::Watch(path), mut fds)) = receive(socket)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
     let state = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-    let mut system = system(StateDir::from_parts(path, state));
+    let mut system = system(StateDir::from_parts(path, state), engine.try_clone()?);
     send(socket, &Message::Ready, &[])?;
     let mut custody = Custody::default();
     loop {
@@ -429,7 +429,7 @@ mod tests {
         }
         let system = FakeSystem::default();
         let deeds = system.deeds.clone();
-        let guard = std::thread::spawn(move || serve(theirs.as_fd(), |_| system).unwrap());
+        let guard = std::thread::spawn(move || serve(theirs.as_fd(), |_, _| system).unwrap());
         for _ in 0..reads {
             receive(ours.as_fd()).unwrap();
         }

@@ -162,7 +162,7 @@ impl Launch for FakeLaunch {
         let theirs = Arc::clone(&socket);
         let thread = thread::spawn(move || {
             let closing = Closing(theirs);
-            let _ = guard::serve(closing.0.as_fd(), |_| system);
+            let _ = guard::serve(closing.0.as_fd(), |_, _| system);
         });
         let guard = FakeGuard {
             socket,
