@@ -144,10 +144,27 @@ fn traces(toolchain: &Toolchain) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_committed_object_belongs_to_its_sources() {
-        if let Err(error) = super::check() {
+        if let Err(error) = check() {
             panic!("{error}");
+        }
+    }
+
+    /// It says "Dual MIT/GPL": helpers of the kernel are for programs that do.
+    #[test]
+    fn the_licences_that_the_object_names_are_there() {
+        for (file, words) in [
+            ("LICENSE", "MIT License"),
+            (
+                "chadthrottle-ebpf/LICENSE-GPL-2.0",
+                "GNU GENERAL PUBLIC LICENSE",
+            ),
+        ] {
+            let text = fs::read_to_string(root().join(file)).unwrap();
+            assert!(text.contains(words), "{file}");
         }
     }
 }

@@ -368,6 +368,57 @@ fn eight_uploads_share_evenly_and_idle_connections_hold_no_share() {
     assert_nothing_left();
 }
 
+/// What controls the congestion of a host's connections, as `ss` names it.
+#[track_caller]
+fn controls(lab: &Lab) -> Vec<String> {
+    let output = Lab::command(&lab.client, "ss")
+        .args(["--tcp", "--info", "--no-header", "--numeric"])
+        .output()
+        .expect("ss(8)");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .filter(|line| line.starts_with(char::is_whitespace))
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .collect()
+}
+
+/// When its pace has grown much BBR is restarted, by way of another control. Nobody may be left with that,
+/// whoever is killed when.
+#[test]
+fn what_bbr_has_controlled_it_controls_still_when_its_pace_has_grown() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    for end in ["-TERM", "-KILL", "both"] {
+        let mut client = iperf::Client::held(&lab, &to_server(5201, 4, "-P 8 -C bbr"));
+        let arguments = format!("limit {} --up 100KB", client.pid());
+        let mut limit = program.spawn(&arguments);
+        let held = |pid| infos(pid).iter().any(|info| info.max_pacing_rate < 200_000);
+        client.go();
+        eventually("the limit holds", Duration::from_secs(5), || {
+            held(client.pid())
+        });
+        match end {
+            "both" => limit.kill_with_its_guard(),
+            signal => limit.signal(signal),
+        }
+        if end == "both" {
+            program.output("cleanup");
+        }
+        eventually("it has ended", Duration::from_secs(5), || {
+            !held(client.pid())
+        });
+        let seen = controls(&lab);
+        println!("after {end}: {seen:?}");
+        // Its control connection is the machine's affair.
+        let bbr = seen.iter().filter(|name| *name == "bbr").count();
+        assert!(bbr >= 8 && !seen.contains(&"reno".to_owned()));
+        limit.wait(Duration::from_secs(5));
+        drop(client);
+    }
+    assert_nothing_left();
+}
+
 #[test]
 fn full_speed_is_back_a_second_after_the_limit() {
     for direction in ["download", "upload"] {
