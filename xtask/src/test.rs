@@ -38,12 +38,10 @@ pub fn test() -> anyhow::Result<()> {
     check::steps(&mut steps)?;
     steps.step("Python of the kernel tests, linted", lint_python)?;
     let kernel_tests = steps.step("kernel tests, built", KernelTests::build)?;
-    steps.step("kernel tests, two at a time", || {
+    let failed = steps.step("kernel tests, two at a time", || {
         kernel_tests.beside_others()
     })?;
-    steps.step("kernel tests at the root cgroup", || {
-        kernel_tests.at_the_root()
-    })?;
+    steps.step("kernel tests, alone", || kernel_tests.alone(&failed))?;
     if let Some(fresh) = fresh {
         steps.step("kernel tests with the object just built", || {
             kernel_tests.with_object(&fresh)
