@@ -1,19 +1,20 @@
-//! Limits: which rules are in use, and which processes belong to them.
+//! Sets, changes and removes limits: their rules in the kernel, and the slots of the processes that they are for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use chadthrottle_common::{
-    abi::{MAX_RULES, ProcessSlot, Rule},
+    abi::{ProcessSlot, Rule},
     ownership::RuleId,
 };
 
 use super::{
     Engine, Targets,
+    active::{Garbage, Member},
     membership::{self, WHERE_TO_RUN},
 };
 use crate::{
     engine::EngineError,
-    model::{Carried, Limit, LimitId, ProcessKey},
+    model::{Carried, Limit, LimitId},
     process::{Selector, cgroup_of, processes_in},
     sys::clock::now_ns,
     text,
@@ -40,34 +41,6 @@ fn longest_burst_ns(rate: u64) -> u64 {
 /// Slots for processes that are to be limited count for nobody.
 const NO_SHARE: u32 = 0;
 
-/// The limits that are set.
-#[derive(Debug, Default)]
-pub struct Limits {
-    /// By rule index.
-    active: BTreeMap<u32, Active>,
-    /// Counts the limits ever set.
-    serial: u64,
-}
-
-#[derive(Debug)]
-struct Active {
-    limit: Limit,
-    targets: Targets,
-    /// Where two limits claim a process, the later one has it.
-    serial: u64,
-    /// By members whose slots have been given back.
-    carried: Carried,
-}
-
-impl Active {
-    /// As processes carry it.
-    fn id(&self, index: u32) -> RuleId {
-        // Of limits that are set at once, the last bits differ.
-        let serial = self.serial as u32;
-        RuleId { index, serial }
-    }
-}
-
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
         self.passed.down += slot.ingress.bytes.count();
@@ -75,113 +48,6 @@ impl Carried {
         self.dropped.down += slot.ingress.dropped_bytes.get();
         self.dropped.up += slot.egress.dropped_bytes.get();
     }
-}
-
-impl Limits {
-    /// Whether a limit takes in processes that only a look at /proc can find.
-    pub fn any_open_ended(&self, children_inherit_in_kernel: bool) -> bool {
-        self.active.values().any(|active| {
-            !active.targets.selectors.is_empty()
-                || (active.targets.children && !children_inherit_in_kernel)
-        })
-    }
-
-    /// The rules in use.
-    pub fn rules(&self) -> impl Iterator<Item = u32> {
-        self.active.keys().copied()
-    }
-
-    /// Every limit, and whom it is for.
-    pub fn iter(&self) -> impl Iterator<Item = (LimitId, Limit, &Targets)> {
-        self.active
-            .iter()
-            .map(|(rule, active)| (LimitId(*rule), active.limit, &active.targets))
-    }
-
-    /// Every limit and whom it is for, that was set last first.
-    pub fn latest_first(&self) -> impl Iterator<Item = (RuleId, &Targets)> {
-        let mut all: Vec<_> = self.active.iter().collect();
-        all.sort_by_key(|(_, active)| std::cmp::Reverse(active.serial));
-        all.into_iter()
-            .map(|(rule, active)| (active.id(*rule), &active.targets))
-    }
-
-    /// The limit behind a rule index.
-    pub fn get(&self, rule: u32) -> Option<(LimitId, Limit)> {
-        let active = self.active.get(&rule)?;
-        Some((LimitId(rule), active.limit))
-    }
-
-    /// Takes a rule for a limit that takes processes over from all that are set.
-    fn add(&mut self, targets: Targets, limit: Limit) -> Result<RuleId, EngineError> {
-        let rule = self.free_rule()?;
-        self.serial += 1;
-        let active = Active {
-            limit,
-            targets,
-            serial: self.serial,
-            carried: Carried::default(),
-        };
-        let id = active.id(rule);
-        self.active.insert(rule, active);
-        Ok(id)
-    }
-
-    /// A rule index that is free, and has been for as long as possible.
-    fn free_rule(&self) -> Result<u32, EngineError> {
-        let in_turn = 1 + (self.serial % u64::from(MAX_RULES - 1)) as u32;
-        (in_turn..MAX_RULES)
-            .chain(1..in_turn)
-            .find(|rule| !self.active.contains_key(rule))
-            .ok_or(EngineError::TooManyLimits(MAX_RULES - 1))
-    }
-
-    /// What there is to go, of limits and of those that have slots.
-    fn garbage(
-        &self,
-        members: impl Iterator<Item = Member>,
-        is_alive: impl Fn(ProcessKey) -> bool,
-    ) -> Garbage {
-        let mut living = HashSet::new();
-        let mut garbage = Garbage::default();
-        for Member { key, slot, rule } in members.filter(|member| member.rule != 0) {
-            if !self.active.contains_key(&rule) {
-                garbage.slots.push(slot);
-            } else if is_alive(key) {
-                living.insert(rule);
-            }
-        }
-        // One that matches may find somebody later.
-        let over = self.active.iter().filter(|(rule, active)| {
-            active.targets.selectors.is_empty() && !living.contains(*rule)
-        });
-        garbage.rules.extend(over.map(|(rule, _)| *rule));
-        garbage
-    }
-
-    /// Whether the limit with `serial` takes a process over from the rule that it has, which may be none.
-    fn takes_over(&self, serial: u64, rule: u32) -> bool {
-        self.active
-            .get(&rule)
-            .is_none_or(|active| active.serial < serial)
-    }
-}
-
-/// A process with a slot, and the rule that the slot has.
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    key: ProcessKey,
-    slot: u32,
-    rule: u32,
-}
-
-/// What is to go.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Garbage {
-    /// Slots with a rule that is no limit's.
-    slots: Vec<u32>,
-    /// Limits for processes that have all ended.
-    rules: Vec<u32>,
 }
 
 impl Engine {
@@ -493,115 +359,6 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Limits for these targets, set one after the other.
-    fn limits(all: impl IntoIterator<Item = Targets>) -> Limits {
-        let mut limits = Limits::default();
-        for targets in all {
-            limits.add(targets, Limit::NONE).unwrap();
-        }
-        limits
-    }
-
-    fn by_name() -> Targets {
-        Targets {
-            selectors: vec![Selector::of_name("curl")],
-            ..Targets::default()
-        }
-    }
-
-    fn with_children() -> Targets {
-        Targets {
-            children: true,
-            ..Targets::default()
-        }
-    }
-
-    #[test]
-    fn a_rule_is_used_again_after_all_others_have_been() {
-        let mut limits = limits([Targets::default(), Targets::default()]);
-        assert_eq!(limits.rules().collect::<Vec<_>>(), [1, 2]);
-        limits.active.remove(&1);
-        assert_eq!(limits.free_rule().unwrap(), 3);
-        // The last one, and then the first that is free.
-        limits.serial = u64::from(MAX_RULES) - 2;
-        let last = limits.add(Targets::default(), Limit::NONE).unwrap();
-        assert_eq!(last.index, MAX_RULES - 1);
-        assert_eq!(limits.free_rule().unwrap(), 1);
-        limits.serial += 1;
-        assert_eq!(limits.free_rule().unwrap(), 3, "2 is in use");
-    }
-
-    #[test]
-    fn there_are_as_many_limits_as_rules_and_none_is_rule_0() {
-        let mut limits = limits((1..MAX_RULES).map(|_| Targets::default()));
-        assert!(limits.get(0).is_none());
-        let error = limits.add(Targets::default(), Limit::NONE).unwrap_err();
-        assert!(matches!(error, EngineError::TooManyLimits(max) if max == MAX_RULES - 1));
-        limits.active.remove(&77);
-        let again = limits.add(Targets::default(), Limit::NONE).unwrap();
-        assert_eq!(again.index, 77);
-        assert_eq!(again.serial, MAX_RULES, "a refused one has none");
-    }
-
-    #[test]
-    fn a_later_limit_takes_processes_over_and_an_earlier_one_does_not() {
-        let limits = limits([Targets::default(), Targets::default()]);
-        for (serial, rule, expected) in [
-            (2, 1, true),
-            (1, 2, false),
-            (2, 2, false),
-            (1, 0, true),
-            // Of a limit that was removed.
-            (1, 9, true),
-        ] {
-            let takes_over = limits.takes_over(serial, rule);
-            assert_eq!(takes_over, expected, "{serial} from rule {rule}");
-        }
-        let order: Vec<u32> = limits.latest_first().map(|(id, _)| id.serial).collect();
-        assert_eq!(order, [2, 1]);
-    }
-
-    #[test]
-    fn looks_are_needed_for_what_matches_and_for_children_that_the_kernel_does_not_follow() {
-        for (targets, in_kernel, expected) in [
-            (Targets::default(), false, false),
-            (by_name(), true, true),
-            (with_children(), true, false),
-            (with_children(), false, true),
-        ] {
-            let limits = limits([Targets::default(), targets.clone()]);
-            let open_ended = limits.any_open_ended(in_kernel);
-            assert_eq!(open_ended, expected, "{targets:?} {in_kernel}");
-        }
-    }
-
-    #[test]
-    fn a_limit_goes_with_its_last_process_unless_it_waits_for_others() {
-        let limits = limits([Targets::default(), by_name(), with_children(), by_name()]);
-        let member = |pid, rule| Member {
-            key: ProcessKey {
-                pid,
-                start_ticks: 100,
-            },
-            slot: pid + 10,
-            rule,
-        };
-        let garbage = |members: &[Member]| {
-            let alive = |key: ProcessKey| key.pid < 5;
-            limits.garbage(members.iter().copied(), alive)
-        };
-        let going = |slots: &[u32], rules: &[u32]| Garbage {
-            slots: slots.to_vec(),
-            rules: rules.to_vec(),
-        };
-        assert_eq!(garbage(&[]), going(&[], &[1, 3]));
-        let all = [member(1, 1), member(6, 1), member(2, 3)];
-        assert_eq!(garbage(&all), going(&[], &[]));
-        // 5 has ended; 3 got its rule from a parent in the moment in which the limit was removed.
-        let some = [member(5, 1), member(2, 3), member(3, 9), member(4, 0)];
-        assert_eq!(garbage(&some), going(&[13], &[1]));
-    }
 
     #[test]
     fn a_bucket_saves_for_four_packets_and_for_half_a_second_at_most() {

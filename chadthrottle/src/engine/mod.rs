@@ -4,6 +4,7 @@
 //! maps of a running engine. The kernel's own state (which slot has which rule) is the source of truth;
 //! what is kept here is only what the kernel does not know: names, the user's wishes, and the last sample.
 
+mod active;
 mod attribution;
 mod command;
 mod error;
@@ -43,8 +44,8 @@ use crate::{
     reversal::Heir,
     sys::memory,
 };
+use active::Limits;
 use attribution::Attribution;
-use limits::Limits;
 use patterns::Patterns;
 use sampling::Sampling;
 use slots::Slots;
