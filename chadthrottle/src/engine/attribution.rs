@@ -22,6 +22,7 @@ use crate::{
     model::ProcessKey,
     process::{SocketFd, holds, sockets_of},
     sys::{
+        bpf,
         map::{NoteCopy, Value},
         socket,
     },
@@ -36,8 +37,6 @@ const BUDGET_OF_SEARCHING: usize = 1_024;
 /// How long to wait before all processes are searched again for sockets without an owner.
 const RESCAN_FIRST: Duration = Duration::from_secs(1);
 const RESCAN_LAST: Duration = Duration::from_secs(64);
-
-const BPF_ANY: u64 = 0;
 
 /// What is known of processes' sockets.
 #[derive(Debug, Default)]
@@ -126,9 +125,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The regular look: new processes first, then the others in turn, within the budget; and
-    /// where the kernel does not see who uses a socket, all of them when traffic without an owner
-    /// has grown.
+    /// The regular look: at processes in turn, within the budget; and where the kernel does not see who uses a
+    /// socket, at all of them when traffic without an owner has grown.
     pub(super) fn reconcile(&mut self, unattributed: u64) -> Result<(), EngineError> {
         let searching = !self.throttle.sees_socket_use;
         if searching && self.attribution.search_is_due(unattributed, Instant::now()) {
@@ -195,7 +193,7 @@ impl Engine {
                 let rule = self.rule_id_of(owner.slot);
                 let note = Value(NoteCopy::of(owner, rule));
                 let owners = &mut self.throttle.maps.owners;
-                if let Err(error) = owners.insert(&duplicate, note, BPF_ANY) {
+                if let Err(error) = owners.insert(&duplicate, note, bpf::ANY) {
                     // EAGAIN: the kernel notes who uses it in this very moment. Any other is
                     // noted at its next use, or the next look.
                     log::info!("a socket of process {} is not noted: {error:?}", key.pid);

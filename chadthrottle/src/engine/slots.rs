@@ -11,7 +11,10 @@ use chadthrottle_common::{
 };
 
 use crate::{
-    backends::throttle::maps::Maps, engine::EngineError, model::ProcessKey, sys::map::Value,
+    backends::throttle::maps::Maps,
+    engine::EngineError,
+    model::ProcessKey,
+    sys::{bpf, map::Value},
 };
 
 /// Slots come off the stack one after the other; a few may have been taken and not yet named.
@@ -64,13 +67,11 @@ impl Pool for Maps {
     }
 
     fn note(&mut self, pid: u32, owner: Owner) -> Result<(), MapError> {
-        const BPF_ANY: u64 = 0;
-        self.processes.insert(pid, Value(owner), BPF_ANY)
+        self.processes.insert(pid, Value(owner), bpf::ANY)
     }
 
     fn note_first(&mut self, pid: u32, owner: Owner) -> Result<(), MapError> {
-        const BPF_NOEXIST: u64 = 1;
-        self.processes.insert(pid, Value(owner), BPF_NOEXIST)
+        self.processes.insert(pid, Value(owner), bpf::NOEXIST)
     }
 
     fn forget(&mut self, pid: u32) {

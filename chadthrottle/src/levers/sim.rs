@@ -282,14 +282,19 @@ fn a_fair_rate_that_is_too_high_comes_down() {
     }
 }
 
+/// The highest fair rate of eight at 1 MB/s in ten seconds, as a part of an equal share.
+fn highest_share(mut world: World) -> f64 {
+    world.run(10.0);
+    world.highest / (1e6 / 8.0)
+}
+
 /// Those that keep to the fair rate leave a third of the burst: that is no sign that it is too low.
 #[test]
 fn a_fair_rate_that_is_right_stays() {
     let highest = |unused| {
         let mut world = World::up(1e6, greedy(Held::Paced, 8));
         world.tuning.unused = unused;
-        world.run(10.0);
-        world.highest / (1e6 / 8.0)
+        highest_share(world)
     };
     let steady = highest(TUNING.unused);
     assert!(steady < 1.03, "{steady}");
@@ -343,8 +348,7 @@ fn pulses_do_not_look_like_a_limit_that_is_not_used() {
         let senders = greedy(Held::Pulsed { rest: 0.208 }, 8);
         let mut world = World::new(1e6, MOST_DOWN, tuning::GATE, senders);
         world.tuning.growth = growth;
-        world.run(10.0);
-        world.highest / (1e6 / 8.0)
+        highest_share(world)
     };
     let steady = highest(TUNING.growth);
     assert!(steady < 1.3, "{steady}");

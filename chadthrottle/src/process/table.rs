@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use chadthrottle_common::kernel::PF_KTHREAD;
 use procfs::{ProcError, process::Process};
 
 use super::{
@@ -284,7 +285,6 @@ impl ProcessTable {
         pid: u32,
         old: Option<&ProcessInfo>,
     ) -> Result<Option<ProcessInfo>, ProcError> {
-        const PF_KTHREAD: u32 = 0x0020_0000;
         let process = Process::new_with_root(self.root.join(pid.to_string()))?;
         let stat = process.stat()?;
         if stat.flags & PF_KTHREAD != 0 {

@@ -51,6 +51,12 @@ impl fmt::Display for AttachType {
 /// Several programs may be attached to the cgroup beside each other.
 pub const F_ALLOW_MULTI: u32 = 2;
 
+/// An entry of a map is written whether or not there is one (`BPF_ANY`, include/uapi/linux/bpf.h).
+pub const ANY: u64 = 0;
+
+/// It is written only where there is none (`BPF_NOEXIST`).
+pub const NOEXIST: u64 = 1;
+
 const PROG_ATTACH: u32 = 8;
 const PROG_DETACH: u32 = 9;
 const PROG_TEST_RUN: u32 = 10;
