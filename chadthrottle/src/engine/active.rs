@@ -25,6 +25,8 @@ pub(super) struct Active {
     pub(super) serial: u64,
     /// By members whose slots have been given back.
     pub(super) carried: Carried,
+    /// Whether a look has found no more children to enroll.
+    settled: bool,
 }
 
 impl Active {
@@ -41,8 +43,16 @@ impl Limits {
     pub fn any_open_ended(&self, children_inherit_in_kernel: bool) -> bool {
         self.active.values().any(|active| {
             !active.targets.selectors.is_empty()
+                || !active.settled
                 || (active.targets.children && !children_inherit_in_kernel)
         })
+    }
+
+    /// Whether a look has found no more children of a limit to enroll.
+    pub(super) fn settled(&mut self, rule: u32, settled: bool) {
+        if let Some(active) = self.active.get_mut(&rule) {
+            active.settled = settled;
+        }
     }
 
     /// The rules in use.
@@ -80,6 +90,7 @@ impl Limits {
             targets,
             serial: self.serial,
             carried: Carried::default(),
+            settled: true,
         };
         let id = active.id(rule);
         self.active.insert(rule, active);

@@ -38,6 +38,10 @@ fn longest_burst_ns(rate: u64) -> u64 {
     ns.clamp(BURST_NS, LONGEST_NS)
 }
 
+/// How often children that were forked meanwhile are looked for, when a limit is set. Each look finds all
+/// descendants; one that finds nobody new is the last.
+const ROUNDS: u32 = 4;
+
 /// Slots for processes that are to be limited count for nobody.
 const NO_SHARE: u32 = 0;
 
@@ -81,24 +85,35 @@ impl Engine {
                 )));
             }
         }
-        self.hold(targets, limit)
+        self.hold(targets, limit, None)
     }
 
-    /// The same where the targets are known to be there, or to have been a moment ago.
-    fn hold(&mut self, targets: Targets, limit: Limit) -> Result<LimitId, EngineError> {
+    /// The same where the targets are known to be there, or to have been a moment ago. In the place of
+    /// another limit with the same rates, what is owed and saved goes on.
+    fn hold(
+        &mut self,
+        targets: Targets,
+        limit: Limit,
+        in_place_of: Option<LimitId>,
+    ) -> Result<LimitId, EngineError> {
         let id = self.limits.add(targets, limit)?;
-        let rule = id.index;
-        self.configure(rule, Limit::NONE, None);
-        if let Some(rule) = self.rule(rule) {
+        let index = id.index;
+        // Members are held from the moment in which they are enrolled: finding them all may take a while.
+        self.configure(index, limit, None);
+        if let Some(rule) = self.rule(index) {
+            if let Some(old) = in_place_of.and_then(|old| self.rule(old.0)) {
+                rule.ingress.tat_ns.set(old.ingress.tat_ns.get());
+                rule.egress.tat_ns.set(old.egress.tat_ns.get());
+            }
             rule.identity.serial.set(u64::from(id.serial));
         }
         self.offer_patterns();
-        if let Err(error) = self.enroll(rule) {
-            self.drop_limit(rule);
+        if let Err(error) = self.enroll(index) {
+            self.drop_limit(index);
             return Err(error);
         }
-        self.enforce(rule, limit, None);
-        Ok(LimitId(rule))
+        self.slow_down(index, limit, None);
+        Ok(LimitId(index))
     }
 
     /// Changes a limit for all its members.
@@ -109,14 +124,14 @@ impl Engine {
             .get_mut(&id.0)
             .ok_or(EngineError::NoLimit)?;
         let before = std::mem::replace(&mut active.limit, limit);
-        self.enforce(id.0, limit, Some(before));
+        self.configure(id.0, limit, Some(now_ns()));
+        self.slow_down(id.0, limit, Some(before));
         Ok(())
     }
 
-    /// Has a limit hold for its members, anew or as a change of what it was before.
-    fn enforce(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
+    /// Has the connections of a limit's members slow down by themselves, anew or after a change.
+    fn slow_down(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
         let members = self.member_pids(rule);
-        self.configure(rule, limit, before.is_some().then(now_ns));
         if let Some(bucket) = self.throttle.maps.rules.get(rule as usize) {
             self.levers.begin(rule, bucket, &limit, before, &members);
         }
@@ -140,8 +155,10 @@ impl Engine {
         let (limit, mut targets) = (active.limit, active.targets.clone());
         targets.children = children;
         targets.processes.retain(|key| self.is_alive(*key));
+        // The new one first: nobody is to be free in between.
+        let new = self.hold(targets, limit, Some(id))?;
         self.drop_limit(id.0);
-        self.hold(targets, limit)
+        Ok(new)
     }
 
     /// What the limit's members have carried.
@@ -301,11 +318,13 @@ impl Engine {
                 self.is_alive(key)
             });
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
-        // kernel takes care; of one that was not yet, the next round finds them.
+        // kernel takes care; of one that did not yet, the next round finds them. Where they come faster
+        // than we look, the next watch goes on.
         let mut known = HashSet::new();
-        loop {
+        for _ in 0..ROUNDS {
             members.retain(|key| known.insert(*key));
             if members.is_empty() {
+                self.limits.settled(rule, true);
                 return Ok(());
             }
             for key in &members {
@@ -318,8 +337,10 @@ impl Engine {
                 return Ok(());
             }
             self.refresh_processes()?;
-            members = membership::children_of(&known, self.processes.iter());
+            members = membership::descendants_of(&known, self.processes.iter());
         }
+        self.limits.settled(rule, false);
+        Ok(())
     }
 
     /// What to say of a limit's selectors that match nothing, or nothing that can be limited.

@@ -1,6 +1,6 @@
 //! Which processes belong to a limit: decided by what is known of them, without a look at a map.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Targets;
 use crate::{backends::throttle::below::CgroupPath, model::ProcessKey, process::ProcessInfo};
@@ -36,16 +36,25 @@ pub fn members<'a>(
         .collect()
 }
 
-/// Children of any of these.
-pub fn children_of<'a>(
+/// Descendants of any of these, as far as their parents live.
+pub fn descendants_of<'a>(
     parents: &HashSet<ProcessKey>,
     processes: impl Iterator<Item = &'a ProcessInfo>,
 ) -> Vec<ProcessKey> {
-    let parents: HashSet<u32> = parents.iter().map(|key| key.pid).collect();
-    processes
-        .filter(|info| parents.contains(&info.parent))
-        .map(|info| info.key)
-        .collect()
+    let mut children: HashMap<u32, Vec<ProcessKey>> = HashMap::new();
+    for info in processes {
+        children.entry(info.parent).or_default().push(info.key);
+    }
+    let mut found = Vec::new();
+    let mut next: Vec<u32> = parents.iter().map(|key| key.pid).collect();
+    while let Some(parent) = next.pop() {
+        // Taken away, so that whoever is said to be his own ancestor comes once.
+        for key in children.remove(&parent).into_iter().flatten() {
+            next.push(key.pid);
+            found.push(key);
+        }
+    }
+    found
 }
 
 /// What to say of a limit's selectors that match nothing, or nothing that programs attached to `point` see.
@@ -145,19 +154,35 @@ mod tests {
     }
 
     #[test]
-    fn children_are_those_of_any_member_and_not_their_own() {
+    fn descendants_are_those_of_any_member_each_once() {
         let processes = processes();
         for (parents, expected) in [
-            (&[5][..], &[6][..]),
+            (&[5][..], &[6, 7][..]),
             (&[5, 6], &[6, 7]),
-            (&[1, 8], &[5, 8, 9]),
+            (&[1, 8], &[5, 6, 7, 8, 9]),
             (&[9, 40], &[]),
         ] {
             let parents: HashSet<ProcessKey> = parents.iter().copied().map(key).collect();
-            let children = children_of(&parents, processes.iter());
-            let pids: Vec<u32> = children.iter().map(|key| key.pid).collect();
+            let found = descendants_of(&parents, processes.iter());
+            let mut pids: Vec<u32> = found.iter().map(|key| key.pid).collect();
+            pids.sort_unstable();
             assert_eq!(pids, expected, "{parents:?}");
         }
+    }
+
+    #[test]
+    fn whoever_is_said_to_be_his_own_ancestor_comes_once() {
+        let mut processes = processes();
+        let pids = [6, 7];
+        for (info, parent) in processes
+            .iter_mut()
+            .filter(|info| pids.contains(&info.key.pid))
+            .zip([7, 6])
+        {
+            info.parent = parent;
+        }
+        let found = descendants_of(&HashSet::from([key(6)]), processes.iter());
+        assert_eq!(found.len(), 2);
     }
 
     #[test]
