@@ -131,18 +131,18 @@ impl Custody {
 #[derive(Debug)]
 pub struct Host {
     state: StateDir,
-    /// A pidfd of the engine.
-    engine: OwnedFd,
+    /// The engine, and a pidfd of it.
+    engine: (u32, OwnedFd),
     /// Opened for the first record.
     journal: Option<Journal>,
 }
 
 impl Host {
-    /// With that state directory, which an engine has whose pidfd that is.
-    pub fn of(state: StateDir, engine: OwnedFd) -> Self {
+    /// With that state directory, which an engine has whose id and pidfd these are.
+    pub fn of(state: StateDir, engine: u32, pidfd: OwnedFd) -> Self {
         Self {
             state,
-            engine,
+            engine: (engine, pidfd),
             journal: None,
         }
     }
@@ -205,9 +205,11 @@ impl System for Host {
     fn forget(&mut self, all_detached: bool) {
         // A process that is killed closes one descriptor after the other: the socket to us may be long gone
         // before its lock is.
-        wait_for_end(self.engine.as_fd());
-        // What another engine keeps there by now is its own: it has recovered what was ours.
-        let Ok(_lock) = EngineLock::take_in(self.state.clone()) else {
+        let (engine, pidfd) = &self.engine;
+        wait_for_end(pidfd.as_fd());
+        // Whoever has had the lock since has recovered what was ours, and what is there is its own, though it
+        // may have been killed too by now: a guard that somebody has stopped may come as late as it likes.
+        let Some(_lock) = EngineLock::take_after(self.state.clone(), *engine) else {
             return;
         };
         remains::forget(&self.state);
@@ -353,12 +355,13 @@ mod tests {
             // An engine whose lock is let go of after its socket, and before it has ended.
             let mut engine = Command::new("sleep").arg("0.2").spawn().unwrap();
             let pidfd = pidfd_open(engine.id()).unwrap();
+            let us = std::process::id();
             let lock = EngineLock::take_in(state.clone());
             let closing = std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(100));
                 drop(lock);
             });
-            Host::of(state.clone(), pidfd).forget(all_detached);
+            Host::of(state.clone(), us, pidfd).forget(all_detached);
             closing.join().unwrap();
             engine.wait().unwrap();
             (mark.exists(), journal.exists())

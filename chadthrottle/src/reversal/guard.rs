@@ -10,6 +10,8 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -28,6 +30,9 @@ use crate::{
     backends::throttle::linux_ebpf_utils::LegacyAttachment,
     sys::{fdpass, memory, process::spawn_helper, socket::pidfd_open},
 };
+
+/// How long a guard may take to answer, and to end, in milliseconds: it has nothing to do but that.
+const ANSWERS_WITHIN_MS: u16 = 1_000;
 
 /// The hidden command that makes the program a guard.
 pub const COMMAND: &str = "guard";
@@ -212,6 +217,10 @@ impl Guard {
             action: "does not answer",
             source,
         };
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        if matches!(poll(&mut fds, ANSWERS_WITHIN_MS), Ok(0)) {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
         match receive(self.socket.as_fd()).map_err(failed)? {
             Some((Message::Ready, _)) => Ok(()),
             _ => Err(failed(io::ErrorKind::UnexpectedEof.into())),
@@ -241,10 +250,19 @@ impl Guard {
         self.send(&Message::Gone(record.clone()), &[])
     }
 
-    /// Sends it home and waits until it has gone.
+    /// Sends it home and waits until it has gone; not for one that somebody has stopped.
     pub fn dismiss(mut self) {
         if let Err(error) = self.send(&Message::Dismissed, &[]) {
             log::warn!("{error}");
+        }
+        let deadline = Instant::now() + Duration::from_millis(u64::from(ANSWERS_WITHIN_MS));
+        while !self.process.has_gone() {
+            if Instant::now() > deadline {
+                log::warn!("the guard process does not end: it is killed");
+                self.process.kill();
+                return;
+            }
+            sleep(Duration::from_millis(5));
         }
         if let Err(error) = self.process.wait() {
             log::warn!("waiting for the guard process: {error}");
@@ -273,7 +291,9 @@ pub fn run() -> io::Result<u8> {
     std::env::set_current_dir("/")?;
     let stdin = io::stdin();
     let socket = stdin.as_fd();
-    serve(socket, Host::of)
+    // Should it be gone already this is another's, who has never had the lock.
+    let engine = nix::unistd::getppid().as_raw().unsigned_abs();
+    serve(socket, |state, pidfd| Host::of(state, engine, pidfd))
 }
 
 /// What a guard does from the first message on, on `system`. Gives the exit code.

@@ -1,9 +1,11 @@
 //! One engine a machine: a lock that the kernel drops when its holder ends, however it ends.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use super::state_dir::{StateDir, StateDirError};
@@ -37,6 +39,9 @@ pub struct EngineLock {
     _file: File,
 }
 
+/// How long a holder that was killed may take to close its last descriptors: links take the kernel a while.
+const DYING: Duration = Duration::from_secs(5);
+
 /// Its name in the state directory.
 const NAME: &str = "engine.lock";
 
@@ -60,10 +65,19 @@ impl EngineLock {
             move |source| LockError::Io { path, source }
         };
         let mut file = directory.keep(NAME).map_err(failed(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(holder(&mut file))),
-            Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
+        let deadline = Instant::now() + DYING;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = holder(&mut file);
+                    if holder.is_none_or(lives) || Instant::now() > deadline {
+                        return Err(LockError::Held(holder));
+                    }
+                    sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(&path)(source)),
+            }
         }
         file.set_len(0)
             .and_then(|()| file.rewind())
@@ -75,15 +89,32 @@ impl EngineLock {
         })
     }
 
+    /// Takes the lock in that directory, unless somebody else than that process had it last.
+    pub fn take_after(directory: StateDir, process: u32) -> Option<Self> {
+        let mut file = directory.read(NAME).ok()??;
+        if holder(&mut file) != Some(process) {
+            return None;
+        }
+        // Whoever takes it in this very moment has it, and then we have not.
+        Self::take_in(directory).ok()
+    }
+
     /// Where it is.
     pub fn directory(&self) -> &StateDir {
         &self.directory
     }
 }
 
+/// Whether a process is more than the descriptors that the kernel is still closing: its memory goes first
+/// (`exit_mm`, `exit_files` in `do_exit`).
+fn lives(process: u32) -> bool {
+    fs::read_link(format!("/proc/{process}/exe")).is_ok()
+}
+
 /// The process id that the holder wrote, if it has come to that.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
@@ -91,7 +122,7 @@ fn holder(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::process::Command;
 
     #[test]
     fn the_second_is_refused_with_the_first_ones_id_until_the_first_is_gone() {
@@ -125,5 +156,39 @@ mod tests {
             error.contains("file") && error.contains("--state-dir"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn one_that_was_killed_is_waited_for_and_one_that_lives_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = EngineLock::take(directory.path()).unwrap();
+        let mut ended = Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let pid = format!("{}\n", ended.id());
+        fs::write(directory.path().join(NAME), pid).unwrap();
+        let closing = std::thread::spawn(move || {
+            sleep(Duration::from_millis(200));
+            drop(first);
+        });
+        let second = EngineLock::take(directory.path()).unwrap();
+        closing.join().unwrap();
+        let started = Instant::now();
+        let third = EngineLock::take(directory.path());
+        assert!(matches!(third, Err(LockError::Held(Some(_)))));
+        assert!(started.elapsed() < DYING / 2);
+        drop(second);
+    }
+
+    #[test]
+    fn it_is_taken_after_one_process_only_where_nobody_had_it_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::make(directory.path()).unwrap();
+        let after = |process| EngineLock::take_after(state.clone(), process).is_some();
+        assert!(!after(std::process::id()), "nobody has had it");
+        drop(EngineLock::take(directory.path()).unwrap());
+        assert!(!after(1), "somebody else had it");
+        assert!(after(std::process::id()));
+        let _held = EngineLock::take(directory.path()).unwrap();
+        assert!(!after(std::process::id()), "somebody has it");
     }
 }
