@@ -322,6 +322,10 @@ impl Engine {
         // than we look, the next watch goes on.
         let mut known = HashSet::new();
         for _ in 0..ROUNDS {
+            if children {
+                let parents = members.iter().chain(&known).copied().collect();
+                members.extend(membership::descendants_of(&parents, self.processes.iter()));
+            }
             members.retain(|key| known.insert(*key));
             if members.is_empty() {
                 self.limits.settled(rule, true);
@@ -336,8 +340,11 @@ impl Engine {
             if !children {
                 return Ok(());
             }
-            self.refresh_processes()?;
-            members = membership::descendants_of(&known, self.processes.iter());
+            members.clear();
+            if let Err(error) = self.refresh_processes() {
+                log::warn!("{error}");
+                break;
+            }
         }
         self.limits.settled(rule, false);
         Ok(())

@@ -17,13 +17,13 @@ use chadthrottle::{
 
 use crate::{
     audit::{Cgroup, assert_nothing_left},
-    iperf::{MB, Report, server},
+    iperf::{self, MB, Report, server, to_server},
     lab::{Lab, SERVER_V4, SERVER_V6},
     lifecycle::in_this_process,
     load::peer,
     observer::Observer,
     program::{Chadthrottle, Running, eventually},
-    traffic::Traffic,
+    traffic::{Traffic, far_side},
 };
 
 /// A `limit` with what it has said so far.
@@ -72,7 +72,8 @@ impl Limit {
     /// Waits until it has said that.
     #[track_caller]
     pub fn says(&self, words: &str) {
-        eventually(words, Duration::from_secs(5), || {
+        // On a machine that has much else to do.
+        eventually(words, Duration::from_secs(15), || {
             self.said.lock().expect("no panic before").contains(words)
         });
     }
@@ -374,5 +375,74 @@ fn children_leave_a_limit_and_join_it_again() {
     let status = Command::new("kill").arg(child).status();
     assert!(status.expect("kill(1)").success());
     drop(parent);
+    assert_nothing_left();
+}
+
+/// Bytes that have left by v0 of the namespace that this process is in.
+#[track_caller]
+fn sent(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).expect("net/dev");
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("v0:"));
+    let sent = line.and_then(|line| line.split_whitespace().nth(8)?.parse().ok());
+    sent.expect("a number")
+}
+
+/// New children come faster than anybody could look for them.
+#[test]
+fn a_limit_with_children_holds_in_a_storm_of_forks() {
+    let lab = Lab::new();
+    let _server = far_side(&lab);
+    let program = Chadthrottle::new();
+    let mut parent = Traffic::start(&lab.client, "storm 3");
+    parent.says("ready");
+    let limit = Limit::start(&program, &format!("{} --children --up 100KB", parent.pid()));
+    // What the sockets had handed over already, and a second of the limit.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = sent(parent.pid());
+    std::thread::sleep(Duration::from_secs(3));
+    let rate = (sent(parent.pid()) - before) as f64 / 3.0;
+    println!("an upload under 100 KB/s beside a storm of forks: {rate:.0} B/s");
+    assert!((10e3..200e3).contains(&rate), "{rate:.0} B/s");
+    parent.go_on();
+    drop(parent);
+    drop(limit);
+    assert_nothing_left();
+}
+
+/// A limit that is for children, and is not, and is again, is one limit all the time.
+#[test]
+fn switching_children_gives_nothing_away() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let mut client = iperf::Client::held(&lab, &to_server(5201, 7, "-P 4"));
+    crate::lifecycle::with_engine(async |engine| {
+        let targets = Targets {
+            processes: vec![key_of("/proc".as_ref(), client.pid()).expect("it runs")],
+            ..Targets::default()
+        };
+        let limit = crate::limits::both_ways("100KB");
+        let mut id = engine
+            .commands()
+            .set_limit(targets, limit)
+            .await
+            .expect("a limit");
+        client.go();
+        // With the second that may pass at once.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (before, started) = (sent(client.pid()), Instant::now());
+        for round in 0..20 {
+            let switched = engine.commands().set_children(id, round % 2 == 0).await;
+            id = switched.expect("it is set");
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let rate = (sent(client.pid()) - before) as f64 / seconds;
+        println!("under 100 KB/s, switched 20 times in {seconds:.1} s: {rate:.0} B/s");
+        assert!((10e3..200e3).contains(&rate), "{rate:.0} B/s");
+        engine.commands().remove_limit(id).await.expect("it is set");
+    });
+    drop(client);
     assert_nothing_left();
 }

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import signal
 import sys
 import threading
+import time
 
-from .common import become, in_child, say, scenario, wait
-from .stream import connect, download, tcp_bytes, upload
+from .common import become, children, in_child, say, scenario, wait
+from .stream import CHUNK, connect, download, tcp_bytes, upload
 
 
 @scenario
@@ -90,3 +92,27 @@ def short_lives(count, n):
         alive -= 1
     say("parent")
     wait()
+
+
+@scenario
+def storm(forkers):
+    """A child that uploads all it can, beside others that fork as fast as they can."""
+
+    def carry():
+        s = connect()
+        s.sendall(b"U %d\n" % (1 << 50))
+        while True:
+            s.send(CHUNK)
+
+    def fork():
+        # Nobody waits for them.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:
+            if os.fork() == 0:
+                time.sleep(0.1)
+                os._exit(0)
+            time.sleep(0.0005)
+
+    with children(carry, *[fork] * int(forkers)):
+        say("ready")
+        wait()
