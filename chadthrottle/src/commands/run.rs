@@ -233,7 +233,8 @@ impl<'a> Watch<'a> {
                     format!("{alive} processes that it started live")
                 };
                 output::say(format_args!(
-                    "{name} has ended, but {processes} on: the limit holds until they end; Ctrl-C ends it now"
+                    "{name} has ended, but {processes} on, and the limit with it. Ctrl-C ends the limit, and \
+                     leaves what lives on without one"
                 ));
                 said = true;
             }

@@ -15,7 +15,7 @@ use super::state_dir::{StateDir, StateDirError};
 pub enum LockError {
     /// Another engine runs.
     #[error(
-        "another chadthrottle is running{}: there can be one at a time. End that one first",
+        "another chadthrottle is running{}: there can be one at a time. End that one first, or set the limit on its screen",
         .0.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Held(Option<u32>),

@@ -111,7 +111,7 @@ pub fn remove(state: &mut State) -> Vec<Effect> {
     let ids = chosen_limits(state);
     let who = chosen_in_words(state);
     if ids.is_empty() {
-        state.message = Some(Message::error(format!("{who} has no limit")));
+        state.message = Some(without_limit(state, ""));
         return Vec::new();
     }
     vec![Effect::RemoveLimits { ids, who }]
@@ -121,10 +121,7 @@ pub fn remove(state: &mut State) -> Vec<Effect> {
 pub fn step(state: &mut State, faster: bool) -> Vec<Effect> {
     let ids = chosen_limits(state);
     if ids.is_empty() {
-        let who = chosen_in_words(state);
-        state.message = Some(Message::error(format!(
-            "{who} has no limit: Enter sets one"
-        )));
+        state.message = Some(without_limit(state, ": Enter sets one"));
     }
     let who = chosen_in_words(state);
     let step = |rate: Rate| stepped(rate, faster);
@@ -155,6 +152,16 @@ fn chosen_limits(state: &State) -> Vec<LimitId> {
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// That none of the chosen rows has a limit, and what to do.
+fn without_limit(state: &State, then: &str) -> Message {
+    let who = chosen_in_words(state);
+    Message::error(match state.chosen().len() {
+        0 => "no row is selected".to_owned(),
+        1 => format!("{who} has no limit{then}"),
+        _ => format!("{who} have no limit{then}"),
+    })
 }
 
 fn chosen_in_words(state: &State) -> String {

@@ -112,6 +112,11 @@ fn brackets_step_the_limit_and_nothing_else() {
     }
     assert_eq!(press(&mut state, &["g", "]"]), []);
     assert!(said(&state).contains("has no limit"), "{}", said(&state));
+    assert_eq!(press(&mut state, &[" ", "j", "j", " ", "]"]), []);
+    assert_eq!(said(&state), "2 rows have no limit: Enter sets one");
+    let nobody = ["<Esc>", "/", "no such", "<Enter>", "]"];
+    assert_eq!(press(&mut state, &nobody), []);
+    assert_eq!(said(&state), "no row is selected");
 }
 
 #[test]

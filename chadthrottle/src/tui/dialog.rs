@@ -158,7 +158,11 @@ impl LimitDialog {
     pub fn key(&mut self, key: KeyEvent, presets: &[Rate]) -> Pressed {
         match key.code {
             KeyCode::Esc => return Pressed::Cancel,
-            KeyCode::Enter => return self.limit().map_or(Pressed::Stay, Pressed::Apply),
+            KeyCode::Enter => match self.limit() {
+                Some(limit) => return Pressed::Apply(limit),
+                // To what is in the way.
+                None => self.focus = self.unreadable(),
+            },
             KeyCode::Tab => self.focus = self.focus.step(1),
             KeyCode::BackTab => self.focus = self.focus.step(Focus::ALL.len() - 1),
             code => match (self.focus, code) {
@@ -202,6 +206,14 @@ impl LimitDialog {
             Focus::Download => Some(&mut self.download),
             Focus::Upload => Some(&mut self.upload),
             Focus::Scope | Focus::Children => None,
+        }
+    }
+
+    /// The first field that cannot be read.
+    fn unreadable(&self) -> Focus {
+        match Reading::of(&self.download) {
+            Reading::Unreadable(_) => Focus::Download,
+            _ => Focus::Upload,
         }
     }
 

@@ -141,6 +141,19 @@ fn what_cannot_be_read_is_not_applied_and_nothing_typed_acts_as_a_key() {
 }
 
 #[test]
+fn enter_goes_to_the_field_that_cannot_be_read() {
+    let mut state = state(80, 24, usual());
+    press(
+        &mut state,
+        &["<Enter>", "99kbps", "<Tab>", "500KB", "<Enter>"],
+    );
+    let Mode::Dialog(dialog) = &state.mode else {
+        panic!("the dialog has closed")
+    };
+    assert_eq!(dialog.focus, crate::tui::dialog::Focus::Download);
+}
+
+#[test]
 fn rows_keep_their_order_while_a_dialog_is_open() {
     let turned = vec![
         process(900, "bash", 9e6, 0.0),
