@@ -3,6 +3,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::Value;
 
 use crate::{
@@ -14,12 +15,13 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn kill(pid: u32) {
+    send(Signal::SIGKILL, pid);
+}
+
+#[track_caller]
+fn send(signal: Signal, pid: u32) {
     let pid = i32::try_from(pid).expect("a process id");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("killing it");
+    nix::sys::signal::kill(Pid::from_raw(pid), signal).expect("sending a signal");
 }
 
 /// Kills the engine's guard, and waits until another one has taken its place, of which `said` tells.
@@ -120,5 +122,40 @@ fn a_journal_that_was_removed_is_written_anew() {
     eventually("it is there again", LIMIT, || records() == before);
     engine.kill_with_its_guard();
     assert!(program.output("cleanup").status.success());
+    assert_nothing_left();
+}
+
+/// Its engine was killed, and a later one has recovered what that left; what is there by now is the later one's.
+#[test]
+fn a_guard_that_comes_late_leaves_what_a_later_engine_keeps() {
+    let mut client = Client::start();
+    client.connect("connect");
+    let program = Chadthrottle::new();
+    let holds = |client: &mut Client| {
+        eventually("the limit holds", LIMIT, || {
+            client.options()[0].pacing != UNLIMITED
+        });
+    };
+    let mut first = program.spawn(&format!("limit {} --up 30KB", client.pid()));
+    holds(&mut client);
+    let [late] = first.children()[..] else {
+        panic!("one guard")
+    };
+    send(Signal::SIGSTOP, late);
+    first.signal("-KILL");
+    first.wait(Duration::from_secs(2));
+    let mut second = program.spawn(&format!("limit {} --up 20KB", client.pid()));
+    eventually("the second one holds it", LIMIT, || {
+        program.state().join("pins/put_back").exists() && client.options()[0].pacing < 25_000
+    });
+    second.kill_with_its_guard();
+    send(Signal::SIGCONT, late);
+    eventually("the late guard has gone", LIMIT, || {
+        !std::fs::exists(format!("/proc/{late}")).expect("/proc")
+    });
+    assert!(program.state().join("pins/put_back").exists());
+    assert!(program.output("cleanup").status.success());
+    assert_eq!(client.options()[0].pacing, UNLIMITED);
+    drop(client);
     assert_nothing_left();
 }
