@@ -5,15 +5,13 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
-    io::{Read, Seek},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, bail};
 
-use crate::shell::{as_root, cargo, root, run};
+use crate::shell::{Aside, as_root, cargo, root, run};
 
 /// Modules and tests whose subject is the root cgroup: the sockets of the kernel itself are there.
 const AT_THE_ROOT: [&str; 16] = [
@@ -141,8 +139,7 @@ impl KernelTests {
 /// Some of the tests, in a cgroup of their own.
 struct Lane {
     name: &'static str,
-    child: Child,
-    said: File,
+    tests: Aside,
 }
 
 impl Lane {
@@ -169,22 +166,13 @@ impl Lane {
         command
             .args(["--test-threads=1", "--show-output"])
             .args(which);
-        let said = tempfile::tempfile()?;
-        let child = command
-            .stdout(said.try_clone()?)
-            .stderr(said.try_clone()?)
-            .spawn()
-            .context("starting the kernel tests")?;
-        Ok(Self { name, child, said })
+        let tests = Aside::start(&mut command)?;
+        Ok(Self { name, tests })
     }
 
     /// Waits for its end, prints what it has said, and gives the names of those that failed.
-    fn end(mut self) -> anyhow::Result<Vec<String>> {
-        let status: ExitStatus = self.child.wait()?;
-        let mut said = Vec::new();
-        self.said.rewind()?;
-        self.said.read_to_end(&mut said)?;
-        let said = String::from_utf8_lossy(&said);
+    fn end(self) -> anyhow::Result<Vec<String>> {
+        let (status, said) = self.tests.end()?;
         println!("-- {}: {status}\n{said}", self.name);
         let failed = failures(&said);
         if !status.success() && failed.is_empty() {
@@ -206,13 +194,6 @@ fn failures(said: &str) -> Vec<String> {
         .map_while(|line| line.strip_prefix("    "))
         .map(str::to_owned)
         .collect()
-}
-
-/// Another lane could not be started: the tests of this one end on their own.
-impl Drop for Lane {
-    fn drop(&mut self) {
-        let _ = self.child.wait();
-    }
 }
 
 /// The beginning of a command: as root, where the tests find their files and tools.

@@ -58,9 +58,9 @@ enum Command {
     },
     /// Boot older kernels and check there that the committed programs load and hold
     Kernels {
-        /// Only this one, such as 5.10
+        /// Only this one, such as 5.10; may be given several times
         #[arg(long, value_name = "RELEASE")]
-        only: Option<String>,
+        only: Vec<String>,
     },
     /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
     Check,
@@ -99,7 +99,7 @@ fn carry_out() -> anyhow::Result<()> {
         }
         Command::Run { arguments } => run::run(&arguments),
         Command::Bench { bench } => bench::bench(&bench),
-        Command::Kernels { only } => kernels::kernels(only.as_deref()),
+        Command::Kernels { only } => kernels::kernels(&only),
         Command::Check => check::check(),
         Command::Test => test::test(),
     }

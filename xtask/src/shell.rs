@@ -1,8 +1,10 @@
 //! Running other programs.
 
 use std::{
+    fs::File,
+    io::{Read, Seek},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context, bail};
@@ -23,6 +25,42 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("{shown}: {status}");
     }
     Ok(())
+}
+
+/// A program that runs beside others, and keeps to itself what it says until it has ended.
+pub struct Aside {
+    child: Child,
+    said: File,
+}
+
+impl Aside {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let shown = show(command);
+        let said = tempfile::tempfile()?;
+        let child = command
+            .stdout(said.try_clone()?)
+            .stderr(said.try_clone()?)
+            .spawn()
+            .with_context(|| format!("starting {shown}"))?;
+        Ok(Self { child, said })
+    }
+
+    /// Waits for its end; gives how that was, and what it has said.
+    pub fn end(mut self) -> anyhow::Result<(ExitStatus, String)> {
+        let status = self.child.wait()?;
+        let mut said = Vec::new();
+        self.said.rewind()?;
+        self.said.read_to_end(&mut said)?;
+        Ok((status, String::from_utf8_lossy(&said).into_owned()))
+    }
+}
+
+/// Something else has failed: it ends on its own, and tidies up.
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let _ = self.child.wait();
+    }
 }
 
 /// What the command prints, where it succeeds.

@@ -7,7 +7,8 @@ use anyhow::bail;
 use crate::{
     bench, build_ebpf, check,
     kernel_tests::{KernelTests, path_with_sbin},
-    kernels, packages,
+    kernels::OldestAndNewest,
+    packages,
     shell::{as_root, build_release, find, root, run},
     steps::Steps,
     toolchain,
@@ -38,6 +39,7 @@ pub fn test() -> anyhow::Result<()> {
     check::steps(&mut steps)?;
     steps.step("Python of the kernel tests, linted", lint_python)?;
     let kernel_tests = steps.step("kernel tests, built", KernelTests::build)?;
+    let machines = OldestAndNewest::start()?;
     let failed = steps.step("kernel tests, two at a time", || {
         kernel_tests.beside_others()
     })?;
@@ -49,12 +51,7 @@ pub fn test() -> anyhow::Result<()> {
     }
     steps.step("test_cleanup.sh", test_cleanup)?;
     steps.step("limits that a process tries to outrun", escapes)?;
-    steps.step("the oldest kernel", || {
-        kernels::kernels(Some(kernels::OLDEST))
-    })?;
-    steps.step("the newest kernel", || {
-        kernels::kernels(Some(kernels::NEWEST))
-    })?;
+    steps.step("the oldest and the newest kernel", || machines.end())?;
     steps.summary();
     Ok(())
 }

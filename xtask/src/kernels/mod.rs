@@ -4,19 +4,19 @@
 mod image;
 mod machine;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, bail};
 
 use crate::{
     packages,
-    shell::{cargo, find, root, run},
+    shell::{Aside, cargo, find, root, run},
 };
 
 /// The oldest that the program is for.
-pub const OLDEST: &str = "5.10";
+const OLDEST: &str = "5.10";
 /// Whatever release that is when it is fetched.
-pub const NEWEST: &str = "newest";
+const NEWEST: &str = "newest";
 
 /// Kernels by release, and the Debian suite whose archive has them.
 const KERNELS: [(&str, &str); 4] = [
@@ -37,16 +37,17 @@ const TOOLS: [(&str, &str); 4] = [
 /// Emulated, since not every machine can virtualise: it takes minutes, and must end.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Boots each kernel, or one of them, and fails where any check in it does.
-pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
-    let chosen: Vec<_> = KERNELS
-        .iter()
-        .filter(|(release, _)| only.is_none_or(|only| only == *release))
-        .collect();
-    if chosen.is_empty() {
-        let known: Vec<_> = KERNELS.iter().map(|(release, _)| *release).collect();
-        bail!("no such kernel: there are {}", known.join(", "));
+/// Boots each kernel that is named, or all, and fails where any check in it does.
+pub fn kernels(releases: &[String]) -> anyhow::Result<()> {
+    for release in releases {
+        if !KERNELS.iter().any(|(known, _)| known == release) {
+            let known: Vec<_> = KERNELS.iter().map(|(release, _)| *release).collect();
+            bail!("no such kernel: {release}; there are {}", known.join(", "));
+        }
     }
+    let chosen = KERNELS.iter().filter(|(known, _)| {
+        releases.is_empty() || releases.iter().any(|release| release == known)
+    });
     let missing: Vec<_> = TOOLS
         .iter()
         .filter(|(tool, _)| find(tool).is_none())
@@ -65,6 +66,32 @@ pub fn kernels(only: Option<&str>) -> anyhow::Result<()> {
         judge(&console).with_context(|| format!("on Linux {release}"))?;
     }
     Ok(())
+}
+
+/// The oldest and the newest, beside other work: for minutes they need one processor and nobody who waits
+/// for them.
+pub struct OldestAndNewest(Aside);
+
+impl OldestAndNewest {
+    /// Boots one after the other, where others leave them time.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", "10"])
+            .arg(std::env::current_exe()?)
+            .args(["kernels", "--only", OLDEST, "--only", NEWEST]);
+        Ok(Self(Aside::start(&mut command)?))
+    }
+
+    /// Waits for both, and fails where a check in one of them did.
+    pub fn end(self) -> anyhow::Result<()> {
+        let (status, said) = self.0.end()?;
+        println!("{said}");
+        if !status.success() {
+            bail!("{status}");
+        }
+        Ok(())
+    }
 }
 
 /// Static, so that a machine needs no libraries: the program and its load.
