@@ -222,17 +222,27 @@ guard_is_small() {
     fi
 }
 
-# Killed without a chance to clean up; then the audit.
+# Killed without a chance to clean up: the command, its engine, or both; then the audit.
 killed() {
-    local method=$1 pid
-    say "attach method $method: SIGKILL"
-    chadthrottle "$method" list --json >/dev/null 2>&1 &
+    local method=$1 who=$2 pid engine
+    say "attach method $method: SIGKILL of $who"
+    chadthrottle "$method" list --json --count 4 >/dev/null 2>&1 &
     pid=$!
     started+=("$pid")
     sleep 1
     one_of_each
-    [ "$method" = link ] || guard_is_small "$pid"
-    kill -KILL "$pid"
+    engine=$(cat "$work/state/engine.lock")
+    [ "$method" = link ] || guard_is_small "$engine"
+    case $who in
+        command) kill -KILL "$pid" ;;
+        # Its client goes on with another one, and ends by itself.
+        engine) kill -KILL "$engine" ;;
+        both)
+            kill -STOP "$engine"
+            kill -KILL "$pid"
+            kill -KILL "$engine"
+            ;;
+    esac
     wait "$pid" 2>/dev/null || true
     audit 'after SIGKILL'
 }
@@ -242,7 +252,9 @@ detach_leftovers
 audit 'before'
 for method in link legacy refused; do
     throttled_download "$method"
-    killed "$method"
+    for who in command engine both; do
+        killed "$method" "$who"
+    done
 done
 
 if [ "$failed" = 0 ]; then

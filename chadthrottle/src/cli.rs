@@ -113,6 +113,9 @@ impl Global {
             cgroup: self.cgroup.clone(),
             state_dir: self.state_dir.clone(),
             interval,
+            verbose: self.verbose,
+            log_file: self.log_file.clone(),
+            engine_speaks: self.verbose > 0 && self.log_file.is_none(),
         }
     }
 }
@@ -124,8 +127,14 @@ pub enum Command {
     Run(Run),
     /// Limit running processes until Ctrl-C
     Limit(LimitArgs),
+    /// List what is limited, by whom, and what it carries
+    Limits(LimitsArgs),
+    /// End limits, whoever has set them
+    Unlimit(Unlimit),
     /// List processes with their rates, a sample a second
     List(List),
+    /// Keep an engine running for all other commands, until Ctrl-C
+    Engine(EngineArgs),
     /// Detach what earlier runs left
     Cleanup(Cleanup),
     /// Say what this machine can do, and whether programs really run on it
@@ -228,6 +237,28 @@ pub struct LimitArgs {
     /// How long: 500ms, 30s, 5m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
+    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', or as long as --for says
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// `limits`
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `unlimit`
+#[derive(Debug, Args)]
+pub struct Unlimit {
+    /// A limit's ID, or a TARGET that it was set for, or a process that it holds
+    #[arg(value_name = "ID|TARGET", required_unless_present = "all")]
+    pub which: Vec<String>,
+    /// All limits, whoever has set them
+    #[arg(long, conflicts_with = "which")]
+    pub all: bool,
 }
 
 /// `list`
@@ -264,6 +295,14 @@ pub enum Sort {
     Pid,
     /// Name
     Name,
+}
+
+/// `engine`
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// End with the last client, and with nobody within five seconds of the start
+    #[arg(long)]
+    pub until_idle: bool,
 }
 
 /// `cleanup`

@@ -6,6 +6,7 @@ use crate::{
     engine::EngineError,
     process::SelectorError,
     process::user::UserError,
+    protocol::RequestError,
     reversal::{GuardError, JournalError, LockError},
 };
 
@@ -27,6 +28,9 @@ pub enum Error {
     /// The engine cannot do it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The engine has refused it.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The engine of this machine is not ours.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -68,6 +72,7 @@ impl Error {
             Self::Usage(_) | Self::Selector(_) | Self::User(_) | Self::Config(_) => 2,
             Self::Throttle(error) => error.exit_code(),
             Self::Engine(error) => error.exit_code(),
+            Self::Request(error) => error.exit_code(),
             Self::NoTarget(_) => 5,
             Self::Lock(_) | Self::Journal(_) | Self::Guard(_) | Self::Io { .. } => 1,
         }

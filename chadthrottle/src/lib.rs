@@ -5,6 +5,7 @@
 
 pub mod backends;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod doctor;
@@ -15,8 +16,10 @@ pub mod logging;
 pub mod model;
 pub mod output;
 pub mod process;
+pub mod protocol;
 mod restraint;
 pub mod reversal;
+pub mod server;
 pub mod session;
 #[expect(unsafe_code, reason = "the one place for it")]
 pub mod sys;

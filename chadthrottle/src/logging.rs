@@ -1,11 +1,12 @@
 //! The log: to a file, or to standard error where no screen is open.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -27,28 +28,39 @@ const SCREEN_LOG: &str = "screen.log";
 /// A screen that is open for months writes no more than that, in bytes.
 const MAX_SCREEN_LOG: u64 = 1 << 20;
 
-/// The latest warning, for a screen to show.
+/// The latest warnings, for a screen to show, or for an engine to tell its clients.
 #[derive(Clone, Debug, Default)]
-pub struct LastWarning(Arc<Mutex<Option<String>>>);
+pub struct Warnings(Arc<Mutex<VecDeque<String>>>);
 
-impl LastWarning {
-    /// The latest warning since this was last asked.
-    pub fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl Warnings {
+    /// So many are kept.
+    const ROOM: usize = 16;
+
+    /// Those since this was last asked, the newest last.
+    pub fn take(&self) -> Vec<String> {
+        self.latest().drain(..).collect()
     }
 
-    fn set(&self, warning: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(warning);
+    fn add(&self, warning: String) {
+        let mut latest = self.latest();
+        if latest.len() == Self::ROOM {
+            latest.pop_front();
+        }
+        latest.push_back(warning);
+    }
+
+    fn latest(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Starts logging. While a screen is open nothing may be printed over it: without a file named,
 /// the log goes to one in the state directory, which is made when there is something to write.
-/// Gives where the latest warning will be.
+/// Gives where the latest warnings will be.
 ///
 /// # Errors
 /// Where the named file cannot be written.
-pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
+pub fn start(global: &Global, screen: bool) -> Result<Warnings, Error> {
     let level = match global.verbose {
         0 => LevelFilter::Warn,
         1 => LevelFilter::Info,
@@ -56,7 +68,7 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     };
     let mut builder = Builder::new();
     builder.filter_level(level);
-    let last = LastWarning::default();
+    let latest = Warnings::default();
     let no_thread = |error| Error::io("starting a thread that writes the log", error);
     let outlet = match &global.log_file {
         Some(path) => Some(outlet_to(path)?),
@@ -75,14 +87,14 @@ pub fn start(global: &Global, screen: bool) -> Result<LastWarning, Error> {
     });
     let logger = NotingLogger {
         inner: builder.build(),
-        last: last.clone(),
+        latest: latest.clone(),
         restraint: Restraint::default(),
         outlet,
     };
     log::set_max_level(logger.inner.filter());
     // Whoever has set one before us, say a test, keeps it.
     let _ = log::set_boxed_logger(Box::new(logger));
-    Ok(last)
+    Ok(latest)
 }
 
 /// A thread that writes to the end of this file.
@@ -106,10 +118,10 @@ fn outlet_to(path: &Path) -> Result<Outlet, Error> {
     }
 }
 
-/// Writes the log, and notes the latest warning.
+/// Writes the log, and notes the latest warnings.
 struct NotingLogger {
     inner: Logger,
-    last: LastWarning,
+    latest: Warnings,
     restraint: Restraint,
     /// Where it is written.
     outlet: Option<Outlet>,
@@ -122,7 +134,7 @@ impl Log for NotingLogger {
 
     fn log(&self, record: &Record<'_>) {
         if record.level() <= log::Level::Warn && self.enabled(record.metadata()) {
-            self.last.set(record.args().to_string());
+            self.latest.add(record.args().to_string());
             let place = (record.file_static(), record.line());
             match self.restraint.admit(place, Instant::now()) {
                 None => return,
@@ -210,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_warning_is_told_once() {
-        let last = LastWarning::default();
+    fn the_latest_warnings_are_told_once() {
+        let latest = Warnings::default();
         let logger = NotingLogger {
             inner: Builder::new()
                 .filter_level(LevelFilter::Warn)
                 .target(Target::Pipe(Box::new(io::sink())))
                 .build(),
-            last: last.clone(),
+            latest: latest.clone(),
             restraint: Restraint::default(),
             outlet: None,
         };
@@ -229,7 +241,7 @@ mod tests {
             let arguments = format_args!("{text}");
             logger.log(&Record::builder().level(level).args(arguments).build());
         }
-        assert_eq!(last.take().as_deref(), Some("second"));
-        assert_eq!(last.take(), None);
+        assert_eq!(latest.take(), ["first", "second"]);
+        assert!(latest.take().is_empty());
     }
 }

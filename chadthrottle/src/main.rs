@@ -9,7 +9,7 @@ use chadthrottle::{
     cli::{Cli, Command},
     commands,
     error::Error,
-    logging::{self, LastWarning},
+    logging::{self, Warnings},
     output,
     reversal::guard,
 };
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(cli: Cli, warnings: &LastWarning) -> Result<u8, Error> {
+fn run(cli: Cli, warnings: &Warnings) -> Result<u8, Error> {
     let Cli {
         command,
         screen,
@@ -55,7 +55,12 @@ fn run(cli: Cli, warnings: &LastWarning) -> Result<u8, Error> {
         None => runtime.block_on(commands::tui::run(&global, &screen, warnings)),
         Some(Command::Run(args)) => runtime.block_on(commands::run::run(&global, args)),
         Some(Command::Limit(args)) => runtime.block_on(commands::limit::run(&global, args)),
+        Some(Command::Limits(args)) => runtime.block_on(commands::limits::run(&global, &args)),
+        Some(Command::Unlimit(args)) => runtime.block_on(commands::unlimit::run(&global, &args)),
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
+        Some(Command::Engine(args)) => {
+            runtime.block_on(commands::engine::run(&global, &args, warnings))
+        }
         Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
         Some(Command::Doctor(args)) => commands::doctor::run(&global, &args),
         Some(Command::Completions { shell }) => commands::completions::completions(shell),

@@ -7,15 +7,16 @@ use std::{
 };
 
 /// From the kernel's side to the user's. Those of one line do not know each other.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 16] = [
     &["sys", "units", "text", "restraint"],
     &["model", "output"],
     &["process"],
-    &["backends"],
+    &["backends", "protocol"],
     &["reversal"],
     &["levers"],
-    &["config"],
+    &["client", "config"],
     &["engine"],
+    &["server"],
     &["error"],
     &["session"],
     &["cli", "doctor"],

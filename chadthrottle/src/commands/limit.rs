@@ -4,13 +4,13 @@ use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
 use crate::{
     cli::{Global, LimitArgs},
-    engine::{EngineError, Targets},
     error::Error,
-    model::{LimitId, ProcessKey, ProcessSample, Snapshot},
+    model::{LimitId, ProcessKey, ProcessSample, Snapshot, Unmatched},
     output::{self, Outlet},
-    process::{Target, key_of},
+    process::{Target, Targets, key_of},
+    protocol::{Limited, SetLimit},
     session::{
-        Session,
+        self, Opened,
         signals::{Ending, Signals},
     },
     tui::only_ascii,
@@ -20,8 +20,9 @@ use crate::{
 /// Why the waiting ended.
 enum End {
     TimeIsUp,
+    Removed,
     TargetsAreGone,
-    EngineStopped,
+    EngineStopped(Error),
     Signal(Ending),
 }
 
@@ -35,18 +36,34 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let targets = targets(&args)?;
     let waits_for_others = !targets.selectors.is_empty();
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
     let limit = args.limits.limit();
-    let id = session.engine.commands().set_limit(targets, limit).await?;
-    let until = match args.duration {
-        Some(duration) => format!("for {duration:?}"),
-        None => "until Ctrl-C".to_owned(),
+    let set = SetLimit {
+        targets,
+        limit,
+        for_ns: args.duration.map(nanoseconds),
+        detach: args.detach,
+    };
+    let Limited {
+        mut id,
+        mut sequence,
+    } = session.engine.requests().set(set).await?;
+    let until = match (args.duration, args.detach) {
+        (Some(duration), true) => {
+            format!("for {duration:?}, or until 'chadthrottle unlimit {}'", id.0)
+        }
+        (None, true) => format!("until 'chadthrottle unlimit {}'", id.0),
+        (Some(duration), false) => format!("for {duration:?}"),
+        (None, false) => "until Ctrl-C".to_owned(),
     };
     output::say(format_args!("{limit}, {until}"));
-    for words in session.engine.commands().unmatched(id).await? {
+    for words in session.engine.requests().unmatched(id).await? {
         output::say(words);
     }
 
+    if args.detach {
+        return Ok(u8::from(!session.close().await));
+    }
     let over = async {
         match args.duration {
             Some(duration) => tokio::time::sleep(duration).await,
@@ -60,12 +77,21 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
             () = &mut over => break End::TimeIsUp,
             ending = signals.next() => break End::Signal(ending),
             snapshot = session.engine.next_snapshot() => match snapshot {
-                None => break End::EngineStopped,
+                None => match again(&mut session, id).await {
+                    Ok(Some(again)) => Limited { id, sequence } = again,
+                    Ok(None) => break End::TargetsAreGone,
+                    Err(error) => break End::EngineStopped(error),
+                },
                 Some(snapshot) => {
                     status.warn(&snapshot);
                     let members = status.show(&snapshot, id);
-                    // The first sample may have been taken before the limit was set.
-                    if members == 0 && !waits_for_others && snapshot.sequence > 1 {
+                    // Somebody else may have ended it, or the engine, whose clock is another one.
+                    let is_set = snapshot.limits.iter().any(|limit| limit.id == id);
+                    if !is_set && waits_for_others && snapshot.sequence > sequence {
+                        break End::Removed;
+                    }
+                    // One may have been taken before the limit was set.
+                    if members == 0 && !waits_for_others && snapshot.sequence > sequence {
                         break End::TargetsAreGone;
                     }
                 }
@@ -73,19 +99,39 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         }
     };
     status.finish();
-    let clean = session.stop();
+    let clean = session.close().await;
     let code = match end {
-        End::TimeIsUp => 0,
+        End::TimeIsUp | End::Removed if args.duration.is_some() => 0,
+        End::TimeIsUp | End::Removed => {
+            output::say("somebody has ended the limit: see 'chadthrottle limits'");
+            1
+        }
         End::TargetsAreGone => {
             output::say("the limited processes have ended");
             0
         }
-        End::EngineStopped => return Err(EngineError::Stopped.into()),
+        End::EngineStopped(error) => return Err(error),
         // Without a duration, Ctrl-C is how it is meant to end.
         End::Signal(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => 0,
         End::Signal(ending) => ending.exit_code(),
     };
     Ok(if clean { code } else { code.max(1) })
+}
+
+/// Sets the limit again where the engine has ended, and gives its name there; `None` where its processes have ended.
+async fn again(session: &mut Opened, id: LimitId) -> Result<Option<Limited>, Error> {
+    output::say("the engine has ended: waiting for the next one");
+    let names = session.reopen().await?;
+    let now = names.into_iter().find(|(before, _)| *before == id);
+    let now = now.and_then(|(_, now)| now);
+    if now.is_some() {
+        output::say("limited again");
+    }
+    Ok(now)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Resolves the targets: processes that are named by id must be there.
@@ -150,7 +196,10 @@ impl<'a> Status<'a> {
         let idle = self.terminal.filter(|terminal| terminal.is_idle());
         if let Some(terminal) = idle
             && members.is_empty()
-            && let Some((_, words)) = snapshot.unmatched.iter().find(|(of, _)| *of == id)
+            && let Some(Unmatched { words, .. }) = snapshot
+                .unmatched
+                .iter()
+                .find(|unmatched| unmatched.id == id)
         {
             terminal.put(format!("\r\u{1b}[K{words}").as_bytes());
             self.shown = true;

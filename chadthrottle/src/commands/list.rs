@@ -11,12 +11,11 @@ use serde::Serialize;
 
 use crate::{
     cli::{Global, List, Sort},
-    engine::EngineError,
     error::Error,
     model::{Both, Limit, ProcessKey, ProcessSample, Snapshot, scope_name},
     output::{self, Writing},
     session::{
-        Session,
+        self,
         signals::{Ending, Signals},
     },
     text,
@@ -26,7 +25,7 @@ use crate::{
 /// Prints samples and gives the exit code.
 pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let mut session = Session::start(global.settings(args.interval)).await?;
+    let mut session = session::open(global.settings(args.interval)).await?;
     let failed = |error| Error::io("writing to standard output", error);
     let stdout = output::stdout().ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -46,15 +45,18 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                 ending => break ending.exit_code(),
             },
             snapshot = session.engine.next_snapshot() => {
-                let snapshot = snapshot.ok_or(EngineError::Stopped)?;
+                let Some(snapshot) = snapshot else {
+                    session.reopen().await?;
+                    continue;
+                };
+                for warning in &snapshot.warnings {
+                    output::say(warning);
+                }
                 // The first sample has no interval behind it, so no rates.
                 if snapshot.sequence == 1 {
                     continue;
                 }
                 gone.keep(&snapshot);
-                for warning in &snapshot.warnings {
-                    output::say(warning);
-                }
                 newest = Some(snapshot);
             }
             written = output::written(&mut writing) => {
@@ -71,7 +73,7 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
             }
         }
     };
-    let clean = session.stop();
+    let clean = session.close().await;
     Ok(if clean { code } else { code.max(1) })
 }
 

@@ -3,10 +3,13 @@
 pub mod cleanup;
 pub mod completions;
 pub mod doctor;
+pub mod engine;
 pub mod limit;
+pub mod limits;
 pub mod list;
 pub mod run;
 pub mod tui;
+pub mod unlimit;
 
 use crate::{error::Error, output};
 

@@ -23,17 +23,16 @@ use tokio::{
 
 use crate::{
     cli::{Global, Run},
-    engine::Targets,
     error::Error,
     model::Carried,
     output,
     process::{
-        key_of,
+        Targets, key_of,
         offspring::{children, with_offspring},
         user::{self, Invoker},
     },
     session::{
-        Session,
+        self, Opened,
         signals::{Ending, Job, JobControl, Signals},
     },
     sys::{
@@ -55,7 +54,7 @@ const PROC: &str = "/proc";
 pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let invoker = invoker(args.root)?;
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
 
     let mut command = args.command.into_iter();
     let program = command
@@ -93,13 +92,15 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             children: true,
             ..Targets::default()
         };
-        limited = Some(session.engine.commands().set_limit(targets, limit).await?);
+        let set = session.engine.requests().set_limit(targets, limit).await?;
+        limited = Some(set.id);
         output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
+    let requests = session.engine.requests().clone();
     let log_carried = async || {
         if let Some(id) = limited
-            && let Ok(Carried { passed, dropped }) = session.engine.commands().carried(id).await
+            && let Ok(Carried { passed, dropped }) = requests.carried(id).await
         {
             log::info!(
                 "carried: down {} dropped {}, up {} dropped {}",
@@ -112,7 +113,8 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     };
     let code = match held.release() {
         Ok(child) => {
-            let mut watch = Watch::new(child.id(), &mut signals)?;
+            let mut watch = Watch::new(child.id(), &mut signals, &mut session)?;
+            watch.limited = limited.is_some().then(|| shown.clone());
             let end = watch.program(&log_carried).await?;
             if stays && !end.was_asked_for {
                 watch.offspring(&shown, &log_carried).await;
@@ -122,7 +124,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         Err(error) => refused(&program, &error),
     };
     log_carried().await;
-    let clean = session.stop();
+    let clean = session.close().await;
     Ok(if clean { code } else { code.max(1) })
 }
 
@@ -146,18 +148,23 @@ struct End {
 struct Watch<'a> {
     program: Pid,
     signals: &'a mut Signals,
+    session: &'a mut Opened,
+    /// The program's name, for as long as an engine holds it.
+    limited: Option<String>,
     jobs: JobControl,
     ended: tokio::signal::unix::Signal,
     seconds: Interval,
 }
 
 impl<'a> Watch<'a> {
-    fn new(pid: u32, signals: &'a mut Signals) -> Result<Self, Error> {
+    fn new(pid: u32, signals: &'a mut Signals, session: &'a mut Opened) -> Result<Self, Error> {
         const SECOND: Duration = Duration::from_secs(1);
         let failed = |error| Error::io("catching signals", error);
         Ok(Self {
             program: Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
             signals,
+            session,
+            limited: None,
             jobs: JobControl::catch().map_err(failed)?,
             ended: signal(SignalKind::child()).map_err(failed)?,
             seconds: interval_at(Instant::now() + SECOND, SECOND),
@@ -197,6 +204,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
+                () = hand_on(self.session, &mut self.limited) => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => match job {
                     Job::Stop => self.send(Signal::SIGTSTP),
@@ -240,6 +248,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
+                () = hand_on(self.session, &mut self.limited) => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => if job == Job::Stop {
                     let _ = stop_self();
@@ -263,6 +272,35 @@ impl<'a> Watch<'a> {
     /// It may have ended in this moment, which the next look sees.
     fn send(&self, signal: Signal) {
         let _ = kill(self.program, signal);
+    }
+}
+
+/// Says what the engine has to say, and where it has ended, goes on with the next one, if there is one. A call that is
+/// broken off is made again.
+async fn hand_on(session: &mut Opened, limited: &mut Option<String>) {
+    let Some(name) = limited.clone() else {
+        return std::future::pending().await;
+    };
+    loop {
+        while let Some(snapshot) = session.engine.next_snapshot().await {
+            for warning in &snapshot.warnings {
+                output::say(warning);
+            }
+        }
+        output::say("the engine has ended: waiting for the next one");
+        match session.reopen().await {
+            Ok(names) if names.iter().all(|(_, now)| now.is_some()) => {
+                output::say(format_args!("{name} is limited again"));
+            }
+            result => {
+                if let Err(error) = result {
+                    output::say(error);
+                }
+                *limited = None;
+                output::say(format_args!("{name} goes on, and is not limited any more"));
+                return std::future::pending().await;
+            }
+        }
     }
 }
 

@@ -9,19 +9,17 @@ use std::{
 use crate::{
     cli::{Global, Screen},
     config::{Config, ThemeName},
-    engine::EngineError,
     error::Error,
-    logging::LastWarning,
-    output,
+    logging::Warnings,
     session::{
-        Session, privilege,
+        self, privilege,
         signals::{Ending, Signals},
     },
     tui::{self, Outcome},
 };
 
 /// Opens the screen and gives the exit code.
-pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Result<u8, Error> {
+pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Result<u8, Error> {
     let config = configure(global, screen)?;
     privilege::check()?;
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
@@ -30,18 +28,14 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
         ));
     }
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let mut session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
     session.protect_terminal(io::stdout().as_fd())?;
     let failed = |error| Error::io("setting up the terminal", error);
     let mut terminal = tui::open(&config).map_err(failed)?;
-    let engine = &mut session.engine;
-    let outcome = tui::run(engine, &mut signals, &config, warnings, &mut terminal).await;
+    let outcome = tui::run(&mut session, &mut signals, &config, warnings, &mut terminal).await;
     // The terminal last: it may take no more, or be slow. What is to be said goes below the screen.
-    let errors = session.end();
+    let clean = session.close().await;
     drop(terminal);
-    for error in &errors {
-        output::say(error);
-    }
     let outcome = outcome.map_err(failed)?;
     let code = match outcome {
         Outcome::Quit => 0,
@@ -51,9 +45,8 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &LastWarning) -> Re
             log::warn!("the terminal has gone: {error}");
             Ending::HangUp.exit_code()
         }
-        Outcome::EngineStopped => return Err(EngineError::Stopped.into()),
     };
-    Ok(if errors.is_empty() { code } else { code.max(1) })
+    Ok(if clean { code } else { code.max(1) })
 }
 
 /// The configuration file, and over it the command line.

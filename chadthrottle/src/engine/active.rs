@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use chadthrottle_common::{abi::MAX_RULES, ownership::RuleId};
 
-use super::{EngineError, Targets};
-use crate::model::{Carried, Limit, LimitId, ProcessKey};
+use super::EngineError;
+use crate::{
+    model::{Carried, Limit, LimitId, ProcessKey},
+    process::Targets,
+};
 
 /// The limits that are set.
 #[derive(Debug, Default)]

@@ -1,23 +1,14 @@
 //! What the outside tells the engine.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use crate::{
     engine::EngineError,
-    model::{Carried, Limit, LimitId, ProcessKey},
-    process::Selector,
+    model::{Carried, Limit, LimitId},
+    process::Targets,
 };
-
-/// Which processes a limit is for. They share it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Targets {
-    /// These processes.
-    pub processes: Vec<ProcessKey>,
-    /// And all that match any of these, now and later.
-    pub selectors: Vec<Selector>,
-    /// And the descendants of all of them, now and later.
-    pub children: bool,
-}
 
 /// A command, with the channel for its answer.
 #[derive(Debug)]
@@ -62,6 +53,11 @@ pub enum Command {
         id: LimitId,
         /// The sums.
         answer: oneshot::Sender<Result<Carried, EngineError>>,
+    },
+    /// Takes samples at another interval from now on.
+    SetInterval {
+        /// Time between them.
+        interval: Duration,
     },
     /// Removes a limit from all its members.
     RemoveLimit {

@@ -3,16 +3,17 @@
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{Command, Config, Engine, Targets};
+use super::{Command, Config, Engine};
 use crate::{
     backends::throttle::ThrottleError,
     engine::EngineError,
     levers::tuning::INTERVAL,
     model::{Carried, EngineInfo, Limit, LimitId, Snapshot},
+    process::Targets,
 };
 
 /// How often limits look for new processes that match, between samples.
@@ -24,9 +25,6 @@ const LOOK_AFTER_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the levers of limits are set anew.
 const LEVER_INTERVAL: Duration = INTERVAL;
 
-/// How many samples are kept for who does not take them.
-const SNAPSHOTS_KEPT: usize = 4;
-
 /// A running engine. Dropping the handle stops it, which detaches everything.
 #[derive(Debug)]
 pub struct Handle {
@@ -34,7 +32,7 @@ pub struct Handle {
     commands: Commands,
     /// The engine runs until this goes.
     running: Option<mpsc::UnboundedSender<Command>>,
-    snapshots: mpsc::Receiver<Arc<Snapshot>>,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     thread: Option<JoinHandle<Vec<ThrottleError>>>,
 }
 
@@ -46,7 +44,7 @@ impl Handle {
     pub async fn start(config: Config) -> Result<Self, EngineError> {
         let (ready, started) = oneshot::channel();
         let (commands, command_receiver) = mpsc::unbounded_channel();
-        let (snapshot_sender, snapshots) = mpsc::channel(SNAPSHOTS_KEPT);
+        let (snapshot_sender, snapshots) = watch::channel(None);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || run(&config, ready, command_receiver, &snapshot_sender))
@@ -66,9 +64,10 @@ impl Handle {
         &self.info
     }
 
-    /// The next sample; `None` when the engine has ended. Cancel safe.
-    pub async fn next_snapshot(&mut self) -> Option<Arc<Snapshot>> {
-        self.snapshots.recv().await
+    /// The newest sample, `None` before the first, and whenever there is a newer one. Closed when the engine has
+    /// ended.
+    pub fn snapshots(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.snapshots.clone()
     }
 
     /// To command it with, for as long as it runs.
@@ -171,6 +170,14 @@ impl Commands {
         self.ask(|answer| Command::RemoveLimit { id, answer }).await
     }
 
+    /// Takes samples at another interval from now on.
+    pub fn set_interval(&self, interval: Duration) {
+        if let Some(engine) = self.0.upgrade() {
+            // One that is about to stop takes no more samples.
+            let _ = engine.send(Command::SetInterval { interval });
+        }
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Command,
@@ -190,7 +197,7 @@ fn run(
     config: &Config,
     ready: oneshot::Sender<Result<EngineInfo, EngineError>>,
     commands: mpsc::UnboundedReceiver<Command>,
-    snapshots: &mpsc::Sender<Arc<Snapshot>>,
+    snapshots: &watch::Sender<Option<Arc<Snapshot>>>,
 ) -> Vec<ThrottleError> {
     let started = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -213,9 +220,9 @@ fn run(
 
 async fn serve(
     engine: &mut Engine,
-    interval: Duration,
+    mut interval: Duration,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    snapshots: &mpsc::Sender<Arc<Snapshot>>,
+    snapshots: &watch::Sender<Option<Arc<Snapshot>>>,
 ) {
     // The first sample at once, so that a screen has something to show; it has no rates yet.
     let mut samples = interval_at(Instant::now(), interval);
@@ -229,13 +236,18 @@ async fn serve(
     loop {
         tokio::select! {
             command = commands.recv() => match command {
+                Some(Command::SetInterval { interval: wanted }) => if wanted != interval {
+                    interval = wanted;
+                    samples = interval_at(Instant::now() + interval, interval);
+                    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
                 Some(command) => engine.handle(command),
                 None => return,
             },
             _ = samples.tick() => {
                 // Nobody listening is no reason to stop: limits hold until the handle goes. And
-                // who does not keep up misses samples, rather than have them pile up.
-                let _ = snapshots.try_send(Arc::new(engine.sample()));
+                // who does not keep up gets the newest, rather than have them pile up.
+                snapshots.send_replace(Some(Arc::new(engine.sample())));
             }
             _ = look_after.tick() => engine.look_after(),
             _ = watch.tick(), if engine.watches_for_processes() => engine.watch(),

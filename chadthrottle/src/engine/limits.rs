@@ -8,14 +8,14 @@ use chadthrottle_common::{
 };
 
 use super::{
-    Engine, Targets,
+    Engine,
     active::{Garbage, Member},
     membership::{self, WHERE_TO_RUN},
 };
 use crate::{
     engine::EngineError,
     model::{Carried, Limit, LimitId},
-    process::{Selector, cgroup_of, processes_in},
+    process::{Selector, Targets, cgroup_of, processes_in},
     sys::clock::now_ns,
     text,
     units::Rate,

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Targets;
-use crate::{backends::throttle::below::CgroupPath, model::ProcessKey, process::ProcessInfo};
+use crate::{
+    backends::throttle::below::CgroupPath,
+    model::ProcessKey,
+    process::{ProcessInfo, Targets},
+};
 
 /// What to do about processes that cannot be limited from here.
 pub const WHERE_TO_RUN: &str =

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use command::{Command, Targets};
+pub use command::Command;
 pub use error::EngineError;
 pub use handle::{Commands, Handle};
 pub use unseen::NOT_HELD;
@@ -152,7 +152,7 @@ impl Engine {
     /// What it found out about the machine.
     pub fn info(&self, config: &Config) -> EngineInfo {
         EngineInfo {
-            attach: self.throttle.method(),
+            attach: self.throttle.method().to_owned(),
             cgroup: config.throttle.point.path().display().to_string(),
             levers: self.levers.ability(),
             sees_socket_use: self.throttle.sees_socket_use,
@@ -192,6 +192,8 @@ impl Engine {
             } => {
                 let _ = answer.send(self.set_children(id, children));
             }
+            // For who calls us at intervals.
+            Command::SetInterval { .. } => {}
             Command::RemoveLimit { id, answer } => {
                 let _ = answer.send(self.remove_limit(id));
             }

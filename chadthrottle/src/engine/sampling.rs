@@ -15,7 +15,10 @@ use crate::{
     backends::throttle::{
         ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
     },
-    model::{Both, Carried, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic},
+    model::{
+        Both, Carried, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic,
+        Unmatched,
+    },
     process::ProcessInfo,
     sys::memory,
 };
@@ -130,6 +133,7 @@ impl Engine {
             sequence: self.sampling.sequence,
             interval,
             limits: self.sample_limits(&processes),
+            origins: Vec::new(),
             unmatched: self.sample_unmatched(),
             processes,
             unattributed: Both {
@@ -181,10 +185,10 @@ impl Engine {
         }
     }
 
-    fn sample_unmatched(&self) -> Vec<(LimitId, String)> {
+    fn sample_unmatched(&self) -> Vec<Unmatched> {
         let of_each = self.limits.iter().map(|(id, _, targets)| {
             let words = self.without_match(targets);
-            words.into_iter().map(move |words| (id, words))
+            words.into_iter().map(move |words| Unmatched { id, words })
         });
         of_each.flatten().collect()
     }

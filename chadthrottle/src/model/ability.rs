@@ -1,9 +1,9 @@
 //! Which levers this kernel has.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What works here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ability {
     /// Uploads can be paced, and the windows of downloads made smaller (kernel 5.15).
     pub levers: bool,

@@ -1,7 +1,9 @@
 //! The TCP connections that share a limit.
 
+use serde::{Deserialize, Serialize};
+
 /// Connections that use a good part of what they may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     /// Downloads.
     pub down: u64,

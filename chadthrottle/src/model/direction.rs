@@ -2,6 +2,8 @@
 
 use std::ops::{Add, AddAssign, Index, IndexMut};
 
+use serde::{Deserialize, Serialize};
+
 /// Which way bytes go, as the process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -17,7 +19,7 @@ impl Direction {
 }
 
 /// One of something for each direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Both<T> {
     /// For downloads.
     pub down: T,

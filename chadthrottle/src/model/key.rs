@@ -1,9 +1,9 @@
 //! Which process: its id alone is used again, so the start time belongs to it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Identity of a process on this machine since boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessKey {
     /// Process id in the namespace of /proc.
     pub pid: u32,

@@ -3,18 +3,25 @@
 use std::fmt;
 
 use chadthrottle_common::scope::Scope;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::Direction;
 use crate::units::Rate;
 
 /// A limit as the user set it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Download; `None`: not limited.
     pub down: Option<Rate>,
     /// Upload; `None`: not limited.
     pub up: Option<Rate>,
     /// The remote addresses it covers.
+    #[serde(
+        default = "default_scope",
+        serialize_with = "write_scope",
+        deserialize_with = "read_scope"
+    )]
     pub scope: Scope,
 }
 
@@ -36,7 +43,8 @@ impl Limit {
 }
 
 /// Names a limit that has been set. Several processes may share one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct LimitId(pub u32);
 
 impl fmt::Display for Limit {
@@ -60,4 +68,24 @@ pub fn scope_name(scope: Scope) -> &'static str {
         Scope::ALL => "all",
         _ => "default",
     }
+}
+
+const SCOPES: [Scope; 4] = [Scope::DEFAULT, Scope::INTERNET, Scope::LOCAL, Scope::ALL];
+
+fn default_scope() -> Scope {
+    Scope::DEFAULT
+}
+
+// serde has it by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn write_scope<S: Serializer>(scope: &Scope, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(scope_name(*scope))
+}
+
+fn read_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    SCOPES
+        .into_iter()
+        .find(|scope| scope_name(*scope) == name)
+        .ok_or_else(|| D::Error::custom("a scope is default, internet, local or all"))
 }

@@ -14,4 +14,6 @@ pub use connections::Connections;
 pub use direction::{Both, Direction};
 pub use key::ProcessKey;
 pub use limit::{Limit, LimitId, scope_name};
-pub use snapshot::{Carried, EngineInfo, LimitSample, ProcessSample, Snapshot, Traffic};
+pub use snapshot::{
+    Carried, EngineInfo, LimitSample, Origin, ProcessSample, Snapshot, Traffic, Unmatched,
+};

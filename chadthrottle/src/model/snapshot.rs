@@ -2,10 +2,12 @@
 
 use std::{ops::AddAssign, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Ability, Both, Connections, Limit, LimitId, ProcessKey};
 
 /// One direction of one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
     /// IP bytes a second over the last interval.
     pub bytes_per_s: f64,
@@ -27,7 +29,7 @@ impl AddAssign for Traffic {
 }
 
 /// One process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSample {
     /// Its id and start time.
     pub key: ProcessKey,
@@ -50,13 +52,14 @@ pub struct ProcessSample {
     /// What has passed over loopback, which is in neither of them.
     pub loopback: Both<u64>,
     /// Its limit, and which one that is.
+    #[serde(with = "held_by")]
     pub limit: Option<(LimitId, Limit)>,
     /// It ended a moment ago.
     pub ended: bool,
 }
 
 /// What the members of a limit have carried while it was theirs, those that have ended included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// IP bytes that passed.
     pub passed: Both<u64>,
@@ -65,7 +68,7 @@ pub struct Carried {
 }
 
 /// One limit, over all its members.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitSample {
     /// Which one.
     pub id: LimitId,
@@ -87,18 +90,22 @@ pub struct LimitSample {
 }
 
 /// One sample of everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Counts up from 1.
     pub sequence: u64,
     /// Time since the sample before.
+    #[serde(rename = "interval_ns", with = "nanoseconds")]
     pub interval: Duration,
     /// All processes, in the order of their ids.
     pub processes: Vec<ProcessSample>,
     /// The limits that are set, in the order of their ids.
     pub limits: Vec<LimitSample>,
-    /// Limits with selectors that match nothing now, and what to say of that.
-    pub unmatched: Vec<(LimitId, String)>,
+    /// Where the limits come from, in the order of their ids.
+    #[serde(default)]
+    pub origins: Vec<Origin>,
+    /// Limits with selectors that match nothing now.
+    pub unmatched: Vec<Unmatched>,
     /// Traffic that belongs to no process.
     pub unattributed: Both<u64>,
     /// Traffic over loopback, each byte once a direction.
@@ -107,11 +114,39 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
 }
 
+/// Who has set a limit, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Which limit.
+    pub id: LimitId,
+    /// Whom it is for, as targets are typed.
+    pub targets: Vec<String>,
+    /// The user who has set it.
+    pub user: String,
+    /// The process that has.
+    pub pid: u32,
+    /// When, in nanoseconds since 1970.
+    pub since_ns: u64,
+    /// When it ends by itself, likewise.
+    pub until_ns: Option<u64>,
+    /// Whether it goes on without the process that has set it.
+    pub detached: bool,
+}
+
+/// A selector that matches nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmatched {
+    /// Whose limit.
+    pub id: LimitId,
+    /// What to say of that.
+    pub words: String,
+}
+
 /// What the engine found out about the machine when it started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineInfo {
     /// How the programs are attached: `link` or `legacy`.
-    pub attach: &'static str,
+    pub attach: String,
     /// The cgroup they are attached to.
     pub cgroup: String,
     /// What holds limits beside the policer.
@@ -119,4 +154,50 @@ pub struct EngineInfo {
     /// Whether the kernel programs see who uses a socket; else /proc is searched for sockets that
     /// have changed hands.
     pub sees_socket_use: bool,
+}
+
+/// A process's limit as an object with names, which pairs are not in JSON.
+mod held_by {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Limit, LimitId};
+
+    #[derive(Serialize, Deserialize)]
+    struct HeldBy {
+        id: LimitId,
+        limit: Limit,
+    }
+
+    // serde has it by reference.
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(
+        held_by: &Option<(LimitId, Limit)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        held_by
+            .map(|(id, limit)| HeldBy { id, limit })
+            .serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(LimitId, Limit)>, D::Error> {
+        let held_by = Option::<HeldBy>::deserialize(deserializer)?;
+        Ok(held_by.map(|HeldBy { id, limit }| (id, limit)))
+    }
+}
+
+/// A duration as a number, which JSON has.
+mod nanoseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
 }

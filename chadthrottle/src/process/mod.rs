@@ -23,7 +23,7 @@ pub use cgroup::{cgroup_of, processes_in};
 pub use connections::{Connection, connections_of};
 pub use executable::Devices;
 pub use reader::ProcessReader;
-pub use selector::{Selector, SelectorError, Target};
+pub use selector::{Selector, SelectorError, Target, Targets};
 use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread, key_of};

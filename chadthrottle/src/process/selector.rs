@@ -3,11 +3,13 @@
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use glob::Pattern;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ProcessInfo, cgroup,
     user::{self, NamedUser},
 };
+use crate::model::ProcessKey;
 
 /// One TARGET of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +20,21 @@ pub enum Target {
     Selector(Selector),
 }
 
-/// A pattern for processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which processes a limit is for. They share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    /// These processes.
+    pub processes: Vec<ProcessKey>,
+    /// And all that match any of these, now and later.
+    pub selectors: Vec<Selector>,
+    /// And the descendants of all of them, now and later.
+    pub children: bool,
+}
+
+/// A pattern for processes. In JSON it is as a target is typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Selector {
     /// `name:GLOB`, on `comm`, of which the kernel keeps 15 characters, and on the name of the
     /// executable's file.
@@ -128,17 +143,43 @@ fn literal(pattern: &str) -> String {
     pattern.to_lowercase().replace(['*', '?', '[', ']'], "")
 }
 
-impl fmt::Display for Selector {
-    /// As a target is typed, and safe to show.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, value) = match self {
+impl Selector {
+    /// Kind and value, as a target is typed.
+    fn parts(&self) -> (&'static str, &str) {
+        match self {
             Self::Name(pattern) => ("name", pattern.as_str()),
             Self::Exe(pattern) => ("exe", pattern.as_str()),
             Self::User(user) => ("user", user.name()),
             Self::Cgroup(path) if path.is_empty() => ("cgroup", "/"),
             Self::Cgroup(path) => ("cgroup", path.as_str()),
-        };
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    /// As a target is typed, and safe to show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = self.parts();
         write!(f, "{kind}:{}", crate::text::escape(value))
+    }
+}
+
+impl From<Selector> for String {
+    /// As a target is typed, whatever is in it.
+    fn from(selector: Selector) -> Self {
+        let (kind, value) = selector.parts();
+        format!("{kind}:{value}")
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = SelectorError;
+
+    fn try_from(text: String) -> Result<Self, SelectorError> {
+        match text.parse()? {
+            Target::Selector(selector) => Ok(selector),
+            Target::Pid(_) => Err(SelectorError::NotATarget(text)),
+        }
     }
 }
 
@@ -222,7 +263,6 @@ fn cgroup_path(value: &str, mounts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ProcessKey;
 
     fn process() -> ProcessInfo {
         ProcessInfo {
@@ -357,5 +397,42 @@ mod tests {
             error.contains("name:GLOB") && !error.contains('\u{1b}'),
             "{error}"
         );
+    }
+
+    #[test]
+    fn targets_come_through_json_whatever_is_in_their_names() {
+        let user = "user:daemon".parse().unwrap();
+        let Target::Selector(user) = user else {
+            panic!("a user is no process")
+        };
+        let targets = Targets {
+            processes: vec![process().key],
+            selectors: vec![
+                Selector::of_name("[\u{1b}*]? \""),
+                Selector::of_exe("/a b/\n:c"),
+                Selector::Cgroup(String::new()),
+                user,
+            ],
+            children: true,
+        };
+        let json = serde_json::to_string(&targets).unwrap();
+        assert_eq!(serde_json::from_str::<Targets>(&json).unwrap(), targets);
+        for (no, why) in [
+            (
+                r#"{"processes":[],"selectors":["7"],"children":false}"#,
+                "not a target",
+            ),
+            (
+                r#"{"processes":[],"selectors":["name:[a"],"children":false}"#,
+                "not a pattern",
+            ),
+            (
+                r#"{"processes":[],"selectors":[],"children":false,"x":1}"#,
+                "unknown field",
+            ),
+        ] {
+            let error = serde_json::from_str::<Targets>(no).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

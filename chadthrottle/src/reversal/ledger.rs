@@ -1,8 +1,7 @@
 //! The ledger of what would stay if we were killed: the journal of legacy attachments, the guard process, and
 //! what would remain of levers.
 //!
-//! Links need neither, so the guard is started with the first legacy attachment, with the first
-//! limit, or for the terminal of the screen.
+//! Links need neither, so the guard is started with the first legacy attachment or the first limit.
 
 use std::{
     os::fd::BorrowedFd,
@@ -72,14 +71,6 @@ impl Ledger {
             engine,
             inner: Mutex::new(inner),
         })
-    }
-
-    /// Has the guard put the terminal back to what it is now, should the engine be killed.
-    ///
-    /// # Errors
-    /// Where the guard cannot be started.
-    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.inner().guard()?.protect_terminal(terminal)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

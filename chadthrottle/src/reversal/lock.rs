@@ -107,7 +107,7 @@ impl EngineLock {
 
 /// Whether a process is more than the descriptors that the kernel is still closing: its memory goes first
 /// (`exit_mm`, `exit_files` in `do_exit`).
-fn lives(process: u32) -> bool {
+pub fn lives(process: u32) -> bool {
     fs::read_link(format!("/proc/{process}/exe")).is_ok()
 }
 

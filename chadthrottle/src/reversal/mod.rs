@@ -20,11 +20,11 @@ mod taken_terminal;
 #[cfg(test)]
 mod testing;
 
-pub use guard::GuardError;
+pub use guard::{Guard, GuardError};
 pub use heir::Heir;
 pub use journal::JournalError;
 pub use ledger::Ledger;
-pub use lock::{EngineLock, LockError};
+pub use lock::{EngineLock, LockError, lives};
 pub use shrink_window::ShrinkWindow;
 pub use state_dir::{StateDir, StateDirError};
 pub use taken_terminal::leave_screen;

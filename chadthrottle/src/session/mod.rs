@@ -1,10 +1,18 @@
-//! How an engine starts and ends: privilege, the PID namespace, signals.
+//! How an engine starts and ends, and how commands come to one: privilege, the PID namespace, signals.
 
+mod open;
 pub mod pid_namespace;
 pub mod privilege;
+pub mod report;
 pub mod signals;
 
-use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    path::{PathBuf, absolute},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     backends::throttle::{
@@ -14,8 +22,10 @@ use crate::{
     engine::{Config, Handle},
     error::Error,
     output,
-    reversal::{EngineLock, GuardError, Heir, Ledger, cleanup},
+    reversal::{EngineLock, Heir, Ledger, StateDir, cleanup},
+    server::Server,
 };
+pub use open::{Opened, SOCKET, open, open_running};
 
 /// What the command line says about the engine.
 #[derive(Clone, Debug)]
@@ -30,6 +40,28 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Time between samples.
     pub interval: Duration,
+    /// How much an engine logs that a command starts.
+    pub verbose: u8,
+    /// To which file.
+    pub log_file: Option<PathBuf>,
+    /// Whether it may write to our standard error.
+    pub engine_speaks: bool,
+}
+
+impl Settings {
+    /// The command line of an engine that ends with its last client. Its directory is another one than ours.
+    fn arguments(&self) -> io::Result<Vec<OsString>> {
+        let mut arguments: Vec<OsString> = vec!["engine".into(), "--until-idle".into()];
+        arguments.extend(["--attach".into(), self.attach.to_string().into()]);
+        arguments.extend(["--state-dir".into(), absolute(&self.state_dir)?.into()]);
+        for (name, path) in [("--cgroup", &self.cgroup), ("--log-file", &self.log_file)] {
+            if let Some(path) = path {
+                arguments.extend([name.into(), absolute(path)?.into()]);
+            }
+        }
+        arguments.extend((0..self.verbose).map(|_| "--verbose".into()));
+        Ok(arguments)
+    }
 }
 
 /// A running engine, and the lock that makes it the only one.
@@ -37,9 +69,8 @@ pub struct Settings {
 pub struct Session {
     /// The engine.
     pub engine: Handle,
-    ledger: Arc<Ledger>,
     /// Goes after the engine.
-    _lock: EngineLock,
+    lock: EngineLock,
 }
 
 impl Session {
@@ -73,19 +104,22 @@ impl Session {
             interval: settings.interval,
         })
         .await?;
-        Ok(Self {
-            engine,
-            ledger,
-            _lock: lock,
-        })
+        Ok(Self { engine, lock })
     }
 
-    /// Has the terminal put back to what it is now, should the engine be killed.
-    ///
-    /// # Errors
-    /// Where the guard process cannot be started.
-    pub fn protect_terminal(&self, terminal: BorrowedFd<'_>) -> Result<(), GuardError> {
-        self.ledger.protect_terminal(terminal)
+    /// Serves clients of the engine, on the runtime that this is called on, and hands on the `warnings` that there are.
+    /// With `until_idle`, the last client hears that its connection is closed when this process has ended.
+    pub fn server(
+        &self,
+        until_idle: bool,
+        warnings: impl Fn() -> Vec<String> + Send + 'static,
+    ) -> Server {
+        Server::of(&self.engine, until_idle, warnings)
+    }
+
+    /// Where the lock is.
+    pub fn directory(&self) -> &StateDir {
+        self.lock.directory()
     }
 
     /// Stops the engine, and says on standard error what could not be detached.

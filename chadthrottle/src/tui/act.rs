@@ -7,9 +7,8 @@ use super::{
     state::{Message, Mode, State},
 };
 use crate::{
-    engine::Targets,
     model::{Limit, LimitId},
-    process::Selector,
+    process::{Selector, Targets},
     text::escape,
     units::Rate,
 };

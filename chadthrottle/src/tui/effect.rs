@@ -4,8 +4,10 @@ use super::{inspect::Request, state::Message};
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::{Commands, EngineError, Targets},
+    client::Requests,
     model::{Limit, LimitId},
+    process::Targets,
+    protocol::RequestError,
     tui::update::Action,
 };
 
@@ -57,7 +59,7 @@ pub struct Effects {
 
 impl Effects {
     /// For that engine.
-    pub fn on(engine: Commands) -> Self {
+    pub fn on(engine: Requests) -> Self {
         let (asked, mut effects) = mpsc::unbounded_channel();
         let (messages, said) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -96,7 +98,7 @@ impl Effects {
     }
 }
 
-async fn apply(engine: &Commands, effect: Effect) -> Option<Message> {
+async fn apply(engine: &Requests, effect: Effect) -> Option<Message> {
     let result = match effect {
         Effect::SetLimit {
             targets,
@@ -126,11 +128,11 @@ async fn apply(engine: &Commands, effect: Effect) -> Option<Message> {
 }
 
 async fn change(
-    engine: &Commands,
+    engine: &Requests,
     id: LimitId,
     limit: Limit,
     children: Option<bool>,
-) -> Result<(), EngineError> {
+) -> Result<(), RequestError> {
     engine.change_limit(id, limit).await?;
     if let Some(children) = children {
         engine.set_children(id, children).await?;
@@ -139,11 +141,11 @@ async fn change(
 }
 
 /// Removes them all; one that has ended by itself is no error.
-async fn remove(engine: &Commands, ids: &[LimitId]) -> Result<(), EngineError> {
+async fn remove(engine: &Requests, ids: &[LimitId]) -> Result<(), RequestError> {
     let mut result = Ok(());
     for id in ids {
         match engine.remove_limit(*id).await {
-            Ok(()) | Err(EngineError::NoLimit) => {}
+            Ok(()) | Err(RequestError::NoLimit) => {}
             Err(error) => result = Err(error),
         }
     }
@@ -154,13 +156,17 @@ async fn remove(engine: &Commands, ids: &[LimitId]) -> Result<(), EngineError> {
 mod tests {
     use std::time::Duration;
 
+    use tokio::{io::AsyncWriteExt, net::UnixStream};
+
     use super::*;
-    use crate::engine::Command;
+    use crate::protocol::{Call, Frames, LONGEST_CALL, Method, Named, Reply, frame};
 
     #[tokio::test]
     async fn an_engine_that_takes_long_is_waited_for_in_order_and_holds_nobody_up() {
-        let (running, mut commands) = mpsc::unbounded_channel();
-        let mut effects = Effects::on(Commands::to(&running));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (calls, mut replies) = theirs.into_split();
+        let mut calls = Frames::new(calls, LONGEST_CALL);
+        let mut effects = Effects::on(Requests::over(ours));
         for id in [1, 2] {
             effects.carry_out(Effect::RemoveLimits {
                 ids: vec![LimitId(id)],
@@ -168,13 +174,14 @@ mod tests {
             });
         }
         for number in [1, 2] {
-            let Some(Command::RemoveLimit { id, answer }) = commands.recv().await else {
-                panic!("no command, or another one");
-            };
-            assert_eq!(id, LimitId(number));
+            let call = calls.next().await.unwrap().unwrap();
+            let call: Call = serde_json::from_slice(&call).unwrap();
+            let id = LimitId(number);
+            assert_eq!(Method::of(&call), Ok(Method::RemoveLimit(Named { id })));
             let early = tokio::time::timeout(Duration::from_millis(20), effects.done());
             assert!(early.await.is_err(), "it has been said too early");
-            answer.send(Ok(())).expect("nobody waits");
+            let reply = frame(&Reply::of(serde_json::json!({}))).unwrap();
+            replies.write_all(&reply).await.unwrap();
             let Action::Said(message) = effects.done().await else {
                 panic!("another action");
             };

@@ -128,7 +128,7 @@ pub fn state(width: u16, height: u16, snapshot: Arc<Snapshot>) -> State {
             hears_of_packets: true,
             shrinking: true,
         },
-        attach: "link",
+        attach: "link".to_owned(),
         cgroup: "/sys/fs/cgroup".into(),
     };
     let mut state = State::new(info, Size { width, height }, &Config::default());

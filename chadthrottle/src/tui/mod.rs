@@ -41,9 +41,11 @@ use tokio::{
 
 use crate::{
     config::Config,
-    engine::Handle,
-    logging::LastWarning,
-    session::signals::{Ending, Job, JobControl, Signals},
+    logging::Warnings,
+    session::{
+        Opened,
+        signals::{Ending, Job, JobControl, Signals},
+    },
     sys::signals::stop_self,
 };
 use colours::Colours;
@@ -60,6 +62,9 @@ use view::Look;
 /// At most 60 frames a second.
 const FRAME: Duration = Duration::from_millis(16);
 
+/// How long after an engine could not be started the next one is.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Why the screen was closed.
 #[derive(Debug)]
 pub enum Outcome {
@@ -69,8 +74,6 @@ pub enum Outcome {
     Signal(Ending),
     /// The terminal cannot be read or written any more.
     TerminalGone(io::Error),
-    /// The engine has stopped by itself.
-    EngineStopped,
 }
 
 /// Takes the terminal over as the configuration and the environment would have it.
@@ -86,10 +89,10 @@ pub fn open(config: &Config) -> io::Result<Terminal> {
 /// # Errors
 /// Where the terminal cannot be set up.
 pub async fn run(
-    engine: &mut Handle,
+    session: &mut Opened,
     signals: &mut Signals,
     config: &Config,
-    warnings: &LastWarning,
+    warnings: &Warnings,
     terminal: &mut Terminal,
 ) -> io::Result<Outcome> {
     let look = Look {
@@ -97,12 +100,13 @@ pub async fn run(
         symbols: Symbols::new(config.ascii),
     };
     let mut jobs = JobControl::catch()?;
-    let mut state = State::new(engine.info().clone(), terminal.size()?, config);
+    let mut state = State::new(session.engine.info().clone(), terminal.size()?, config);
     let mut events = EventStream::new();
     let mut inspection = Inspection::default();
-    let mut effects = Effects::on(engine.commands().clone());
+    let mut effects = Effects::on(session.engine.requests().clone());
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
+    let mut has_engine = true;
     loop {
         let action = tokio::select! {
             // The end first: who was stopped may be told to end and to go on in one moment.
@@ -128,10 +132,7 @@ pub async fn run(
                 changed = false;
                 continue;
             }
-            snapshot = engine.next_snapshot() => match snapshot {
-                Some(snapshot) => Action::Snapshot(snapshot),
-                None => return Ok(Outcome::EngineStopped),
-            },
+            action = from_engine(session, &mut has_engine) => action,
             action = effects.done() => action,
             seen = inspection.next(), if inspection.is_under_way() => match seen {
                 Some(action) => action,
@@ -158,10 +159,41 @@ pub async fn run(
                 effect => effects.carry_out(effect),
             }
         }
-        if let Some(warning) = warnings.take() {
+        if let Some(warning) = warnings.take().pop() {
             let text = crate::text::escape(&warning);
             update(&mut state, Action::Said(Message::error(text)));
             changed = true;
+        }
+    }
+}
+
+/// The next sample; where the engine has ended, the next one is waited for, for as long as it takes. Cancel safe.
+async fn from_engine(session: &mut Opened, has_engine: &mut bool) -> Action {
+    if *has_engine {
+        if let Some(snapshot) = session.engine.next_snapshot().await {
+            return Action::Snapshot(snapshot);
+        }
+        *has_engine = false;
+        let text = "the engine has ended: waiting for the next one".to_owned();
+        return Action::Said(Message::error(text));
+    }
+    match session.reopen().await {
+        Ok(names) => {
+            *has_engine = true;
+            let lost = names.iter().filter(|(_, now)| now.is_none()).count();
+            let text = match lost {
+                0 => "an engine is there again".to_owned(),
+                lost => format!("an engine is there again; {lost} limits could not be set again"),
+            };
+            Action::Said(Message {
+                text,
+                error: lost > 0,
+            })
+        }
+        Err(error) => {
+            tokio::time::sleep(AGAIN).await;
+            let text = format!("no engine: {error}");
+            Action::Said(Message::error(crate::text::escape(&text)))
         }
     }
 }

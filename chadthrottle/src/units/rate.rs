@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use chadthrottle_common::policer::{MAX_RATE, MIN_RATE};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::format::{Style, format_rate};
 
@@ -26,6 +26,21 @@ impl Rate {
     /// Bytes a second.
     pub const fn bytes_per_second(self) -> u64 {
         self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes_per_second = u64::deserialize(deserializer)?;
+        let rate = Self(bytes_per_second);
+        if (Self::MIN..=Self::MAX).contains(&rate) {
+            Ok(rate)
+        } else {
+            let (min, max) = (Self::MIN.0, Self::MAX.0);
+            Err(D::Error::custom(format_args!(
+                "a rate is {min} to {max} bytes a second, not {bytes_per_second}"
+            )))
+        }
     }
 }
 

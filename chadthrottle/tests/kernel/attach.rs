@@ -47,22 +47,3 @@ fn below_the_root_by_either_way() {
     one_of_each("link", Some(&cgroup.0));
     one_of_each("legacy", Some(&cgroup.0));
 }
-
-#[test]
-fn a_second_engine_is_refused_and_attaches_nothing() {
-    let program = Chadthrottle::new();
-    let mut first = program.spawn("run --root -- sleep 2");
-    eventually("attached", Duration::from_secs(2), || {
-        attached(&top()) == OURS
-    });
-    let second = program.output("list --count 1");
-    let message = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(1), "{message}");
-    assert!(
-        message.contains(&format!("process {}", first.pid())),
-        "{message}"
-    );
-    assert_eq!(attached(&top()), OURS);
-    assert!(first.wait(Duration::from_secs(4)).success());
-    assert_nothing_left();
-}

@@ -33,8 +33,7 @@ fn a_link_goes_with_a_killed_engine() {
     eventually("attached", Duration::from_secs(2), || {
         attached(&top()) == OURS
     });
-    engine.signal("-KILL");
-    engine.wait(Duration::from_secs(2));
+    program.kill_engine(&mut engine);
     eventually("detached", Duration::from_secs(1), || {
         attached(&top()).is_empty()
     });
@@ -57,7 +56,7 @@ fn cleanup_detaches_what_a_killed_engine_left_and_nothing_of_a_living_one() {
         "a living engine's programs were touched"
     );
 
-    engine.kill_with_its_guard();
+    program.kill_with_guard(&mut engine);
     assert_eq!(
         attached(&top()),
         OURS,

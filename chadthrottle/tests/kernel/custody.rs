@@ -26,15 +26,15 @@ fn send(signal: Signal, pid: u32) {
 
 /// Kills the engine's guard, and waits until another one has taken its place, of which `said` tells.
 #[track_caller]
-fn lose_guard(engine: &Running, said: impl Fn() -> String) {
+fn lose_guard(program: &Chadthrottle, said: impl Fn() -> String) {
     let times = || said().matches("another one has taken its place").count();
     let before = times();
-    let [guard] = engine.children()[..] else {
-        panic!("children: {:?}", engine.children());
+    let [guard] = program.guards()[..] else {
+        panic!("guards: {:?}", program.guards());
     };
     kill(guard);
     eventually("another guard is there", LIMIT, || times() > before);
-    assert!(matches!(engine.children()[..], [next] if next != guard));
+    assert!(matches!(program.guards()[..], [next] if next != guard));
 }
 
 #[test]
@@ -53,10 +53,9 @@ fn a_guard_that_was_killed_is_followed_by_one_that_knows_as_much() {
         client.options()[0].pacing != UNLIMITED
     });
     for _ in 0..2 {
-        lose_guard(&engine, said);
+        lose_guard(&program, said);
     }
-    engine.signal("-KILL");
-    engine.wait(LIMIT);
+    program.kill_engine(&mut engine);
     eventually("all is detached", LIMIT, || attached(&top()).is_empty());
     eventually("options are as before", LIMIT, || {
         client.options()[0].pacing == before[0].pacing
@@ -120,7 +119,7 @@ fn a_journal_that_was_removed_is_written_anew() {
     let before = records();
     std::fs::remove_file(program.state().join("attachments.jsonl")).expect("its journal");
     eventually("it is there again", LIMIT, || records() == before);
-    engine.kill_with_its_guard();
+    program.kill_with_guard(&mut engine);
     assert!(program.output("cleanup").status.success());
     assert_nothing_left();
 }
@@ -138,17 +137,16 @@ fn a_guard_that_comes_late_leaves_what_a_later_engine_keeps() {
     };
     let mut first = program.spawn(&format!("limit {} --up 30KB", client.pid()));
     holds(&mut client);
-    let [late] = first.children()[..] else {
+    let [late] = program.guards()[..] else {
         panic!("one guard")
     };
     send(Signal::SIGSTOP, late);
-    first.signal("-KILL");
-    first.wait(Duration::from_secs(2));
+    program.kill_engine(&mut first);
     let mut second = program.spawn(&format!("limit {} --up 20KB", client.pid()));
     eventually("the second one holds it", LIMIT, || {
         program.state().join("pins/put_back").exists() && client.options()[0].pacing < 25_000
     });
-    second.kill_with_its_guard();
+    program.kill_with_guard(&mut second);
     send(Signal::SIGCONT, late);
     eventually("the late guard has gone", LIMIT, || {
         !std::fs::exists(format!("/proc/{late}")).expect("/proc")

@@ -9,9 +9,8 @@ use std::{
 };
 
 use chadthrottle::{
-    engine::Targets,
     model::{self, LimitId},
-    process::key_of,
+    process::{Targets, key_of},
     session::Session,
 };
 
@@ -61,6 +60,12 @@ impl Limit {
 
     pub fn signal(&self, name: &str) {
         self.running.signal(name);
+    }
+
+    /// Kills it and the engine.
+    #[track_caller]
+    pub fn kill_engine(&mut self, program: &Chadthrottle) {
+        program.kill_engine(&mut self.running);
     }
 
     /// Waits for its end.
@@ -301,8 +306,10 @@ fn processes_that_move_into_a_cgroup_later_are_held_and_named() {
 async fn members(session: &mut Session, id: LimitId) -> (Vec<u32>, bool) {
     let mut latest = None;
     // The one that comes next may have been begun before.
+    let mut samples = session.engine.snapshots();
     for _ in 0..2 {
-        latest = session.engine.next_snapshot().await;
+        samples.changed().await.expect("a sample");
+        latest = samples.borrow_and_update().clone();
     }
     let snapshot = latest.expect("a sample");
     let members: Vec<u32> = snapshot

@@ -162,8 +162,7 @@ fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
         eventually("attached", Duration::from_secs(5), || {
             attached(&top()) == OURS
         });
-        engine.signal("-KILL");
-        engine.wait(Duration::from_secs(1));
+        program.kill_engine(&mut engine);
         eventually("the guard has detached all", Duration::from_secs(1), || {
             attached(&top()).is_empty()
         });

@@ -40,8 +40,7 @@ fn after_sigkill_no_program_is_called_for_headers_on_our_account() {
     client.ask("upload 0.2");
     assert_eq!(mark(&client), Some(77), "with us everybody is");
     drop(other);
-    limit.signal("-KILL");
-    limit.wait(Duration::from_secs(2));
+    program.kill_engine(&mut limit);
     eventually("the guard has put back", Duration::from_secs(5), || {
         client.options()[0].pacing == UNLIMITED
     });

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     audit::{OURS, assert_nothing_left, attached, there, top},
     program::{Chadthrottle, Running, eventually},
-    terminal::{Tmux, engine, stty_of},
+    terminal::{Tmux, client, stty_of},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -77,15 +77,15 @@ fn the_screen_gives_the_terminal_back_and_takes_it_again() {
     let at_the_prompt = stty_of(&tmux);
     enter(&tmux, &line(&program, ""));
     shows(&tmux, "processes by");
-    let engine = engine(program.state());
+    let client = client(&program);
     for way in ["Ctrl-Z", "SIGTSTP"] {
         assert_eq!(tmux.flag("alternate_on"), "1", "{way}");
         match way {
             "Ctrl-Z" => drop(tmux.command(&["send-keys", "C-z"])),
-            _ => send("-TSTP", &engine),
+            _ => send("-TSTP", &client),
         }
         shows(&tmux, "Stopped");
-        assert_eq!(state(&engine), "T", "{way}");
+        assert_eq!(state(&client), "T", "{way}");
         for (flag, value) in [
             ("alternate_on", "0"),
             ("cursor_flag", "1"),
@@ -117,7 +117,7 @@ fn the_screen_gives_the_terminal_back_and_takes_it_again() {
         });
     }
     // Nobody can be told before SIGSTOP, but after it.
-    send("-STOP", &engine);
+    send("-STOP", &client);
     shows(&tmux, "Stopped");
     enter(&tmux, "fg");
     eventually("it is drawn anew", SOON, || {
@@ -126,7 +126,7 @@ fn the_screen_gives_the_terminal_back_and_takes_it_again() {
     });
     tmux.command(&["send-keys", "q"]);
     eventually("it has ended", SOON, || {
-        !Path::new(&format!("/proc/{engine}")).exists()
+        !Path::new(&format!("/proc/{client}")).exists()
     });
     assert_eq!(tmux.flag("alternate_on"), "0");
     eventually("the terminal is as it was", SOON, || {
@@ -144,10 +144,10 @@ fn without_a_shell_ctrl_z_stops_nothing() {
     tmux.command(&["send-keys", "C-z"]);
     tmux.command(&["send-keys", "?"]);
     shows(&tmux, "remove all limits");
-    let engine = engine(program.state());
+    let client = client(&program);
     tmux.command(&["send-keys", "C-c"]);
     eventually("it has ended", SOON, || {
-        !Path::new(&format!("/proc/{engine}")).exists()
+        !Path::new(&format!("/proc/{client}")).exists()
     });
     assert_nothing_left();
 }
@@ -186,20 +186,20 @@ fn the_program_stops_and_goes_on_with_run() {
     let run = line(&program, "run --root --down 1MB -- sleep 60 &");
     enter(&tmux, &run);
     shows(&tmux, "(8 Mbit/s)");
-    let engine = engine(program.state());
+    let client = client(&program);
     let mut sleep = String::new();
     eventually("it runs", SOON, || {
-        sleep = child(&engine, "sleep");
+        sleep = child(&client, "sleep");
         !sleep.is_empty()
     });
-    let both = || state(&engine) + &state(&sleep);
-    send("-TSTP", &engine);
+    let both = || state(&client) + &state(&sleep);
+    send("-TSTP", &client);
     eventually("both have stopped", SOON, || both() == "TT");
-    send("-CONT", &engine);
+    send("-CONT", &client);
     eventually("both go on", SOON, || both() == "SS");
-    send("-TERM", &engine);
+    send("-TERM", &client);
     eventually("it has ended", SOON, || {
-        !Path::new(&format!("/proc/{engine}")).exists()
+        !Path::new(&format!("/proc/{client}")).exists()
     });
     assert_nothing_left();
 }

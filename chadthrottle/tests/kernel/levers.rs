@@ -18,7 +18,7 @@ use crate::{
     lab::{Lab, SERVER_V4},
     lifecycle::with_engine,
     limits::{both_ways, only},
-    program::{Chadthrottle, eventually},
+    program::{Chadthrottle, eventually, signal},
     sockets::infos,
 };
 
@@ -72,8 +72,7 @@ fn options_are_as_before(attach: &str, end: End) {
             limit.wait(Duration::from_secs(2));
         }
         End::Killed => {
-            limit.signal("-KILL");
-            limit.wait(Duration::from_secs(2));
+            program.kill_engine(&mut limit);
             eventually(
                 "the guard puts them back",
                 Duration::from_millis(500),
@@ -81,7 +80,7 @@ fn options_are_as_before(attach: &str, end: End) {
             );
         }
         End::KilledWithItsGuard => {
-            limit.kill_with_its_guard();
+            program.kill_with_guard(&mut limit);
             assert_ne!(client.options()[0], before[0], "nobody was there to do it");
             assert!(program.output("cleanup").status.success());
         }
@@ -114,7 +113,7 @@ fn a_slow_upload_goes_out_in_small_pieces() {
         let limit = Limit::start(&program, &format!("{} --up 20KB", client.pid()));
         if !open_before {
             // So that the kernel program has to do it.
-            limit.signal("-STOP");
+            signal(program.engine(), "-STOP");
             client.connect("connect");
         }
         client.ask("push");
@@ -124,7 +123,7 @@ fn a_slow_upload_goes_out_in_small_pieces() {
         let flight = client.flight();
         println!("open before: {open_before}, {flight} segments");
         assert!(flight <= 4, "{flight} segments");
-        limit.signal("-CONT");
+        signal(program.engine(), "-CONT");
         drop(limit);
         eventually("as many as TCP likes", Duration::from_secs(1), || {
             client.flight() > 20
@@ -399,7 +398,8 @@ fn what_bbr_has_controlled_it_controls_still_when_its_pace_has_grown() {
             held(client.pid())
         });
         match end {
-            "both" => limit.kill_with_its_guard(),
+            "both" => program.kill_with_guard(&mut limit),
+            "-KILL" => program.kill_engine(&mut limit),
             signal => limit.signal(signal),
         }
         if end == "both" {

@@ -8,9 +8,9 @@ use std::{
 
 use chadthrottle::{
     backends::throttle::AttachMode,
-    engine::{Handle, Targets},
+    engine::Handle,
     model,
-    process::key_of,
+    process::{Targets, key_of},
     session::{Session, Settings},
     units::Rate,
 };
@@ -21,7 +21,7 @@ use crate::{
     following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
-    program::{Chadthrottle, Running, eventually},
+    program::{Chadthrottle, Running, eventually, signal},
 };
 
 const QUIET: &str = "list --json --attach legacy";
@@ -72,9 +72,8 @@ fn twenty_times_sigkill_of_the_engine() {
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
         let mut engine = attached_engine(&program);
-        engine.signal("-KILL");
         let killed = Instant::now();
-        engine.wait(Duration::from_secs(1));
+        program.kill_engine(&mut engine);
         eventually("the guard has cleaned up", Duration::from_secs(3), || {
             program.journal().is_empty()
         });
@@ -89,7 +88,7 @@ fn twenty_times_sigkill_of_engine_and_guard() {
     let program = Chadthrottle::new();
     for round in 0..20 {
         let mut engine = attached_engine(&program);
-        engine.kill_with_its_guard();
+        program.kill_with_guard(&mut engine);
         assert_eq!(attached(&top()), OURS, "round {round}");
     }
     // Each start has cleaned up before it attached: what is there is the last one's.
@@ -105,7 +104,7 @@ fn twenty_times_sigkill_of_engine_and_guard() {
 fn signals_to_the_foreground_group_do_not_reach_the_guard() {
     let program = Chadthrottle::new();
     let engine = attached_engine(&program);
-    let [guard] = engine.children()[..] else {
+    let [guard] = program.guards()[..] else {
         panic!("one guard")
     };
     let stat = std::fs::read_to_string(format!("/proc/{guard}/stat")).expect("the guard");
@@ -182,9 +181,9 @@ fn limits_hold_while_the_engine_is_stopped() {
     let mut limit = Limit::start(&program, &arguments);
     client.go();
     std::thread::sleep(Duration::from_secs(1));
-    limit.signal("-STOP");
+    signal(program.engine(), "-STOP");
     std::thread::sleep(Duration::from_secs(5));
-    limit.signal("-CONT");
+    signal(program.engine(), "-CONT");
     let ratio = client.report().goodput() / MB;
     println!("stopped for 5 of 8 seconds: goodput / limit {ratio:.3}");
     assert!((0.7..1.15).contains(&ratio), "{ratio}");
@@ -216,6 +215,9 @@ pub fn in_this_process(state: &Path) -> Settings {
         cgroup: lane().map(Into::into),
         state_dir: state.to_owned(),
         interval: Duration::from_secs(1),
+        verbose: 0,
+        log_file: None,
+        engine_speaks: false,
     }
 }
 

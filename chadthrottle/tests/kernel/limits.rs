@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use chadthrottle::{
-    engine::Targets,
     model::{self, ProcessKey},
+    process::Targets,
 };
 use chadthrottle_common::scope::Scope;
 

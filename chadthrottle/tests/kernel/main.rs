@@ -17,6 +17,7 @@ mod custody;
 mod debt;
 mod doctor;
 mod ecn;
+mod engine;
 mod exactness;
 mod faults;
 mod few_colours;

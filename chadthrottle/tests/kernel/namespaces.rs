@@ -126,8 +126,8 @@ fn a_living_engine_that_cleanup_cannot_see_keeps_its_programs() {
         for pid in $1; do mount -t tmpfs none /proc/$pid || exit 99; done
         shift
         exec "$@""#;
-    let mut pids = vec![engine.pid()];
-    pids.extend(engine.children());
+    let mut pids = vec![engine.pid(), program.engine()];
+    pids.extend(program.guards());
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
     let mut hidden = Command::new("unshare");
     hidden.args(["--mount", "sh", "-c", script, "sh", &pids.join(" ")]);

@@ -13,7 +13,7 @@ use crate::{
     lab::{Lab, SERVER_V4},
     limits::{both_ways, only},
     load,
-    program::{Chadthrottle, Running, eventually},
+    program::{Chadthrottle, Running, eventually, signal},
     sockets::{infos, windows_may_shrink},
 };
 
@@ -109,9 +109,9 @@ fn a_pace_that_the_program_has_set_under_the_limit_stays_when_the_limit_ends() {
         client.options()[0].pacing != UNLIMITED
     });
     client.ask("pace 70000");
-    limit.signal("-STOP");
+    signal(program.engine(), "-STOP");
     assert_eq!(client.options()[0].pacing, 70_000);
-    limit.signal("-CONT");
+    signal(program.engine(), "-CONT");
     limit.signal("-TERM");
     limit.wait(Duration::from_secs(2));
     assert_eq!(client.options()[0].pacing, 70_000);
@@ -213,8 +213,7 @@ fn a_namespace_that_lets_windows_shrink_goes_on_to_do_so() {
     let program = Chadthrottle::new();
     let mut limit = Limit::start(&program, &format!("{} --down 100KB", sleeper.pid()));
     assert!(windows_may_shrink(&lab));
-    limit.signal("-KILL");
-    limit.wait(Duration::from_secs(2));
+    limit.kill_engine(&program);
     eventually("the guard is done", Duration::from_secs(2), || {
         !program.state().join("pins").exists()
     });

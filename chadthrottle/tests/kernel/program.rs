@@ -50,52 +50,40 @@ impl Running {
 
     /// Ids of its children.
     pub fn children(&self) -> Vec<u32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        let mut text = std::fs::read_to_string(path).unwrap_or_default();
-        // Children belong to the thread that made them.
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid()))
-            .into_iter()
-            .flatten()
-        {
-            let task = task.expect("a thread").path();
-            text += &std::fs::read_to_string(task.join("children")).unwrap_or_default();
-        }
-        let mut pids: Vec<u32> = text
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .collect();
-        pids.sort_unstable();
-        pids.dedup();
-        pids
-    }
-
-    /// Ends it and its guard so that neither can clean up: the guard first, while the engine is
-    /// stopped and cannot see it go.
-    #[track_caller]
-    pub fn kill_with_its_guard(&mut self) {
-        self.signal("-STOP");
-        for pid in self.children() {
-            let status = Command::new("kill")
-                .args(["-KILL", &pid.to_string()])
-                .status();
-            assert!(status.expect("kill(1)").success());
-        }
-        self.signal("-KILL");
-        self.wait(Duration::from_secs(2));
+        children_of(self.pid())
     }
 
     /// Sends a signal by name.
     #[track_caller]
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([name, &self.pid().to_string()])
-            .status();
-        assert!(
-            status.expect("kill(1)").success(),
-            "kill {name} {}",
-            self.pid()
-        );
+        signal(self.pid(), name);
     }
+}
+
+/// Sends a signal by name.
+#[track_caller]
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.expect("kill(1)").success(), "kill {name} {pid}");
+}
+
+/// Ids of a process's children.
+fn children_of(pid: u32) -> Vec<u32> {
+    // Children belong to the thread that made them.
+    let mut pids: Vec<u32> = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|pids| {
+            pids.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
 }
 
 impl Drop for Running {
@@ -133,6 +121,43 @@ impl Chadthrottle {
     /// Its state directory.
     pub fn state(&self) -> &Path {
         self.state.path()
+    }
+
+    /// The engine's process, which wrote its id into the lock.
+    #[track_caller]
+    pub fn engine(&self) -> u32 {
+        let lock = self.state().join("engine.lock");
+        let text = std::fs::read_to_string(lock).expect("a lock");
+        text.trim().parse().expect("an id")
+    }
+
+    /// The engine's guard, if there is one.
+    #[track_caller]
+    pub fn guards(&self) -> Vec<u32> {
+        children_of(self.engine())
+    }
+
+    /// Kills the engine and its client, so that neither can clean up, nor start another.
+    #[track_caller]
+    pub fn kill_engine(&self, client: &mut Running) {
+        let engine = self.engine();
+        signal(engine, "-STOP");
+        client.signal("-KILL");
+        client.wait(Duration::from_secs(2));
+        signal(engine, "-KILL");
+        eventually("the engine has ended", Duration::from_secs(5), || {
+            !lives(engine)
+        });
+    }
+
+    /// Kills the engine, its client and its guard: the guard first, while the engine is stopped and cannot see it go.
+    #[track_caller]
+    pub fn kill_with_guard(&self, client: &mut Running) {
+        signal(self.engine(), "-STOP");
+        for guard in self.guards() {
+            signal(guard, "-KILL");
+        }
+        self.kill_engine(client);
     }
 
     /// What its journal holds; nothing where there is none.
@@ -174,6 +199,12 @@ impl Chadthrottle {
                 .expect("starting chadthrottle"),
         )
     }
+}
+
+/// Whether a process runs: one that nobody has waited for does not.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Waits until `condition` holds; more than `limit` fails the test.

@@ -154,6 +154,10 @@ impl Waiting {
     }
 
     fn end(&mut self, signal: &str) {
+        if signal == "-KILL" {
+            self.program.kill_engine(&mut self.limit);
+            return;
+        }
         self.limit.signal(signal);
         self.limit.wait(Duration::from_secs(2));
     }
@@ -180,7 +184,7 @@ fn when_a_limit_ends_windows_shrink_no_more() {
 #[test]
 fn when_the_guard_was_killed_too_cleanup_sees_to_it() {
     let mut waiting = Waiting::new();
-    waiting.limit.kill_with_its_guard();
+    waiting.program.kill_with_guard(&mut waiting.limit);
     let Waiting { lab, program, .. } = &waiting;
     assert!(windows_may_shrink(lab), "nobody was there to do it");
     let looked = program.output("cleanup --dry-run");

@@ -12,9 +12,9 @@ use std::{
 
 use chadthrottle::{
     backends::throttle::linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
-    engine::{Config, Handle, Targets},
+    engine::{Config, Handle},
     model::Limit,
-    process::key_of,
+    process::{Targets, key_of},
     reversal::{EngineLock, Ledger},
 };
 use serde_json::Value;
@@ -199,7 +199,7 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let mut engine = Handle::start(config).await.expect("an engine");
+        let engine = Handle::start(config).await.expect("an engine");
         let key = key_of(root.path(), sleeper.pid()).expect("it lives");
         let targets = Targets {
             processes: vec![key],
@@ -214,8 +214,10 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
             .set_limit(targets, limit)
             .await
             .expect("a limit");
+        let mut samples = engine.snapshots();
         for _ in 0..3 {
-            let snapshot = engine.next_snapshot().await.expect("a sample");
+            samples.changed().await.expect("a sample");
+            let snapshot = samples.borrow_and_update().clone().expect("a sample");
             if snapshot.limits.is_empty() {
                 continue; // of before
             }

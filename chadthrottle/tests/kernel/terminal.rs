@@ -68,10 +68,15 @@ impl Drop for Tmux {
     }
 }
 
-/// Process id of the engine, from the lock that it holds.
-pub fn engine(state: &Path) -> String {
-    let text = std::fs::read_to_string(state.join("engine.lock")).expect("the lock");
-    text.trim().to_owned()
+/// Process id of the client that has started the program's engine.
+pub fn client(program: &Chadthrottle) -> String {
+    let engine = program.engine();
+    let stat = std::fs::read_to_string(format!("/proc/{engine}/stat")).expect("the engine");
+    let parent = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(1));
+    parent.expect("its parent").to_owned()
 }
 
 fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
@@ -95,7 +100,7 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
     });
     assert_eq!(attached(&top()), OURS, "{name} {attach}");
     assert_eq!(tmux.flag("alternate_on"), "1");
-    end(&tmux, &engine(state));
+    end(&tmux, &client(&program));
     eventually("the shell goes on", Duration::from_secs(3), || {
         after.exists()
     });
@@ -134,8 +139,8 @@ fn send_keys(keys: &'static str) -> impl Fn(&Tmux, &str) {
 }
 
 fn send_signal(signal: &'static str) -> impl Fn(&Tmux, &str) {
-    move |_, engine| {
-        let status = Command::new("kill").args([signal, engine]).status();
+    move |_, client| {
+        let status = Command::new("kill").args([signal, client]).status();
         assert!(status.expect("kill(1)").success());
     }
 }
@@ -178,10 +183,10 @@ fn a_terminal_that_goes_away_ends_it_cleanly() {
         eventually("the screen is drawn", Duration::from_secs(5), || {
             tmux.screen().contains("processes by")
         });
-        let engine = engine(program.state());
+        let client = client(&program);
         drop(tmux);
         eventually("it has ended", Duration::from_secs(3), || {
-            !Path::new(&format!("/proc/{engine}")).exists()
+            !Path::new(&format!("/proc/{client}")).exists()
         });
         assert_nothing_left();
     }

@@ -14,7 +14,7 @@ use crate::shell::{program_for_other_objects, root};
 /// A running engine, ended with SIGTERM and waited for.
 pub struct Engine {
     child: Child,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Engine {
@@ -38,10 +38,7 @@ impl Engine {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("its output")?;
         let mut lines = BufReader::new(output);
-        let engine = Self {
-            child,
-            _state: state,
-        };
+        let engine = Self { child, state };
         let mut line = String::new();
         lines.read_line(&mut line)?;
         if line.is_empty() {
@@ -68,10 +65,7 @@ impl Engine {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let errors = child.stderr.take().context("its standard error")?;
         let mut lines = BufReader::new(errors);
-        let engine = Self {
-            child,
-            _state: state,
-        };
+        let engine = Self { child, state };
         let mut said = String::new();
         while !said.contains("until Ctrl-C") {
             if lines.read_line(&mut said)? == 0 {
@@ -82,9 +76,16 @@ impl Engine {
         Ok(engine)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// The command, and the engine that it has started.
+    pub fn pids(&self) -> anyhow::Result<[u32; 2]> {
+        Ok([self.child.id(), engine_of(self.state.path())?])
     }
+}
+
+/// The engine of that state directory, which wrote its id into its lock.
+pub fn engine_of(state: &Path) -> anyhow::Result<u32> {
+    let text = std::fs::read_to_string(state.join("engine.lock"))?;
+    text.trim().parse().context("the engine's process id")
 }
 
 impl Drop for Engine {

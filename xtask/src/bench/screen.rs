@@ -13,6 +13,7 @@ use portable_pty::{Child, CommandBuilder, PtyPair, PtySize, native_pty_system};
 use tempfile::TempDir;
 
 use super::{
+    engine::engine_of,
     lab::Lab,
     load::{Ended, Running},
     median, report,
@@ -63,9 +64,9 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
     );
     let mut screen = Screen::open()?;
     screen.wait_for("processes by")?;
-    let (cpu, memory) = needs(screen.pid()?, if quick { 5 } else { 20 })?;
+    let (cpu, memory) = needs(&screen.pids()?, if quick { 5 } else { 20 })?;
     row(
-        "of one core then, one sample a second".into(),
+        "of one core then, screen and engine, one sample a second".into(),
         format!("{:.2} %", cpu * 100.0),
         "1 %",
     );
@@ -76,7 +77,7 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
     );
     // The tree is what takes longest.
     screen.press("t")?;
-    let (cpu, _) = needs(screen.pid()?, if quick { 5 } else { 20 })?;
+    let (cpu, _) = needs(&screen.pids()?, if quick { 5 } else { 20 })?;
     row(
         "of one core as a tree".into(),
         format!("{:.2} %", cpu * 100.0),
@@ -136,7 +137,7 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
     let took = began.elapsed().as_secs();
     // Free memory goes back every 32 samples.
     sleep(Duration::from_secs(if quick { 1 } else { 33 }));
-    let (_, memory) = needs(screen.pid()?, 2)?;
+    let (_, memory) = needs(&screen.pids()?, 2)?;
     row(
         format!("resident after {churn} more that came and went, in {took} s"),
         format!("{:.0} MB", memory / 1e6),
@@ -167,7 +168,7 @@ fn first_frame() -> anyhow::Result<f64> {
 /// The release binary on a terminal of its own.
 pub struct Screen {
     _pty: PtyPair,
-    _state: TempDir,
+    state: TempDir,
     keys: Box<dyn Write + Send>,
     seen: Arc<Mutex<Seen>>,
     child: Box<dyn Child + Send + Sync>,
@@ -209,15 +210,17 @@ impl Screen {
         });
         Ok(Self {
             _pty: pty,
-            _state: state,
+            state,
             keys,
             seen,
             child,
         })
     }
 
-    fn pid(&self) -> anyhow::Result<u32> {
-        self.child.process_id().context("its process id")
+    /// The screen, and its engine.
+    fn pids(&self) -> anyhow::Result<[u32; 2]> {
+        let screen = self.child.process_id().context("its process id")?;
+        Ok([screen, engine_of(self.state.path())?])
     }
 
     fn bytes(&self) -> usize {

@@ -58,7 +58,7 @@ pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
         drop(engine);
     }
     let engine = Engine::counting("1s", None)?;
-    let (cpu, memory) = needs(engine.pid(), seconds)?;
+    let (cpu, memory) = needs(&engine.pids()?, seconds)?;
     drop(engine);
     table.row([
         "chadthrottle list".to_owned(),
@@ -85,7 +85,7 @@ pub fn beside_the_peers(quick: bool) -> anyhow::Result<Table> {
             .stderr(Stdio::null())
             .spawn()?;
         let child = Ended(child);
-        let (cpu, memory) = needs(child.0.id(), seconds)?;
+        let (cpu, memory) = needs(&[child.0.id()], seconds)?;
         table.row([
             format!("{peer} {arguments}"),
             "-".to_owned(),
@@ -117,7 +117,7 @@ pub fn by_connections(quick: bool) -> anyhow::Result<Table> {
         );
         sleep(Duration::from_secs(1));
         let engine = Engine::limiting_to("1MB/s", &[load.0.id()], None)?;
-        let (cpu, memory) = needs(engine.pid(), seconds)?;
+        let (cpu, memory) = needs(&engine.pids()?, seconds)?;
         table.row([
             connections.to_string(),
             format!("{:.2} %", cpu * 100.0),
@@ -127,20 +127,27 @@ pub fn by_connections(quick: bool) -> anyhow::Result<Table> {
     Ok(table)
 }
 
-/// The part of a core that a process takes over so many seconds, and its resident bytes then.
-pub fn needs(pid: u32, seconds: u64) -> anyhow::Result<(f64, f64)> {
+/// The part of a core that processes take together over so many seconds, and their resident bytes then.
+pub fn needs(pids: &[u32], seconds: u64) -> anyhow::Result<(f64, f64)> {
+    let used = || pids.iter().map(|pid| processor_time(*pid)).sum();
     sleep(Duration::from_secs(3));
     let began = Instant::now();
-    let before = processor_time(pid)?;
+    let before: anyhow::Result<f64> = used();
     sleep(Duration::from_secs(seconds));
-    let used = processor_time(pid)? - before;
+    let after: anyhow::Result<f64> = used();
+    let part = (after? - before?) / began.elapsed().as_secs_f64();
+    let resident: anyhow::Result<f64> = pids.iter().map(|pid| resident(*pid)).sum();
+    Ok((part, resident?))
+}
+
+fn resident(pid: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let resident: f64 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
         .context("VmRSS")?;
-    Ok((used / began.elapsed().as_secs_f64(), resident * 1024.0))
+    Ok(resident * 1024.0)
 }
 
 /// Seconds that all its threads have run. Not from /proc/PID/stat: that is sampled by the timer

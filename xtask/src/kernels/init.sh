@@ -109,15 +109,18 @@ start_engine() {
     # That of the engine before is not its.
     rm -f /tmp/listed
     chadthrottle list --attach legacy > /tmp/listed &
-    engine=$!
+    client=$!
     for second in $(seq 30); do
-        [ -s /tmp/listed ] && return
+        [ -s /tmp/listed ] && break
         sleep 1
     done
+    engine=$(cat /run/chadthrottle/engine.lock)
 }
 
+# The command goes with it: it would start the next one.
 start_engine
-kill -KILL $engine
+kill -STOP $engine
+kill -KILL $client $engine
 nothing_left "after SIGKILL, legacy"
 
 # The engine is stopped first, so that it cannot see its guard go.
@@ -128,7 +131,7 @@ for process in /proc/[0-9]*; do
         kill -KILL "${process#/proc/}"
     fi
 done
-kill -KILL $engine
+kill -KILL $client $engine
 sleep 1
 removed=$(chadthrottle cleanup | grep -c "chadthrottle_")
 programs=4

@@ -18,7 +18,9 @@ use std::{io, path::PathBuf};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use chadthrottle_common::abi::{Meter, ProcessSlot};
-use clap::ValueEnum;
+use std::fmt;
+
+use clap::{ValueEnum, builder::PossibleValue};
 use linux_ebpf_utils::Attachment;
 
 use crate::sys::{SyscallError, bpf::AttachType};
@@ -33,6 +35,14 @@ pub enum AttachMode {
     Link,
     /// BPF_PROG_ATTACH, as on kernels before 5.7.
     Legacy,
+}
+
+impl fmt::Display for AttachMode {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        f.write_str(name.as_ref().map_or("auto", PossibleValue::get_name))
+    }
 }
 
 /// One direction: a program that counts and polices.

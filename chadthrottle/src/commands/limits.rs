@@ -1,0 +1,253 @@
+//! `limits`: what is limited, by whom, since when, and what it carries.
+
+use std::{
+    fmt::Write,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use crate::{
+    cli::{Global, LimitsArgs},
+    error::Error,
+    model::{Direction, LimitSample, Origin, Snapshot, scope_name},
+    protocol::RequestError,
+    session, text,
+    units::{Rate, Style, format_rate},
+};
+
+/// Lists them and gives the exit code.
+pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
+    let session = session::open_running(global.settings(Duration::from_secs(1))).await?;
+    let snapshot = match session {
+        None => Snapshot::default(),
+        Some(mut session) => {
+            let snapshot = session.engine.fresh_snapshot().await;
+            let _clean = session.close().await;
+            let snapshot = snapshot.ok_or(RequestError::Gone)?;
+            Snapshot::clone(&snapshot)
+        }
+    };
+    let now = SystemTime::now();
+    let text = if args.json {
+        let report = Report::of(&snapshot);
+        text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?
+    } else {
+        table(&snapshot, now, global.style()).into_bytes()
+    };
+    super::print(&text)?;
+    Ok(0)
+}
+
+/// Each limit with where it comes from; one that was set in this very moment may have no sample yet.
+fn all(snapshot: &Snapshot) -> impl Iterator<Item = (&LimitSample, &Origin)> {
+    snapshot.origins.iter().filter_map(|origin| {
+        let mut limits = snapshot.limits.iter();
+        let limit = limits.find(|limit| limit.id == origin.id)?;
+        Some((limit, origin))
+    })
+}
+
+fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
+    let mut rows = vec![
+        [
+            "ID",
+            "DOWN",
+            "LIMIT",
+            "UP",
+            "LIMIT",
+            "PROCESSES",
+            "SET BY",
+            "SINCE",
+            "ENDS",
+            "TARGETS",
+        ]
+        .map(str::to_owned),
+    ];
+    for (limit, origin) in all(snapshot) {
+        let rate = |rate: Option<Rate>| {
+            rate.map_or("-".to_owned(), |rate| {
+                format_rate(rate.bytes_per_second() as f64, style)
+            })
+        };
+        let carried =
+            |direction: Direction| format_rate(limit.traffic[direction].bytes_per_s, style);
+        let not_held = if limit.unseen_bytes > 0 {
+            "  NOT HELD"
+        } else {
+            ""
+        };
+        rows.push([
+            limit.id.0.to_string(),
+            carried(Direction::Down),
+            rate(limit.limit.down),
+            carried(Direction::Up),
+            rate(limit.limit.up),
+            limit.members.to_string(),
+            format!("{} ({})", text::escape(&origin.user), origin.pid),
+            age(at(origin.since_ns), now),
+            ends(origin, now),
+            format!("{}{not_held}", text::escape(&origin.targets.join(" "))),
+        ]);
+    }
+    if rows.len() == 1 {
+        return "Nothing is limited.\n".to_owned();
+    }
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = width(column);
+            // Words to the left, figures to the right.
+            let _ = if column >= 6 {
+                write!(line, "{cell:<width$}  ")
+            } else {
+                write!(line, "{cell:>width$}  ")
+            };
+        }
+        table += line.trim_end();
+        table.push('\n');
+    }
+    table
+}
+
+fn at(ns: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(ns)
+}
+
+/// How long ago, in the two largest units.
+fn age(then: SystemTime, now: SystemTime) -> String {
+    let time = now.duration_since(then).unwrap_or_default();
+    let words = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
+    words.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn ends(origin: &Origin, now: SystemTime) -> String {
+    match (origin.until_ns, origin.detached) {
+        (Some(until), _) => format!("in {}", age(now, at(until))),
+        (None, true) => "by unlimit".to_owned(),
+        (None, false) => "with it".to_owned(),
+    }
+}
+
+/// `limits --json`; the schema is a contract.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    limits: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    id: u32,
+    targets: &'a [String],
+    down_bytes_per_s: Option<Rate>,
+    up_bytes_per_s: Option<Rate>,
+    scope: &'static str,
+    processes: usize,
+    carried_down_bytes_per_s: f64,
+    carried_up_bytes_per_s: f64,
+    dropped_down_bytes_per_s: f64,
+    dropped_up_bytes_per_s: f64,
+    held: bool,
+    user: &'a str,
+    pid: u32,
+    since: String,
+    until: Option<String>,
+    detached: bool,
+}
+
+impl<'a> Report<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let time = |ns| humantime::format_rfc3339_millis(at(ns)).to_string();
+        let items = all(snapshot).map(|(limit, origin)| Item {
+            id: limit.id.0,
+            targets: &origin.targets,
+            down_bytes_per_s: limit.limit.down,
+            up_bytes_per_s: limit.limit.up,
+            scope: scope_name(limit.limit.scope),
+            processes: limit.members,
+            carried_down_bytes_per_s: limit.traffic.down.bytes_per_s,
+            carried_up_bytes_per_s: limit.traffic.up.bytes_per_s,
+            dropped_down_bytes_per_s: limit.traffic.down.dropped_bytes_per_s,
+            dropped_up_bytes_per_s: limit.traffic.up.dropped_bytes_per_s,
+            held: limit.unseen_bytes == 0,
+            user: &origin.user,
+            pid: origin.pid,
+            since: time(origin.since_ns),
+            until: origin.until_ns.map(time),
+            detached: origin.detached,
+        });
+        Self {
+            schema: 1,
+            limits: items.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Limit, LimitId};
+
+    #[test]
+    fn a_limit_is_a_line_that_says_who_has_set_it_and_when_it_ends() {
+        let now = at(100_000_000_000_000);
+        assert_eq!(
+            table(&Snapshot::default(), now, Style::Bytes),
+            "Nothing is limited.\n"
+        );
+        let origin = |id, until_ns, detached| Origin {
+            id: LimitId(id),
+            targets: vec!["name:a\u{1b}*".to_owned()],
+            user: "anna".to_owned(),
+            pid: 70,
+            since_ns: 99_000_000_000_000,
+            until_ns,
+            detached,
+        };
+        let limit = |id| LimitSample {
+            id: LimitId(id),
+            limit: Limit {
+                down: Some("1MB".parse().unwrap()),
+                ..Limit::NONE
+            },
+            children: false,
+            open_ended: true,
+            members: 3,
+            traffic: Default::default(),
+            connections: Default::default(),
+            unseen_bytes: u64::from(id - 1),
+        };
+        let snapshot = Snapshot {
+            origins: vec![
+                origin(1, Some(100_090_000_000_000), true),
+                origin(2, None, false),
+                // Not in a sample yet.
+                origin(3, None, true),
+            ],
+            limits: vec![limit(1), limit(2)],
+            ..Snapshot::default()
+        };
+        let table = table(&snapshot, now, Style::Bytes);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3, "{table}");
+        assert!(
+            lines[1].contains("1 MB/s") && lines[1].contains("in 1m 30s"),
+            "{table}"
+        );
+        assert!(
+            lines[1].contains("anna (70)") && lines[1].contains("16m 40s"),
+            "{table}"
+        );
+        assert!(
+            lines[2].contains("with it") && lines[2].ends_with("NOT HELD"),
+            "{table}"
+        );
+        assert!(!table.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,177 @@
+//! `unlimit`: the end of limits, whoever has set them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    cli::{Global, Unlimit},
+    error::Error,
+    model::{LimitId, Snapshot},
+    output,
+    protocol::RequestError,
+    session, text,
+};
+
+/// Ends them and gives the exit code.
+pub async fn run(global: &Global, args: &Unlimit) -> Result<u8, Error> {
+    let session = session::open_running(global.settings(Duration::from_secs(1))).await?;
+    let Some(mut session) = session else {
+        return if args.all {
+            output::say("nothing is limited");
+            Ok(0)
+        } else {
+            Err(Error::NoTarget("nothing is limited".to_owned()))
+        };
+    };
+    let result = end(&mut session, args).await;
+    let clean = session.close().await;
+    result.map(|()| u8::from(!clean))
+}
+
+async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error> {
+    let snapshot = session.engine.fresh_snapshot().await;
+    let snapshot = snapshot.ok_or(RequestError::Gone)?;
+    let ids = if args.all {
+        snapshot.limits.iter().map(|limit| limit.id).collect()
+    } else {
+        chosen(&snapshot, &args.which)?
+    };
+    for id in ids {
+        match session.engine.requests().remove_limit(id).await {
+            // It has ended by itself meanwhile.
+            Ok(()) | Err(RequestError::NoLimit) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let whose = snapshot.origins.iter().find(|origin| origin.id == id);
+        let whose = whose.map(|origin| text::escape(&origin.targets.join(" ")).into_owned());
+        output::say(format_args!(
+            "no limit any more: {}",
+            whose.unwrap_or_else(|| id.0.to_string())
+        ));
+    }
+    Ok(())
+}
+
+/// The limits that are meant.
+fn chosen(snapshot: &Snapshot, which: &[String]) -> Result<BTreeSet<LimitId>, Error> {
+    let mut all = BTreeSet::new();
+    for text in which {
+        let found = named(snapshot, text);
+        if found.is_empty() {
+            return Err(Error::NoTarget(format!(
+                "no limit is set for {}: 'chadthrottle limits' lists those that are",
+                text::escape(text)
+            )));
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+/// Those of that id, or else set for that target, or else holding that process.
+fn named(snapshot: &Snapshot, text: &str) -> Vec<LimitId> {
+    let number: Option<u32> = text.parse().ok();
+    let by_id = snapshot.limits.iter().map(|limit| limit.id);
+    let by_id: Vec<_> = by_id.filter(|id| Some(id.0) == number).collect();
+    if !by_id.is_empty() {
+        return by_id;
+    }
+    let origins = snapshot.origins.iter();
+    let by_target: Vec<_> = origins
+        .filter(|origin| origin.targets.iter().any(|target| target == text))
+        .map(|origin| origin.id)
+        .collect();
+    if !by_target.is_empty() {
+        return by_target;
+    }
+    let processes = snapshot.processes.iter();
+    let member = processes.filter(|process| Some(process.key.pid) == number);
+    member
+        .filter_map(|process| Some(process.limit?.0))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Limit, LimitSample, Origin, ProcessKey, ProcessSample};
+
+    fn snapshot() -> Snapshot {
+        let limit = |id| LimitSample {
+            id: LimitId(id),
+            limit: Limit::NONE,
+            children: false,
+            open_ended: false,
+            members: 1,
+            traffic: Default::default(),
+            connections: Default::default(),
+            unseen_bytes: 0,
+        };
+        let origin = |id, targets: &[&str]| Origin {
+            id: LimitId(id),
+            targets: targets.iter().map(ToString::to_string).collect(),
+            user: "root".to_owned(),
+            pid: 1,
+            since_ns: 0,
+            until_ns: None,
+            detached: false,
+        };
+        let process = ProcessSample {
+            key: ProcessKey {
+                pid: 900,
+                start_ticks: 0,
+            },
+            parent: 1,
+            name: "curl".into(),
+            exe: "".into(),
+            command: "".into(),
+            user: "".into(),
+            cgroup: "".into(),
+            sockets: 0,
+            traffic: Default::default(),
+            loopback: Default::default(),
+            limit: Some((LimitId(2), Limit::NONE)),
+            ended: false,
+        };
+        Snapshot {
+            processes: vec![process],
+            limits: vec![limit(1), limit(2), limit(800)],
+            origins: vec![
+                origin(1, &["800", "900"]),
+                origin(2, &["name:curl"]),
+                origin(800, &["name:wget", "name:curl"]),
+            ],
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn a_number_is_an_id_a_target_or_a_member_in_that_order() {
+        let snapshot = snapshot();
+        for (text, ids) in [
+            ("800", &[800][..]),
+            ("900", &[1]),
+            ("name:curl", &[2, 800]),
+            ("name:wget", &[800]),
+            ("901", &[]),
+            ("curl", &[]),
+        ] {
+            let found: Vec<u32> = named(&snapshot, text).iter().map(|id| id.0).collect();
+            assert_eq!(found, ids, "{text}");
+        }
+        let mut others = snapshot.clone();
+        others.origins.clear();
+        assert_eq!(named(&others, "900"), [LimitId(2)]);
+    }
+
+    #[test]
+    fn one_that_is_not_there_ends_none() {
+        let which = ["1".to_owned(), "name:\u{1b}".to_owned()];
+        let error = chosen(&snapshot(), &which).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        assert!(
+            error.to_string().contains("'chadthrottle limits'"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,166 @@
+//! One client: its calls, one after the other.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    net::unix::OwnedReadHalf,
+};
+
+use super::{Peer, Server};
+use crate::model::LimitId;
+use crate::protocol::{
+    Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
+    SERVICE, Unmatched, Watch, frame,
+};
+
+/// Between samples, where nobody says otherwise.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Between samples at least: one looks at every process.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Where the program is at home.
+const URL: &str = "https://github.com/chadthrottle/chadthrottle";
+
+/// Answers its calls until it goes, or says what cannot be understood. Gives whether it waits for an answer to that.
+pub async fn serve(
+    server: &Server,
+    peer: &Peer,
+    from: OwnedReadHalf,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> bool {
+    let mut calls = Frames::new(from, LONGEST_CALL);
+    // Whoever breaks the rules of the stream is not answered: nobody knows where its next call begins.
+    while let Ok(Some(message)) = calls.next().await {
+        let Ok(call) = serde_json::from_slice::<Call>(&message) else {
+            return false;
+        };
+        let reply = match Method::of(&call) {
+            Ok(Method::Watch(asked)) => {
+                watch(server, asked, calls, to).await;
+                return false;
+            }
+            Ok(Method::Leave) => return !call.oneway,
+            Ok(method) => match answer(server, peer, method).await {
+                Ok(parameters) => Reply::of(parameters),
+                Err(error) => Reply::refusal(&error),
+            },
+            Err(reply) => reply,
+        };
+        let Ok(bytes) = frame(&reply) else {
+            return false;
+        };
+        if !call.oneway && to.write_all(&bytes).await.is_err() {
+            return false;
+        }
+    }
+    false
+}
+
+/// The last answer of all.
+pub async fn say_farewell(left: &Left, to: &mut (impl AsyncWrite + Unpin)) {
+    let Ok(reply) = serde_json::to_value(left).map(Reply::of) else {
+        return;
+    };
+    if let Ok(bytes) = frame(&reply)
+        && let Err(error) = to.write_all(&bytes).await
+    {
+        log::debug!("a client that has left: {error}");
+    }
+}
+
+/// Sends samples until the client goes, or the engine ends.
+async fn watch(
+    server: &Server,
+    asked: Watch,
+    mut calls: Frames<OwnedReadHalf>,
+    to: &mut (impl AsyncWrite + Unpin),
+) {
+    let interval = asked.interval_ns.map_or(SECOND, Duration::from_nanos);
+    let _wanted = server
+        .0
+        .intervals
+        .want(interval.max(SHORTEST), &server.0.engine);
+    let mut samples = server.0.samples.with_newest();
+    loop {
+        tokio::select! {
+            // It has gone, or calls something that nobody could answer between samples.
+            _ = calls.next() => return,
+            reply = samples.next() => {
+                let Some(reply) = reply else { return };
+                if to.write_all(&reply).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn to_json(reply: impl Serialize) -> Result<Value, RequestError> {
+    serde_json::to_value(reply).map_err(|error| RequestError::Failed {
+        message: format!("putting a reply into words: {error}"),
+        exit_code: 1,
+    })
+}
+
+/// The newest sample may have been taken before it was set, or after.
+fn limited(server: &Server, id: LimitId) -> Limited {
+    let sequence = server.0.samples.sequence();
+    Limited { id, sequence }
+}
+
+async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, RequestError> {
+    let engine = &server.0.engine;
+    match method {
+        Method::GetInfo => to_json(&server.0.info),
+        Method::SetLimit(set) => {
+            let id = engine.set_limit(set.targets.clone(), set.limit).await?;
+            let limited = limited(server, id);
+            let time = set.for_ns.map(Duration::from_nanos);
+            let since_ns = server.change(|origins| {
+                let Limited { sequence, .. } = limited;
+                origins.add(id, &set.targets, peer, time, set.detach, sequence)
+            });
+            if let Some(time) = time {
+                server.end_after(id, since_ns, time);
+            }
+            to_json(limited)
+        }
+        Method::ChangeLimit(change) => {
+            engine.change_limit(change.id, change.limit).await?;
+            Ok(json!({}))
+        }
+        Method::SetChildren(set) => {
+            let id = engine.set_children(set.id, set.children).await?;
+            let limited = limited(server, id);
+            server.change(|origins| origins.rename(set.id, id, set.children, limited.sequence));
+            to_json(limited)
+        }
+        Method::RemoveLimit(named) => {
+            engine.remove_limit(named.id).await?;
+            server.change(|origins| origins.remove(named.id));
+            Ok(json!({}))
+        }
+        Method::GetCarried(named) => to_json(engine.carried(named.id).await?),
+        Method::GetUnmatched(named) => {
+            let words = engine.unmatched(named.id).await?;
+            to_json(Unmatched { words })
+        }
+        Method::ServiceInfo => Ok(json!({
+            "vendor": "ChadThrottle",
+            "product": "chadthrottle",
+            "version": server.0.info.version,
+            "url": URL,
+            "interfaces": [SERVICE, INTERFACE],
+        })),
+        Method::Description(interface) if interface == INTERFACE => {
+            Ok(json!({ "description": DESCRIPTION }))
+        }
+        Method::Description(interface) => Err(RequestError::NotUnderstood(interface)),
+        // Answered elsewhere: by more than one reply, and when all is over.
+        Method::Watch(_) | Method::Leave => Err(RequestError::NotUnderstood("more".to_owned())),
+    }
+}

@@ -1,0 +1,249 @@
+//! The engine's side of the socket: clients, each with a task of its own, what they ask for, and what belongs to them.
+//!
+//! Architecture invariant: a client that sends nonsense, half a message, or does not read hurts nobody but itself. What
+//! it sends is bounded, what it does not read is not kept, and its task alone waits for it.
+
+mod connection;
+mod intervals;
+mod origins;
+mod samples;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use nix::unistd::{Uid, User};
+
+use tokio::{
+    net::{UnixStream, unix::OwnedWriteHalf},
+    sync::watch,
+};
+
+use crate::{
+    engine::{Commands, EngineError, Handle},
+    model::LimitId,
+    protocol::{Info, Left, RequestError},
+    text::escape,
+};
+use intervals::Intervals;
+use origins::{Origins, Peer};
+use samples::Samples;
+
+/// At most so many connections: each costs a few descriptors' worth of memory.
+pub const MOST_CONNECTIONS: usize = 1024;
+
+/// What all connections share. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Server(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    engine: Commands,
+    info: Info,
+    samples: Samples,
+    intervals: Intervals,
+    origins: Mutex<Origins>,
+    /// Told of whenever one has changed.
+    changed: watch::Sender<()>,
+    /// Counts the connections ever made.
+    serial: AtomicU64,
+    /// How many there are.
+    connections: watch::Sender<usize>,
+    /// Whether the engine ends with its last client.
+    until_idle: bool,
+    last: Mutex<Option<Last>>,
+}
+
+impl Server {
+    /// A server of that engine, on the runtime that this is called on.
+    pub fn of(
+        engine: &Handle,
+        until_idle: bool,
+        warnings: impl Fn() -> Vec<String> + Send + 'static,
+    ) -> Self {
+        let info = Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            until_idle,
+            engine: engine.info().clone(),
+        };
+        let (newest, samples) = Samples::channel();
+        let server = Self(Arc::new(Shared {
+            engine: engine.commands().clone(),
+            info,
+            samples,
+            intervals: Intervals::default(),
+            origins: Mutex::default(),
+            changed: watch::Sender::new(()),
+            serial: AtomicU64::default(),
+            connections: watch::Sender::new(0),
+            until_idle,
+            last: Mutex::default(),
+        }));
+        let mut snapshots = engine.snapshots();
+        let shared = server.clone();
+        tokio::spawn(async move {
+            // An engine that has ended leaves no sample behind.
+            while snapshots.changed().await.is_ok() {
+                let taken = snapshots.borrow_and_update().clone();
+                if let Some(mut snapshot) = taken {
+                    let complete = Arc::make_mut(&mut snapshot);
+                    let said = warnings();
+                    let said = said.iter().map(|warning| escape(warning).into_owned());
+                    complete.warnings.extend(said);
+                    shared.change(|origins| origins.write_to(complete));
+                    newest.send(snapshot);
+                }
+            }
+        });
+        server
+    }
+
+    /// Serves a client until it has gone, and what belongs to it with it.
+    pub async fn serve(&self, client: UnixStream) {
+        let Ok(peer) = self.peer(&client) else { return };
+        let count = Counted::new(&self.0.connections);
+        // The one before was not the last.
+        *self.last() = None;
+        let (from, mut to) = client.into_split();
+        let mut waits = false;
+        if *self.0.connections.borrow() <= MOST_CONNECTIONS {
+            waits = connection::serve(self, &peer, from, &mut to).await;
+        }
+        let own = self.origins().of_connection(peer.connection);
+        for id in own {
+            self.end(id).await;
+        }
+        // Who waits for our end of the connection to close has nothing left here now.
+        let is_last = *self.0.connections.borrow() == 1 && !self.origins().any_detached();
+        if self.0.until_idle && is_last {
+            *self.last() = Some(Last { to, waits });
+        } else if waits {
+            connection::say_farewell(&Left::default(), &mut to).await;
+        }
+        drop(count);
+    }
+
+    /// Who is at the other end.
+    fn peer(&self, client: &UnixStream) -> io::Result<Peer> {
+        let credentials = client.peer_cred()?;
+        let uid = credentials.uid();
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        Ok(Peer {
+            connection: self.0.serial.fetch_add(1, Relaxed),
+            user: user.map_or_else(|| uid.to_string(), |user| user.name),
+            pid: credentials.pid().map_or(0, i32::unsigned_abs),
+        })
+    }
+
+    /// Ends a limit, which may have ended by itself.
+    async fn end(&self, id: LimitId) {
+        match self.0.engine.remove_limit(id).await {
+            Ok(()) | Err(EngineError::NoLimit | EngineError::Stopped) => {}
+            Err(error) => log::warn!("ending a limit: {error}"),
+        }
+        self.change(|origins| origins.remove(id));
+    }
+
+    /// Ends a limit when its time is up, unless it has ended before.
+    fn end_after(&self, id: LimitId, since_ns: u64, time: Duration) {
+        let server = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if server.origins().is_of(id, since_ns) {
+                server.end(id).await;
+            }
+        });
+    }
+
+    /// Waits until there is neither a connection nor a limit that is detached.
+    pub async fn idle(&self) {
+        let mut connections = self.0.connections.subscribe();
+        let mut changed = self.0.changed.subscribe();
+        while *connections.borrow_and_update() > 0 || self.origins().any_detached() {
+            // Both live as long as we do.
+            tokio::select! {
+                _ = connections.changed() => {}
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    /// Tells the last client how the engine's end was; it hears that its connection is closed when this process has
+    /// ended.
+    pub async fn say_farewell(self, left: &Left) {
+        let last = self.last().take();
+        if let Some(mut last) = last {
+            if last.waits {
+                connection::say_farewell(left, &mut last.to).await;
+            }
+            // The kernel closes it when we are gone.
+            std::mem::forget(last);
+        }
+    }
+
+    fn origins(&self) -> MutexGuard<'_, Origins> {
+        self.0
+            .origins
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Origins) -> T) -> T {
+        let result = change(&mut self.origins());
+        self.0.changed.send_replace(());
+        result
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many connections there are, now and whenever that changes.
+    pub fn connections(&self) -> watch::Receiver<usize> {
+        self.0.connections.subscribe()
+    }
+}
+
+/// Our end of the last connection: it closes when our process has ended, and all is detached.
+#[derive(Debug)]
+struct Last {
+    to: OwnedWriteHalf,
+    /// Whether its client waits for what there is to say.
+    waits: bool,
+}
+
+/// A connection among those that there are.
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Counted<'a> {
+    fn new(connections: &'a watch::Sender<usize>) -> Self {
+        connections.send_modify(|count| *count += 1);
+        Self(connections)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// What a client hears of what the engine cannot do.
+impl From<EngineError> for RequestError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoLimit => Self::NoLimit,
+            EngineError::Stopped => Self::Gone,
+            error => Self::Failed {
+                message: error.to_string(),
+                exit_code: error.exit_code(),
+            },
+        }
+    }
+}

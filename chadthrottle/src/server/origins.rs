@@ -1,0 +1,217 @@
+//! The limits that clients have set: whose they are, and when they end.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    model::{LimitId, Origin, Snapshot},
+    process::Targets,
+};
+
+/// Who asks: what the kernel says of the other end of a connection (`SO_PEERCRED`).
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Counts the connections.
+    pub connection: u64,
+    /// Its user's name.
+    pub user: String,
+    /// Its process; 0 where it is none that we see.
+    pub pid: u32,
+}
+
+/// All limits, in the order of their ids.
+#[derive(Debug, Default)]
+pub struct Origins(BTreeMap<LimitId, Owned>);
+
+#[derive(Debug)]
+struct Owned {
+    origin: Origin,
+    /// The connection that it ends with; `None`: it is the engine's.
+    connection: Option<u64>,
+    /// Samples after this one know of it.
+    sequence: u64,
+}
+
+impl Origins {
+    /// Notes one that was just set, and gives what it may be asked for by.
+    pub fn add(
+        &mut self,
+        id: LimitId,
+        targets: &Targets,
+        peer: &Peer,
+        time: Option<Duration>,
+        detached: bool,
+        sequence: u64,
+    ) -> u64 {
+        let since_ns = now_ns();
+        let until_ns = time.map(|time| since_ns.saturating_add(nanoseconds(time)));
+        let origin = Origin {
+            id,
+            targets: words(targets),
+            user: peer.user.clone(),
+            pid: peer.pid,
+            since_ns,
+            until_ns,
+            detached,
+        };
+        let connection = (!detached).then_some(peer.connection);
+        let owned = Owned {
+            origin,
+            connection,
+            sequence,
+        };
+        self.0.insert(id, owned);
+        since_ns
+    }
+
+    /// Whether that limit is still the one that was set then: names are used again.
+    pub fn is_of(&self, id: LimitId, since_ns: u64) -> bool {
+        let owned = self.0.get(&id);
+        owned.is_some_and(|owned| owned.origin.since_ns == since_ns)
+    }
+
+    /// One has another name from now on, and is for children too, or no longer.
+    pub fn rename(&mut self, from: LimitId, to: LimitId, children: bool, sequence: u64) {
+        if let Some(mut owned) = self.0.remove(&from) {
+            owned.origin.id = to;
+            owned.sequence = sequence;
+            owned.origin.targets.retain(|target| target != CHILDREN);
+            if children {
+                owned.origin.targets.push(CHILDREN.to_owned());
+            }
+            self.0.insert(to, owned);
+        }
+    }
+
+    /// Forgets one that has ended.
+    pub fn remove(&mut self, id: LimitId) {
+        self.0.remove(&id);
+    }
+
+    /// Those that end with that connection.
+    pub fn of_connection(&self, connection: u64) -> Vec<LimitId> {
+        let all = self.0.iter();
+        all.filter(|(_, owned)| owned.connection == Some(connection))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Whether there is one that is the engine's.
+    pub fn any_detached(&self) -> bool {
+        self.0.values().any(|owned| owned.connection.is_none())
+    }
+
+    /// Forgets those that have ended by themselves, and writes the others into the sample.
+    pub fn write_to(&mut self, snapshot: &mut Snapshot) {
+        self.0.retain(|id, owned| {
+            snapshot.sequence <= owned.sequence
+                || snapshot.limits.iter().any(|limit| limit.id == *id)
+        });
+        snapshot.origins = self.0.values().map(|owned| owned.origin.clone()).collect();
+    }
+}
+
+/// The word for what targets start.
+const CHILDREN: &str = "and what they start";
+
+/// Whom a limit is for, as targets are typed.
+fn words(targets: &Targets) -> Vec<String> {
+    let processes = targets.processes.iter().map(|key| key.pid.to_string());
+    let selectors = targets.selectors.iter().cloned().map(String::from);
+    let children = targets.children.then(|| CHILDREN.to_owned());
+    processes.chain(selectors).chain(children).collect()
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, nanoseconds)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Limit, LimitSample};
+
+    fn peer(connection: u64) -> Peer {
+        Peer {
+            connection,
+            user: "root".to_owned(),
+            pid: 7,
+        }
+    }
+
+    fn add(origins: &mut Origins, id: u32, connection: u64, detached: bool) -> u64 {
+        let targets = Targets {
+            selectors: vec!["name:x*".to_owned().try_into().unwrap()],
+            children: true,
+            ..Targets::default()
+        };
+        origins.add(LimitId(id), &targets, &peer(connection), None, detached, 5)
+    }
+
+    fn snapshot(sequence: u64, limits: &[u32]) -> Snapshot {
+        let limits = limits.iter().map(|id| LimitSample {
+            id: LimitId(*id),
+            limit: Limit::NONE,
+            children: false,
+            open_ended: false,
+            members: 0,
+            traffic: Default::default(),
+            connections: Default::default(),
+            unseen_bytes: 0,
+        });
+        Snapshot {
+            sequence,
+            limits: limits.collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn limits_end_with_their_connection_but_for_detached_ones() {
+        let mut origins = Origins::default();
+        add(&mut origins, 1, 10, false);
+        add(&mut origins, 2, 11, false);
+        assert!(!origins.any_detached());
+        add(&mut origins, 3, 10, true);
+        assert!(origins.any_detached());
+        assert_eq!(origins.of_connection(10), [LimitId(1)]);
+        origins.rename(LimitId(1), LimitId(9), false, 6);
+        assert_eq!(origins.of_connection(10), [LimitId(9)]);
+        origins.remove(LimitId(9));
+        assert!(origins.of_connection(10).is_empty());
+    }
+
+    #[test]
+    fn one_that_has_ended_by_itself_is_forgotten_and_a_new_one_is_not() {
+        let mut origins = Origins::default();
+        add(&mut origins, 1, 10, false);
+        // Begun before the limit was set.
+        let mut sample = snapshot(5, &[]);
+        origins.write_to(&mut sample);
+        assert_eq!(sample.origins.len(), 1);
+        assert_eq!(sample.origins[0].targets, ["name:x*", CHILDREN]);
+        origins.write_to(&mut snapshot(6, &[1]));
+        assert_eq!(origins.0.len(), 1);
+        origins.write_to(&mut snapshot(7, &[2]));
+        assert!(origins.0.is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_used_again_is_not_the_limit_of_before() {
+        let mut origins = Origins::default();
+        let first = add(&mut origins, 1, 10, false);
+        assert!(origins.is_of(LimitId(1), first));
+        origins.remove(LimitId(1));
+        assert!(!origins.is_of(LimitId(1), first));
+        std::thread::sleep(Duration::from_millis(1));
+        let second = add(&mut origins, 1, 10, false);
+        assert!(!origins.is_of(LimitId(1), first) && origins.is_of(LimitId(1), second));
+    }
+}

@@ -1,0 +1,241 @@
+//! An engine for a command: the one that runs, or one that ends with its last client.
+
+use std::{
+    io,
+    os::{fd::BorrowedFd, unix::net::UnixStream as StdUnixStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::UnixStream,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+use super::{Settings, pid_namespace, privilege, report::Report};
+use crate::{
+    client::Client,
+    error::Error,
+    model::LimitId,
+    output,
+    protocol::{Left, Limited, RequestError},
+    reversal::{Guard, LockError, StateDir, lives},
+    sys::process::spawn_helper,
+};
+
+/// Name of the engine's socket in the state directory.
+pub const SOCKET: &str = "control.sock";
+
+/// How long an engine may take that another command starts, or that is about to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between starts, where others start one too.
+const STARTS: Duration = Duration::from_millis(250);
+
+/// Between looks whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long an engine may take to clear up behind us.
+const CLEARING_UP: Duration = Duration::from_secs(5);
+
+/// An engine that a command uses.
+#[derive(Debug)]
+pub struct Opened {
+    /// What to ask it through.
+    pub engine: Client,
+    settings: Settings,
+    /// It puts our terminal back, should we be killed.
+    guard: Option<Guard>,
+    /// The engine, where we have started it.
+    child: Option<Child>,
+}
+
+/// Opens the engine of that state directory; where none runs there, it starts one, which ends with its last client.
+///
+/// # Errors
+/// What is missing or refused; nothing is attached then.
+pub async fn open(settings: Settings) -> Result<Opened, Error> {
+    privilege::check()?;
+    pid_namespace::check()?;
+    let (engine, child) = reach(&settings, true).await?;
+    Ok(Opened {
+        engine,
+        settings,
+        guard: None,
+        child,
+    })
+}
+
+/// Comes to an engine within [`PATIENCE`]: one that runs, or one that `may_start`.
+async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<Child>), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut child = None;
+    let mut next_start = Instant::now();
+    let mut without = RequestError::Gone;
+    loop {
+        match connect(settings).await {
+            Ok(Some(engine)) => return Ok((engine, child)),
+            Ok(None) if may_start && Instant::now() >= next_start => {
+                let (report, mut started) = start(settings).await?;
+                match report {
+                    Report::Ready => {
+                        child = Some(started);
+                        continue;
+                    }
+                    Report::Failed { message, exit_code } => {
+                        let _ = started.wait();
+                        return Err(RequestError::Failed { message, exit_code }.into());
+                    }
+                    // Somebody else starts one, or one has not ended yet.
+                    Report::Held { message } => {
+                        let _ = started.wait();
+                        next_start = Instant::now() + STARTS;
+                        let exit_code = 1;
+                        without = RequestError::Failed { message, exit_code };
+                    }
+                }
+            }
+            // None is there, or it ends in this moment.
+            Ok(None) | Err(Error::Request(RequestError::Gone)) => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() > deadline {
+            return Err(without.into());
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Opens the engine of that state directory, where one runs.
+///
+/// # Errors
+/// What is missing, or does not answer.
+pub async fn open_running(settings: Settings) -> Result<Option<Opened>, Error> {
+    privilege::check()?;
+    let engine = match connect(&settings).await {
+        // It ends in this moment.
+        Err(Error::Request(RequestError::Gone)) => None,
+        result => result?,
+    };
+    Ok(engine.map(|engine| Opened {
+        engine,
+        settings,
+        guard: None,
+        child: None,
+    }))
+}
+
+/// Starts an engine, and waits until it listens or has failed.
+async fn start(settings: &Settings) -> Result<(Report, Child), Error> {
+    let failed = |error| Error::io("starting the engine", error);
+    let mut command = Command::new(&settings.program);
+    command
+        .args(settings.arguments().map_err(failed)?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    if !settings.engine_speaks {
+        command.stderr(Stdio::null());
+    }
+    let mut child = spawn_helper(&mut command).map_err(failed)?;
+    let Some(says) = child.stdout.take() else {
+        return Err(failed(io::ErrorKind::BrokenPipe.into()));
+    };
+    let report = spawn_blocking(|| Report::read(says)).await;
+    let report = report.map_err(|error| failed(error.into()))?;
+    Ok((report.map_err(failed)?, child))
+}
+
+/// Connects to the engine that runs with that state directory.
+async fn connect(settings: &Settings) -> Result<Option<Client>, Error> {
+    match sockets(&settings.state_dir)? {
+        Some((requests, samples)) => {
+            let client = Client::over(requests, samples, settings.interval).await?;
+            Ok(Some(client))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Two connections to the engine that runs with that state directory.
+fn sockets(state_dir: &Path) -> Result<Option<(UnixStream, UnixStream)>, Error> {
+    // Whoever could put a socket there could have us trust it.
+    let Ok(Some(directory)) = StateDir::open(state_dir) else {
+        return Ok(None);
+    };
+    let socket = directory.anchor().join(SOCKET);
+    let connect = || -> io::Result<UnixStream> {
+        let stream = StdUnixStream::connect(&socket)?;
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream)
+    };
+    match connect().and_then(|requests| Ok((requests, connect()?))) {
+        Ok(both) => Ok(Some(both)),
+        // Nobody has made it, or whoever had has gone.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(Error::io(
+            format!("connecting to {}", state_dir.join(SOCKET).display()),
+            error,
+        )),
+    }
+}
+
+impl Opened {
+    /// Has the terminal put back to what it is now, should we be killed.
+    ///
+    /// # Errors
+    /// Where the guard process cannot be started.
+    pub fn protect_terminal(&mut self, terminal: BorrowedFd<'_>) -> Result<(), Error> {
+        let directory = StateDir::make(&self.settings.state_dir).map_err(LockError::from)?;
+        let guard = Guard::start(&self.settings.program, &directory)?;
+        Ok(self.guard.insert(guard).protect_terminal(terminal)?)
+    }
+
+    /// Comes to the next engine, where ours has ended, and sets our limits again there. Gives their names of before, with
+    /// those that they have now, if they could be set.
+    ///
+    /// # Errors
+    /// Where there is none within [`PATIENCE`]. One that is somebody else's to start is waited for, and not started.
+    pub async fn reopen(&mut self) -> Result<Vec<(LimitId, Option<Limited>)>, Error> {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.try_wait();
+        }
+        let (engine, child) = reach(&self.settings, self.engine.is_until_idle()).await?;
+        self.child = child;
+        Ok(self.engine.move_to(engine).await)
+    }
+
+    /// Ends what belongs to us, and waits until it has; where we are the last client, until the engine has, and says on
+    /// standard error what could not be detached.
+    ///
+    /// Gives whether everything was.
+    pub async fn close(self) -> bool {
+        let left = timeout(CLEARING_UP, self.engine.close()).await;
+        let left = left.unwrap_or_else(|_| Left {
+            words: vec!["the engine does not answer: what was limited may still be".to_owned()],
+            failed: true,
+        });
+        for words in &left.words {
+            output::say(words);
+        }
+        if let Some(mut child) = self.child
+            && !lives(child.id())
+        {
+            // It has closed our connections, and nobody else collects it.
+            let _ = child.wait();
+        }
+        // The terminal is whole again by now.
+        if let Some(guard) = self.guard {
+            guard.dismiss();
+        }
+        !left.failed
+    }
+}

@@ -1,0 +1,399 @@
+//! One engine and many clients: commands, and whoever else comes to the socket.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    audit::{OURS, assert_nothing_left, attached, top},
+    client::{Client, UNLIMITED},
+    following::Limit,
+    program::{Chadthrottle, Running, eventually, lives, signal},
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// An engine in the foreground, which listens.
+#[track_caller]
+fn engine(program: &Chadthrottle, arguments: &str) -> Running {
+    let engine = program.spawn(&format!("engine {arguments}"));
+    eventually("it listens", SOON, || {
+        UnixStream::connect(program.state().join("control.sock")).is_ok()
+    });
+    engine
+}
+
+fn connect(program: &Chadthrottle) -> UnixStream {
+    let stream = UnixStream::connect(program.state().join("control.sock")).expect("the engine");
+    stream.set_read_timeout(Some(SOON)).expect("a time limit");
+    stream
+}
+
+/// The next message.
+#[track_caller]
+fn reply(stream: &mut UnixStream) -> Value {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    loop {
+        stream.read_exact(&mut byte).expect("a reply");
+        if byte == [0] {
+            return serde_json::from_slice(&bytes).expect("JSON");
+        }
+        bytes.push(byte[0]);
+    }
+}
+
+#[track_caller]
+fn call(stream: &mut UnixStream, method: &str, parameters: &Value) -> Value {
+    let call =
+        json!({ "method": format!("io.chadthrottle.Engine.{method}"), "parameters": parameters });
+    let mut bytes = serde_json::to_vec(&call).expect("JSON");
+    bytes.push(0);
+    stream.write_all(&bytes).expect("the engine");
+    reply(stream)
+}
+
+#[track_caller]
+fn is_closed(stream: &mut UnixStream) {
+    let mut rest = Vec::new();
+    // What had not been read yet may make it an error.
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+/// What `limits --json` has.
+#[track_caller]
+fn limits(program: &Chadthrottle) -> Vec<Value> {
+    let output = program.output("limits --json");
+    assert!(output.status.success(), "{}", words(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    report["limits"].as_array().expect("a list").clone()
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn pace(client: &mut Client) -> u64 {
+    client.options()[0].pacing
+}
+
+#[test]
+fn two_limits_hold_at_once_and_each_ends_with_its_own_command() {
+    let mut clients = [(); 2].map(|()| {
+        let mut client = Client::start();
+        client.connect("connect");
+        client
+    });
+    let program = Chadthrottle::new();
+    let mut commands = Vec::new();
+    for (client, rate) in clients.iter().zip(["30KB", "300KB"]) {
+        let arguments = format!("limit {} --up {rate}", client.pid());
+        commands.push(program.spawn(&arguments));
+    }
+    let [slow, fast] = &mut clients;
+    eventually("both hold", SOON, || {
+        pace(slow) < 40_000 && (100_000..400_000).contains(&pace(fast))
+    });
+    assert_eq!(attached(&top()), OURS, "once");
+    let all = limits(&program);
+    let ups: Vec<&Value> = all.iter().map(|limit| &limit["up_bytes_per_s"]).collect();
+    assert_eq!(ups.len(), 2, "{all:?}");
+    assert!(ups.contains(&&json!(30_000)) && ups.contains(&&json!(300_000)));
+    let first = commands.remove(0);
+    first.signal("-TERM");
+    drop(first);
+    eventually("the first ends", SOON, || pace(slow) == UNLIMITED);
+    assert!((100_000..400_000).contains(&pace(fast)));
+    commands[0].signal("-TERM");
+    commands[0].wait(SOON);
+    assert_eq!(pace(fast), UNLIMITED);
+    assert_nothing_left();
+}
+
+#[test]
+fn many_first_commands_at_once_start_one_engine_and_nothing_stays() {
+    let program = Chadthrottle::new();
+    let mut commands: Vec<Running> = (0..8)
+        .map(|_| program.spawn("run --root --down 1MB -- sleep 2"))
+        .collect();
+    eventually("all hold", SOON, || limits(&program).len() == 8);
+    assert_eq!(attached(&top()), OURS);
+    let engine = program.engine();
+    for command in &mut commands {
+        assert!(command.wait(SOON).success());
+    }
+    eventually("the engine has ended", Duration::from_secs(1), || {
+        !lives(engine)
+    });
+    assert!(!program.state().join("control.sock").exists());
+    assert_nothing_left();
+}
+
+#[test]
+fn a_killed_client_takes_its_limits_along_and_the_engine_where_it_was_the_last() {
+    let mut client = Client::start();
+    client.connect("connect");
+    let program = Chadthrottle::new();
+    let mut other = program.spawn("list");
+    eventually("attached", SOON, || attached(&top()) == OURS);
+    // At every step of setting a limit: the steps take some tens of milliseconds.
+    for after_ms in (0..60).step_by(3) {
+        let mut limit = program.spawn(&format!("limit {} --up 30KB", client.pid()));
+        std::thread::sleep(Duration::from_millis(after_ms));
+        limit.signal("-KILL");
+        limit.wait(SOON);
+    }
+    eventually("no limit is left", SOON, || limits(&program).is_empty());
+    assert_eq!(pace(&mut client), UNLIMITED);
+    let engine = program.engine();
+    other.signal("-KILL");
+    other.wait(SOON);
+    eventually("the engine has ended", Duration::from_secs(1), || {
+        !lives(engine)
+    });
+    assert_nothing_left();
+}
+
+#[test]
+fn detached_limits_go_on_until_their_time_is_up_or_somebody_ends_them() {
+    let mut client = Client::start();
+    client.connect("connect");
+    let program = Chadthrottle::new();
+    let started = Instant::now();
+    let arguments = format!("limit {} --up 30KB --for 4s --detach", client.pid());
+    let output = program.output(&arguments);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(
+        words(&output).contains("chadthrottle unlimit"),
+        "{}",
+        words(&output)
+    );
+    let engine = program.engine();
+    eventually("it holds", SOON, || pace(&mut client) < 40_000);
+    let all = limits(&program);
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0]["targets"], json!([client.pid().to_string()]));
+    assert_eq!(all[0]["user"], "root");
+    assert!(all[0]["detached"] == true && all[0]["until"].is_string());
+    eventually("its time is up", SOON, || pace(&mut client) == UNLIMITED);
+    let took = started.elapsed();
+    assert!((3.8..6.0).contains(&took.as_secs_f64()), "{took:?}");
+    eventually("the engine has ended", Duration::from_secs(1), || {
+        !lives(engine)
+    });
+    assert_nothing_left();
+
+    for (which, code) in [
+        ("name:nobody".to_owned(), 5),
+        (client.pid().to_string(), 0),
+        ("--all".to_owned(), 0),
+    ] {
+        let arguments = format!("limit {} --up 30KB --detach", client.pid());
+        assert!(program.output(&arguments).status.success());
+        eventually("it holds", SOON, || pace(&mut client) < 40_000);
+        let output = program.output(&format!("unlimit {which}"));
+        assert_eq!(output.status.code(), Some(code), "{}", words(&output));
+        if code != 0 {
+            assert!(pace(&mut client) < 40_000);
+            assert!(program.output("unlimit --all").status.success());
+        }
+        assert_eq!(pace(&mut client), UNLIMITED, "{which}");
+    }
+    assert_eq!(program.output("unlimit 1").status.code(), Some(5));
+    assert_nothing_left();
+}
+
+#[test]
+fn a_limit_that_somebody_else_ends_is_said_to_have_ended() {
+    let program = Chadthrottle::new();
+    let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
+    assert!(program.output("unlimit name:ct-nobody").status.success());
+    assert_eq!(limit.wait(SOON).code(), Some(1));
+    limit.says("somebody has ended the limit");
+    drop(limit);
+    assert_nothing_left();
+}
+
+#[test]
+fn where_an_engine_is_killed_its_clients_go_on_with_the_next_one() {
+    let mut client = Client::start();
+    client.connect("connect");
+    let program = Chadthrottle::new();
+    let mut limit = Limit::start(&program, &format!("{} --up 30KB", client.pid()));
+    eventually("it holds", SOON, || pace(&mut client) < 40_000);
+    let first = program.engine();
+    signal(first, "-KILL");
+    limit.says("limited again");
+    eventually("it holds again", SOON, || pace(&mut client) < 40_000);
+    assert_ne!(program.engine(), first);
+    limit.signal("-TERM");
+    limit.wait(SOON);
+    assert_eq!(pace(&mut client), UNLIMITED);
+    assert_nothing_left();
+}
+
+#[test]
+fn where_no_engine_follows_clients_end_and_a_program_goes_on_without_a_limit() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
+    let run = program
+        .command("run --root --up 1MB -- sh -c")
+        .arg("sleep 8; exit 7")
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut run = Running(run.expect("chadthrottle"));
+    eventually("both are there", SOON, || limits(&program).len() == 2);
+    engine.signal("-KILL");
+    engine.wait(SOON);
+    assert_eq!(limit.wait(Duration::from_secs(8)).code(), Some(1));
+    limit.says("the engine has stopped");
+    let mut said = run.0.stderr.take().expect("its words");
+    assert_eq!(run.wait(Duration::from_secs(12)).code(), Some(7));
+    let mut words = String::new();
+    said.read_to_string(&mut words).expect("its words");
+    assert!(words.contains("is not limited any more"), "{words}");
+    drop(limit);
+    assert_nothing_left();
+}
+
+#[test]
+fn nonsense_half_messages_and_floods_hurt_only_who_sends_them() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let answers = |program: &Chadthrottle| {
+        let info = call(&mut connect(program), "GetInfo", &Value::Null);
+        assert_eq!(info["parameters"]["engine"]["attach"], "link", "{info}");
+    };
+    for nonsense in [
+        &b"garbage\0"[..],
+        b"\0",
+        b"[]\0",
+        b"{}\0",
+        b"{\"method\":7}\0",
+        b"{\"method\":\"io.chadthrottle.Engine.GetInfo\",\"more\":\"yes\"}\0",
+        b"\xff\xfe\0",
+    ] {
+        let mut stream = connect(&program);
+        stream.write_all(nonsense).expect("the engine");
+        is_closed(&mut stream);
+        answers(&program);
+    }
+    // Half a message, from one that goes and from one that stays.
+    let mut half = connect(&program);
+    half.write_all(b"{\"method\":").expect("the engine");
+    drop(half);
+    let mut stays = connect(&program);
+    stays.write_all(b"{\"method\":").expect("the engine");
+    answers(&program);
+    // Nested deeper than anybody needs.
+    let mut deep = connect(&program);
+    deep.write_all(&[b'['; 60_000]).expect("the engine");
+    deep.write_all(b"\0").expect("the engine");
+    is_closed(&mut deep);
+    let before = resident_kb(engine.pid());
+    let mut flood = connect(&program);
+    let chunk = vec![b'x'; 1 << 20];
+    let sent = (0..100)
+        .take_while(|_| flood.write_all(&chunk).is_ok())
+        .count();
+    assert!(sent < 100, "it took 100 MB");
+    answers(&program);
+    let grown = resident_kb(engine.pid()).saturating_sub(before);
+    assert!(grown < 8_000, "{grown} KB more");
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+    drop(stays);
+    assert_nothing_left();
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    let kb = line.and_then(|line| line.split_whitespace().nth(1));
+    kb.expect("a size").parse().expect("a number")
+}
+
+#[test]
+fn two_hundred_who_do_not_read_hold_nobody_up_and_cost_little() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let mut quick = connect(&program);
+    let watch = b"{\"method\":\"io.chadthrottle.Engine.Watch\",\"more\":true,\"parameters\":{\"interval_ns\":20000000}}\0";
+    quick.write_all(watch).expect("the engine");
+    let before = resident_kb(engine.pid());
+    let slow: Vec<UnixStream> = (0..200)
+        .map(|_| {
+            let mut stream = connect(&program);
+            stream.write_all(watch).expect("the engine");
+            stream
+        })
+        .collect();
+    let started = Instant::now();
+    let mut last = 0;
+    for _ in 0..100 {
+        let sample = reply(&mut quick);
+        let sequence = sample["parameters"]["sample"]["sequence"].as_u64();
+        let sequence = sequence.expect("a number");
+        assert!(sequence > last);
+        last = sequence;
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    let grown = resident_kb(engine.pid()).saturating_sub(before);
+    assert!(grown < 60_000, "{grown} KB for 200 clients");
+    // Who reads late gets the newest after what was on its way.
+    let mut late = slow.into_iter().next().expect("200");
+    let mut newest = 0;
+    for _ in 0..50 {
+        let sample = reply(&mut late);
+        newest = sample["parameters"]["sample"]["sequence"]
+            .as_u64()
+            .expect("a number");
+        if newest >= last {
+            break;
+        }
+    }
+    assert!(newest >= last, "{newest} of {last}");
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+    assert_nothing_left();
+}
+
+#[test]
+fn an_engine_without_descriptors_takes_clients_in_again_when_it_has_some() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let limit = nix::libc::rlimit {
+        rlim_cur: 120,
+        rlim_max: 120,
+    };
+    let status = std::process::Command::new("prlimit")
+        .args([
+            "--pid",
+            &engine.pid().to_string(),
+            &format!("--nofile={}:{}", limit.rlim_cur, limit.rlim_max),
+        ])
+        .status();
+    assert!(status.expect("prlimit(1)").success());
+    let many: Vec<UnixStream> = (0..100).map(|_| connect(&program)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(many);
+    let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
+    limit.signal("-TERM");
+    assert!(limit.wait(SOON).success());
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+    drop(limit);
+    assert_nothing_left();
+}
