@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -374,16 +374,8 @@ fn two_hundred_who_do_not_read_hold_nobody_up_and_cost_little() {
 fn an_engine_without_descriptors_takes_clients_in_again_when_it_has_some() {
     let program = Chadthrottle::new();
     let mut engine = engine(&program, "");
-    let limit = nix::libc::rlimit {
-        rlim_cur: 120,
-        rlim_max: 120,
-    };
-    let status = std::process::Command::new("prlimit")
-        .args([
-            "--pid",
-            &engine.pid().to_string(),
-            &format!("--nofile={}:{}", limit.rlim_cur, limit.rlim_max),
-        ])
+    let status = Command::new("prlimit")
+        .args(["--pid", &engine.pid().to_string(), "--nofile=120:120"])
         .status();
     assert!(status.expect("prlimit(1)").success());
     let many: Vec<UnixStream> = (0..100).map(|_| connect(&program)).collect();

@@ -21,7 +21,7 @@ use crate::{
     following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
-    program::{Chadthrottle, Running, eventually, signal},
+    program::{Chadthrottle, Running, eventually, lives, signal},
 };
 
 const QUIET: &str = "list --json --attach legacy";
@@ -40,7 +40,13 @@ fn start(program: &Chadthrottle, arguments: &str) -> Running {
 fn attached_engine(program: &Chadthrottle) -> Running {
     let engine = start(program, QUIET);
     eventually("attached", Duration::from_secs(3), || {
-        program.journal().matches("\"attach\"").count() == OURS.len()
+        // Not those of an engine before it.
+        let engine = program.engine();
+        let of_engine = format!("\"engine_pid\":{engine},");
+        let journal = program.journal();
+        let records = journal.lines().filter(|line| line.contains(&of_engine));
+        let attached = records.filter(|line| line.contains("\"attach\"")).count();
+        lives(engine) && attached == OURS.len()
     });
     engine
 }

@@ -123,12 +123,15 @@ impl Chadthrottle {
         self.state.path()
     }
 
-    /// The engine's process, which wrote its id into the lock.
+    /// The engine's process, which writes its id into the lock. It may be one that has ended.
     #[track_caller]
     pub fn engine(&self) -> u32 {
         let lock = self.state().join("engine.lock");
-        let text = std::fs::read_to_string(lock).expect("a lock");
-        text.trim().parse().expect("an id")
+        let engine = || std::fs::read_to_string(&lock).ok()?.trim().parse().ok();
+        eventually("there is an engine", Duration::from_secs(5), || {
+            engine().is_some()
+        });
+        engine().expect("its id")
     }
 
     /// The engine's guard, if there is one.
@@ -137,11 +140,23 @@ impl Chadthrottle {
         children_of(self.engine())
     }
 
+    /// Stops all threads of the engine, and gives its id.
+    #[track_caller]
+    fn stop_engine(&self) -> u32 {
+        let engine = self.engine();
+        signal(engine, "-STOP");
+        eventually("it has stopped", Duration::from_secs(2), || {
+            let tasks = std::fs::read_dir(format!("/proc/{engine}/task")).expect("the engine");
+            let mut stats = tasks.map(|task| std::fs::read_to_string(task?.path().join("stat")));
+            stats.all(|stat| stat.is_ok_and(|stat| stat.contains(") T ")))
+        });
+        engine
+    }
+
     /// Kills the engine and its client, so that neither can clean up, nor start another.
     #[track_caller]
     pub fn kill_engine(&self, client: &mut Running) {
-        let engine = self.engine();
-        signal(engine, "-STOP");
+        let engine = self.stop_engine();
         client.signal("-KILL");
         client.wait(Duration::from_secs(2));
         signal(engine, "-KILL");
@@ -153,7 +168,7 @@ impl Chadthrottle {
     /// Kills the engine, its client and its guard: the guard first, while the engine is stopped and cannot see it go.
     #[track_caller]
     pub fn kill_with_guard(&self, client: &mut Running) {
-        signal(self.engine(), "-STOP");
+        self.stop_engine();
         for guard in self.guards() {
             signal(guard, "-KILL");
         }
