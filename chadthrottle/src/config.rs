@@ -37,6 +37,29 @@ pub struct Config {
     pub view: View,
     /// Rates to choose from in the limit dialog.
     pub presets: Presets,
+    /// Who may do what; the engine reads it from the system's file only.
+    pub access: Access,
+}
+
+/// Who may do what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Users who are neither root nor in the group.
+    pub others: Others,
+}
+
+/// What users may who are neither root nor in the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Others {
+    /// See their own processes, and limit those that nobody else has limited.
+    #[default]
+    Own,
+    /// See their own processes.
+    See,
+    /// Nothing.
+    Nothing,
 }
 
 impl Default for Config {
@@ -49,6 +72,7 @@ impl Default for Config {
             resolve: false,
             view: View::default(),
             presets: Presets::default(),
+            access: Access::default(),
         }
     }
 }
@@ -155,6 +179,21 @@ impl Config {
         Ok(Self::default())
     }
 
+    /// Reads that of the system, or takes the defaults.
+    ///
+    /// # Errors
+    /// Where it is there and cannot be used.
+    pub fn of_system() -> Result<Self, ConfigError> {
+        match Self::read(Path::new(OF_SYSTEM)) {
+            Err(ConfigError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(Self::default())
+            }
+            result => result,
+        }
+    }
+
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -210,6 +249,8 @@ mod tests {
             }
         );
         assert!(!load("mouse = false").unwrap().mouse);
+        let others = load("[access]\nothers = 'see'").unwrap().access.others;
+        assert_eq!(others, Others::See);
     }
 
     #[test]
@@ -219,6 +260,7 @@ mod tests {
             ("ascii = 1", 1, "boolean"),
             ("colour = 'red'", 1, "colour"),
             ("\n\npresets = ['5kbps']", 3, "ambiguous"),
+            ("[access]\nothers = 'all'", 2, "all"),
             ("= =", 1, ""),
             ("theme = '\u{7}'", 1, ""),
         ] {

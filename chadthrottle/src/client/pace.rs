@@ -138,6 +138,7 @@ mod tests {
             name: "".into(),
             exe: "".into(),
             command: "".into(),
+            uid: 0,
             user: "".into(),
             cgroup: "".into(),
             sockets: 0,

@@ -6,6 +6,7 @@ use tokio::{net::UnixListener, time::sleep};
 
 use crate::{
     cli::{EngineArgs, Global},
+    config::Config,
     error::Error,
     logging::Warnings,
     output,
@@ -43,7 +44,8 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let session = Session::start(global.settings(Duration::from_secs(1))).await?;
     let said = warnings.clone();
-    let server = session.server(args.until_idle, move || said.take());
+    let others = Config::of_system()?.access.others;
+    let server = session.server(args.until_idle, others, move || said.take());
     let socket = Socket::bind(&session)?;
     if args.until_idle {
         Report::Ready.write();

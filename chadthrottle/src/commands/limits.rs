@@ -204,6 +204,7 @@ mod tests {
         let origin = |id, until_ns, detached| Origin {
             id: LimitId(id),
             targets: vec!["name:a\u{1b}*".to_owned()],
+            uid: 0,
             user: "anna".to_owned(),
             pid: 70,
             since_ns: 99_000_000_000_000,

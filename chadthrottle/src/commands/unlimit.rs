@@ -109,6 +109,7 @@ mod tests {
         let origin = |id, targets: &[&str]| Origin {
             id: LimitId(id),
             targets: targets.iter().map(ToString::to_string).collect(),
+            uid: 0,
             user: "root".to_owned(),
             pid: 1,
             since_ns: 0,
@@ -124,6 +125,7 @@ mod tests {
             name: "curl".into(),
             exe: "".into(),
             command: "".into(),
+            uid: 0,
             user: "".into(),
             cgroup: "".into(),
             sockets: 0,

@@ -133,10 +133,13 @@ impl Limits {
     }
 
     /// Whether the limit with `serial` takes a process over from the rule that it has, which may be none.
-    pub(super) fn takes_over(&self, serial: u64, rule: u32) -> bool {
-        self.active
-            .get(&rule)
-            .is_none_or(|active| active.serial < serial)
+    ///
+    /// One of a user without root takes nobody away from a limit that is not the same user's.
+    pub(super) fn takes_over(&self, serial: u64, of_user: Option<u32>, rule: u32) -> bool {
+        self.active.get(&rule).is_none_or(|active| {
+            let is_theirs = of_user.is_none() || active.targets.of_user == of_user;
+            active.serial < serial && is_theirs
+        })
     }
 }
 
@@ -223,9 +226,11 @@ mod tests {
             // Of a limit that was removed.
             (1, 9, true),
         ] {
-            let takes_over = limits.takes_over(serial, rule);
+            let takes_over = limits.takes_over(serial, None, rule);
             assert_eq!(takes_over, expected, "{serial} from rule {rule}");
         }
+        // The first one is root's.
+        assert!(!limits.takes_over(2, Some(1000), 1) && limits.takes_over(2, Some(1000), 9));
         let order: Vec<u32> = limits.latest_first().map(|(id, _)| id.serial).collect();
         assert_eq!(order, [2, 1]);
     }

@@ -11,6 +11,9 @@ pub enum EngineError {
     /// No such process.
     #[error("{0}")]
     NoTarget(String),
+    /// Not the caller's to do.
+    #[error("{0}")]
+    NotAllowed(String),
     /// A limit that was removed meanwhile.
     #[error("this limit is no longer set")]
     NoLimit,
@@ -59,6 +62,7 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Throttle(error) => error.exit_code(),
+            Self::NotAllowed(_) => 3,
             Self::NoTarget(_) => 5,
             Self::NoLimit
             | Self::TooManyLimits(_)

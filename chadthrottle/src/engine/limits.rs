@@ -85,7 +85,31 @@ impl Engine {
                 )));
             }
         }
+        if targets.of_user.is_some() {
+            self.check_user(&targets)?;
+        }
         self.hold(targets, limit, None)
+    }
+
+    /// Refuses processes that are not the user's, and those that somebody else's limit holds.
+    fn check_user(&self, targets: &Targets) -> Result<(), EngineError> {
+        for key in &targets.processes {
+            let pid = key.pid;
+            let info = self.processes.get(pid).filter(|info| info.key == *key);
+            if !info.is_some_and(|info| targets.may_have(info.uid)) {
+                return Err(EngineError::NotAllowed(format!(
+                    "process {pid} is another user's"
+                )));
+            }
+            let rule = self.slots.get(*key).map(|slot| self.rule_of(slot));
+            let holder = rule.and_then(|rule| self.limits.active.get(&rule));
+            if holder.is_some_and(|active| active.targets.of_user != targets.of_user) {
+                return Err(EngineError::NotAllowed(format!(
+                    "process {pid} is held by a limit that somebody else has set"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The same where the targets are known to be there, or to have been a moment ago. In the place of
@@ -311,6 +335,7 @@ impl Engine {
             return Ok(());
         };
         let (serial, children) = (active.serial, active.targets.children);
+        let of_user = active.targets.of_user;
         let id = active.id(rule);
         let point = self.attached_to.as_ref();
         let mut members =
@@ -333,7 +358,10 @@ impl Engine {
             }
             for key in &members {
                 let owner = self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE)?;
-                if self.limits.takes_over(serial, self.rule_of(owner.slot)) {
+                if self
+                    .limits
+                    .takes_over(serial, of_user, self.rule_of(owner.slot))
+                {
                     self.assign(owner.slot, id, children);
                 }
             }

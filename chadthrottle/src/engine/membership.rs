@@ -24,19 +24,20 @@ pub fn members<'a>(
     point: Option<&CgroupPath>,
     is_alive: impl Fn(ProcessKey) -> bool,
 ) -> Vec<ProcessKey> {
-    let named = targets.processes.iter().copied();
-    let matching = processes.filter(|info| {
+    let mut members: Vec<ProcessKey> = Vec::new();
+    if targets.of_user.is_none() {
+        let named = targets.processes.iter().copied();
+        members.extend(named.filter(|key| is_alive(*key)));
+    }
+    for info in processes.filter(|info| targets.may_have(info.uid)) {
+        let named = targets.of_user.is_some() && targets.processes.contains(&info.key);
         let mut selectors = targets.selectors.iter();
-        selectors.any(|selector| selector.matches(info))
-    });
-    named
-        .filter(|key| is_alive(*key))
-        .chain(
-            matching
-                .filter(|info| !is_outside(point, &info.cgroup))
-                .map(|info| info.key),
-        )
-        .collect()
+        let matches = selectors.any(|selector| selector.matches(info));
+        if named || matches && !is_outside(point, &info.cgroup) {
+            members.push(info.key);
+        }
+    }
+    members
 }
 
 /// Descendants of any of these, as far as their parents live.
@@ -147,6 +148,7 @@ mod tests {
                 processes: named.iter().copied().map(key).collect(),
                 selectors: selectors(words),
                 children: false,
+                of_user: None,
             };
             let alive = |key| processes.iter().any(|info| info.key == key);
             let point = CgroupPath::of(point);

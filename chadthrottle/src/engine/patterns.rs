@@ -178,6 +178,10 @@ impl Engine {
             let Patterns {
                 examples, devices, ..
             } = &mut self.patterns;
+            // The kernel programs would take in other users' processes too: a look finds the user's.
+            if targets.of_user.is_some() {
+                continue;
+            }
             let mut told = Vec::new();
             for selector in &targets.selectors {
                 told.extend(Trait::of(selector, &self.cgroup2, devices));

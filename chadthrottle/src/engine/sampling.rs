@@ -292,6 +292,7 @@ fn blank(info: &ProcessInfo, ended: bool) -> ProcessSample {
         name: info.name.clone(),
         exe: info.exe.clone(),
         command: info.command.clone(),
+        uid: info.uid,
         user: info.user.clone(),
         cgroup: info.cgroup.clone(),
         sockets: 0,

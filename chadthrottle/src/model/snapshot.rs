@@ -41,6 +41,8 @@ pub struct ProcessSample {
     pub exe: Arc<str>,
     /// The command line with spaces between its arguments, as it is; cut where it is very long.
     pub command: Arc<str>,
+    /// The effective user's id.
+    pub uid: u32,
     /// Name of the effective user, or the number where it has no name.
     pub user: Arc<str>,
     /// cgroup v2 path.
@@ -122,6 +124,8 @@ pub struct Origin {
     /// Whom it is for, as targets are typed.
     pub targets: Vec<String>,
     /// The user who has set it.
+    pub uid: u32,
+    /// Its name, or the number where it has none.
     pub user: String,
     /// The process that has.
     pub pid: u32,

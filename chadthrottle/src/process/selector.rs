@@ -30,6 +30,17 @@ pub struct Targets {
     pub selectors: Vec<Selector>,
     /// And the descendants of all of them, now and later.
     pub children: bool,
+    /// Of all of these only the processes of that user, and none that another user's limit holds. The engine says so,
+    /// not who asks.
+    #[serde(skip)]
+    pub of_user: Option<u32>,
+}
+
+impl Targets {
+    /// Whether processes of that user may be among them.
+    pub fn may_have(&self, uid: u32) -> bool {
+        self.of_user.is_none_or(|user| user == uid)
+    }
 }
 
 /// A pattern for processes. In JSON it is as a target is typed.
@@ -414,6 +425,7 @@ mod tests {
                 user,
             ],
             children: true,
+            of_user: None,
         };
         let json = serde_json::to_string(&targets).unwrap();
         assert_eq!(serde_json::from_str::<Targets>(&json).unwrap(), targets);

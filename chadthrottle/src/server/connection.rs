@@ -9,7 +9,7 @@ use tokio::{
     net::unix::OwnedReadHalf,
 };
 
-use super::{Peer, Server};
+use super::{Peer, Server, access::Standing};
 use crate::model::LimitId;
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
@@ -39,8 +39,9 @@ pub async fn serve(
             return false;
         };
         let reply = match Method::of(&call) {
+            Ok(method) if let Err(error) = allowed(server, peer, &method) => Reply::refusal(&error),
             Ok(Method::Watch(asked)) => {
-                watch(server, asked, calls, to).await;
+                watch(server, peer, asked, calls, to).await;
                 return false;
             }
             Ok(Method::Leave) => return !call.oneway,
@@ -72,9 +73,16 @@ pub async fn say_farewell(left: &Left, to: &mut (impl AsyncWrite + Unpin)) {
     }
 }
 
+fn allowed(server: &Server, peer: &Peer, method: &Method) -> Result<(), RequestError> {
+    let origins = server.origins();
+    peer.standing
+        .allows(peer.uid, method, |id| origins.user_of(id))
+}
+
 /// Sends samples until the client goes, or the engine ends.
 async fn watch(
     server: &Server,
+    peer: &Peer,
     asked: Watch,
     mut calls: Frames<OwnedReadHalf>,
     to: &mut (impl AsyncWrite + Unpin),
@@ -84,7 +92,7 @@ async fn watch(
         .0
         .intervals
         .want(interval.max(SHORTEST), &server.0.engine);
-    let mut samples = server.0.samples.with_newest();
+    let mut samples = server.0.samples.with_newest(peer);
     loop {
         tokio::select! {
             // It has gone, or calls something that nobody could answer between samples.
@@ -117,7 +125,9 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
     match method {
         Method::GetInfo => to_json(&server.0.info),
         Method::SetLimit(set) => {
-            let id = engine.set_limit(set.targets.clone(), set.limit).await?;
+            let mut targets = set.targets.clone();
+            targets.of_user = (peer.standing != Standing::All).then_some(peer.uid);
+            let id = engine.set_limit(targets, set.limit).await?;
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);
             let since_ns = server.change(|origins| {

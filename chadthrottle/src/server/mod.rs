@@ -3,6 +3,7 @@
 //! Architecture invariant: a client that sends nonsense, half a message, or does not read hurts nobody but itself. What
 //! it sends is bounded, what it does not read is not kept, and its task alone waits for it.
 
+pub mod access;
 mod connection;
 mod intervals;
 mod origins;
@@ -10,6 +11,7 @@ mod samples;
 
 use std::{
     io,
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::{Uid, User};
+use access::{GROUP, Standing};
+use nix::unistd::{Group, Uid, User};
 
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
@@ -25,9 +28,11 @@ use tokio::{
 };
 
 use crate::{
+    config::Others,
     engine::{Commands, EngineError, Handle},
     model::LimitId,
     protocol::{Info, Left, RequestError},
+    sys::socket::peer_groups,
     text::escape,
 };
 use intervals::Intervals;
@@ -56,6 +61,8 @@ struct Shared {
     connections: watch::Sender<usize>,
     /// Whether the engine ends with its last client.
     until_idle: bool,
+    /// What users may who are neither root nor in the group.
+    others: Others,
     last: Mutex<Option<Last>>,
 }
 
@@ -64,6 +71,7 @@ impl Server {
     pub fn of(
         engine: &Handle,
         until_idle: bool,
+        others: Others,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Self {
         let info = Info {
@@ -83,6 +91,7 @@ impl Server {
             serial: AtomicU64::default(),
             connections: watch::Sender::new(0),
             until_idle,
+            others,
             last: Mutex::default(),
         }));
         let mut snapshots = engine.snapshots();
@@ -133,9 +142,15 @@ impl Server {
     fn peer(&self, client: &UnixStream) -> io::Result<Peer> {
         let credentials = client.peer_cred()?;
         let uid = credentials.uid();
+        let groups = peer_groups(client.as_fd()).map_err(|error| error.source)?;
+        let group = Group::from_name(GROUP).ok().flatten();
+        let group = group.map(|group| group.gid.as_raw());
+        let standing = Standing::of(uid, &groups, group, self.0.others);
         let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
         Ok(Peer {
             connection: self.0.serial.fetch_add(1, Relaxed),
+            uid,
+            standing,
             user: user.map_or_else(|| uid.to_string(), |user| user.name),
             pid: credentials.pid().map_or(0, i32::unsigned_abs),
         })

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use super::access::Standing;
 use crate::{
     model::{LimitId, Origin, Snapshot},
     process::Targets,
@@ -15,8 +16,12 @@ use crate::{
 pub struct Peer {
     /// Counts the connections.
     pub connection: u64,
+    /// Its user.
+    pub uid: u32,
     /// Its user's name.
     pub user: String,
+    /// What it may.
+    pub standing: Standing,
     /// Its process; 0 where it is none that we see.
     pub pid: u32,
 }
@@ -50,6 +55,7 @@ impl Origins {
         let origin = Origin {
             id,
             targets: words(targets),
+            uid: peer.uid,
             user: peer.user.clone(),
             pid: peer.pid,
             since_ns,
@@ -98,6 +104,11 @@ impl Origins {
             .collect()
     }
 
+    /// The user who has set that limit.
+    pub fn user_of(&self, id: LimitId) -> Option<u32> {
+        self.0.get(&id).map(|owned| owned.origin.uid)
+    }
+
     /// Whether there is one that is the engine's.
     pub fn any_detached(&self) -> bool {
         self.0.values().any(|owned| owned.connection.is_none())
@@ -141,7 +152,9 @@ mod tests {
     fn peer(connection: u64) -> Peer {
         Peer {
             connection,
+            uid: 0,
             user: "root".to_owned(),
+            standing: Standing::All,
             pid: 7,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use super::{access::Standing, origins::Peer};
 use crate::{
     model::Snapshot,
     protocol::{Reply, frame},
@@ -11,7 +12,11 @@ use crate::{
 
 /// The newest sample, and whoever waits for the next.
 #[derive(Clone, Debug)]
-pub struct Samples(watch::Receiver<Option<Arc<Taken>>>);
+pub struct Samples {
+    newest: watch::Receiver<Option<Arc<Taken>>>,
+    /// Who watches, where it does not see everything.
+    of: Option<(u32, Standing)>,
+}
 
 /// A sample, and the reply with it, once somebody wants it.
 #[derive(Debug)]
@@ -38,48 +43,56 @@ impl Samples {
     /// Samples, and where they come from.
     pub fn channel() -> (Newest, Self) {
         let (newest, samples) = watch::channel(None);
-        (Newest(newest), Self(samples))
+        let samples = Self {
+            newest: samples,
+            of: None,
+        };
+        (Newest(newest), samples)
     }
 
     /// The reply with the newest sample that was not given yet; `None` where the engine has ended. Cancel safe.
     pub async fn next(&mut self) -> Option<Arc<[u8]>> {
         loop {
-            self.0.changed().await.ok()?;
-            let taken = self.0.borrow_and_update().clone();
-            if let Some(taken) = taken {
-                return Some(Arc::clone(taken.reply.get_or_init(|| taken.words())));
-            }
+            self.newest.changed().await.ok()?;
+            let taken = self.newest.borrow_and_update().clone();
+            let Some(taken) = taken else { continue };
+            let own = self
+                .of
+                .and_then(|(uid, standing)| standing.sees(uid, &taken.snapshot));
+            return Some(match own {
+                Some(own) => words(&own),
+                None => Arc::clone(taken.reply.get_or_init(|| words(&taken.snapshot))),
+            });
         }
     }
 
     /// The number of the newest sample; 0 where there is none.
     pub fn sequence(&self) -> u64 {
-        let taken = self.0.borrow();
+        let taken = self.newest.borrow();
         taken.as_ref().map_or(0, |taken| taken.snapshot.sequence)
     }
 
-    /// The same for who has not been given any yet: the newest there is comes at once.
-    pub fn with_newest(&self) -> Self {
-        let mut samples = self.0.clone();
-        samples.mark_changed();
-        Self(samples)
+    /// The same for a client that has not been given any yet: the newest there is comes at once.
+    pub fn with_newest(&self, peer: &Peer) -> Self {
+        let mut newest = self.newest.clone();
+        newest.mark_changed();
+        Self {
+            newest,
+            of: Some((peer.uid, peer.standing)),
+        }
     }
 }
 
-impl Taken {
-    fn words(&self) -> Arc<[u8]> {
-        #[derive(serde::Serialize)]
-        struct Sample<'a> {
-            sample: &'a Snapshot,
-        }
-        let reply = Reply {
-            error: None,
-            parameters: Sample {
-                sample: &self.snapshot,
-            },
-            continues: true,
-        };
-        // Numbers and strings are always JSON.
-        frame(&reply).unwrap_or_default().into()
+fn words(snapshot: &Snapshot) -> Arc<[u8]> {
+    #[derive(serde::Serialize)]
+    struct Sample<'a> {
+        sample: &'a Snapshot,
     }
+    let reply = Reply {
+        error: None,
+        parameters: Sample { sample: snapshot },
+        continues: true,
+    };
+    // Numbers and strings are always JSON.
+    frame(&reply).unwrap_or_default().into()
 }

@@ -19,6 +19,7 @@ use crate::{
         AttachMode, ThrottleError, cgroup,
         linux_ebpf_utils::{AttachConfig, AttachPoint, LegacyLedger},
     },
+    config::Others,
     engine::{Config, Handle},
     error::Error,
     output,
@@ -112,9 +113,10 @@ impl Session {
     pub fn server(
         &self,
         until_idle: bool,
+        others: Others,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Server {
-        Server::of(&self.engine, until_idle, warnings)
+        Server::of(&self.engine, until_idle, others, warnings)
     }
 
     /// Where the lock is.

@@ -32,6 +32,29 @@ pub fn is_internet(socket: impl AsFd) -> bool {
     matches!(domain(socket.as_fd()), Ok(libc::AF_INET | libc::AF_INET6))
 }
 
+/// The supplementary groups of whoever is at the other end of a Unix socket, as they were when it was connected
+/// (`SO_PEERGROUPS`, kernel 4.13).
+pub fn peer_groups(socket: BorrowedFd<'_>) -> Result<Vec<u32>, SyscallError> {
+    // NGROUPS_MAX of include/uapi/linux/limits.h.
+    let mut groups = vec![0u32; 65_536];
+    let mut size = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+    // SAFETY: `groups` has `size` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    if result != 0 {
+        return Err(SyscallError::last("getsockopt(SO_PEERGROUPS)"));
+    }
+    groups.truncate(size as usize / size_of::<u32>());
+    Ok(groups)
+}
+
 /// The inode that /proc shows for a socket.
 pub fn inode(socket: impl AsFd) -> Option<u64> {
     Some(nix::sys::stat::fstat(socket).ok()?.st_ino)

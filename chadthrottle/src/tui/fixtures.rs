@@ -36,6 +36,7 @@ pub fn process(pid: u32, name: &str, down: f64, up: f64) -> ProcessSample {
         name: name.into(),
         exe: format!("/usr/bin/{name}").into(),
         command: format!("{name} --some argument").into(),
+        uid: 1815,
         user: "ada".into(),
         cgroup: "/".into(),
         sockets: 1,
