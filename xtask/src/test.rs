@@ -15,12 +15,13 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("perl", "perl"),
     ("pgrep", "procps"),
     ("pyflakes3", "pyflakes3"),
     // The minimal one has no json.

@@ -106,6 +106,7 @@ impl Socket {
         };
         directory.remove(SOCKET).map_err(failed)?;
         let listener = UnixListener::bind(directory.anchor().join(SOCKET)).map_err(failed)?;
+        directory.open_to_all(SOCKET).map_err(failed)?;
         Ok(Self {
             listener,
             directory,

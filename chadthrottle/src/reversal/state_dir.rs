@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, open, openat, renameat},
-    sys::stat::Mode,
+    sys::stat::{FchmodatFlags, Mode, fchmodat},
     unistd::{Uid, UnlinkatFlags, unlinkat},
 };
 
@@ -76,6 +76,28 @@ impl StateDir {
         }
     }
 
+    /// Opens the directory of an engine that may be root's, to find its socket there; `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`StateDir::make`].
+    pub fn open_of_engine(path: &Path) -> Result<Option<Self>, StateDirError> {
+        match Self::enter(path) {
+            Ok(found) => found
+                .check_for(&[Uid::effective(), Uid::from_raw(0)])
+                .map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StateDirError::new(path, error.to_string())),
+        }
+    }
+
+    /// A directory without any state, for a guard that has only a terminal to put back.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn of_nobody() -> io::Result<Self> {
+        Self::enter(Path::new("/"))
+    }
+
     /// One that somebody else has opened and handed to us.
     pub fn from_parts(path: PathBuf, directory: OwnedFd) -> Self {
         Self {
@@ -100,13 +122,17 @@ impl StateDir {
 
     /// Refuses what others own or could write to.
     fn check(self) -> Result<Self, StateDirError> {
+        self.check_for(&[Uid::effective()])
+    }
+
+    fn check_for(self, owners: &[Uid]) -> Result<Self, StateDirError> {
         let failed = |reason: String| Err(StateDirError::new(&self.path, reason));
         let metadata = match self.as_file().and_then(|directory| directory.metadata()) {
             Ok(metadata) => metadata,
             Err(error) => return failed(error.to_string()),
         };
-        let (owner, us) = (metadata.uid(), Uid::effective().as_raw());
-        if owner != us {
+        let owner = metadata.uid();
+        if !owners.iter().any(|uid| uid.as_raw() == owner) {
             return failed(format!(
                 "it belongs to user {owner}, who could change what is in it"
             ));
@@ -130,6 +156,17 @@ impl StateDir {
     /// A path to it that goes through its descriptor, for what takes no descriptor.
     pub fn anchor(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    }
+
+    /// Lets everybody connect to a socket in it who can come to it.
+    ///
+    /// # Errors
+    /// Where that cannot be.
+    pub fn open_to_all(&self, socket: &str) -> io::Result<()> {
+        let mode = Mode::from_bits_retain(0o666);
+        // Nobody but us can have put a link there.
+        let follow = FchmodatFlags::FollowSymlink;
+        Ok(fchmodat(self.directory.as_fd(), socket, mode, follow)?)
     }
 
     /// Opens a file in it for reading; `None` where there is none.

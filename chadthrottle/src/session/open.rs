@@ -21,7 +21,7 @@ use crate::{
     model::LimitId,
     output,
     protocol::{Left, Limited, RequestError},
-    reversal::{Guard, LockError, StateDir, lives},
+    reversal::{Guard, StateDir, lives},
     sys::process::spawn_helper,
 };
 
@@ -57,8 +57,6 @@ pub struct Opened {
 /// # Errors
 /// What is missing or refused; nothing is attached then.
 pub async fn open(settings: Settings) -> Result<Opened, Error> {
-    privilege::check()?;
-    pid_namespace::check()?;
     let (engine, child) = reach(&settings, true).await?;
     Ok(Opened {
         engine,
@@ -78,6 +76,8 @@ async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<C
         match connect(settings).await {
             Ok(Some(engine)) => return Ok((engine, child)),
             Ok(None) if may_start && Instant::now() >= next_start => {
+                privilege::check()?;
+                pid_namespace::check()?;
                 let (report, mut started) = start(settings).await?;
                 match report {
                     Report::Ready => {
@@ -113,12 +113,15 @@ async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<C
 /// # Errors
 /// What is missing, or does not answer.
 pub async fn open_running(settings: Settings) -> Result<Option<Opened>, Error> {
-    privilege::check()?;
     let engine = match connect(&settings).await {
         // It ends in this moment.
         Err(Error::Request(RequestError::Gone)) => None,
         result => result?,
     };
+    if engine.is_none() {
+        // One may be there that we cannot see.
+        privilege::check()?;
+    }
     Ok(engine.map(|engine| Opened {
         engine,
         settings,
@@ -161,7 +164,7 @@ async fn connect(settings: &Settings) -> Result<Option<Client>, Error> {
 /// Two connections to the engine that runs with that state directory.
 fn sockets(state_dir: &Path) -> Result<Option<(UnixStream, UnixStream)>, Error> {
     // Whoever could put a socket there could have us trust it.
-    let Ok(Some(directory)) = StateDir::open(state_dir) else {
+    let Ok(Some(directory)) = StateDir::open_of_engine(state_dir) else {
         return Ok(None);
     };
     let socket = directory.anchor().join(SOCKET);
@@ -194,8 +197,9 @@ impl Opened {
     /// # Errors
     /// Where the guard process cannot be started.
     pub fn protect_terminal(&mut self, terminal: BorrowedFd<'_>) -> Result<(), Error> {
-        let directory = StateDir::make(&self.settings.state_dir).map_err(LockError::from)?;
-        let guard = Guard::start(&self.settings.program, &directory)?;
+        let failed = |error| Error::io("starting a guard of the terminal", error);
+        let nothing = StateDir::of_nobody().map_err(failed)?;
+        let guard = Guard::start(&self.settings.program, &nothing)?;
         Ok(self.guard.insert(guard).protect_terminal(terminal)?)
     }
 

@@ -77,7 +77,8 @@ pub enum ThrottleError {
     },
     /// Capabilities are missing.
     #[error(
-        "not enough privilege: {} missing. Run it with sudo, as root",
+        "not enough privilege: {} missing. Run it with sudo, as root; where the service runs, members of the group \
+         chadthrottle need neither",
         .0.join(", ")
     )]
     Privilege(Vec<&'static str>),
