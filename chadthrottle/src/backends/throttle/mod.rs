@@ -77,8 +77,8 @@ pub enum ThrottleError {
     },
     /// Capabilities are missing.
     #[error(
-        "not enough privilege: {} missing. Run it with sudo, as root; where the service runs, members of the group \
-         chadthrottle need neither",
+        "not enough privilege: {} missing. Run it with sudo, as root; an engine that root keeps running serves \
+         other users too",
         .0.join(", ")
     )]
     Privilege(Vec<&'static str>),

@@ -1,0 +1,292 @@
+//! What goes over the socket is what the interface's description says, as a parser of others reads it.
+
+use std::collections::BTreeMap;
+
+use chadthrottle::{
+    model::{
+        Ability, Both, Carried, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin,
+        ProcessKey, ProcessSample, Snapshot, Traffic, Unmatched,
+    },
+    process::Targets,
+    protocol::{
+        self, ChangeLimit, DESCRIPTION, Info, Left, Limited, Method, Named, Reply, RequestError,
+        Sample, SetChildren, SetLimit, Watch,
+    },
+    units::Rate,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use zlink_idl::{CustomType, Interface, Type};
+
+/// Types by their names.
+struct Described<'a>(BTreeMap<&'a str, &'a CustomType<'a>>);
+
+impl Described<'_> {
+    /// Whether a value is of that type; `path` is where it stands.
+    #[track_caller]
+    fn check(&self, value: &Value, is: &Type<'_>, path: &str) {
+        let fits = match is {
+            Type::Bool => value.is_boolean(),
+            Type::Int => value.is_i64() || value.is_u64(),
+            Type::Float => value.is_number(),
+            Type::String => value.is_string(),
+            Type::Optional(inner) => {
+                if !value.is_null() {
+                    self.check(value, inner.inner(), path);
+                }
+                true
+            }
+            Type::Array(inner) => {
+                let all = value
+                    .as_array()
+                    .unwrap_or_else(|| panic!("{path}: {value}"));
+                assert!(!all.is_empty(), "{path}: none to look at");
+                for one in all {
+                    self.check(one, inner.inner(), &format!("{path}[]"));
+                }
+                true
+            }
+            Type::Enum(variants) => variants
+                .iter()
+                .any(|variant| Some(variant.name().as_str()) == value.as_str()),
+            Type::Custom(name) => {
+                let custom = self.0.get(name.as_str());
+                let custom = custom.unwrap_or_else(|| panic!("{path}: no type {name}"));
+                let object = custom.as_object().expect("an object");
+                let fields = object
+                    .fields()
+                    .map(|field| (field.name().as_str(), field.ty()));
+                self.check_object(value, fields, path);
+                true
+            }
+            other => panic!("{path}: {other:?}"),
+        };
+        assert!(fits, "{path} is no {is:?}: {value}");
+    }
+
+    /// Whether an object has these fields, and no other.
+    #[track_caller]
+    fn check_object<'b>(
+        &self,
+        value: &Value,
+        fields: impl Iterator<Item = (&'b str, &'b Type<'b>)>,
+        path: &str,
+    ) {
+        let object = value
+            .as_object()
+            .unwrap_or_else(|| panic!("{path}: {value}"));
+        let fields: BTreeMap<_, _> = fields.collect();
+        for name in object.keys() {
+            assert!(
+                fields.contains_key(name.as_str()),
+                "{path}.{name} is not described"
+            );
+        }
+        for (name, is) in fields {
+            let value = object.get(name).unwrap_or(&Value::Null);
+            self.check(value, is, &format!("{path}.{name}"));
+        }
+    }
+}
+
+fn limit() -> Limit {
+    Limit {
+        down: Some(Rate::MAX),
+        ..Limit::NONE
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let id = LimitId(u32::MAX);
+    let traffic = Traffic {
+        bytes_per_s: 0.5,
+        bytes: 1 << 60,
+        dropped_bytes: 1,
+        dropped_bytes_per_s: 1.0,
+    };
+    let traffic = Both {
+        down: traffic,
+        up: traffic,
+    };
+    let bytes = Both { down: 1, up: 2 };
+    Snapshot {
+        sequence: 1,
+        interval: std::time::Duration::from_secs(1),
+        processes: vec![ProcessSample {
+            key: key(),
+            parent: 1,
+            name: "\u{1b}".into(),
+            exe: "".into(),
+            command: "".into(),
+            uid: 0,
+            user: "root".into(),
+            cgroup: "/".into(),
+            sockets: 1,
+            traffic,
+            loopback: bytes,
+            limit: Some((id, limit())),
+            ended: false,
+        }],
+        limits: vec![LimitSample {
+            id,
+            limit: limit(),
+            children: true,
+            open_ended: false,
+            members: 1,
+            traffic,
+            connections: Connections::default(),
+            unseen_bytes: 0,
+        }],
+        origins: vec![Origin {
+            id,
+            targets: vec!["7".to_owned()],
+            uid: 0,
+            user: "root".to_owned(),
+            pid: 1,
+            since_ns: 1,
+            until_ns: Some(2),
+            detached: true,
+        }],
+        unmatched: vec![Unmatched {
+            id,
+            words: "nothing".to_owned(),
+        }],
+        unattributed: bytes,
+        loopback: bytes,
+        warnings: vec!["rain".to_owned()],
+    }
+}
+
+fn key() -> ProcessKey {
+    ProcessKey {
+        pid: 7,
+        start_ticks: 8,
+    }
+}
+
+/// Each method, and a reply to it.
+fn exchanges() -> Vec<(Method, Value)> {
+    fn json(reply: impl Serialize) -> Value {
+        serde_json::to_value(reply).unwrap()
+    }
+    let id = LimitId(3);
+    let limited = json(Limited { id, sequence: 4 });
+    let engine = EngineInfo {
+        attach: "link".to_owned(),
+        cgroup: "/".to_owned(),
+        levers: Ability::default(),
+        sees_socket_use: true,
+    };
+    let info = Info {
+        version: "1".to_owned(),
+        pid: 1,
+        until_idle: true,
+        engine,
+    };
+    let left = Left {
+        words: vec!["rain".to_owned()],
+        failed: false,
+    };
+    let targets = Targets {
+        processes: vec![key()],
+        selectors: vec!["name:x".to_owned().try_into().unwrap()],
+        ..Targets::default()
+    };
+    let set = SetLimit {
+        targets,
+        limit: limit(),
+        for_ns: Some(1),
+        detach: false,
+    };
+    let words = vec!["nothing matches".to_owned()];
+    vec![
+        (Method::GetInfo, json(info)),
+        (
+            Method::Watch(Watch::default()),
+            json(Sample { sample: snapshot() }),
+        ),
+        (Method::SetLimit(set), limited.clone()),
+        (
+            Method::ChangeLimit(ChangeLimit { id, limit: limit() }),
+            json!({}),
+        ),
+        (
+            Method::SetChildren(SetChildren { id, children: true }),
+            limited,
+        ),
+        (Method::RemoveLimit(Named { id }), json!({})),
+        (Method::GetCarried(Named { id }), json(Carried::default())),
+        (
+            Method::GetUnmatched(Named { id }),
+            json(protocol::Unmatched { words }),
+        ),
+        (Method::Leave, json(left)),
+    ]
+}
+
+#[test]
+fn every_call_and_reply_is_as_described() {
+    let interface = Interface::try_from(DESCRIPTION).expect("the description");
+    assert_eq!(interface.name().as_str(), protocol::INTERFACE);
+    let types = interface.custom_types();
+    let described = Described(
+        types
+            .map(|custom| (custom.name().as_str(), custom))
+            .collect(),
+    );
+    let mut seen = 0;
+    for (method, reply) in exchanges() {
+        let call = method.call().unwrap();
+        let name = call.method.rsplit('.').next().unwrap();
+        let mut methods = interface.methods();
+        let method = methods.find(|method| method.name().as_str() == name);
+        let method = method.unwrap_or_else(|| panic!("{name} is not described"));
+        let parameters = match call.parameters {
+            Value::Null => json!({}),
+            parameters => parameters,
+        };
+        let inputs = method
+            .inputs()
+            .map(|field| (field.name().as_str(), field.ty()));
+        described.check_object(&parameters, inputs, name);
+        let outputs = method
+            .outputs()
+            .map(|field| (field.name().as_str(), field.ty()));
+        described.check_object(&reply, outputs, &format!("reply to {name}"));
+        seen += 1;
+    }
+    assert_eq!(
+        seen,
+        interface.methods().count(),
+        "one is described that is not there"
+    );
+}
+
+#[test]
+fn every_error_is_as_described() {
+    let interface = Interface::try_from(DESCRIPTION).expect("the description");
+    let described = Described(BTreeMap::new());
+    let message = "no".to_owned();
+    let all = [
+        RequestError::NoLimit,
+        RequestError::NotAllowed(message.clone()),
+        RequestError::Failed {
+            message,
+            exit_code: 1,
+        },
+        RequestError::Gone,
+    ];
+    for error in &all {
+        let reply = Reply::refusal(error);
+        let name = reply.error.expect("an error");
+        let name = name.rsplit('.').next().unwrap();
+        let mut errors = interface.errors();
+        let error = errors.find(|error| error.name().as_str() == name);
+        let error = error.unwrap_or_else(|| panic!("{name} is not described"));
+        let fields = error
+            .fields()
+            .map(|field| (field.name().as_str(), field.ty()));
+        described.check_object(&reply.parameters, fields, name);
+    }
+    assert_eq!(all.len(), interface.errors().count());
+}
