@@ -167,7 +167,7 @@ fn key() -> ProcessKey {
 /// Each method, and a reply to it.
 fn exchanges() -> Vec<(Method, Value)> {
     fn json(reply: impl Serialize) -> Value {
-        serde_json::to_value(reply).unwrap()
+        serde_json::to_value(reply).expect("JSON")
     }
     let id = LimitId(3);
     let limited = json(Limited { id, sequence: 4 });
@@ -189,7 +189,7 @@ fn exchanges() -> Vec<(Method, Value)> {
     };
     let targets = Targets {
         processes: vec![key()],
-        selectors: vec!["name:x".to_owned().try_into().unwrap()],
+        selectors: vec!["name:x".to_owned().try_into().expect("a selector")],
         ..Targets::default()
     };
     let set = SetLimit {

@@ -35,8 +35,9 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     }
     let targets = targets(&args)?;
     let waits_for_others = !targets.selectors.is_empty();
-    let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
+    // Before that they end us at once, and the engine sees to it.
+    let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let limit = args.limits.limit();
     let set = SetLimit {
         targets,

@@ -92,6 +92,42 @@ impl PartialEq for NamedUser {
 
 impl Eq for NamedUser {}
 
+/// The name of a user of this machine, and the id of a group of it: from the files alone, since a directory service may
+/// not answer, and whoever comes to the engine is not to wait for it.
+#[derive(Clone, Debug)]
+pub struct LocalAccounts {
+    etc: PathBuf,
+}
+
+impl LocalAccounts {
+    /// Those of the files in that directory, /etc but in tests.
+    pub fn of(etc: &Path) -> Self {
+        Self {
+            etc: etc.to_owned(),
+        }
+    }
+
+    /// The user's name, or the number where the machine itself has none.
+    pub fn user(&self, uid: u32) -> String {
+        self.field("passwd", 2, &uid.to_string(), 0)
+            .unwrap_or_else(|| uid.to_string())
+    }
+
+    /// The group's id.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        self.field("group", 0, name, 2)?.parse().ok()
+    }
+
+    /// What stands in the field `wanted` of the line whose field `by` is `is`.
+    fn field(&self, file: &str, by: usize, is: &str, wanted: usize) -> Option<String> {
+        let text = std::fs::read_to_string(self.etc.join(file)).ok()?;
+        let line = text
+            .lines()
+            .find(|line| line.split(':').nth(by) == Some(is))?;
+        line.split(':').nth(wanted).map(str::to_owned)
+    }
+}
+
 /// How long a user who is named is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -410,5 +446,27 @@ mod tests {
         assert_eq!(others["XDG_RUNTIME_DIR"], None);
         assert_eq!(others["DBUS_SESSION_BUS_ADDRESS"], None);
         assert_eq!(others["WAYLAND_DISPLAY"], None);
+    }
+
+    #[test]
+    fn accounts_of_the_machine_are_found_in_its_files_and_no_others() {
+        let etc = tempfile::tempdir().unwrap();
+        let accounts = LocalAccounts::of(etc.path());
+        assert_eq!(
+            (accounts.user(0), accounts.group("x")),
+            ("0".to_owned(), None)
+        );
+        let write = |name: &str, text: &str| std::fs::write(etc.path().join(name), text).unwrap();
+        write("passwd", "root:x:0:0:::\n\nada:x:1815:7:a:b:c\n1815x::9\n");
+        write(
+            "group",
+            "root:x:0:\nchad:x:77:ada,root\nbroken\nodd:x:-1:\n",
+        );
+        assert_eq!(accounts.user(1815), "ada");
+        assert_eq!(accounts.user(7), "7");
+        assert_eq!(accounts.group("chad"), Some(77));
+        for name in ["ada", "broken", "odd", ""] {
+            assert_eq!(accounts.group(name), None, "{name}");
+        }
     }
 }

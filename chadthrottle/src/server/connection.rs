@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::unix::OwnedReadHalf,
+    task::spawn_blocking,
 };
 
-use super::{Peer, Server, access::Standing};
+use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing};
 use crate::model::LimitId;
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
@@ -38,13 +39,18 @@ pub async fn serve(
         let Ok(call) = serde_json::from_slice::<Call>(&message) else {
             return false;
         };
-        let reply = match Method::of(&call) {
+        let oneway = call.oneway;
+        // A user's name in it may be looked up, which may take as long as it likes.
+        let Ok(method) = spawn_blocking(move || Method::of(&call)).await else {
+            return false;
+        };
+        let reply = match method {
             Ok(method) if let Err(error) = allowed(server, peer, &method) => Reply::refusal(&error),
             Ok(Method::Watch(asked)) => {
                 watch(server, peer, asked, calls, to).await;
                 return false;
             }
-            Ok(Method::Leave) => return !call.oneway,
+            Ok(Method::Leave) => return !oneway,
             Ok(method) => match answer(server, peer, method).await {
                 Ok(parameters) => Reply::of(parameters),
                 Err(error) => Reply::refusal(&error),
@@ -54,7 +60,7 @@ pub async fn serve(
         let Ok(bytes) = frame(&reply) else {
             return false;
         };
-        if !call.oneway && to.write_all(&bytes).await.is_err() {
+        if !oneway && to.write_all(&bytes).await.is_err() {
             return false;
         }
     }
@@ -126,7 +132,15 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
         Method::GetInfo => to_json(&server.0.info),
         Method::SetLimit(set) => {
             let mut targets = set.targets.clone();
-            targets.of_user = (peer.standing != Standing::All).then_some(peer.uid);
+            if peer.standing != Standing::All {
+                targets.of_user = Some(peer.uid);
+                if server.origins().count_of(peer.uid) >= MOST_LIMITS_OF_A_USER {
+                    return Err(RequestError::NotAllowed(format!(
+                        "you have set {MOST_LIMITS_OF_A_USER} limits, which is as many as a user without root may: end \
+                         one first"
+                    )));
+                }
+            }
             let id = engine.set_limit(targets, set.limit).await?;
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);

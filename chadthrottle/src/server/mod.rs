@@ -10,8 +10,10 @@ mod origins;
 mod samples;
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::AsFd,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -20,7 +22,6 @@ use std::{
 };
 
 use access::{GROUP, Standing};
-use nix::unistd::{Group, Uid, User};
 
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
@@ -31,6 +32,7 @@ use crate::{
     config::Others,
     engine::{Commands, EngineError, Handle},
     model::LimitId,
+    process::user::LocalAccounts,
     protocol::{Info, Left, RequestError},
     sys::socket::peer_groups,
     text::escape,
@@ -39,8 +41,15 @@ use intervals::Intervals;
 use origins::{Origins, Peer};
 use samples::Samples;
 
-/// At most so many connections: each costs a few descriptors' worth of memory.
-pub const MOST_CONNECTIONS: usize = 1024;
+/// At most so many connections: with the descriptors that the engine has itself, they are fewer than a process may have
+/// by default (1,024).
+pub const MOST_CONNECTIONS: usize = 768;
+
+/// And so many of a user without root.
+pub const MOST_OF_A_USER: usize = 64;
+
+/// At most so many limits of a user without root.
+pub const MOST_LIMITS_OF_A_USER: usize = 64;
 
 /// What all connections share. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -59,6 +68,8 @@ struct Shared {
     serial: AtomicU64,
     /// How many there are.
     connections: watch::Sender<usize>,
+    /// And how many each user has.
+    users: Mutex<HashMap<u32, usize>>,
     /// Whether the engine ends with its last client.
     until_idle: bool,
     /// What users may who are neither root nor in the group.
@@ -90,6 +101,7 @@ impl Server {
             changed: watch::Sender::new(()),
             serial: AtomicU64::default(),
             connections: watch::Sender::new(0),
+            users: Mutex::default(),
             until_idle,
             others,
             last: Mutex::default(),
@@ -117,11 +129,16 @@ impl Server {
     pub async fn serve(&self, client: UnixStream) {
         let Ok(peer) = self.peer(&client) else { return };
         let count = Counted::new(&self.0.connections);
+        let of_user = self.count_of(peer.uid, 1);
         // The one before was not the last.
         *self.last() = None;
         let (from, mut to) = client.into_split();
         let mut waits = false;
-        if *self.0.connections.borrow() <= MOST_CONNECTIONS {
+        let most = match peer.standing {
+            Standing::All => MOST_CONNECTIONS,
+            Standing::Other(_) => MOST_OF_A_USER,
+        };
+        if of_user <= most && *self.0.connections.borrow() <= MOST_CONNECTIONS {
             waits = connection::serve(self, &peer, from, &mut to).await;
         }
         let own = self.origins().of_connection(peer.connection);
@@ -135,7 +152,20 @@ impl Server {
         } else if waits {
             connection::say_farewell(&Left::default(), &mut to).await;
         }
+        self.count_of(peer.uid, -1);
         drop(count);
+    }
+
+    /// Changes how many connections a user has, and gives that.
+    fn count_of(&self, uid: u32, change: isize) -> usize {
+        let mut users = self.0.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = users.entry(uid).or_default();
+        *count = count.saturating_add_signed(change);
+        let now = *count;
+        if now == 0 {
+            users.remove(&uid);
+        }
+        now
     }
 
     /// Who is at the other end.
@@ -143,15 +173,13 @@ impl Server {
         let credentials = client.peer_cred()?;
         let uid = credentials.uid();
         let groups = peer_groups(client.as_fd()).map_err(|error| error.source)?;
-        let group = Group::from_name(GROUP).ok().flatten();
-        let group = group.map(|group| group.gid.as_raw());
-        let standing = Standing::of(uid, &groups, group, self.0.others);
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let accounts = LocalAccounts::of(Path::new("/etc"));
+        let standing = Standing::of(uid, &groups, accounts.group(GROUP), self.0.others);
         Ok(Peer {
             connection: self.0.serial.fetch_add(1, Relaxed),
             uid,
             standing,
-            user: user.map_or_else(|| uid.to_string(), |user| user.name),
+            user: accounts.user(uid),
             pid: credentials.pid().map_or(0, i32::unsigned_abs),
         })
     }

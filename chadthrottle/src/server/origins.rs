@@ -104,6 +104,12 @@ impl Origins {
             .collect()
     }
 
+    /// How many limits a user has set.
+    pub fn count_of(&self, uid: u32) -> usize {
+        let all = self.0.values();
+        all.filter(|owned| owned.origin.uid == uid).count()
+    }
+
     /// The user who has set that limit.
     pub fn user_of(&self, id: LimitId) -> Option<u32> {
         self.0.get(&id).map(|owned| owned.origin.uid)

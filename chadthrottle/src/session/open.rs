@@ -154,8 +154,13 @@ async fn start(settings: &Settings) -> Result<(Report, Child), Error> {
 async fn connect(settings: &Settings) -> Result<Option<Client>, Error> {
     match sockets(&settings.state_dir)? {
         Some((requests, samples)) => {
-            let client = Client::over(requests, samples, settings.interval).await?;
-            Ok(Some(client))
+            let client = Client::over(requests, samples, settings.interval);
+            let client = timeout(PATIENCE, client).await.map_err(|_| {
+                let directory = settings.state_dir.display();
+                let words = format!("the engine of {directory} does not answer");
+                Error::io(words, io::ErrorKind::TimedOut.into())
+            })?;
+            Ok(Some(client?))
         }
         None => Ok(None),
     }

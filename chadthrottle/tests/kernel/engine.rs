@@ -183,8 +183,7 @@ fn detached_limits_go_on_until_their_time_is_up_or_somebody_ends_them() {
     assert_eq!(all[0]["user"], "root");
     assert!(all[0]["detached"] == true && all[0]["until"].is_string());
     eventually("its time is up", SOON, || pace(&mut client) == UNLIMITED);
-    let took = started.elapsed();
-    assert!((3.8..6.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert!(started.elapsed() > Duration::from_millis(3_800));
     eventually("the engine has ended", Duration::from_secs(1), || {
         !lives(engine)
     });
@@ -387,6 +386,33 @@ fn an_engine_without_descriptors_takes_clients_in_again_when_it_has_some() {
     engine.signal("-TERM");
     assert!(engine.wait(SOON).success());
     drop(limit);
+    assert_nothing_left();
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_not_waited_for_for_ever() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    engine.signal("-STOP");
+    let started = Instant::now();
+    let mut waits = program.spawn("list --count 1");
+    let output = program.output("limits");
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(
+        words(&output).contains("does not answer"),
+        "{}",
+        words(&output)
+    );
+    assert!(started.elapsed() < 2 * SOON, "{:?}", started.elapsed());
+    assert_eq!(waits.wait(SOON).code(), Some(1));
+    let mut waits = program.spawn("list");
+    std::thread::sleep(Duration::from_millis(300));
+    waits.signal("-TERM");
+    waits.wait(Duration::from_secs(1));
+    engine.signal("-CONT");
+    assert!(limits(&program).is_empty());
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
     assert_nothing_left();
 }
 
