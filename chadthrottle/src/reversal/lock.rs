@@ -15,7 +15,7 @@ use super::state_dir::{StateDir, StateDirError};
 pub enum LockError {
     /// Another engine runs.
     #[error(
-        "another chadthrottle is running{}: there can be one at a time. End that one first, or set the limit on its screen",
+        "another engine runs with this state directory{}, and is not there for clients: end it, or choose another place with --state-dir",
         .0.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Held(Option<u32>),

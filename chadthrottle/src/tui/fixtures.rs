@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::Config,
     model::{
-        Ability, Both, Connections, EngineInfo, Limit, LimitId, LimitSample, ProcessKey,
+        Ability, Both, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin, ProcessKey,
         ProcessSample, Snapshot, Traffic,
     },
     units::Rate,
@@ -118,6 +118,20 @@ pub fn usual() -> Arc<Snapshot> {
         wget,
         ended,
     ])
+}
+
+/// Where a limit comes from that the process `pid` has set.
+pub fn origin(id: LimitId, pid: u32) -> Origin {
+    Origin {
+        id,
+        targets: vec!["7".to_owned()],
+        uid: 1815,
+        user: "ada".to_owned(),
+        pid,
+        since_ns: 0,
+        until_ns: None,
+        detached: false,
+    }
 }
 
 /// A screen of that size that shows the sample.

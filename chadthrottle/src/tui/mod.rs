@@ -101,6 +101,7 @@ pub async fn run(
     };
     let mut jobs = JobControl::catch()?;
     let mut state = State::new(session.engine.info().clone(), terminal.size()?, config);
+    state.pid = std::process::id();
     let mut events = EventStream::new();
     let mut inspection = Inspection::default();
     let mut effects = Effects::on(session.engine.requests().clone());

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     config::{Config, View},
     model::{
-        EngineInfo, Limit, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic,
+        EngineInfo, Limit, LimitId, LimitSample, Origin, ProcessKey, ProcessSample, Snapshot,
+        Traffic,
     },
     units::{Rate, Style},
 };
@@ -100,6 +101,8 @@ pub struct Details {
 pub struct State {
     /// What the engine said of itself.
     pub info: EngineInfo,
+    /// This process, by which its limits are known.
+    pub pid: u32,
     /// The sample that is shown.
     pub snapshot: Arc<Snapshot>,
     /// Processes that ended a moment ago, each with the samples that it is still shown.
@@ -156,6 +159,7 @@ impl State {
     pub fn new(info: EngineInfo, size: Size, config: &Config) -> Self {
         Self {
             info,
+            pid: 0,
             snapshot: Arc::default(),
             ended: Vec::new(),
             history: History::default(),
@@ -260,6 +264,22 @@ impl State {
         let limits = &self.snapshot.limits;
         let found = limits.binary_search_by_key(&id, |limit| limit.id);
         limits.get(found.ok()?)
+    }
+
+    /// Who has set a limit, where that is known.
+    pub fn origin(&self, id: LimitId) -> Option<&Origin> {
+        let mut origins = self.snapshot.origins.iter();
+        origins.find(|origin| origin.id == id)
+    }
+
+    /// How many limits end with this screen.
+    pub fn own_limits(&self) -> usize {
+        let is_own = |id| {
+            self.origin(id)
+                .is_none_or(|origin| origin.pid == self.pid && !origin.detached)
+        };
+        let limits = self.snapshot.limits.iter();
+        limits.filter(|limit| is_own(limit.id)).count()
     }
 
     /// The limits of a row, each once.

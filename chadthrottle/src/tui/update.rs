@@ -247,7 +247,7 @@ fn command(state: &mut State, command: Command) -> Vec<Effect> {
             };
         }
         Command::Help => state.mode = Mode::Help(0),
-        Command::Quit if state.snapshot.limits.is_empty() => return vec![Effect::Quit],
+        Command::Quit if state.own_limits() == 0 => return vec![Effect::Quit],
         Command::Quit => state.mode = Mode::Confirm(Question::Quit),
         Command::Cancel => cancel(state),
         Command::Suspend => return vec![Effect::Suspend],

@@ -4,7 +4,7 @@ use crossterm::event::{KeyModifiers, MouseButton, MouseEventKind};
 
 use super::*;
 use crate::tui::{
-    fixtures::{key, press, process, said, snapshot, state, usual},
+    fixtures::{key, origin, press, process, said, snapshot, state, usual},
     layout::Areas,
     rows::{Program, Show},
 };
@@ -237,9 +237,25 @@ fn quitting_asks_only_while_limits_are_set_and_ctrl_c_never() {
     press(&mut state, &["<Esc>", "<Esc>", "/"]);
     assert_eq!(press(&mut state, &["<Ctrl-Z>"]), [Effect::Suspend]);
     assert_eq!(state.mode, Mode::Filter);
+    press(&mut state, &["<Esc>", "<Esc>"]);
+    // Those of others stay.
+    let mut theirs = Snapshot::clone(&usual());
+    theirs.origins = theirs
+        .limits
+        .iter()
+        .map(|limit| origin(limit.id, 70))
+        .collect();
+    update(&mut state, Action::Snapshot(theirs.clone().into()));
+    assert_eq!(press(&mut state, &["q"]), [Effect::Quit]);
+    theirs.origins[0].pid = state.pid;
+    update(&mut state, Action::Snapshot(theirs.clone().into()));
+    assert_eq!(press(&mut state, &["q"]), []);
+    press(&mut state, &["n"]);
+    theirs.origins[0].detached = true;
+    update(&mut state, Action::Snapshot(theirs.into()));
+    assert_eq!(press(&mut state, &["q"]), [Effect::Quit]);
     let free = snapshot(vec![process(1, "a", 0.0, 0.0)]);
     update(&mut state, Action::Snapshot(free));
-    press(&mut state, &["<Esc>", "<Esc>"]);
     assert_eq!(press(&mut state, &["q"]), [Effect::Quit]);
 }
 

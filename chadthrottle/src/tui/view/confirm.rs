@@ -7,17 +7,35 @@ use crate::tui::state::{Question, State};
 
 /// Draws the question.
 pub fn draw(frame: &mut Frame, question: Question, state: &State, look: &Look) {
-    let limits = counted(state.snapshot.limits.len(), "limit is", "limits are");
-    let (title, what) = match question {
-        Question::RemoveAll => ("Remove all limits?", "Everything runs at full speed again."),
+    let all = state.snapshot.limits.len();
+    let own = state.own_limits();
+    let of_others = match all - own {
+        0 => String::new(),
+        others => format!(", {others} of them by others"),
+    };
+    let (title, limits, what) = match question {
+        Question::RemoveAll => (
+            "Remove all limits?",
+            format!("{} set{of_others}.", counted(all, "limit is", "limits are")),
+            "Everything runs at full speed again.",
+        ),
         Question::Quit => (
             "Quit?",
-            "They end with this screen. 'chadthrottle limit' holds without one.",
+            format!(
+                "{} with this screen{}.",
+                counted(own, "limit ends", "limits end"),
+                if all > own {
+                    "; those of others stay"
+                } else {
+                    ""
+                }
+            ),
+            "'chadthrottle limit --detach' holds without one.",
         ),
     };
     let inside = boxed(frame, title, 70, 5, look);
     let lines = vec![
-        Line::raw(format!(" {limits} set.")),
+        Line::raw(format!(" {limits}")),
         Line::raw(format!(" {what}")),
         Line::styled(" Enter or y: yes   Esc or n: no", look.theme.key),
     ];

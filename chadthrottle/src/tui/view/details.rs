@@ -213,6 +213,15 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
     };
     let text = arrows(&format!("{}{children}{shared}", sample.limit), look);
     let mut lines = vec![labelled("limit", text, theme.limit, look)];
+    if let Some(origin) = state
+        .origin(sample.id)
+        .filter(|origin| origin.pid != state.pid)
+    {
+        let detached = if origin.detached { ", detached" } else { "" };
+        let user = escape(&origin.user);
+        let text = format!("{user}, process {}{detached}", origin.pid);
+        lines.push(labelled("set by", text, theme.dim, look));
+    }
     for (direction, label) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
         let Some(used) = Use::of(sample, direction) else {
             continue;
