@@ -18,14 +18,13 @@ use crate::{
 
 /// Lists them and gives the exit code.
 pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
-    let session = session::open_running(global.settings(Duration::from_secs(1))).await?;
+    let session = session::open_running(global.settings(session::AT_ONCE)).await?;
     let snapshot = match session {
         None => Snapshot::default(),
         Some(mut session) => {
-            let snapshot = session.engine.fresh_snapshot().await;
+            let snapshot = session.engine.limits_now().await;
             let _clean = session.close().await;
-            let snapshot = snapshot.ok_or(RequestError::Gone)?;
-            Snapshot::clone(&snapshot)
+            snapshot.ok_or(RequestError::Gone)?
         }
     };
     let now = SystemTime::now();

@@ -1,6 +1,6 @@
 //! `unlimit`: the end of limits, whoever has set them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use crate::{
     cli::{Global, Unlimit},
@@ -13,7 +13,7 @@ use crate::{
 
 /// Ends them and gives the exit code.
 pub async fn run(global: &Global, args: &Unlimit) -> Result<u8, Error> {
-    let session = session::open_running(global.settings(Duration::from_secs(1))).await?;
+    let session = session::open_running(global.settings(session::AT_ONCE)).await?;
     let Some(mut session) = session else {
         return if args.all {
             output::say("nothing is limited");
@@ -28,7 +28,7 @@ pub async fn run(global: &Global, args: &Unlimit) -> Result<u8, Error> {
 }
 
 async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error> {
-    let snapshot = session.engine.fresh_snapshot().await;
+    let snapshot = session.engine.limits_now().await;
     let snapshot = snapshot.ok_or(RequestError::Gone)?;
     let ids = if args.all {
         snapshot.limits.iter().map(|limit| limit.id).collect()

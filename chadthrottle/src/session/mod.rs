@@ -28,6 +28,9 @@ use crate::{
 };
 pub use open::{Opened, SOCKET, open, open_running};
 
+/// Between samples, for who wants just one.
+pub const AT_ONCE: Duration = Duration::from_millis(10);
+
 /// What the command line says about the engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
