@@ -140,6 +140,7 @@ fn snapshot() -> Snapshot {
         origins: vec![Origin {
             id,
             targets: vec!["7".to_owned()],
+            children: false,
             uid: 0,
             user: "root".to_owned(),
             pid: 1,

@@ -1,12 +1,16 @@
 //! Requests to the engine, one after the other on one connection.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 use tokio::{
     io::AsyncWriteExt,
     net::UnixStream,
     sync::{mpsc, oneshot},
+    time::timeout,
 };
 
 use super::{gone, own::Own};
@@ -18,6 +22,10 @@ use crate::{
         RequestError, SetChildren, SetLimit, Unmatched, frame,
     },
 };
+
+/// How long an engine may take to answer. One that is well does within a second: it waits for /proc for a quarter of
+/// one.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Requests to an engine. Clones share the connection, to which the limits that they set belong.
 #[derive(Clone, Debug)]
@@ -197,7 +205,9 @@ impl Requests {
         let order = Order::Ask(request);
         let sent = lock(&self.0.orders).send(order);
         sent.map_err(|_| RequestError::Gone)?;
-        receiver.await.map_err(|_| RequestError::Gone)??.read()
+        let reply = timeout(PATIENCE, receiver).await;
+        let reply = reply.map_err(|_| RequestError::Silent)?;
+        reply.map_err(|_| RequestError::Gone)??.read()
     }
 }
 

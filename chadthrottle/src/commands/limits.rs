@@ -86,7 +86,15 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
             format!("{} ({})", text::escape(&origin.user), origin.pid),
             age(at(origin.since_ns), now),
             ends(origin, now),
-            format!("{}{not_held}", text::escape(&origin.targets.join(" "))),
+            format!(
+                "{}{}{not_held}",
+                text::escape(&origin.targets.join(" ")),
+                if origin.children {
+                    " with children"
+                } else {
+                    ""
+                }
+            ),
         ]);
     }
     if rows.len() == 1 {
@@ -144,6 +152,7 @@ struct Report<'a> {
 struct Item<'a> {
     id: u32,
     targets: &'a [String],
+    children: bool,
     down_bytes_per_s: Option<Rate>,
     up_bytes_per_s: Option<Rate>,
     scope: &'static str,
@@ -166,6 +175,7 @@ impl<'a> Report<'a> {
         let items = all(snapshot).map(|(limit, origin)| Item {
             id: limit.id.0,
             targets: &origin.targets,
+            children: origin.children,
             down_bytes_per_s: limit.limit.down,
             up_bytes_per_s: limit.limit.up,
             scope: scope_name(limit.limit.scope),
@@ -203,6 +213,7 @@ mod tests {
         let origin = |id, until_ns, detached| Origin {
             id: LimitId(id),
             targets: vec!["name:a\u{1b}*".to_owned()],
+            children: false,
             uid: 0,
             user: "anna".to_owned(),
             pid: 70,

@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     model::{LimitId, Snapshot},
     output,
+    process::Target,
     protocol::RequestError,
     session, text,
 };
@@ -75,9 +76,14 @@ fn named(snapshot: &Snapshot, text: &str) -> Vec<LimitId> {
     if !by_id.is_empty() {
         return by_id;
     }
+    // As the engine has it: a cgroup may be typed with or without its mount.
+    let target = match text.parse() {
+        Ok(Target::Selector(selector)) => String::from(selector),
+        Ok(Target::Pid(_)) | Err(_) => text.to_owned(),
+    };
     let origins = snapshot.origins.iter();
     let by_target: Vec<_> = origins
-        .filter(|origin| origin.targets.iter().any(|target| target == text))
+        .filter(|origin| origin.targets.contains(&target))
         .map(|origin| origin.id)
         .collect();
     if !by_target.is_empty() {
@@ -109,6 +115,7 @@ mod tests {
         let origin = |id, targets: &[&str]| Origin {
             id: LimitId(id),
             targets: targets.iter().map(ToString::to_string).collect(),
+            children: false,
             uid: 0,
             user: "root".to_owned(),
             pid: 1,
@@ -138,7 +145,7 @@ mod tests {
             processes: vec![process],
             limits: vec![limit(1), limit(2), limit(800)],
             origins: vec![
-                origin(1, &["800", "900"]),
+                origin(1, &["800", "900", "cgroup:/a/b"]),
                 origin(2, &["name:curl"]),
                 origin(800, &["name:wget", "name:curl"]),
             ],
@@ -156,6 +163,7 @@ mod tests {
             ("name:wget", &[800]),
             ("901", &[]),
             ("curl", &[]),
+            ("cgroup:a/b/", &[1]),
         ] {
             let found: Vec<u32> = named(&snapshot, text).iter().map(|id| id.0).collect();
             assert_eq!(found, ids, "{text}");

@@ -123,6 +123,8 @@ pub struct Origin {
     pub id: LimitId,
     /// Whom it is for, as targets are typed.
     pub targets: Vec<String>,
+    /// And what these start.
+    pub children: bool,
     /// The user who has set it.
     pub uid: u32,
     /// Its name, or the number where it has none.

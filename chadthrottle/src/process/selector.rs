@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use glob::Pattern;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{
     ProcessInfo, cgroup,
@@ -26,7 +26,8 @@ pub enum Target {
 pub struct Targets {
     /// These processes.
     pub processes: Vec<ProcessKey>,
-    /// And all that match any of these, now and later.
+    /// And all that match any of these, now and later: [`MOST_SELECTORS`] at most.
+    #[serde(deserialize_with = "read_selectors")]
     pub selectors: Vec<Selector>,
     /// And the descendants of all of them, now and later.
     pub children: bool,
@@ -41,6 +42,24 @@ impl Targets {
     pub fn may_have(&self, uid: u32) -> bool {
         self.of_user.is_none_or(|user| user == uid)
     }
+}
+
+/// So many selectors has a limit at most: to read one, the engine may look up a user, and each process is compared with
+/// all of them.
+pub const MOST_SELECTORS: usize = 64;
+
+fn read_selectors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Selector>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    if texts.len() > MOST_SELECTORS {
+        return Err(D::Error::custom(format_args!(
+            "a limit may have {MOST_SELECTORS} selectors, not {}",
+            texts.len()
+        )));
+    }
+    let selectors = texts.into_iter().map(Selector::try_from);
+    selectors
+        .collect::<Result<_, _>>()
+        .map_err(D::Error::custom)
 }
 
 /// A pattern for processes. In JSON it is as a target is typed.
@@ -243,6 +262,10 @@ impl FromStr for Target {
             "name" => Selector::Name(pattern()?),
             "exe" => Selector::Exe(pattern()?),
             "user" => Selector::User(NamedUser::find(value)?),
+            // No process is in such a cgroup, and the path would lead out of where cgroups are.
+            "cgroup" if value.split('/').any(|name| name == "." || name == "..") => {
+                return Err(not_a_target());
+            }
             "cgroup" => Selector::Cgroup(cgroup_path(value, &cgroup::mounts())),
             _ => return Err(not_a_target()),
         }))
@@ -429,6 +452,20 @@ mod tests {
         };
         let json = serde_json::to_string(&targets).unwrap();
         assert_eq!(serde_json::from_str::<Targets>(&json).unwrap(), targets);
+        let many = serde_json::json!({
+            "processes": [], "children": false, "selectors": vec!["name:x"; MOST_SELECTORS + 1],
+        });
+        let error = serde_json::from_value::<Targets>(many).unwrap_err();
+        assert!(error.to_string().contains("64 selectors"), "{error}");
+        for path in [
+            "cgroup:/../etc",
+            "cgroup:..",
+            "cgroup:/a/./b",
+            "cgroup:/a/..",
+        ] {
+            assert!(path.parse::<Target>().is_err(), "{path}");
+        }
+        assert!("cgroup:/a..b/...".parse::<Target>().is_ok());
         for (no, why) in [
             (
                 r#"{"processes":[],"selectors":["7"],"children":false}"#,

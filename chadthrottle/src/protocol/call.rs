@@ -76,6 +76,9 @@ pub enum RequestError {
     /// There is no engine any more.
     #[error("the engine has stopped")]
     Gone,
+    /// It is there, and says nothing. No reply: so it is told by its client.
+    #[error("the engine does not answer: is it stopped, or has the machine too much to do?")]
+    Silent,
 }
 
 impl RequestError {
@@ -84,7 +87,7 @@ impl RequestError {
         match self {
             Self::Failed { exit_code, .. } => *exit_code,
             Self::NotAllowed(_) => 3,
-            Self::NoLimit | Self::NotUnderstood(_) | Self::Gone => 1,
+            Self::NoLimit | Self::NotUnderstood(_) | Self::Gone | Self::Silent => 1,
         }
     }
 }
@@ -102,7 +105,7 @@ impl Reply {
             RequestError::NotUnderstood(what) => {
                 return Self::fault("InvalidParameter", json!({ "parameter": what }));
             }
-            RequestError::Gone => ("Gone", json!({})),
+            RequestError::Gone | RequestError::Silent => ("Gone", json!({})),
         };
         Self {
             error: Some(format!("{INTERFACE}.{name}")),

@@ -258,6 +258,7 @@ mod tests {
         let origin = |id, uid| Origin {
             id: LimitId(id),
             targets: Vec::new(),
+            children: false,
             uid,
             user: String::new(),
             pid: 1,

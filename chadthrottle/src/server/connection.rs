@@ -93,11 +93,16 @@ async fn watch(
     mut calls: Frames<OwnedReadHalf>,
     to: &mut (impl AsyncWrite + Unpin),
 ) {
+    let shortest = match peer.standing {
+        Standing::All => SHORTEST,
+        // It is not theirs to keep the engine busy.
+        Standing::Other(_) => SECOND,
+    };
     let interval = asked.interval_ns.map_or(SECOND, Duration::from_nanos);
     let _wanted = server
         .0
         .intervals
-        .want(interval.max(SHORTEST), &server.0.engine);
+        .want(interval.max(shortest), &server.0.engine);
     let mut samples = server.0.samples.with_newest(peer);
     loop {
         tokio::select! {
@@ -144,12 +149,12 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             let id = engine.set_limit(targets, set.limit).await?;
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);
-            let since_ns = server.change(|origins| {
+            let serial = server.change(|origins| {
                 let Limited { sequence, .. } = limited;
                 origins.add(id, &set.targets, peer, time, set.detach, sequence)
             });
             if let Some(time) = time {
-                server.end_after(id, since_ns, time);
+                server.end_after(serial, time);
             }
             to_json(limited)
         }

@@ -194,14 +194,19 @@ impl Server {
     }
 
     /// Ends a limit when its time is up, unless it has ended before.
-    fn end_after(&self, id: LimitId, since_ns: u64, time: Duration) {
+    fn end_after(&self, serial: u64, time: Duration) {
         let server = self.clone();
-        tokio::spawn(async move {
+        let timer = tokio::spawn(async move {
             tokio::time::sleep(time).await;
-            if server.origins().is_of(id, since_ns) {
-                server.end(id).await;
-            }
+            // Of its own: what ends the limit ends the timer too.
+            tokio::spawn(async move {
+                let id = server.origins().id_of(serial);
+                if let Some(id) = id {
+                    server.end(id).await;
+                }
+            });
         });
+        self.origins().set_timer(serial, timer.abort_handle());
     }
 
     /// Waits until there is neither a connection nor a limit that is detached.

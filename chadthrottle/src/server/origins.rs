@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::task::AbortHandle;
+
 use super::access::Standing;
 use crate::{
     model::{LimitId, Origin, Snapshot},
@@ -28,7 +30,11 @@ pub struct Peer {
 
 /// All limits, in the order of their ids.
 #[derive(Debug, Default)]
-pub struct Origins(BTreeMap<LimitId, Owned>);
+pub struct Origins {
+    all: BTreeMap<LimitId, Owned>,
+    /// How many limits were ever set.
+    serial: u64,
+}
 
 #[derive(Debug)]
 struct Owned {
@@ -37,10 +43,24 @@ struct Owned {
     connection: Option<u64>,
     /// Samples after this one know of it.
     sequence: u64,
+    /// Counts the limits ever set: names are used again, and one may get another.
+    serial: u64,
+    /// What ends it when its time is up.
+    timer: Option<Timer>,
+}
+
+/// A task that goes when its limit does.
+#[derive(Debug)]
+struct Timer(AbortHandle);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Origins {
-    /// Notes one that was just set, and gives what it may be asked for by.
+    /// Notes one that was just set, and gives its serial.
     pub fn add(
         &mut self,
         id: LimitId,
@@ -55,6 +75,7 @@ impl Origins {
         let origin = Origin {
             id,
             targets: words(targets),
+            children: targets.children,
             uid: peer.uid,
             user: peer.user.clone(),
             pid: peer.pid,
@@ -63,42 +84,51 @@ impl Origins {
             detached,
         };
         let connection = (!detached).then_some(peer.connection);
+        self.serial += 1;
         let owned = Owned {
             origin,
             connection,
             sequence,
+            serial: self.serial,
+            timer: None,
         };
-        self.0.insert(id, owned);
-        since_ns
+        self.all.insert(id, owned);
+        self.serial
     }
 
-    /// Whether that limit is still the one that was set then: names are used again.
-    pub fn is_of(&self, id: LimitId, since_ns: u64) -> bool {
-        let owned = self.0.get(&id);
-        owned.is_some_and(|owned| owned.origin.since_ns == since_ns)
+    /// The name of a limit now, where it is still set.
+    pub fn id_of(&self, serial: u64) -> Option<LimitId> {
+        let mut all = self.all.iter();
+        let found = all.find(|(_, owned)| owned.serial == serial);
+        found.map(|(id, _)| *id)
+    }
+
+    /// Has a task end with a limit, which it is to end.
+    pub fn set_timer(&mut self, serial: u64, timer: AbortHandle) {
+        let mut all = self.all.values_mut();
+        if let Some(owned) = all.find(|owned| owned.serial == serial) {
+            owned.timer = Some(Timer(timer));
+        }
     }
 
     /// One has another name from now on, and is for children too, or no longer.
     pub fn rename(&mut self, from: LimitId, to: LimitId, children: bool, sequence: u64) {
-        if let Some(mut owned) = self.0.remove(&from) {
+        if let Some(mut owned) = self.all.remove(&from) {
             owned.origin.id = to;
             owned.sequence = sequence;
-            owned.origin.targets.retain(|target| target != CHILDREN);
-            if children {
-                owned.origin.targets.push(CHILDREN.to_owned());
-            }
-            self.0.insert(to, owned);
+            owned.origin.children = children;
+            self.all.insert(to, owned);
         }
     }
 
     /// Forgets one that has ended.
     pub fn remove(&mut self, id: LimitId) {
-        self.0.remove(&id);
+        self.all.remove(&id);
     }
 
     /// Those that end with that connection.
     pub fn of_connection(&self, connection: u64) -> Vec<LimitId> {
-        let all = self.0.iter();
+        let all = self.all.iter();
         all.filter(|(_, owned)| owned.connection == Some(connection))
             .map(|(id, _)| *id)
             .collect()
@@ -106,39 +136,39 @@ impl Origins {
 
     /// How many limits a user has set.
     pub fn count_of(&self, uid: u32) -> usize {
-        let all = self.0.values();
+        let all = self.all.values();
         all.filter(|owned| owned.origin.uid == uid).count()
     }
 
     /// The user who has set that limit.
     pub fn user_of(&self, id: LimitId) -> Option<u32> {
-        self.0.get(&id).map(|owned| owned.origin.uid)
+        self.all.get(&id).map(|owned| owned.origin.uid)
     }
 
     /// Whether there is one that is the engine's.
     pub fn any_detached(&self) -> bool {
-        self.0.values().any(|owned| owned.connection.is_none())
+        self.all.values().any(|owned| owned.connection.is_none())
     }
 
     /// Forgets those that have ended by themselves, and writes the others into the sample.
     pub fn write_to(&mut self, snapshot: &mut Snapshot) {
-        self.0.retain(|id, owned| {
+        self.all.retain(|id, owned| {
             snapshot.sequence <= owned.sequence
                 || snapshot.limits.iter().any(|limit| limit.id == *id)
         });
-        snapshot.origins = self.0.values().map(|owned| owned.origin.clone()).collect();
+        snapshot.origins = self
+            .all
+            .values()
+            .map(|owned| owned.origin.clone())
+            .collect();
     }
 }
-
-/// The word for what targets start.
-const CHILDREN: &str = "and what they start";
 
 /// Whom a limit is for, as targets are typed.
 fn words(targets: &Targets) -> Vec<String> {
     let processes = targets.processes.iter().map(|key| key.pid.to_string());
     let selectors = targets.selectors.iter().cloned().map(String::from);
-    let children = targets.children.then(|| CHILDREN.to_owned());
-    processes.chain(selectors).chain(children).collect()
+    processes.chain(selectors).collect()
 }
 
 fn now_ns() -> u64 {
@@ -215,22 +245,25 @@ mod tests {
         let mut sample = snapshot(5, &[]);
         origins.write_to(&mut sample);
         assert_eq!(sample.origins.len(), 1);
-        assert_eq!(sample.origins[0].targets, ["name:x*", CHILDREN]);
+        assert_eq!(sample.origins[0].targets, ["name:x*"]);
         origins.write_to(&mut snapshot(6, &[1]));
-        assert_eq!(origins.0.len(), 1);
+        assert_eq!(origins.all.len(), 1);
         origins.write_to(&mut snapshot(7, &[2]));
-        assert!(origins.0.is_empty());
+        assert!(origins.all.is_empty());
     }
 
     #[test]
     fn a_name_that_is_used_again_is_not_the_limit_of_before() {
         let mut origins = Origins::default();
         let first = add(&mut origins, 1, 10, false);
-        assert!(origins.is_of(LimitId(1), first));
-        origins.remove(LimitId(1));
-        assert!(!origins.is_of(LimitId(1), first));
-        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(origins.id_of(first), Some(LimitId(1)));
+        // Switched to children it has another name, and is the same limit.
+        origins.rename(LimitId(1), LimitId(4), false, 6);
+        assert_eq!(origins.id_of(first), Some(LimitId(4)));
+        origins.remove(LimitId(4));
+        assert_eq!(origins.id_of(first), None);
         let second = add(&mut origins, 1, 10, false);
-        assert!(!origins.is_of(LimitId(1), first) && origins.is_of(LimitId(1), second));
+        assert_eq!(origins.id_of(first), None);
+        assert_eq!(origins.id_of(second), Some(LimitId(1)));
     }
 }

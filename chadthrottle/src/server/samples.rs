@@ -1,6 +1,9 @@
 //! Samples on their way to clients: put into words once, however many watch.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use tokio::sync::watch;
 
@@ -23,6 +26,8 @@ pub struct Samples {
 struct Taken {
     snapshot: Arc<Snapshot>,
     reply: OnceLock<Arc<[u8]>>,
+    /// The same for each user who does not see everything.
+    replies: Mutex<HashMap<u32, Arc<[u8]>>>,
 }
 
 /// Where samples come from.
@@ -35,6 +40,7 @@ impl Newest {
         self.0.send_replace(Some(Arc::new(Taken {
             snapshot,
             reply: OnceLock::new(),
+            replies: Mutex::default(),
         })));
     }
 }
@@ -56,12 +62,11 @@ impl Samples {
             self.newest.changed().await.ok()?;
             let taken = self.newest.borrow_and_update().clone();
             let Some(taken) = taken else { continue };
-            let own = self
-                .of
-                .and_then(|(uid, standing)| standing.sees(uid, &taken.snapshot));
-            return Some(match own {
-                Some(own) => words(&own),
-                None => Arc::clone(taken.reply.get_or_init(|| words(&taken.snapshot))),
+            return Some(match self.of {
+                Some((uid, standing)) if standing != Standing::All => {
+                    taken.reply_for(uid, standing)
+                }
+                _ => Arc::clone(taken.reply.get_or_init(|| words(&taken.snapshot))),
             });
         }
     }
@@ -80,6 +85,14 @@ impl Samples {
             newest,
             of: Some((peer.uid, peer.standing)),
         }
+    }
+}
+
+impl Taken {
+    fn reply_for(&self, uid: u32, standing: Standing) -> Arc<[u8]> {
+        let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = || words(&standing.sees(uid, &self.snapshot).unwrap_or_default());
+        Arc::clone(replies.entry(uid).or_insert_with(own))
     }
 }
 

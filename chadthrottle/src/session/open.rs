@@ -113,10 +113,15 @@ async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<C
 /// # Errors
 /// What is missing, or does not answer.
 pub async fn open_running(settings: Settings) -> Result<Option<Opened>, Error> {
-    let engine = match connect(&settings).await {
-        // It ends in this moment.
-        Err(Error::Request(RequestError::Gone)) => None,
-        result => result?,
+    let deadline = Instant::now() + PATIENCE;
+    let engine = loop {
+        match connect(&settings).await {
+            // It ends in this moment, or takes nobody in: then something may be limited that we cannot see.
+            Err(Error::Request(RequestError::Gone)) if Instant::now() < deadline => {
+                sleep(LOOK).await;
+            }
+            result => break result?,
+        }
     };
     if engine.is_none() {
         // One may be there that we cannot see.
@@ -147,7 +152,11 @@ async fn start(settings: &Settings) -> Result<(Report, Child), Error> {
     };
     let report = spawn_blocking(|| Report::read(says)).await;
     let report = report.map_err(|error| failed(error.into()))?;
-    Ok((report.map_err(failed)?, child))
+    // It was killed, and another one is to be started.
+    let report = report.unwrap_or_else(|error| Report::Held {
+        message: format!("the engine has ended before it was ready: {error}"),
+    });
+    Ok((report, child))
 }
 
 /// Connects to the engine that runs with that state directory.
@@ -155,12 +164,8 @@ async fn connect(settings: &Settings) -> Result<Option<Client>, Error> {
     match sockets(&settings.state_dir)? {
         Some((requests, samples)) => {
             let client = Client::over(requests, samples, settings.interval);
-            let client = timeout(PATIENCE, client).await.map_err(|_| {
-                let directory = settings.state_dir.display();
-                let words = format!("the engine of {directory} does not answer");
-                Error::io(words, io::ErrorKind::TimedOut.into())
-            })?;
-            Ok(Some(client?))
+            let client = timeout(PATIENCE, client).await;
+            Ok(Some(client.unwrap_or(Err(RequestError::Silent))?))
         }
         None => Ok(None),
     }

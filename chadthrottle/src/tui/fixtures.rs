@@ -125,6 +125,7 @@ pub fn origin(id: LimitId, pid: u32) -> Origin {
     Origin {
         id,
         targets: vec!["7".to_owned()],
+        children: false,
         uid: 1815,
         user: "ada".to_owned(),
         pid,

@@ -210,6 +210,53 @@ fn detached_limits_go_on_until_their_time_is_up_or_somebody_ends_them() {
 }
 
 #[test]
+fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let mut sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
+    let output = program.output(&format!(
+        "limit {} --up 30KB --for 3s --detach",
+        sleeper.pid()
+    ));
+    assert!(output.status.success(), "{}", words(&output));
+    let id = limits(&program)[0]["id"].clone();
+    let parameters = json!({ "id": id, "children": true });
+    let reply = call(&mut connect(&program), "SetChildren", &parameters);
+    assert_ne!(reply["parameters"]["id"], id, "{reply}");
+    assert_eq!(limits(&program)[0]["children"], true);
+    eventually("its time is up", SOON, || limits(&program).is_empty());
+    sleeper.signal("-KILL");
+    sleeper.wait(SOON);
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+    assert_nothing_left();
+}
+
+/// What it would open is no list of processes, and may keep it waiting for ever.
+#[test]
+fn a_cgroup_that_leads_out_of_where_cgroups_are_is_refused() {
+    let program = Chadthrottle::new();
+    let mut engine = engine(&program, "");
+    let trap = program.state().join("trap");
+    std::fs::create_dir(&trap).expect("a directory");
+    nix::unistd::mkfifo(&trap.join("cgroup.procs"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let selector = format!("cgroup:/../../../..{}", trap.display());
+    let parameters = json!({
+        "targets": { "processes": [], "selectors": [selector], "children": false },
+        "limit": { "up": 30_000 },
+    });
+    let reply = call(&mut connect(&program), "SetLimit", &parameters);
+    assert_eq!(
+        reply["error"], "org.varlink.service.InvalidParameter",
+        "{reply}"
+    );
+    assert!(limits(&program).is_empty());
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+    assert_nothing_left();
+}
+
+#[test]
 fn a_limit_that_somebody_else_ends_is_said_to_have_ended() {
     let program = Chadthrottle::new();
     let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
@@ -526,6 +573,10 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
         members.contains(&json!(1)) && members.contains(&json!(0)),
         "{members:?}"
     );
+    // However much the user asks for, others come through.
+    let many = user_connections(&program);
+    assert_eq!(limits(&program).len(), 2);
+    drop(many);
     // A member of the group may do all of it.
     let member = as_user(&program, &format!("--groups={GROUP}"), "unlimit --all").output();
     check(&member.expect("setpriv(1)"), 0, "no limit any more");
@@ -534,6 +585,25 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
     assert!(engine.wait(SOON).success());
     assert_nothing_left();
     check(&user("list --count 1"), 3, "CAP_NET_ADMIN");
+}
+
+/// A process of nobody's that connects and watches as often as it can, and says so.
+fn user_connections(program: &Chadthrottle) -> Running {
+    const SCRIPT: &str = r#"
+        use IO::Socket::UNIX;
+        my @all;
+        for (1 .. 900) {
+            my $stream = IO::Socket::UNIX->new(Peer => $ARGV[0]) or last;
+            print $stream qq({"method":"io.chadthrottle.Engine.Watch","more":true,"parameters":{"interval_ns":1}}\0);
+            $stream->flush;
+            push @all, $stream;
+        }
+        $| = 1;
+        print "ready\n";
+        sleep 60;"#;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT]);
+    Running::ready(command.arg(program.state().join("control.sock")))
 }
 
 /// Calls a method as nobody.
