@@ -126,34 +126,13 @@ impl Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::testing;
 
     fn process(pid: u32, rate: f64, bytes: u64) -> ProcessSample {
-        let empty = Traffic::default();
-        ProcessSample {
-            key: ProcessKey {
-                pid,
-                start_ticks: 1,
-            },
-            parent: 0,
-            name: "".into(),
-            exe: "".into(),
-            command: "".into(),
-            uid: 0,
-            user: "".into(),
-            cgroup: "".into(),
-            sockets: 0,
-            traffic: Both {
-                down: Traffic {
-                    bytes_per_s: rate,
-                    bytes,
-                    ..empty
-                },
-                up: empty,
-            },
-            loopback: Both::default(),
-            limit: None,
-            ended: false,
-        }
+        let mut process = testing::process(pid);
+        process.traffic.down.bytes_per_s = rate;
+        process.traffic.down.bytes = bytes;
+        process
     }
 
     fn snapshot(sequence: u64, seconds: f64, processes: Vec<ProcessSample>) -> Snapshot {

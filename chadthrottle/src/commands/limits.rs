@@ -201,7 +201,7 @@ impl<'a> Report<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limit, LimitId};
+    use crate::model::{Limit, testing};
 
     #[test]
     fn a_limit_is_a_line_that_says_who_has_set_it_and_when_it_ends() {
@@ -211,28 +211,21 @@ mod tests {
             "Nothing is limited.\n"
         );
         let origin = |id, until_ns, detached| Origin {
-            id: LimitId(id),
             targets: vec!["name:a\u{1b}*".to_owned()],
-            children: false,
-            uid: 0,
             user: "anna".to_owned(),
             pid: 70,
             since_ns: 99_000_000_000_000,
             until_ns,
             detached,
+            ..testing::origin(id)
         };
         let limit = |id| LimitSample {
-            id: LimitId(id),
             limit: Limit {
                 down: Some("1MB".parse().unwrap()),
                 ..Limit::NONE
             },
-            children: false,
-            open_ended: true,
-            members: 3,
-            traffic: Default::default(),
-            connections: Default::default(),
             unseen_bytes: u64::from(id - 1),
+            ..testing::limit(id)
         };
         let snapshot = Snapshot {
             origins: vec![

@@ -99,47 +99,19 @@ fn named(snapshot: &Snapshot, text: &str) -> Vec<LimitId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limit, LimitSample, Origin, ProcessKey, ProcessSample};
+    use crate::model::{
+        Limit, Origin, ProcessSample,
+        testing::{self, limit},
+    };
 
     fn snapshot() -> Snapshot {
-        let limit = |id| LimitSample {
-            id: LimitId(id),
-            limit: Limit::NONE,
-            children: false,
-            open_ended: false,
-            members: 1,
-            traffic: Default::default(),
-            connections: Default::default(),
-            unseen_bytes: 0,
-        };
         let origin = |id, targets: &[&str]| Origin {
-            id: LimitId(id),
             targets: targets.iter().map(ToString::to_string).collect(),
-            children: false,
-            uid: 0,
-            user: "root".to_owned(),
-            pid: 1,
-            since_ns: 0,
-            until_ns: None,
-            detached: false,
+            ..testing::origin(id)
         };
         let process = ProcessSample {
-            key: ProcessKey {
-                pid: 900,
-                start_ticks: 0,
-            },
-            parent: 1,
-            name: "curl".into(),
-            exe: "".into(),
-            command: "".into(),
-            uid: 0,
-            user: "".into(),
-            cgroup: "".into(),
-            sockets: 0,
-            traffic: Default::default(),
-            loopback: Default::default(),
             limit: Some((LimitId(2), Limit::NONE)),
-            ended: false,
+            ..testing::process(900)
         };
         Snapshot {
             processes: vec![process],

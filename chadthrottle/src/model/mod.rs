@@ -8,6 +8,8 @@ mod direction;
 mod key;
 mod limit;
 mod snapshot;
+#[cfg(test)]
+pub mod testing;
 
 pub use ability::Ability;
 pub use connections::Connections;

@@ -104,7 +104,10 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::{
-        model::{Limit, LimitSample, Origin, ProcessKey, ProcessSample},
+        model::{
+            Limit, Origin, ProcessSample,
+            testing::{self, limit},
+        },
         process::Targets,
         protocol::{ChangeLimit, Named, SetChildren, SetLimit, Watch},
     };
@@ -228,43 +231,13 @@ mod tests {
     #[test]
     fn others_see_their_own_processes_and_limits_and_nothing_of_anybody_else() {
         let process = |pid, uid, limit| ProcessSample {
-            key: ProcessKey {
-                pid,
-                start_ticks: 1,
-            },
-            parent: 1,
-            name: "x".into(),
-            exe: "".into(),
-            command: "".into(),
             uid,
-            user: "".into(),
-            cgroup: "".into(),
-            sockets: 0,
-            traffic: Default::default(),
-            loopback: Default::default(),
             limit,
-            ended: false,
-        };
-        let limit = |id| LimitSample {
-            id: LimitId(id),
-            limit: Limit::NONE,
-            children: false,
-            open_ended: false,
-            members: 1,
-            traffic: Default::default(),
-            connections: Default::default(),
-            unseen_bytes: 0,
+            ..testing::process(pid)
         };
         let origin = |id, uid| Origin {
-            id: LimitId(id),
-            targets: Vec::new(),
-            children: false,
             uid,
-            user: String::new(),
-            pid: 1,
-            since_ns: 0,
-            until_ns: None,
-            detached: false,
+            ..testing::origin(id)
         };
         let held = Some((LimitId(2), Limit::NONE));
         let snapshot = Snapshot {

@@ -183,7 +183,7 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limit, LimitSample};
+    use crate::model::testing;
 
     fn peer(connection: u64) -> Peer {
         Peer {
@@ -205,16 +205,7 @@ mod tests {
     }
 
     fn snapshot(sequence: u64, limits: &[u32]) -> Snapshot {
-        let limits = limits.iter().map(|id| LimitSample {
-            id: LimitId(*id),
-            limit: Limit::NONE,
-            children: false,
-            open_ended: false,
-            members: 0,
-            traffic: Default::default(),
-            connections: Default::default(),
-            unseen_bytes: 0,
-        });
+        let limits = limits.iter().map(|id| testing::limit(*id));
         Snapshot {
             sequence,
             limits: limits.collect(),

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     model::{
         Ability, Both, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin, ProcessKey,
-        ProcessSample, Snapshot, Traffic,
+        ProcessSample, Snapshot, Traffic, testing,
     },
     units::Rate,
 };
@@ -123,15 +123,8 @@ pub fn usual() -> Arc<Snapshot> {
 /// Where a limit comes from that the process `pid` has set.
 pub fn origin(id: LimitId, pid: u32) -> Origin {
     Origin {
-        id,
-        targets: vec!["7".to_owned()],
-        children: false,
-        uid: 1815,
-        user: "ada".to_owned(),
         pid,
-        since_ns: 0,
-        until_ns: None,
-        detached: false,
+        ..testing::origin(id.0)
     }
 }
 
