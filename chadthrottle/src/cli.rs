@@ -300,7 +300,7 @@ pub enum Sort {
 /// `engine`
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// End with the last client, and with nobody within five seconds of the start
+    /// End with the last client, and where nobody comes within three seconds of the start
     #[arg(long)]
     pub until_idle: bool,
 }

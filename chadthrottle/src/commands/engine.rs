@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long an engine that ends with its last client waits for the first.
-const FIRST_CLIENT: Duration = Duration::from_secs(5);
+const FIRST_CLIENT: Duration = Duration::from_secs(3);
 
 /// How long no client is taken in where there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ pub async fn run(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Res
     if let Err(error) = &result
         && args.until_idle
     {
-        Report::of(error).write();
+        let _is_read = Report::of(error).write();
     }
     result
 }
@@ -47,11 +47,13 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     let others = Config::of_system()?.access.others;
     let server = session.server(args.until_idle, others, move || said.take());
     let socket = Socket::bind(&session)?;
-    if args.until_idle {
-        Report::Ready.write();
-    }
+    // Who started it may have been told to end meanwhile.
+    let is_wanted = !args.until_idle || Report::Ready.write();
     let mut connections = server.connections();
     let idle = async {
+        if !is_wanted {
+            return;
+        }
         let first = connections.wait_for(|count| *count > 0);
         if tokio::time::timeout(FIRST_CLIENT, first).await.is_ok() {
             server.idle().await;

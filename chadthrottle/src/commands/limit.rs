@@ -35,9 +35,14 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     }
     let targets = targets(&args)?;
     let waits_for_others = !targets.selectors.is_empty();
-    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
-    // Before that they end us at once, and the engine sees to it.
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let opened =
+        session::open_unless_ended(global.settings(Duration::from_secs(1)), &mut signals).await?;
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => return Ok(0),
+        Err(ending) => return Ok(ending.exit_code()),
+    };
     let limit = args.limits.limit();
     let set = SetLimit {
         targets,

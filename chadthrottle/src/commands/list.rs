@@ -24,9 +24,13 @@ use crate::{
 
 /// Prints samples and gives the exit code.
 pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
-    let mut session = session::open(global.settings(args.interval)).await?;
-    // Before that they end us at once, and the engine sees to it.
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let opened = session::open_unless_ended(global.settings(args.interval), &mut signals).await?;
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(Ending::Interrupt | Ending::Terminate) if args.count.is_none() => return Ok(0),
+        Err(ending) => return Ok(ending.exit_code()),
+    };
     let failed = |error| Error::io("writing to standard output", error);
     let stdout = output::stdout().ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
     let mut left = args.count.unwrap_or(u64::MAX);

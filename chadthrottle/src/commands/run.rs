@@ -53,9 +53,13 @@ const PROC: &str = "/proc";
 /// Runs the program and gives the exit code: its own, or 128 and the signal that ended it.
 pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let invoker = invoker(args.root)?;
-    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
-    // Before that they end us at once, and the engine sees to it.
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let opened =
+        session::open_unless_ended(global.settings(Duration::from_secs(1)), &mut signals).await?;
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(ending) => return Ok(ending.exit_code()),
+    };
 
     let mut command = args.command.into_iter();
     let program = command

@@ -27,9 +27,13 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Resul
             "the screen needs a terminal; for scripts there is 'chadthrottle list --json'".into(),
         ));
     }
-    let mut session = session::open(global.settings(Duration::from_secs(1))).await?;
-    // Before that they end us at once, and the engine sees to it.
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
+    let opened =
+        session::open_unless_ended(global.settings(Duration::from_secs(1)), &mut signals).await?;
+    let mut session = match opened {
+        Ok(session) => session,
+        Err(ending) => return Ok(ending.exit_code()),
+    };
     session.protect_terminal(io::stdout().as_fd())?;
     let failed = |error| Error::io("setting up the terminal", error);
     let mut terminal = tui::open(&config).map_err(failed)?;

@@ -26,7 +26,7 @@ use crate::{
     reversal::{EngineLock, Heir, Ledger, StateDir, cleanup},
     server::Server,
 };
-pub use open::{Opened, SOCKET, open, open_running};
+pub use open::{Opened, SOCKET, open, open_running, open_unless_ended};
 
 /// Between samples, for who wants just one.
 pub const AT_ONCE: Duration = Duration::from_millis(10);

@@ -14,7 +14,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Settings, pid_namespace, privilege, report::Report};
+use super::{
+    Settings, pid_namespace, privilege,
+    report::Report,
+    signals::{Ending, Signals},
+};
 use crate::{
     client::Client,
     error::Error,
@@ -30,6 +34,9 @@ pub const SOCKET: &str = "control.sock";
 
 /// How long an engine may take that another command starts, or that is about to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an engine that starts is waited for by who is told to end.
+const LAST_MOMENT: Duration = Duration::from_millis(1_500);
 
 /// Between starts, where others start one too.
 const STARTS: Duration = Duration::from_millis(250);
@@ -66,9 +73,31 @@ pub async fn open(settings: Settings) -> Result<Opened, Error> {
     })
 }
 
-/// Comes to an engine within [`PATIENCE`]: one that runs, or one that `may_start`.
+/// The same, unless a signal ends it before. An engine that starts then is closed, so that nothing is left; one that takes
+/// longer than [`LAST_MOMENT`] ends by itself, as nobody comes to it.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_unless_ended(
+    settings: Settings,
+    signals: &mut Signals,
+) -> Result<Result<Opened, Ending>, Error> {
+    let mut opening = std::pin::pin!(open(settings));
+    tokio::select! {
+        opened = &mut opening => opened.map(Ok),
+        ending = signals.next() => {
+            if let Ok(Ok(opened)) = timeout(LAST_MOMENT, opening).await {
+                opened.close().await;
+            }
+            Ok(Err(ending))
+        }
+    }
+}
+
+/// Comes to an engine: one that runs, within [`PATIENCE`], or one that `may_start`, which may take longer where many do.
 async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<Child>), Error> {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = if may_start { 3 * PATIENCE } else { PATIENCE };
+    let deadline = Instant::now() + patience;
     let mut child = None;
     let mut next_start = Instant::now();
     let mut without = RequestError::Gone;

@@ -41,14 +41,16 @@ impl Report {
         }
     }
 
-    /// Writes it to standard output, which nobody may read any more.
-    pub fn write(&self) {
+    /// Writes it to standard output. Gives whether there is somebody who reads it.
+    pub fn write(&self) -> bool {
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         let mut out = io::stdout().lock();
-        if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
+        let written = out.write_all(&line).and_then(|()| out.flush());
+        if let Err(error) = &written {
             log::debug!("who started this engine does not listen: {error}");
         }
+        written.is_ok()
     }
 
     /// Reads it: blocks until it is there, or the engine has ended without one.

@@ -455,7 +455,7 @@ fn an_engine_that_does_not_answer_is_not_waited_for_for_ever() {
     let mut waits = program.spawn("list");
     std::thread::sleep(Duration::from_millis(300));
     waits.signal("-TERM");
-    waits.wait(Duration::from_secs(1));
+    waits.wait(Duration::from_secs(2));
     engine.signal("-CONT");
     assert!(limits(&program).is_empty());
     engine.signal("-TERM");

@@ -78,7 +78,7 @@ impl Limit {
     #[track_caller]
     pub fn says(&self, words: &str) {
         // On a machine that has much else to do.
-        eventually(words, Duration::from_secs(15), || {
+        eventually(words, Duration::from_secs(30), || {
             self.said.lock().expect("no panic before").contains(words)
         });
     }

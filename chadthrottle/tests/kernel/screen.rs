@@ -113,7 +113,9 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     screen.shows("the table again", |text| row(text, pid).is_some());
     // Limits end with the screen, so it asks.
     screen.press("q");
-    screen.shows("the question", |text| text.contains("1 limit is set"));
+    screen.shows("the question", |text| {
+        text.contains("1 limit ends with this screen")
+    });
     screen.press("n");
     screen.press("x");
     screen.shows("no limit", |text| text.contains("no limit any more"));
