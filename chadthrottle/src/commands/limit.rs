@@ -90,9 +90,12 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
                 },
                 Some(snapshot) => {
                     status.warn(&snapshot);
+                    let mut is_set = snapshot.limits.iter().any(|limit| limit.id == id);
+                    if !is_set && let Some(now) = renamed(&snapshot) {
+                        (id, is_set) = (now, true);
+                    }
                     let members = status.show(&snapshot, id);
                     // Somebody else may have ended it, or the engine, whose clock is another one.
-                    let is_set = snapshot.limits.iter().any(|limit| limit.id == id);
                     if !is_set && waits_for_others && snapshot.sequence > sequence {
                         break End::Removed;
                     }
@@ -134,6 +137,14 @@ async fn again(session: &mut Opened, id: LimitId) -> Result<Option<Limited>, Err
         output::say("limited again");
     }
     Ok(now)
+}
+
+/// The name that our limit has now: switched to children, or back, it has another one.
+fn renamed(snapshot: &Snapshot) -> Option<LimitId> {
+    let us = std::process::id();
+    let mut origins = snapshot.origins.iter();
+    let ours = origins.find(|origin| origin.pid == us && !origin.detached)?;
+    Some(ours.id)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -1,6 +1,7 @@
 //! `run`: a program under a limit, from its first packet, with all that it starts.
 
 use std::{
+    cell::Cell,
     ffi::OsStr,
     io,
     os::unix::process::ExitStatusExt,
@@ -24,7 +25,7 @@ use tokio::{
 use crate::{
     cli::{Global, Run},
     error::Error,
-    model::Carried,
+    model::{Carried, LimitId},
     output,
     process::{
         Targets, key_of,
@@ -88,7 +89,7 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     let held = HeldChild::fork(builder, invoker.map(|invoker| invoker.user))
         .map_err(|error| Error::io(format!("starting {shown}"), error))?;
 
-    let mut limited = None;
+    let limited = Cell::new(None);
     if args.limits.is_some() {
         let key = key_of(PROC.as_ref(), held.pid())
             .ok_or_else(|| Error::NoTarget(format!("process {} has ended", held.pid())))?;
@@ -98,13 +99,13 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             ..Targets::default()
         };
         let set = session.engine.requests().set_limit(targets, limit).await?;
-        limited = Some(set.id);
+        limited.set(Some(set.id));
         output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
     let requests = session.engine.requests().clone();
     let log_carried = async || {
-        if let Some(id) = limited
+        if let Some(id) = limited.get()
             && let Ok(Carried { passed, dropped }) = requests.carried(id).await
         {
             log::info!(
@@ -118,8 +119,12 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     };
     let code = match held.release() {
         Ok(child) => {
-            let mut watch = Watch::new(child.id(), &mut signals, &mut session)?;
-            watch.limited = limited.is_some().then(|| shown.clone());
+            let held = Held {
+                name: &shown,
+                limit: &limited,
+                session: &mut session,
+            };
+            let mut watch = Watch::new(child.id(), &mut signals, held)?;
             let end = watch.program(&log_carried).await?;
             if stays && !end.was_asked_for {
                 watch.offspring(&shown, &log_carried).await;
@@ -153,23 +158,20 @@ struct End {
 struct Watch<'a> {
     program: Pid,
     signals: &'a mut Signals,
-    session: &'a mut Opened,
-    /// The program's name, for as long as an engine holds it.
-    limited: Option<String>,
+    held: Held<'a>,
     jobs: JobControl,
     ended: tokio::signal::unix::Signal,
     seconds: Interval,
 }
 
 impl<'a> Watch<'a> {
-    fn new(pid: u32, signals: &'a mut Signals, session: &'a mut Opened) -> Result<Self, Error> {
+    fn new(pid: u32, signals: &'a mut Signals, held: Held<'a>) -> Result<Self, Error> {
         const SECOND: Duration = Duration::from_secs(1);
         let failed = |error| Error::io("catching signals", error);
         Ok(Self {
             program: Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
             signals,
-            session,
-            limited: None,
+            held,
             jobs: JobControl::catch().map_err(failed)?,
             ended: signal(SignalKind::child()).map_err(failed)?,
             seconds: interval_at(Instant::now() + SECOND, SECOND),
@@ -209,7 +211,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
-                () = hand_on(self.session, &mut self.limited) => {}
+                () = self.held.hand_on() => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => match job {
                     Job::Stop => self.send(Signal::SIGTSTP),
@@ -253,7 +255,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
-                () = hand_on(self.session, &mut self.limited) => {}
+                () = self.held.hand_on() => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => if job == Job::Stop {
                     let _ = stop_self();
@@ -280,32 +282,43 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Says what the engine has to say, and where it has ended, goes on with the next one, if there is one. A call that is
-/// broken off is made again.
-async fn hand_on(session: &mut Opened, limited: &mut Option<String>) {
-    let Some(name) = limited.clone() else {
-        return std::future::pending().await;
-    };
-    loop {
-        while let Some(snapshot) = session.engine.next_snapshot().await {
-            for warning in &snapshot.warnings {
-                output::say(warning);
-            }
-        }
-        output::say("the engine has ended: waiting for the next one");
-        match session.reopen().await {
-            Ok(names) if names.iter().all(|(_, now)| now.is_some()) => {
-                output::say(format_args!("{name} is limited again"));
-            }
-            result => {
-                if let Err(error) = result {
-                    output::say(error);
+/// The program's limit, and the engine that holds it.
+struct Held<'a> {
+    name: &'a str,
+    /// The limit's name, for as long as there is one.
+    limit: &'a Cell<Option<LimitId>>,
+    session: &'a mut Opened,
+}
+
+impl Held<'_> {
+    /// Says what the engine has to say, and where it has ended, goes on with the next one, if there is one. What is broken
+    /// off is done again.
+    async fn hand_on(&mut self) {
+        let name = self.name;
+        while self.limit.get().is_some() {
+            while let Some(snapshot) = self.session.engine.next_snapshot().await {
+                for warning in &snapshot.warnings {
+                    output::say(warning);
                 }
-                *limited = None;
-                output::say(format_args!("{name} goes on, and is not limited any more"));
-                return std::future::pending().await;
+            }
+            output::say("the engine has ended: waiting for the next one");
+            let names = self.session.reopen().await;
+            let now = names.map(|names| names.first().and_then(|(_, now)| *now));
+            match now {
+                Ok(Some(now)) => {
+                    self.limit.set(Some(now.id));
+                    output::say(format_args!("{name} is limited again"));
+                }
+                refused => {
+                    if let Err(error) = refused {
+                        output::say(error);
+                    }
+                    self.limit.set(None);
+                    output::say(format_args!("{name} goes on, and is not limited any more"));
+                }
             }
         }
+        std::future::pending::<()>().await;
     }
 }
 

@@ -21,8 +21,9 @@ use crate::{
 /// Opens the screen and gives the exit code.
 pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Result<u8, Error> {
     let config = configure(global, screen)?;
-    privilege::check()?;
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        // What keeps everything from working is to be mended first.
+        privilege::check()?;
         return Err(Error::Usage(
             "the screen needs a terminal; for scripts there is 'chadthrottle list --json'".into(),
         ));

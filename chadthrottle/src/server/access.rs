@@ -167,52 +167,29 @@ mod tests {
         };
         let always = ["service", "describe", "leave"];
         let watching = ["info", "watch"];
+        let each = [
+            "set",
+            "change",
+            "children",
+            "remove",
+            "carried",
+            "unmatched",
+        ];
+        let (own, see) = (Standing::Other(Others::Own), Standing::Other(Others::See));
+        let nothing = Standing::Other(Others::Nothing);
         for (standing, limit, more) in [
-            (
-                Standing::All,
-                1,
-                &[
-                    "set",
-                    "change",
-                    "children",
-                    "remove",
-                    "carried",
-                    "unmatched",
-                ][..],
-            ),
-            (
-                Standing::All,
-                2,
-                &[
-                    "set",
-                    "change",
-                    "children",
-                    "remove",
-                    "carried",
-                    "unmatched",
-                ],
-            ),
-            (
-                Standing::Other(Others::Own),
-                1,
-                &[
-                    "set",
-                    "change",
-                    "children",
-                    "remove",
-                    "carried",
-                    "unmatched",
-                ],
-            ),
-            (Standing::Other(Others::Own), 2, &["set"]),
-            (Standing::Other(Others::Own), 3, &["set"]),
-            (Standing::Other(Others::See), 1, &[]),
-            (Standing::Other(Others::See), 2, &[]),
-            (Standing::Other(Others::Nothing), 1, &[]),
-            (Standing::Other(Others::Nothing), 2, &[]),
+            (Standing::All, 1, &each[..]),
+            (Standing::All, 2, &each),
+            (own, 1, &each),
+            (own, 2, &["set"]),
+            (own, 3, &["set"]),
+            (see, 1, &[]),
+            (see, 2, &[]),
+            (nothing, 1, &[]),
+            (nothing, 2, &[]),
         ] {
             for (name, method) in methods(limit) {
-                let sees = standing != Standing::Other(Others::Nothing) && watching.contains(&name);
+                let sees = standing != nothing && watching.contains(&name);
                 let expected = always.contains(&name) || sees || more.contains(&name);
                 let result = standing.allows(ANNA, &method, owner);
                 assert_eq!(result.is_ok(), expected, "{standing:?}: {name} of {limit}");

@@ -10,15 +10,12 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing};
+use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing, intervals::SECOND};
 use crate::model::LimitId;
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
     SERVICE, Unmatched, Watch, frame,
 };
-
-/// Between samples, where nobody says otherwise.
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Between samples at least: one looks at every process.
 const SHORTEST: Duration = Duration::from_millis(10);

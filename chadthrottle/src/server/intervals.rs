@@ -8,6 +8,9 @@ use std::{
 
 use crate::engine::Commands;
 
+/// Between samples, where nobody says otherwise: limits that have ended are found with them.
+pub const SECOND: Duration = Duration::from_secs(1);
+
 /// How many want samples at which interval.
 #[derive(Debug, Default)]
 pub struct Intervals(Mutex<BTreeMap<Duration, usize>>);
@@ -33,12 +36,10 @@ impl Intervals {
 
     fn change(&self, engine: &Commands, change: impl FnOnce(&mut BTreeMap<Duration, usize>)) {
         let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let shortest = |wanted: &BTreeMap<Duration, usize>| wanted.keys().next().copied();
-        let before = shortest(&wanted);
         change(&mut wanted);
-        if let Some(interval) = shortest(&wanted).filter(|now| Some(*now) != before) {
-            engine.set_interval(interval);
-        }
+        let shortest = wanted.keys().next().copied();
+        // The engine knows whether it is another one.
+        engine.set_interval(shortest.unwrap_or(SECOND));
     }
 }
 
@@ -52,5 +53,36 @@ impl Drop for Wanted<'_> {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Command;
+    use tokio::sync::mpsc;
+
+    #[test]
+    fn the_shortest_that_is_wanted_is_taken_and_a_second_when_nobody_wants_any() {
+        let (running, mut commands) = mpsc::unbounded_channel();
+        let engine = Commands::to(&running);
+        let mut interval = move || match commands.try_recv() {
+            Ok(Command::SetInterval { interval }) => interval.as_millis(),
+            other => panic!("{other:?}"),
+        };
+        let intervals = Intervals::default();
+        let want = |ms| intervals.want(Duration::from_millis(ms), &engine);
+        let slow = want(5_000);
+        assert_eq!(interval(), 5_000);
+        let quick = want(10);
+        assert_eq!(interval(), 10);
+        let as_quick = want(10);
+        assert_eq!(interval(), 10);
+        drop(quick);
+        assert_eq!(interval(), 10, "another one wants it");
+        drop(as_quick);
+        assert_eq!(interval(), 5_000);
+        drop(slow);
+        assert_eq!(interval(), 1_000);
     }
 }

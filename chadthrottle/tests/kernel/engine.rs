@@ -1,8 +1,8 @@
-//! One engine and many clients: commands, and whoever else comes to the socket.
+//! One engine and many clients: limits and whose they are, ends in every order.
 
 use std::{
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::net::UnixStream,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -16,11 +16,11 @@ use crate::{
     program::{Chadthrottle, Running, eventually, lives, signal},
 };
 
-const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(5);
 
 /// An engine in the foreground, which listens.
 #[track_caller]
-fn engine(program: &Chadthrottle, arguments: &str) -> Running {
+pub fn engine(program: &Chadthrottle, arguments: &str) -> Running {
     let engine = program.spawn(&format!("engine {arguments}"));
     eventually("it listens", SOON, || {
         UnixStream::connect(program.state().join("control.sock")).is_ok()
@@ -28,7 +28,14 @@ fn engine(program: &Chadthrottle, arguments: &str) -> Running {
     engine
 }
 
-fn connect(program: &Chadthrottle) -> UnixStream {
+/// Tells it to end, which it does in order.
+#[track_caller]
+pub fn end(mut engine: Running) {
+    engine.signal("-TERM");
+    assert!(engine.wait(SOON).success());
+}
+
+pub fn connect(program: &Chadthrottle) -> UnixStream {
     let stream = UnixStream::connect(program.state().join("control.sock")).expect("the engine");
     stream.set_read_timeout(Some(SOON)).expect("a time limit");
     stream
@@ -36,7 +43,7 @@ fn connect(program: &Chadthrottle) -> UnixStream {
 
 /// The next message.
 #[track_caller]
-fn reply(stream: &mut UnixStream) -> Value {
+pub fn reply(stream: &mut UnixStream) -> Value {
     let mut bytes = Vec::new();
     let mut byte = [0];
     loop {
@@ -49,7 +56,7 @@ fn reply(stream: &mut UnixStream) -> Value {
 }
 
 #[track_caller]
-fn call(stream: &mut UnixStream, method: &str, parameters: &Value) -> Value {
+pub fn call(stream: &mut UnixStream, method: &str, parameters: &Value) -> Value {
     let call =
         json!({ "method": format!("io.chadthrottle.Engine.{method}"), "parameters": parameters });
     let mut bytes = serde_json::to_vec(&call).expect("JSON");
@@ -58,25 +65,16 @@ fn call(stream: &mut UnixStream, method: &str, parameters: &Value) -> Value {
     reply(stream)
 }
 
-#[track_caller]
-fn is_closed(stream: &mut UnixStream) {
-    let mut rest = Vec::new();
-    // What had not been read yet may make it an error.
-    if let Err(error) = stream.read_to_end(&mut rest) {
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    }
-}
-
 /// What `limits --json` has.
 #[track_caller]
-fn limits(program: &Chadthrottle) -> Vec<Value> {
+pub fn limits(program: &Chadthrottle) -> Vec<Value> {
     let output = program.output("limits --json");
     assert!(output.status.success(), "{}", words(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     report["limits"].as_array().expect("a list").clone()
 }
 
-fn words(output: &Output) -> String {
+pub fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -212,7 +210,7 @@ fn detached_limits_go_on_until_their_time_is_up_or_somebody_ends_them() {
 #[test]
 fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
     let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
+    let engine = engine(&program, "");
     let mut sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
     let output = program.output(&format!(
         "limit {} --up 30KB --for 3s --detach",
@@ -227,32 +225,7 @@ fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
     eventually("its time is up", SOON, || limits(&program).is_empty());
     sleeper.signal("-KILL");
     sleeper.wait(SOON);
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
-    assert_nothing_left();
-}
-
-/// What it would open is no list of processes, and may keep it waiting for ever.
-#[test]
-fn a_cgroup_that_leads_out_of_where_cgroups_are_is_refused() {
-    let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
-    let trap = program.state().join("trap");
-    std::fs::create_dir(&trap).expect("a directory");
-    nix::unistd::mkfifo(&trap.join("cgroup.procs"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-    let selector = format!("cgroup:/../../../..{}", trap.display());
-    let parameters = json!({
-        "targets": { "processes": [], "selectors": [selector], "children": false },
-        "limit": { "up": 30_000 },
-    });
-    let reply = call(&mut connect(&program), "SetLimit", &parameters);
-    assert_eq!(
-        reply["error"], "org.varlink.service.InvalidParameter",
-        "{reply}"
-    );
-    assert!(limits(&program).is_empty());
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
+    end(engine);
     assert_nothing_left();
 }
 
@@ -311,135 +284,9 @@ fn where_no_engine_follows_clients_end_and_a_program_goes_on_without_a_limit() {
 }
 
 #[test]
-fn nonsense_half_messages_and_floods_hurt_only_who_sends_them() {
-    let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
-    let answers = |program: &Chadthrottle| {
-        let info = call(&mut connect(program), "GetInfo", &Value::Null);
-        assert_eq!(info["parameters"]["engine"]["attach"], "link", "{info}");
-    };
-    for nonsense in [
-        &b"garbage\0"[..],
-        b"\0",
-        b"[]\0",
-        b"{}\0",
-        b"{\"method\":7}\0",
-        b"{\"method\":\"io.chadthrottle.Engine.GetInfo\",\"more\":\"yes\"}\0",
-        b"\xff\xfe\0",
-    ] {
-        let mut stream = connect(&program);
-        stream.write_all(nonsense).expect("the engine");
-        is_closed(&mut stream);
-        answers(&program);
-    }
-    // Half a message, from one that goes and from one that stays.
-    let mut half = connect(&program);
-    half.write_all(b"{\"method\":").expect("the engine");
-    drop(half);
-    let mut stays = connect(&program);
-    stays.write_all(b"{\"method\":").expect("the engine");
-    answers(&program);
-    // Nested deeper than anybody needs.
-    let mut deep = connect(&program);
-    deep.write_all(&[b'['; 60_000]).expect("the engine");
-    deep.write_all(b"\0").expect("the engine");
-    is_closed(&mut deep);
-    let before = resident_kb(engine.pid());
-    let mut flood = connect(&program);
-    let chunk = vec![b'x'; 1 << 20];
-    let sent = (0..100)
-        .take_while(|_| flood.write_all(&chunk).is_ok())
-        .count();
-    assert!(sent < 100, "it took 100 MB");
-    answers(&program);
-    let grown = resident_kb(engine.pid()).saturating_sub(before);
-    assert!(grown < 8_000, "{grown} KB more");
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
-    drop(stays);
-    assert_nothing_left();
-}
-
-fn resident_kb(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = status.lines().find(|line| line.starts_with("VmRSS"));
-    let kb = line.and_then(|line| line.split_whitespace().nth(1));
-    kb.expect("a size").parse().expect("a number")
-}
-
-#[test]
-fn two_hundred_who_do_not_read_hold_nobody_up_and_cost_little() {
-    let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
-    let mut quick = connect(&program);
-    let watch = b"{\"method\":\"io.chadthrottle.Engine.Watch\",\"more\":true,\"parameters\":{\"interval_ns\":20000000}}\0";
-    quick.write_all(watch).expect("the engine");
-    let before = resident_kb(engine.pid());
-    let slow: Vec<UnixStream> = (0..200)
-        .map(|_| {
-            let mut stream = connect(&program);
-            stream.write_all(watch).expect("the engine");
-            stream
-        })
-        .collect();
-    let started = Instant::now();
-    let mut last = 0;
-    for _ in 0..100 {
-        let sample = reply(&mut quick);
-        let sequence = sample["parameters"]["sample"]["sequence"].as_u64();
-        let sequence = sequence.expect("a number");
-        assert!(sequence > last);
-        last = sequence;
-    }
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        started.elapsed()
-    );
-    let grown = resident_kb(engine.pid()).saturating_sub(before);
-    assert!(grown < 60_000, "{grown} KB for 200 clients");
-    // Who reads late gets the newest after what was on its way.
-    let mut late = slow.into_iter().next().expect("200");
-    let mut newest = 0;
-    for _ in 0..50 {
-        let sample = reply(&mut late);
-        newest = sample["parameters"]["sample"]["sequence"]
-            .as_u64()
-            .expect("a number");
-        if newest >= last {
-            break;
-        }
-    }
-    assert!(newest >= last, "{newest} of {last}");
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
-    assert_nothing_left();
-}
-
-#[test]
-fn an_engine_without_descriptors_takes_clients_in_again_when_it_has_some() {
-    let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
-    let status = Command::new("prlimit")
-        .args(["--pid", &engine.pid().to_string(), "--nofile=120:120"])
-        .status();
-    assert!(status.expect("prlimit(1)").success());
-    let many: Vec<UnixStream> = (0..100).map(|_| connect(&program)).collect();
-    std::thread::sleep(Duration::from_millis(300));
-    drop(many);
-    let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
-    limit.signal("-TERM");
-    assert!(limit.wait(SOON).success());
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
-    drop(limit);
-    assert_nothing_left();
-}
-
-#[test]
 fn an_engine_that_does_not_answer_is_not_waited_for_for_ever() {
     let program = Chadthrottle::new();
-    let mut engine = engine(&program, "");
+    let engine = engine(&program, "");
     engine.signal("-STOP");
     let started = Instant::now();
     let mut waits = program.spawn("list --count 1");
@@ -458,174 +305,40 @@ fn an_engine_that_does_not_answer_is_not_waited_for_for_ever() {
     waits.wait(Duration::from_secs(2));
     engine.signal("-CONT");
     assert!(limits(&program).is_empty());
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
+    end(engine);
     assert_nothing_left();
-}
-
-/// The program as nobody, with these groups beside its own.
-fn as_user(program: &Chadthrottle, groups: &str, arguments: &str) -> Command {
-    let inner = program.command(arguments);
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        "65534",
-        "--regid",
-        "65534",
-        groups,
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-    ]);
-    command
-        .arg(program.state().join("program"))
-        .args(inner.get_args());
-    command
 }
 
 #[test]
-fn a_user_without_root_watches_and_limits_own_processes_only() {
-    const GROUP: u32 = 64_999;
+fn an_engine_that_nobody_comes_to_ends() {
     let program = Chadthrottle::new();
-    let open = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(program.state(), open).expect("chmod");
-    // Where we were built may be closed to others.
-    std::fs::copy(Chadthrottle::path(), program.state().join("program")).expect("a copy");
-    // The group is there for this engine only.
-    let groups = std::fs::read_to_string("/etc/group").expect("/etc/group");
-    let with_ours = program.state().join("group");
-    std::fs::write(&with_ours, format!("{groups}chadthrottle:x:{GROUP}:\n")).expect("a file");
-    let inner = program.command("engine");
-    let engine = Command::new("unshare")
-        .args([
-            "--mount",
-            "sh",
-            "-c",
-            "mount --bind \"$0\" /etc/group && exec \"$@\"",
-        ])
-        .arg(&with_ours)
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .spawn();
-    let mut engine = Running(engine.expect("an engine"));
-    eventually("it listens", SOON, || {
-        UnixStream::connect(program.state().join("control.sock")).is_ok()
-    });
-    let sleeper = |user: &str| {
-        let child = Command::new("setpriv")
-            .args(["--reuid", user, "--clear-groups", "sleep", "60"])
-            .spawn();
-        Running(child.expect("a process"))
-    };
-    let (own, roots) = (sleeper("65534"), sleeper("0"));
-    let user = |arguments: &str| {
-        let output = as_user(&program, "--clear-groups", arguments).output();
-        output.expect("setpriv(1)")
-    };
-    let check = |output: &Output, code: i32, words_in: &str| {
-        let text = words(output);
-        assert_eq!(output.status.code(), Some(code), "{text}");
-        assert!(text.contains(words_in), "no '{words_in}' in: {text}");
-    };
-    let listed = user("list --json --all --count 1");
-    check(&listed, 0, "");
-    let sample: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    let pids: Vec<u64> = sample["processes"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|process| process["pid"].as_u64().expect("a number"))
-        .collect();
-    assert!(pids.contains(&own.pid().into()), "{pids:?}");
-    for other in [roots.pid(), engine.pid(), 1] {
-        assert!(!pids.contains(&other.into()), "{other} in {pids:?}");
-    }
-    let limit = |pid: u32| format!("limit {pid} --up 30KB --detach");
-    check(&user(&limit(roots.pid())), 3, "another user's");
-    assert!(limits(&program).is_empty());
-    check(&user(&limit(own.pid())), 0, "chadthrottle unlimit");
-    let all = limits(&program);
-    assert_eq!(all.len(), 1, "{all:?}");
-    assert_eq!(all[0]["processes"], 1);
-    check(&user("unlimit --all"), 0, "no limit any more");
-    // By name, only those that are the user's.
-    check(&user("limit name:sleep --up 30KB --detach"), 0, "");
-    let all = limits(&program);
-    assert_eq!(all[0]["processes"], 1, "{all:?}");
-    check(&user("unlimit --all"), 0, "");
-    // What root has set stays as it is.
-    check(&program.output(&limit(own.pid())), 0, "");
-    let id = limits(&program)[0]["id"].to_string();
-    check(&user(&limit(own.pid())), 3, "somebody else has set");
-    check(&user(&format!("unlimit {id}")), 5, "no limit is set");
-    let parameters = json!({ "id": id.parse::<u32>().expect("an id") });
-    let refused = call_as_nobody(&program, "RemoveLimit", &parameters);
-    assert_eq!(
-        refused["error"], "io.chadthrottle.Engine.NotAllowed",
-        "{refused}"
-    );
-    assert_eq!(limits(&program).len(), 1);
-    check(&user("limit name:sleep --up 30KB --detach"), 0, "");
-    let members: Vec<Value> = limits(&program)
-        .iter()
-        .map(|limit| limit["processes"].clone())
-        .collect();
-    assert!(
-        members.contains(&json!(1)) && members.contains(&json!(0)),
-        "{members:?}"
-    );
-    // However much the user asks for, others come through.
-    let many = user_connections(&program);
-    assert_eq!(limits(&program).len(), 2);
-    drop(many);
-    // A member of the group may do all of it.
-    let member = as_user(&program, &format!("--groups={GROUP}"), "unlimit --all").output();
-    check(&member.expect("setpriv(1)"), 0, "no limit any more");
-    assert!(limits(&program).is_empty());
-    engine.signal("-TERM");
-    assert!(engine.wait(SOON).success());
+    let mut engine = program
+        .command("engine --until-idle")
+        .stdout(Stdio::null())
+        .spawn()
+        .map(Running)
+        .expect("chadthrottle");
+    eventually("attached", SOON, || attached(&top()) == OURS);
+    assert!(engine.wait(2 * SOON).success());
     assert_nothing_left();
-    check(&user("list --count 1"), 3, "CAP_NET_ADMIN");
 }
 
-/// A process of nobody's that connects and watches as often as it can, and says so.
-fn user_connections(program: &Chadthrottle) -> Running {
-    const SCRIPT: &str = r#"
-        use IO::Socket::UNIX;
-        my @all;
-        for (1 .. 900) {
-            my $stream = IO::Socket::UNIX->new(Peer => $ARGV[0]) or last;
-            print $stream qq({"method":"io.chadthrottle.Engine.Watch","more":true,"parameters":{"interval_ns":1}}\0);
-            $stream->flush;
-            push @all, $stream;
-        }
-        $| = 1;
-        print "ready\n";
-        sleep 60;"#;
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT]);
-    Running::ready(command.arg(program.state().join("control.sock")))
-}
-
-/// Calls a method as nobody.
-#[track_caller]
-fn call_as_nobody(program: &Chadthrottle, method: &str, parameters: &Value) -> Value {
-    // Perl, since a Python of root's own may not be for nobody.
-    const SCRIPT: &str = r#"
-        use IO::Socket::UNIX;
-        my $stream = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "connecting: $!";
-        print $stream "$ARGV[1]\0";
-        $stream->flush;
-        $/ = "\0";
-        my $reply = <$stream>;
-        chomp $reply;
-        print $reply;"#;
-    let call =
-        json!({ "method": format!("io.chadthrottle.Engine.{method}"), "parameters": parameters });
-    let output = Command::new("setpriv")
-        .args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT])
-        .arg(program.state().join("control.sock"))
-        .arg(call.to_string())
-        .output()
-        .expect("setpriv(1)");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)))
+#[test]
+fn a_limit_that_somebody_else_switches_to_children_goes_on() {
+    let program = Chadthrottle::new();
+    let sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
+    let mut limit = Limit::start(&program, &format!("{} --up 30KB", sleeper.pid()));
+    let id = limits(&program)[0]["id"].clone();
+    let parameters = json!({ "id": id, "children": true });
+    let reply = call(&mut connect(&program), "SetChildren", &parameters);
+    assert_ne!(reply["parameters"]["id"], id, "{reply}");
+    // Two samples that know of it.
+    std::thread::sleep(Duration::from_millis(2_500));
+    let all = limits(&program);
+    assert!(all.len() == 1 && all[0]["children"] == true, "{all:?}");
+    drop(sleeper);
+    assert!(limit.wait(SOON).success());
+    limit.says("the limited processes have ended");
+    drop(limit);
+    assert_nothing_left();
 }

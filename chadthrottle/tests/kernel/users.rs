@@ -1,0 +1,191 @@
+//! Users without root, at an engine that root keeps running.
+
+use std::{
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    audit::assert_nothing_left,
+    engine::{SOON, end, limits, words},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// The program as nobody, with these groups beside its own.
+fn as_user(program: &Chadthrottle, groups: &str, arguments: &str) -> Command {
+    let inner = program.command(arguments);
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid",
+        "65534",
+        "--regid",
+        "65534",
+        groups,
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]);
+    command
+        .arg(program.state().join("program"))
+        .args(inner.get_args());
+    command
+}
+
+#[test]
+fn a_user_without_root_watches_and_limits_own_processes_only() {
+    const GROUP: u32 = 64_999;
+    let program = Chadthrottle::new();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(program.state(), open).expect("chmod");
+    // Where we were built may be closed to others.
+    std::fs::copy(Chadthrottle::path(), program.state().join("program")).expect("a copy");
+    // The group is there for this engine only.
+    let groups = std::fs::read_to_string("/etc/group").expect("/etc/group");
+    let with_ours = program.state().join("group");
+    std::fs::write(&with_ours, format!("{groups}chadthrottle:x:{GROUP}:\n")).expect("a file");
+    let inner = program.command("engine");
+    let engine = Command::new("unshare")
+        .args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/group && exec \"$@\"",
+        ])
+        .arg(&with_ours)
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .spawn();
+    let engine = Running(engine.expect("an engine"));
+    eventually("it listens", SOON, || {
+        UnixStream::connect(program.state().join("control.sock")).is_ok()
+    });
+    let sleeper = |user: &str| {
+        let child = Command::new("setpriv")
+            .args(["--reuid", user, "--clear-groups", "sleep", "60"])
+            .spawn();
+        Running(child.expect("a process"))
+    };
+    let (own, roots) = (sleeper("65534"), sleeper("0"));
+    let user = |arguments: &str| {
+        let output = as_user(&program, "--clear-groups", arguments).output();
+        output.expect("setpriv(1)")
+    };
+    let check = |output: &Output, code: i32, words_in: &str| {
+        let text = words(output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(words_in), "no '{words_in}' in: {text}");
+    };
+    let listed = user("list --json --all --count 1");
+    check(&listed, 0, "");
+    let sample: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let pids: Vec<u64> = sample["processes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|process| process["pid"].as_u64().expect("a number"))
+        .collect();
+    assert!(pids.contains(&own.pid().into()), "{pids:?}");
+    for other in [roots.pid(), engine.pid(), 1] {
+        assert!(!pids.contains(&other.into()), "{other} in {pids:?}");
+    }
+    let limit = |pid: u32| format!("limit {pid} --up 30KB --detach");
+    check(&user(&limit(roots.pid())), 3, "another user's");
+    assert!(limits(&program).is_empty());
+    check(&user(&limit(own.pid())), 0, "chadthrottle unlimit");
+    let all = limits(&program);
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0]["processes"], 1);
+    check(&user("unlimit --all"), 0, "no limit any more");
+    // By name, only those that are the user's.
+    check(&user("limit name:sleep --up 30KB --detach"), 0, "");
+    let all = limits(&program);
+    assert_eq!(all[0]["processes"], 1, "{all:?}");
+    check(&user("unlimit --all"), 0, "");
+    // What root has set stays as it is.
+    check(&program.output(&limit(own.pid())), 0, "");
+    let id = limits(&program)[0]["id"].to_string();
+    check(&user(&limit(own.pid())), 3, "somebody else has set");
+    check(&user(&format!("unlimit {id}")), 5, "no limit is set");
+    let parameters = json!({ "id": id.parse::<u32>().expect("an id") });
+    let refused = call_as_nobody(&program, "RemoveLimit", &parameters, 1);
+    assert_eq!(
+        refused["error"], "io.chadthrottle.Engine.NotAllowed",
+        "{refused}"
+    );
+    assert_eq!(limits(&program).len(), 1);
+    check(&user("limit name:sleep --up 30KB --detach"), 0, "");
+    let members: Vec<Value> = limits(&program)
+        .iter()
+        .map(|limit| limit["processes"].clone())
+        .collect();
+    assert!(
+        members.contains(&json!(1)) && members.contains(&json!(0)),
+        "{members:?}"
+    );
+    // However much the user asks for, others come through.
+    let many = user_connections(&program);
+    assert_eq!(limits(&program).len(), 2);
+    drop(many);
+    let limit = r#"{"targets":{"processes":[],"selectors":["name:x"],"children":false},"limit":{"up":30000}}"#;
+    let limit = serde_json::from_str(limit).expect("JSON");
+    let refused = call_as_nobody(&program, "SetLimit", &limit, 66);
+    assert_eq!(
+        refused["error"], "io.chadthrottle.Engine.NotAllowed",
+        "{refused}"
+    );
+    // A member of the group may do all of it.
+    let member = as_user(&program, &format!("--groups={GROUP}"), "unlimit --all").output();
+    check(&member.expect("setpriv(1)"), 0, "no limit any more");
+    assert!(limits(&program).is_empty());
+    end(engine);
+    assert_nothing_left();
+    check(&user("list --count 1"), 3, "CAP_NET_ADMIN");
+}
+
+/// A process of nobody's that connects and watches as often as it can, and says so.
+fn user_connections(program: &Chadthrottle) -> Running {
+    const SCRIPT: &str = r#"
+        use IO::Socket::UNIX;
+        my @all;
+        for (1 .. 900) {
+            my $stream = IO::Socket::UNIX->new(Peer => $ARGV[0]) or last;
+            print $stream qq({"method":"io.chadthrottle.Engine.Watch","more":true,"parameters":{"interval_ns":1}}\0);
+            $stream->flush;
+            push @all, $stream;
+        }
+        $| = 1;
+        print "ready\n";
+        sleep 60;"#;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT]);
+    Running::ready(command.arg(program.state().join("control.sock")))
+}
+
+/// Calls a method as nobody so many times on one connection, and gives the last reply.
+#[track_caller]
+fn call_as_nobody(program: &Chadthrottle, method: &str, parameters: &Value, times: usize) -> Value {
+    // Perl, since a Python of root's own may not be for nobody.
+    const SCRIPT: &str = r#"
+        use IO::Socket::UNIX;
+        my $stream = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "connecting: $!";
+        $/ = "\0";
+        my $reply;
+        for (1 .. $ARGV[2]) {
+            print $stream "$ARGV[1]\0";
+            $stream->flush;
+            $reply = <$stream>;
+        }
+        chomp $reply;
+        print $reply;"#;
+    let call =
+        json!({ "method": format!("io.chadthrottle.Engine.{method}"), "parameters": parameters });
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT])
+        .arg(program.state().join("control.sock"))
+        .arg(call.to_string())
+        .arg(times.to_string())
+        .output()
+        .expect("setpriv(1)");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)))
+}
