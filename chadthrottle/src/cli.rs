@@ -225,7 +225,8 @@ pub struct Run {
 /// `limit`
 #[derive(Debug, Args)]
 pub struct LimitArgs {
-    /// PID, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH; several share the limit
+    /// PID, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH; several share the limit. A process that another limit holds
+    /// leaves that one
     #[arg(value_name = "TARGET", required = true)]
     pub targets: Vec<Target>,
     /// How much
@@ -237,7 +238,8 @@ pub struct LimitArgs {
     /// How long: 500ms, 30s, 5m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', or as long as --for says
+    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', as long as --for says, or until the
+    /// engine is ended
     #[arg(long)]
     pub detach: bool,
 }

@@ -49,6 +49,13 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     let socket = Socket::bind(&session)?;
     // Who started it may have been told to end meanwhile.
     let is_wanted = !args.until_idle || Report::Ready.write();
+    if !args.until_idle {
+        let path = session.directory().path().join(SOCKET);
+        output::say(format_args!(
+            "the engine is there for commands at {}, until Ctrl-C",
+            path.display()
+        ));
+    }
     let mut connections = server.connections();
     let idle = async {
         if !is_wanted {
@@ -66,6 +73,11 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     };
     // Whoever comes now starts the next one.
     drop(socket);
+    match server.limits() {
+        0 => {}
+        1 => output::say("one limit ends with the engine"),
+        limits => output::say(format_args!("{limits} limits end with the engine")),
+    }
     let errors = session.end();
     let words = errors.iter().map(ToString::to_string);
     let left = Left {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
+use humantime::format_duration;
+
 use crate::{
     cli::{Global, LimitArgs},
     error::Error,
@@ -34,6 +36,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         ));
     }
     let targets = targets(&args)?;
+    let named = targets.processes.clone();
     let waits_for_others = !targets.selectors.is_empty();
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let opened =
@@ -56,10 +59,14 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     } = session.engine.requests().set(set).await?;
     let until = match (args.duration, args.detach) {
         (Some(duration), true) => {
-            format!("for {duration:?}, or until 'chadthrottle unlimit {}'", id.0)
+            format!(
+                "for {}, or until 'chadthrottle unlimit {}'",
+                format_duration(duration),
+                id.0
+            )
         }
         (None, true) => format!("until 'chadthrottle unlimit {}'", id.0),
-        (Some(duration), false) => format!("for {duration:?}"),
+        (Some(duration), false) => format!("for {}", format_duration(duration)),
         (None, false) => "until Ctrl-C".to_owned(),
     };
     output::say(format_args!("{limit}, {until}"));
@@ -83,7 +90,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
             () = &mut over => break End::TimeIsUp,
             ending = signals.next() => break End::Signal(ending),
             snapshot = session.engine.next_snapshot() => match snapshot {
-                None => match again(&mut session, id).await {
+                None => match again(&mut session, &mut status, id).await {
                     Ok(Some(again)) => Limited { id, sequence } = again,
                     Ok(None) => break End::TargetsAreGone,
                     Err(error) => break End::EngineStopped(error),
@@ -91,12 +98,14 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
                 Some(snapshot) => {
                     status.warn(&snapshot);
                     let mut is_set = snapshot.limits.iter().any(|limit| limit.id == id);
-                    if !is_set && let Some(now) = renamed(&snapshot) {
+                    if !is_set && let Some(now) = snapshot.own_limit(std::process::id()) {
                         (id, is_set) = (now, true);
                     }
                     let members = status.show(&snapshot, id);
                     // Somebody else may have ended it, or the engine, whose clock is another one.
-                    if !is_set && waits_for_others && snapshot.sequence > sequence {
+                    let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
+                    let is_wanted = waits_for_others || named.iter().any(lives);
+                    if !is_set && is_wanted && snapshot.sequence > sequence {
                         break End::Removed;
                     }
                     // One may have been taken before the limit was set.
@@ -112,7 +121,9 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let code = match end {
         End::TimeIsUp | End::Removed if args.duration.is_some() => 0,
         End::TimeIsUp | End::Removed => {
-            output::say("somebody has ended the limit: see 'chadthrottle limits'");
+            output::say(
+                "somebody has ended the limit, or set another one in its place: see 'chadthrottle limits'",
+            );
             1
         }
         End::TargetsAreGone => {
@@ -128,7 +139,12 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
 }
 
 /// Sets the limit again where the engine has ended, and gives its name there; `None` where its processes have ended.
-async fn again(session: &mut Opened, id: LimitId) -> Result<Option<Limited>, Error> {
+async fn again(
+    session: &mut Opened,
+    status: &mut Status<'_>,
+    id: LimitId,
+) -> Result<Option<Limited>, Error> {
+    status.clear();
     output::say("the engine has ended: waiting for the next one");
     let names = session.reopen().await?;
     let now = names.into_iter().find(|(before, _)| *before == id);
@@ -137,14 +153,6 @@ async fn again(session: &mut Opened, id: LimitId) -> Result<Option<Limited>, Err
         output::say("limited again");
     }
     Ok(now)
-}
-
-/// The name that our limit has now: switched to children, or back, it has another one.
-fn renamed(snapshot: &Snapshot) -> Option<LimitId> {
-    let us = std::process::id();
-    let mut origins = snapshot.origins.iter();
-    let ours = origins.find(|origin| origin.pid == us && !origin.detached)?;
-    Some(ours.id)
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -218,6 +226,8 @@ impl<'a> Status<'a> {
                 .iter()
                 .find(|unmatched| unmatched.id == id)
         {
+            // One row of a narrow terminal: of more, only the last is written over.
+            let words: String = words.chars().take(79).collect();
             terminal.put(format!("\r\u{1b}[K{words}").as_bytes());
             self.shown = true;
         }

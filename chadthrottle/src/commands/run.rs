@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::process::ExitStatusExt,
     path::Path,
+    pin::{Pin, pin},
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -25,13 +26,14 @@ use tokio::{
 use crate::{
     cli::{Global, Run},
     error::Error,
-    model::{Carried, LimitId},
+    model::{Carried, ProcessKey, Snapshot},
     output,
     process::{
         Targets, key_of,
         offspring::{children, with_offspring},
         user::{self, Invoker},
     },
+    protocol::Limited,
     session::{
         self, Opened,
         signals::{Ending, Job, JobControl, Signals},
@@ -99,13 +101,13 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
             ..Targets::default()
         };
         let set = session.engine.requests().set_limit(targets, limit).await?;
-        limited.set(Some(set.id));
+        limited.set(Some(set));
         output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
         output::finish(WORDS_FIRST);
     }
     let requests = session.engine.requests().clone();
     let log_carried = async || {
-        if let Some(id) = limited.get()
+        if let Some(Limited { id, .. }) = limited.get()
             && let Ok(Carried { passed, dropped }) = requests.carried(id).await
         {
             log::info!(
@@ -121,13 +123,17 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         Ok(child) => {
             let held = Held {
                 name: &shown,
+                program: key_of(PROC.as_ref(), child.id()),
                 limit: &limited,
                 session: &mut session,
             };
-            let mut watch = Watch::new(child.id(), &mut signals, held)?;
-            let end = watch.program(&log_carried).await?;
+            // One for all the time: what is begun, as the start of the next engine, is not broken off and begun again
+            // whenever something else happens.
+            let mut hand_on = pin!(held.hand_on());
+            let mut watch = Watch::new(child.id(), &mut signals)?;
+            let end = watch.program(&log_carried, hand_on.as_mut()).await?;
             if stays && !end.was_asked_for {
-                watch.offspring(&shown, &log_carried).await;
+                watch.offspring(&shown, &log_carried, hand_on).await;
             }
             end.code
         }
@@ -158,20 +164,18 @@ struct End {
 struct Watch<'a> {
     program: Pid,
     signals: &'a mut Signals,
-    held: Held<'a>,
     jobs: JobControl,
     ended: tokio::signal::unix::Signal,
     seconds: Interval,
 }
 
 impl<'a> Watch<'a> {
-    fn new(pid: u32, signals: &'a mut Signals, held: Held<'a>) -> Result<Self, Error> {
+    fn new(pid: u32, signals: &'a mut Signals) -> Result<Self, Error> {
         const SECOND: Duration = Duration::from_secs(1);
         let failed = |error| Error::io("catching signals", error);
         Ok(Self {
             program: Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
             signals,
-            held,
             jobs: JobControl::catch().map_err(failed)?,
             ended: signal(SignalKind::child()).map_err(failed)?,
             seconds: interval_at(Instant::now() + SECOND, SECOND),
@@ -181,7 +185,11 @@ impl<'a> Watch<'a> {
     /// Waits for the program, and hands it the signals that we get: but for Ctrl-C and Ctrl-\, which
     /// the terminal gives to it as well as to us. Stops when it stops, so that a shell takes its
     /// terminal back, and has it go on when we do.
-    async fn program(&mut self, log_carried: impl AsyncFn()) -> Result<End, Error> {
+    async fn program(
+        &mut self,
+        log_carried: impl AsyncFn(),
+        mut hand_on: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<End, Error> {
         let failed = |error| Error::io("waiting for the program", error);
         let (mut stopped, mut interrupted, mut passed_on) = (false, false, false);
         let mut continued = false;
@@ -211,7 +219,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
-                () = self.held.hand_on() => {}
+                () = &mut hand_on => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => match job {
                     Job::Stop => self.send(Signal::SIGTSTP),
@@ -233,7 +241,12 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until all that the program has started has ended, or somebody wants us to end.
-    async fn offspring(&mut self, name: &str, log_carried: impl AsyncFn()) {
+    async fn offspring(
+        &mut self,
+        name: &str,
+        log_carried: impl AsyncFn(),
+        mut hand_on: Pin<&mut impl Future<Output = ()>>,
+    ) {
         let mut said = false;
         loop {
             self.reap_orphans();
@@ -255,7 +268,7 @@ impl<'a> Watch<'a> {
             }
             tokio::select! {
                 _ = self.ended.recv() => {}
-                () = self.held.hand_on() => {}
+                () = &mut hand_on => {}
                 _ = self.seconds.tick(), if log::log_enabled!(log::Level::Info) => log_carried().await,
                 job = self.jobs.next() => if job == Job::Stop {
                     let _ = stop_self();
@@ -285,20 +298,28 @@ impl<'a> Watch<'a> {
 /// The program's limit, and the engine that holds it.
 struct Held<'a> {
     name: &'a str,
-    /// The limit's name, for as long as there is one.
-    limit: &'a Cell<Option<LimitId>>,
+    program: Option<ProcessKey>,
+    /// For as long as there is one.
+    limit: &'a Cell<Option<Limited>>,
     session: &'a mut Opened,
 }
 
 impl Held<'_> {
-    /// Says what the engine has to say, and where it has ended, goes on with the next one, if there is one. What is broken
-    /// off is done again.
-    async fn hand_on(&mut self) {
+    /// Says what the engine has to say, and what becomes of the limit: where the engine has ended, goes on with the next
+    /// one, if there is one. Never ends.
+    async fn hand_on(self) {
         let name = self.name;
         while self.limit.get().is_some() {
             while let Some(snapshot) = self.session.engine.next_snapshot().await {
                 for warning in &snapshot.warnings {
                     output::say(warning);
+                }
+                if self.has_lost(&snapshot) {
+                    self.limit.set(None);
+                    output::say(format_args!(
+                        "somebody has ended the limit: {name} goes on, and is not limited any more"
+                    ));
+                    return std::future::pending().await;
                 }
             }
             output::say("the engine has ended: waiting for the next one");
@@ -306,7 +327,7 @@ impl Held<'_> {
             let now = names.map(|names| names.first().and_then(|(_, now)| *now));
             match now {
                 Ok(Some(now)) => {
-                    self.limit.set(Some(now.id));
+                    self.limit.set(Some(now));
                     output::say(format_args!("{name} is limited again"));
                 }
                 refused => {
@@ -319,6 +340,21 @@ impl Held<'_> {
             }
         }
         std::future::pending::<()>().await;
+    }
+}
+
+impl Held<'_> {
+    /// Whether the limit is gone, and not because the program has ended.
+    fn has_lost(&self, snapshot: &Snapshot) -> bool {
+        let Some(limit) = self.limit.get() else {
+            return false;
+        };
+        let mut limits = snapshot.limits.iter();
+        let lives = |key: ProcessKey| key_of(PROC.as_ref(), key.pid) == Some(key);
+        snapshot.sequence > limit.sequence
+            && !limits.any(|it| it.id == limit.id)
+            && snapshot.own_limit(std::process::id()).is_none()
+            && self.program.is_some_and(lives)
     }
 }
 

@@ -36,6 +36,9 @@ async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error>
     } else {
         chosen(&snapshot, &args.which)?
     };
+    if ids.is_empty() {
+        output::say("nothing is limited");
+    }
     for id in ids {
         match session.engine.requests().remove_limit(id).await {
             // It has ended by itself meanwhile.

@@ -148,6 +148,16 @@ pub struct Unmatched {
     pub words: String,
 }
 
+impl Snapshot {
+    /// The limit that the process `pid` has set, and that ends with it: switched to children, or back, it has another
+    /// name than before.
+    pub fn own_limit(&self, pid: u32) -> Option<LimitId> {
+        let mut origins = self.origins.iter();
+        let own = origins.find(|origin| origin.pid == pid && !origin.detached)?;
+        Some(own.id)
+    }
+}
+
 /// What the engine found out about the machine when it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineInfo {

@@ -15,7 +15,7 @@ use super::state_dir::{StateDir, StateDirError};
 pub enum LockError {
     /// Another engine runs.
     #[error(
-        "another engine runs with this state directory{}, and is not there for clients: end it, or choose another place with --state-dir",
+        "another engine runs with this state directory already{}",
         .0.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Held(Option<u32>),

@@ -252,6 +252,11 @@ impl Server {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many limits clients have set.
+    pub fn limits(&self) -> usize {
+        self.origins().len()
+    }
+
     /// How many connections there are, now and whenever that changes.
     pub fn connections(&self) -> watch::Receiver<usize> {
         self.0.connections.subscribe()

@@ -134,6 +134,11 @@ impl Origins {
             .collect()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// How many limits a user has set.
     pub fn count_of(&self, uid: u32) -> usize {
         let all = self.all.values();

@@ -57,6 +57,8 @@ pub struct Opened {
     guard: Option<Guard>,
     /// The engine, where we have started it.
     child: Option<Child>,
+    /// Not before that another one is started.
+    next_start: Instant,
 }
 
 /// Opens the engine of that state directory; where none runs there, it starts one, which ends with its last client.
@@ -64,12 +66,14 @@ pub struct Opened {
 /// # Errors
 /// What is missing or refused; nothing is attached then.
 pub async fn open(settings: Settings) -> Result<Opened, Error> {
-    let (engine, child) = reach(&settings, true).await?;
+    let mut next_start = Instant::now();
+    let (engine, child) = reach(&settings, true, &mut next_start).await?;
     Ok(Opened {
         engine,
         settings,
         guard: None,
         child,
+        next_start,
     })
 }
 
@@ -95,18 +99,23 @@ pub async fn open_unless_ended(
 }
 
 /// Comes to an engine: one that runs, within [`PATIENCE`], or one that `may_start`, which may take longer where many do.
-async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<Child>), Error> {
+/// None is started before `next_start`, also where this is broken off and done again.
+async fn reach(
+    settings: &Settings,
+    may_start: bool,
+    next_start: &mut Instant,
+) -> Result<(Client, Option<Child>), Error> {
     let patience = if may_start { 3 * PATIENCE } else { PATIENCE };
     let deadline = Instant::now() + patience;
     let mut child = None;
-    let mut next_start = Instant::now();
     let mut without = RequestError::Gone;
     loop {
         match connect(settings).await {
             Ok(Some(engine)) => return Ok((engine, child)),
-            Ok(None) if may_start && Instant::now() >= next_start => {
+            Ok(None) if may_start && Instant::now() >= *next_start => {
                 privilege::check()?;
                 pid_namespace::check()?;
+                *next_start = Instant::now() + STARTS;
                 let (report, mut started) = start(settings).await?;
                 match report {
                     Report::Ready => {
@@ -120,8 +129,9 @@ async fn reach(settings: &Settings, may_start: bool) -> Result<(Client, Option<C
                     // Somebody else starts one, or one has not ended yet.
                     Report::Held { message } => {
                         let _ = started.wait();
-                        next_start = Instant::now() + STARTS;
+                        *next_start = Instant::now() + STARTS;
                         let exit_code = 1;
+                        let message = format!("{message}; it does not answer");
                         without = RequestError::Failed { message, exit_code };
                     }
                 }
@@ -161,6 +171,7 @@ pub async fn open_running(settings: Settings) -> Result<Option<Opened>, Error> {
         settings,
         guard: None,
         child: None,
+        next_start: Instant::now(),
     }))
 }
 
@@ -251,7 +262,8 @@ impl Opened {
         if let Some(mut child) = self.child.take() {
             let _ = child.try_wait();
         }
-        let (engine, child) = reach(&self.settings, self.engine.is_until_idle()).await?;
+        let may_start = self.engine.is_until_idle();
+        let (engine, child) = reach(&self.settings, may_start, &mut self.next_start).await?;
         self.child = child;
         Ok(self.engine.move_to(engine).await)
     }

@@ -16,7 +16,7 @@ fn one_of_each(attach: &str, cgroup: Option<&str>) {
         .unwrap_or_default();
     let place = cgroup.map_or_else(top, str::to_owned);
     let mut running = program.spawn(&format!("run --root --attach {attach} {option} -- sleep 1"));
-    eventually("attached", Duration::from_secs(2), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&place) == OURS
     });
     // Those of tracepoints are links in any case, as far as the kernel lists them.

@@ -52,7 +52,7 @@ fn is_full(reader: &impl AsFd) -> bool {
 
 #[track_caller]
 fn is_attached() {
-    eventually("attached", Duration::from_secs(5), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
 }

@@ -15,7 +15,7 @@ fn each_signal_ends_it_cleanly() {
             let program = Chadthrottle::new();
             let arguments = format!("limit {} --down 1GB --attach {attach}", std::process::id());
             let mut limit = program.spawn(&arguments);
-            eventually("attached", Duration::from_secs(2), || {
+            eventually("attached", Duration::from_secs(15), || {
                 attached(&top()) == OURS
             });
             limit.signal(signal);
@@ -30,7 +30,7 @@ fn each_signal_ends_it_cleanly() {
 fn a_link_goes_with_a_killed_engine() {
     let program = Chadthrottle::new();
     let mut engine = program.spawn("list --attach link");
-    eventually("attached", Duration::from_secs(2), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
     program.kill_engine(&mut engine);
@@ -44,7 +44,7 @@ fn a_link_goes_with_a_killed_engine() {
 fn cleanup_detaches_what_a_killed_engine_left_and_nothing_of_a_living_one() {
     let program = Chadthrottle::new();
     let mut engine = program.spawn("list --attach legacy");
-    eventually("attached", Duration::from_secs(2), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
 

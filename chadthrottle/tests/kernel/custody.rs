@@ -12,7 +12,7 @@ use crate::{
     program::{Chadthrottle, Running, eventually},
 };
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(15);
 
 fn kill(pid: u32) {
     send(Signal::SIGKILL, pid);

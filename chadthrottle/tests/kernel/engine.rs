@@ -232,11 +232,58 @@ fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
 #[test]
 fn a_limit_that_somebody_else_ends_is_said_to_have_ended() {
     let program = Chadthrottle::new();
-    let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
-    assert!(program.output("unlimit name:ct-nobody").status.success());
-    assert_eq!(limit.wait(SOON).code(), Some(1));
-    limit.says("somebody has ended the limit");
-    drop(limit);
+    let sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
+    for target in ["name:ct-nobody", &sleeper.pid().to_string()] {
+        let mut limit = Limit::start(&program, &format!("{target} --up 30KB"));
+        let output = program.output(&format!("unlimit {target}"));
+        assert!(output.status.success(), "{}", words(&output));
+        assert_eq!(limit.wait(SOON).code(), Some(1), "{target}");
+        limit.says("somebody has ended the limit");
+    }
+    let mut run = Said::run(&program, "sleep 4");
+    eventually("it is limited", SOON, || limits(&program).len() == 1);
+    assert!(program.output("unlimit --all").status.success());
+    let said = run.to_the_end(2 * SOON, 0);
+    assert!(said.contains("somebody has ended the limit"), "{said}");
+    assert_nothing_left();
+}
+
+/// A `run` whose words are kept.
+struct Said(Running);
+
+impl Said {
+    fn run(program: &Chadthrottle, script: &str) -> Self {
+        let run = program
+            .command("run --root --up 1MB -- sh -c")
+            .arg(script)
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(Running(run.expect("chadthrottle")))
+    }
+
+    /// Waits for its end with that status, and gives what it has said.
+    #[track_caller]
+    fn to_the_end(&mut self, limit: Duration, status: i32) -> String {
+        assert_eq!(self.0.wait(limit).code(), Some(status));
+        let said = self.0.0.stderr.take().expect("its words");
+        std::io::read_to_string(said).expect("its words")
+    }
+}
+
+#[test]
+fn a_program_under_run_is_limited_again_where_its_engine_is_killed() {
+    let program = Chadthrottle::new();
+    let mut run = Said::run(&program, "sleep 6");
+    eventually("it is limited", SOON, || limits(&program).len() == 1);
+    let first = program.engine();
+    signal(first, "-KILL");
+    eventually("it is again", 2 * SOON, || {
+        program.engine() != first && limits(&program).len() == 1
+    });
+    let said = run.to_the_end(2 * SOON, 0);
+    let times = |words: &str| said.matches(words).count();
+    assert_eq!(times("waiting for the next one"), 1, "{said}");
+    assert_eq!(times("is limited again"), 1, "{said}");
     assert_nothing_left();
 }
 
@@ -263,21 +310,13 @@ fn where_no_engine_follows_clients_end_and_a_program_goes_on_without_a_limit() {
     let program = Chadthrottle::new();
     let mut engine = engine(&program, "");
     let mut limit = Limit::start(&program, "name:ct-nobody --up 30KB");
-    let run = program
-        .command("run --root --up 1MB -- sh -c")
-        .arg("sleep 8; exit 7")
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut run = Running(run.expect("chadthrottle"));
+    let mut run = Said::run(&program, "sleep 8; exit 7");
     eventually("both are there", SOON, || limits(&program).len() == 2);
     engine.signal("-KILL");
     engine.wait(SOON);
     assert_eq!(limit.wait(Duration::from_secs(8)).code(), Some(1));
     limit.says("the engine has stopped");
-    let mut said = run.0.stderr.take().expect("its words");
-    assert_eq!(run.wait(Duration::from_secs(12)).code(), Some(7));
-    let mut words = String::new();
-    said.read_to_string(&mut words).expect("its words");
+    let words = run.to_the_end(Duration::from_secs(12), 7);
     assert!(words.contains("is not limited any more"), "{words}");
     drop(limit);
     assert_nothing_left();

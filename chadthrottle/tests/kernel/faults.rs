@@ -80,7 +80,7 @@ fn every_refusal_of_the_link_call_falls_back_to_legacy() {
                 .spawn()
                 .expect("deny_bpf"),
         );
-        eventually("attached", Duration::from_secs(3), || {
+        eventually("attached", Duration::from_secs(15), || {
             attached(&top()) == OURS
         });
         // What a link would not have: a journal, for it would stay.

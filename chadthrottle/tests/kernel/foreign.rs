@@ -159,7 +159,7 @@ fn programs_of_another_tool_stay_in_their_order_through_all_of_it() {
         assert_eq!(during, 2, "{attach}");
         assert_eq!(ingress_ids(), order, "{attach}: after a run");
         let mut engine = program.spawn(&format!("list --attach {attach}"));
-        eventually("attached", Duration::from_secs(5), || {
+        eventually("attached", Duration::from_secs(15), || {
             attached(&top()) == OURS
         });
         program.kill_engine(&mut engine);

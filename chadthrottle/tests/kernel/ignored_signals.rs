@@ -27,7 +27,7 @@ fn they_do_not_end_us() {
     let command = program.command(&format!("limit {} --down 1MB --for 4s", target.pid()));
     let child = ignoring("HUP INT QUIT TERM", &command).spawn();
     let mut limit = Running(child.expect("sh(1)"));
-    eventually("attached", Duration::from_secs(3), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
     for signal in ["-HUP", "-INT", "-QUIT", "-TERM"] {

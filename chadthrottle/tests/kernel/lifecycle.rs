@@ -39,7 +39,7 @@ fn start(program: &Chadthrottle, arguments: &str) -> Running {
 #[track_caller]
 fn attached_engine(program: &Chadthrottle) -> Running {
     let engine = start(program, QUIET);
-    eventually("attached", Duration::from_secs(3), || {
+    eventually("attached", Duration::from_secs(15), || {
         // Not those of an engine before it.
         let engine = program.engine();
         let of_engine = format!("\"engine_pid\":{engine},");
@@ -99,7 +99,7 @@ fn twenty_times_sigkill_of_engine_and_guard() {
     }
     // Each start has cleaned up before it attached: what is there is the last one's.
     let mut next = program.spawn("run --root --attach legacy -- sleep 3");
-    eventually("exactly one of each", Duration::from_secs(2), || {
+    eventually("exactly one of each", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
     assert!(next.wait(Duration::from_secs(6)).success());
@@ -160,7 +160,7 @@ fn the_cgroup_is_removed_while_it_is_attached() {
         let cgroup = Cgroup::new("removed");
         let arguments = format!("list --json --attach {attach} --cgroup {}", cgroup.0);
         let mut engine = start(&program, &arguments);
-        eventually("attached", Duration::from_secs(3), || {
+        eventually("attached", Duration::from_secs(15), || {
             attached(&cgroup.0) == OURS
         });
         std::fs::remove_dir(&cgroup.0).expect("removing the cgroup");

@@ -116,7 +116,7 @@ fn a_living_engine_that_cleanup_cannot_see_keeps_its_programs() {
     let mut command = program.command("list --attach legacy");
     let engine = Running(command.stdout(Stdio::null()).spawn().expect("an engine"));
     let all_there = || attached(&top()) == OURS;
-    eventually("attached", Duration::from_secs(3), all_there);
+    eventually("attached", Duration::from_secs(15), all_there);
     let journal = program.journal();
     assert!(journal.contains("cgroup_inet_ingress"));
 

@@ -85,7 +85,7 @@ fn all_of_it_is_waited_for_and_its_number_said() {
 fn ctrl_c_ends_the_waiting_and_no_wait_has_none() {
     let program = Chadthrottle::new();
     let mut run = start(&program, "", DAEMON);
-    eventually("attached", Duration::from_secs(3), || {
+    eventually("attached", Duration::from_secs(15), || {
         attached(&top()) == OURS
     });
     // The shell has ended when the daemon is ours.

@@ -58,7 +58,7 @@ fn nobody_else_can_hold_the_lock_or_read_the_journal() {
         command.args(["-c", script]).arg(Chadthrottle::path());
         let engine = command.arg(&state).arg(top()).stdout(Stdio::null()).spawn();
         let mut engine = Running(engine.expect("sh(1)"));
-        eventually("attached", Duration::from_secs(3), || {
+        eventually("attached", Duration::from_secs(15), || {
             attached(&top()) == OURS
         });
         assert_eq!(mode(&state), before.unwrap_or(0o700));

@@ -95,7 +95,7 @@ fn check(name: &str, attach: &str, end: impl FnOnce(&Tmux, &str)) {
         after.display(),
     );
     let tmux = Tmux::run(&format!("{name}-{attach}"), &script);
-    eventually("the screen is drawn", Duration::from_secs(5), || {
+    eventually("the screen is drawn", Duration::from_secs(15), || {
         tmux.screen().contains("processes by")
     });
     assert_eq!(attached(&top()), OURS, "{name} {attach}");
@@ -180,7 +180,7 @@ fn a_terminal_that_goes_away_ends_it_cleanly() {
             there()
         );
         let tmux = Tmux::run(&format!("gone-{attach}"), &script);
-        eventually("the screen is drawn", Duration::from_secs(5), || {
+        eventually("the screen is drawn", Duration::from_secs(15), || {
             tmux.screen().contains("processes by")
         });
         let client = client(&program);
