@@ -243,7 +243,7 @@ fn a_limit_that_somebody_else_ends_is_said_to_have_ended() {
     let mut run = Said::run(&program, "sleep 4");
     eventually("it is limited", SOON, || limits(&program).len() == 1);
     assert!(program.output("unlimit --all").status.success());
-    let said = run.to_the_end(2 * SOON, 0);
+    let said = run.end_with(2 * SOON, 0);
     assert!(said.contains("somebody has ended the limit"), "{said}");
     assert_nothing_left();
 }
@@ -263,7 +263,7 @@ impl Said {
 
     /// Waits for its end with that status, and gives what it has said.
     #[track_caller]
-    fn to_the_end(&mut self, limit: Duration, status: i32) -> String {
+    fn end_with(&mut self, limit: Duration, status: i32) -> String {
         assert_eq!(self.0.wait(limit).code(), Some(status));
         let said = self.0.0.stderr.take().expect("its words");
         std::io::read_to_string(said).expect("its words")
@@ -280,7 +280,7 @@ fn a_program_under_run_is_limited_again_where_its_engine_is_killed() {
     eventually("it is again", 2 * SOON, || {
         program.engine() != first && limits(&program).len() == 1
     });
-    let said = run.to_the_end(2 * SOON, 0);
+    let said = run.end_with(2 * SOON, 0);
     let times = |words: &str| said.matches(words).count();
     assert_eq!(times("waiting for the next one"), 1, "{said}");
     assert_eq!(times("is limited again"), 1, "{said}");
@@ -316,7 +316,7 @@ fn where_no_engine_follows_clients_end_and_a_program_goes_on_without_a_limit() {
     engine.wait(SOON);
     assert_eq!(limit.wait(Duration::from_secs(8)).code(), Some(1));
     limit.says("the engine has stopped");
-    let words = run.to_the_end(Duration::from_secs(12), 7);
+    let words = run.end_with(Duration::from_secs(12), 7);
     assert!(words.contains("is not limited any more"), "{words}");
     drop(limit);
     assert_nothing_left();
