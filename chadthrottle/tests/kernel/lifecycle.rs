@@ -40,13 +40,14 @@ fn start(program: &Chadthrottle, arguments: &str) -> Running {
 fn attached_engine(program: &Chadthrottle) -> Running {
     let engine = start(program, QUIET);
     eventually("attached", Duration::from_secs(15), || {
-        // Not those of an engine before it.
+        // Not those of an engine before it, which this one has detached before it writes of its own;
+        // and what is written of is not attached yet.
         let engine = program.engine();
         let of_engine = format!("\"engine_pid\":{engine},");
         let journal = program.journal();
         let records = journal.lines().filter(|line| line.contains(&of_engine));
-        let attached = records.filter(|line| line.contains("\"attach\"")).count();
-        lives(engine) && attached == OURS.len()
+        let recorded = records.filter(|line| line.contains("\"attach\"")).count();
+        lives(engine) && recorded == OURS.len() && attached(&top()) == OURS
     });
     engine
 }

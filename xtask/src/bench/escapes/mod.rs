@@ -28,7 +28,7 @@ use crate::{
 /// Bytes a second.
 const LIMIT: f64 = 100_000.0;
 const SECONDS: f64 = 5.0;
-const QUICK_SECONDS: f64 = 3.0;
+const QUICK_SECONDS: f64 = 2.5;
 /// From when on it counts whether a limit holds that came late, as part of the time.
 const LATE: f64 = 0.6;
 /// Less, as part of the limit, and nothing has been tried.
