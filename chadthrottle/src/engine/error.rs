@@ -11,6 +11,9 @@ pub enum EngineError {
     /// No such process.
     #[error("{0}")]
     NoTarget(String),
+    /// A process that nothing can limit from where this runs.
+    #[error("{0}")]
+    OutOfReach(String),
     /// Not the caller's to do.
     #[error("{0}")]
     NotAllowed(String),
@@ -63,6 +66,7 @@ impl EngineError {
         match self {
             Self::Throttle(error) => error.exit_code(),
             Self::NotAllowed(_) => 3,
+            Self::OutOfReach(_) => 4,
             Self::NoTarget(_) => 5,
             Self::NoLimit
             | Self::TooManyLimits(_)

@@ -10,7 +10,7 @@ use chadthrottle_common::{
 use super::{
     Engine,
     active::{Garbage, Member},
-    membership::{self, WHERE_TO_RUN},
+    membership,
 };
 use crate::{
     engine::EngineError,
@@ -74,14 +74,14 @@ impl Engine {
                 )));
             }
             let cgroup = cgroup_of(self.processes.root(), key.pid);
-            if let Some(cgroup) =
-                cgroup.filter(|cgroup| membership::is_outside(self.attached_to.as_ref(), cgroup))
-            {
-                return Err(EngineError::NoTarget(format!(
+            let point = self.attached_to.as_ref();
+            if let Some(cgroup) = cgroup.filter(|cgroup| membership::is_outside(point, cgroup)) {
+                return Err(EngineError::OutOfReach(format!(
                     "process {} is in cgroup {}, outside of the one that the programs are attached \
-                     to, where they see nothing of it. {WHERE_TO_RUN}",
+                     to, where they see nothing of it. {}",
                     key.pid,
-                    text::escape(&cgroup)
+                    text::escape(&cgroup),
+                    membership::where_to_run(point, &cgroup)
                 )));
             }
         }

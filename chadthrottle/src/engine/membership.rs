@@ -8,9 +8,14 @@ use crate::{
     process::{ProcessInfo, Targets},
 };
 
-/// What to do about processes that cannot be limited from here.
-pub const WHERE_TO_RUN: &str =
-    "Run chadthrottle outside of the container that it runs in, and without --cgroup";
+/// What to do about processes in that cgroup, of which programs attached to `point` see nothing.
+pub fn where_to_run(point: Option<&CgroupPath>, cgroup: &str) -> &'static str {
+    if point.is_some_and(|point| point.is_cut_off(&CgroupPath::of(cgroup))) {
+        "A cgroup namespace keeps them apart: run chadthrottle on the host"
+    } else {
+        "Run chadthrottle without --cgroup"
+    }
+}
 
 /// Whether programs that are attached to `point` see nothing of processes in that cgroup.
 pub fn is_outside(point: Option<&CgroupPath>, cgroup: &str) -> bool {
@@ -76,7 +81,8 @@ pub fn unmatched<'a>(
                 if matching.all(|info| is_outside(point, &info.cgroup)) {
                     words.push(format!(
                         "what matches {selector} is outside of the cgroup that the programs \
-                         are attached to, where they see nothing of it. {WHERE_TO_RUN}"
+                         are attached to, where they see nothing of it. {}",
+                        where_to_run(point, &first.cgroup)
                     ));
                 }
             }
