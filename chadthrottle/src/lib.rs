@@ -20,6 +20,7 @@ pub mod protocol;
 mod restraint;
 pub mod reversal;
 pub mod server;
+pub mod service;
 pub mod session;
 #[expect(unsafe_code, reason = "the one place for it")]
 pub mod sys;

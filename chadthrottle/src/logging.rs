@@ -1,4 +1,5 @@
-//! The log: to a file, or to standard error where no screen is open.
+//! The log: to a file, to the journal where systemd reads our standard error, or to standard error where no screen is
+//! open.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +14,7 @@ use std::{
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::{
     cli::Global,
@@ -70,6 +72,9 @@ pub fn start(global: &Global, screen: bool) -> Result<Warnings, Error> {
     builder.filter_level(level);
     let latest = Warnings::default();
     let no_thread = |error| Error::io("starting a thread that writes the log", error);
+    let journal = (global.log_file.is_none() && connected_to_journal())
+        .then(|| JournalLog::new().ok())
+        .flatten();
     let outlet = match &global.log_file {
         Some(path) => Some(outlet_to(path)?),
         None if screen => {
@@ -85,13 +90,21 @@ pub fn start(global: &Global, screen: bool) -> Result<Warnings, Error> {
         Some(outlet) => Target::Pipe(Box::new(outlet.clone())),
         None => Target::Stderr,
     });
+    let inner = match journal {
+        // With its priority, which a line of text has none.
+        Some(journal) => Inner::Journal(journal, level),
+        None => Inner::Lines(builder.build()),
+    };
+    log::set_max_level(match &inner {
+        Inner::Lines(logger) => logger.filter(),
+        Inner::Journal(_, level) => *level,
+    });
     let logger = NotingLogger {
-        inner: builder.build(),
+        inner,
         latest: latest.clone(),
         restraint: Restraint::default(),
         outlet,
     };
-    log::set_max_level(logger.inner.filter());
     // Whoever has set one before us, say a test, keeps it.
     let _ = log::set_boxed_logger(Box::new(logger));
     Ok(latest)
@@ -120,11 +133,43 @@ fn outlet_to(path: &Path) -> Result<Outlet, Error> {
 
 /// Writes the log, and notes the latest warnings.
 struct NotingLogger {
-    inner: Logger,
+    inner: Inner,
     latest: Warnings,
     restraint: Restraint,
     /// Where it is written.
     outlet: Option<Outlet>,
+}
+
+/// What writes it.
+enum Inner {
+    /// Lines of text.
+    Lines(Logger),
+    /// The journal, which takes all up to that level.
+    Journal(JournalLog, LevelFilter),
+}
+
+impl Log for Inner {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        match self {
+            Self::Lines(logger) => logger.enabled(metadata),
+            Self::Journal(_, level) => metadata.level() <= *level,
+        }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        match self {
+            Self::Lines(logger) => logger.log(record),
+            Self::Journal(journal, _) if self.enabled(record.metadata()) => journal.log(record),
+            Self::Journal(..) => {}
+        }
+    }
+
+    fn flush(&self) {
+        match self {
+            Self::Lines(logger) => logger.flush(),
+            Self::Journal(journal, _) => journal.flush(),
+        }
+    }
 }
 
 impl Log for NotingLogger {
@@ -225,10 +270,12 @@ mod tests {
     fn the_latest_warnings_are_told_once() {
         let latest = Warnings::default();
         let logger = NotingLogger {
-            inner: Builder::new()
-                .filter_level(LevelFilter::Warn)
-                .target(Target::Pipe(Box::new(io::sink())))
-                .build(),
+            inner: Inner::Lines(
+                Builder::new()
+                    .filter_level(LevelFilter::Warn)
+                    .target(Target::Pipe(Box::new(io::sink())))
+                    .build(),
+            ),
             latest: latest.clone(),
             restraint: Restraint::default(),
             outlet: None,

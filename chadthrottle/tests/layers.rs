@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 16] = [
     &["sys", "units", "text", "restraint"],
     &["model", "output"],
     &["process"],
-    &["backends", "protocol"],
+    &["backends", "protocol", "service"],
     &["reversal"],
     &["levers"],
     &["client", "config"],

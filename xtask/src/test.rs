@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 14] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("ethtool", "ethtool"),
@@ -28,6 +28,7 @@ const TOOLS: [(&str, &str); 13] = [
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
+    ("systemctl", "systemd"),
     ("tmux", "tmux"),
     ("wget", "wget"),
 ];

@@ -1,20 +1,34 @@
 //! `engine`: the engine by itself, for clients on its socket.
 
-use std::{io, time::Duration};
+use std::{
+    convert::Infallible,
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt, net::UnixListener as StdUnixListener},
+    },
+    time::Duration,
+};
 
-use tokio::{net::UnixListener, time::sleep};
+use tokio::{
+    net::UnixListener,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cli::{EngineArgs, Global},
     config::Config,
+    engine::Commands,
     error::Error,
     logging::Warnings,
     output,
     protocol::Left,
     reversal::StateDir,
     server::Server,
+    service::{Inherited, Manager, Predecessor},
     session::{
-        SOCKET, Session,
+        PATIENCE, SOCKET, Session,
         report::Report,
         signals::{Ending, Signals},
     },
@@ -22,6 +36,9 @@ use crate::{
 
 /// How long an engine that ends with its last client waits for the first.
 const FIRST_CLIENT: Duration = Duration::from_secs(3);
+
+/// How long a service manager may take to say why we are to end.
+const ANSWERS: Duration = Duration::from_secs(2);
 
 /// How long no client is taken in where there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -41,15 +58,39 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     if args.until_idle {
         leave_starter().map_err(|error| Error::io("leaving who started the engine", error))?;
     }
+    // An engine that a command starts is that command's, and no service, whatever has started the command.
+    let manager = Manager::ours().filter(|_| !args.until_idle);
+    let inherited = manager.map(|_| Inherited::take()).transpose();
+    let inherited =
+        inherited.map_err(|error| Error::io("what the service manager has handed over", error))?;
+    let (listener, mut predecessor, store) = match inherited {
+        Some(inherited) => (
+            inherited.listener,
+            inherited.predecessor,
+            Some(inherited.store),
+        ),
+        None => (None, None, None),
+    };
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let session = Session::start(global.settings(Duration::from_secs(1))).await?;
+    let settings = global.settings(Duration::from_secs(1));
+    let session = Session::start_as_service(settings, store.clone(), predecessor.is_some()).await?;
     let said = warnings.clone();
     let others = Config::of_system()?.access.others;
     let server = session.server(args.until_idle, others, move || said.take());
-    let socket = Socket::bind(&session)?;
+    let limits = match &mut predecessor {
+        Some(before) => restore(before, &server).await,
+        None => 0,
+    };
+    let socket = match listener {
+        Some(listener) => Socket::of_manager(listener)?,
+        None => Socket::bind(&session)?,
+    };
+    if let Some(manager) = manager {
+        manager.ready();
+    }
     // Who started it may have been told to end meanwhile.
     let is_wanted = !args.until_idle || Report::Ready.write();
-    if !args.until_idle {
+    if !args.until_idle && manager.is_none() {
         let path = session.directory().path().join(SOCKET);
         output::say(format_args!(
             "the engine is there for commands at {}, until Ctrl-C",
@@ -62,15 +103,40 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
             return;
         }
         let first = connections.wait_for(|count| *count > 0);
-        if tokio::time::timeout(FIRST_CLIENT, first).await.is_ok() {
+        if timeout(FIRST_CLIENT, first).await.is_ok() {
             server.idle().await;
         }
     };
+    let succeeding = async {
+        if let Some(before) = predecessor {
+            // Limits that nobody sets again in this time are nobody's any more.
+            let _ = timeout(PATIENCE, server.all_back(limits)).await;
+            session.succeed(before).await;
+        }
+        if let Some(store) = &store {
+            match server.keep_limits() {
+                Ok(file) => store.keep_limits(file.as_fd()),
+                Err(error) => log::warn!("keeping limits for the next engine: {error}"),
+            }
+        }
+        std::future::pending::<Infallible>().await
+    };
     let ending = tokio::select! {
-        ending = signals.next() => Some(ending),
+        ending = ending(&mut signals, manager, &server) => Some(ending),
         () = idle, if args.until_idle => None,
         never = socket.accept(&server) => match never {},
+        never = give_life_signs(manager, session.engine.commands()) => match never {},
+        never = succeeding => match never {},
     };
+    if let Some(manager) = manager {
+        manager.stopping();
+        if is_restart(manager).await {
+            // The kernel goes on holding limits, and the guard waits for the next engine.
+            log::info!("the next engine takes over");
+            log::logger().flush();
+            std::process::exit(0);
+        }
+    }
     // Whoever comes now starts the next one.
     drop(socket);
     match server.limits() {
@@ -96,6 +162,66 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     Ok(if clean { code } else { code.max(1) })
 }
 
+/// Sets the limits of the engine before again that are its own, and gives how many its clients had.
+async fn restore(before: &mut Predecessor, server: &Server) -> usize {
+    let words = match before.limits() {
+        Ok(words) => words,
+        Err(error) => {
+            log::warn!("reading the limits of the engine before: {error}");
+            return usize::MAX;
+        }
+    };
+    match server.restore(&words).await {
+        Ok(limits) => limits,
+        Err(error) => {
+            log::warn!("the limits of the engine before cannot be read: {error}");
+            // It was killed while it wrote them, and had some.
+            usize::MAX
+        }
+    }
+}
+
+/// Waits for a signal to end. With a service manager, SIGHUP has the configuration read anew.
+async fn ending(signals: &mut Signals, manager: Option<Manager>, server: &Server) -> Ending {
+    loop {
+        match (signals.next().await, manager) {
+            (Ending::HangUp, Some(manager)) => {
+                manager.reloading();
+                reload(server);
+                manager.ready();
+            }
+            (ending, _) => return ending,
+        }
+    }
+}
+
+/// Reads the configuration anew; one that cannot be used leaves everything as it is.
+fn reload(server: &Server) {
+    match Config::of_system() {
+        Ok(config) => server.set_others(config.access.others),
+        Err(error) => log::error!("the configuration stays as it was: {error}"),
+    }
+}
+
+/// Tells a service manager that wants to know that the engine does its work.
+async fn give_life_signs(manager: Option<Manager>, engine: &Commands) -> Infallible {
+    if let Some(manager) = manager
+        && let Some(within) = manager.wants_life_sign()
+    {
+        while engine.ping().await.is_ok() {
+            manager.alive();
+            sleep(within / 3).await;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Whether another engine comes in our place.
+async fn is_restart(manager: Manager) -> bool {
+    let asking = spawn_blocking(move || manager.restarts_us());
+    matches!(timeout(ANSWERS, asking).await, Ok(Ok(true)))
+}
+
 /// What is meant for whoever started us, or for its terminal, is not to reach us; and its directory may be unmounted.
 fn leave_starter() -> io::Result<()> {
     nix::unistd::setsid()?;
@@ -104,10 +230,16 @@ fn leave_starter() -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-/// The socket, which goes when the engine does.
+/// The socket. One of our own goes when the engine does.
 struct Socket {
     listener: UnixListener,
+    _own: Option<Own>,
+}
+
+/// Where a socket is that we have made.
+struct Own {
     directory: StateDir,
+    inode: u64,
 }
 
 impl Socket {
@@ -121,13 +253,24 @@ impl Socket {
         directory.remove(SOCKET).map_err(failed)?;
         let listener = UnixListener::bind(directory.anchor().join(SOCKET)).map_err(failed)?;
         directory.open_to_all(SOCKET).map_err(failed)?;
+        let inode = inode(&directory).map_err(failed)?;
         Ok(Self {
             listener,
-            directory,
+            _own: Some(Own { directory, inode }),
         })
     }
 
-    async fn accept(&self, server: &Server) -> std::convert::Infallible {
+    /// The one that a service manager listens on for us, and keeps.
+    fn of_manager(listener: StdUnixListener) -> Result<Self, Error> {
+        let listener = UnixListener::from_std(listener);
+        let failed = |error| Error::io("the socket of the service manager", error);
+        Ok(Self {
+            listener: listener.map_err(failed)?,
+            _own: None,
+        })
+    }
+
+    async fn accept(&self, server: &Server) -> Infallible {
         loop {
             match self.listener.accept().await {
                 Ok((client, _)) => {
@@ -143,10 +286,18 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for Own {
     fn drop(&mut self) {
+        // A service manager may have put its own in its place.
+        if inode(&self.directory).is_ok_and(|now| now != self.inode) {
+            return;
+        }
         if let Err(error) = self.directory.remove(SOCKET) {
             log::warn!("removing the socket: {error}");
         }
     }
+}
+
+fn inode(directory: &StateDir) -> io::Result<u64> {
+    Ok(fs::symlink_metadata(directory.anchor().join(SOCKET))?.ino())
 }

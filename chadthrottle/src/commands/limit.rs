@@ -90,11 +90,18 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
             () = &mut over => break End::TimeIsUp,
             ending = signals.next() => break End::Signal(ending),
             snapshot = session.engine.next_snapshot() => match snapshot {
-                None => match again(&mut session, &mut status, id).await {
-                    Ok(Some(again)) => Limited { id, sequence } = again,
-                    Ok(None) => break End::TargetsAreGone,
-                    Err(error) => break End::EngineStopped(error),
-                },
+                None => {
+                    let again = tokio::select! {
+                        again = again(&mut session, &mut status, id) => again,
+                        () = &mut over => break End::TimeIsUp,
+                        ending = signals.next() => break End::Signal(ending),
+                    };
+                    match again {
+                        Ok(Some(again)) => Limited { id, sequence } = again,
+                        Ok(None) => break End::TargetsAreGone,
+                        Err(error) => break End::EngineStopped(error),
+                    }
+                }
                 Some(snapshot) => {
                     status.warn(&snapshot);
                     let mut is_set = snapshot.limits.iter().any(|limit| limit.id == id);

@@ -87,7 +87,7 @@ impl Probe {
 /// Where the programs cannot be attached or detached, or nothing can be sent.
 pub fn run(settings: &Settings, state: &StateDir, point: AttachPoint) -> Result<Probe, Error> {
     let outside = settings.cgroup.is_some() && !point.holds_current_process();
-    let ledger = Arc::new(Ledger::open(&settings.program, state)?);
+    let ledger = Arc::new(Ledger::open(&settings.program, state, None)?);
     let mut throttle = ThrottleManager::start(&AttachConfig {
         point,
         mode: settings.attach,

@@ -1,6 +1,6 @@
 //! What the outside tells the engine.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -58,6 +58,21 @@ pub enum Command {
     SetInterval {
         /// Time between them.
         interval: Duration,
+    },
+    /// Asks for duplicates of the links that keep its programs attached.
+    Links {
+        /// All of them.
+        answer: oneshot::Sender<Result<Vec<OwnedFd>, EngineError>>,
+    },
+    /// The programs of the engine before are gone.
+    TakeOver {
+        /// Done.
+        answer: oneshot::Sender<Result<(), EngineError>>,
+    },
+    /// Asks whether its thread does its work.
+    Ping {
+        /// It does.
+        answer: oneshot::Sender<Result<(), EngineError>>,
     },
     /// Removes a limit from all its members.
     RemoveLimit {

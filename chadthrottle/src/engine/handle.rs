@@ -1,6 +1,6 @@
 //! The engine on a thread of its own, and the handle that the rest of the program holds.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{os::fd::OwnedFd, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -168,6 +168,30 @@ impl Commands {
     /// [`EngineError::NoLimit`] where it is not set any more.
     pub async fn remove_limit(&self, id: LimitId) -> Result<(), EngineError> {
         self.ask(|answer| Command::RemoveLimit { id, answer }).await
+    }
+
+    /// Duplicates of the links that keep its programs attached, by those who have them, whatever becomes of it.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub async fn links(&self) -> Result<Vec<OwnedFd>, EngineError> {
+        self.ask(|answer| Command::Links { answer }).await
+    }
+
+    /// Says that the programs of the engine before are gone.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn take_over(&self) -> Result<(), EngineError> {
+        self.ask(|answer| Command::TakeOver { answer }).await
+    }
+
+    /// Returns when the engine has done what it was asked before.
+    ///
+    /// # Errors
+    /// Where the engine has stopped.
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        self.ask(|answer| Command::Ping { answer }).await
     }
 
     /// Takes samples at another interval from now on.

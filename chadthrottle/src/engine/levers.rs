@@ -28,6 +28,19 @@ impl Engine {
         self.levers.maintain(members.map(|(key, _)| key.pid));
     }
 
+    /// Sets levers from now on: those of the engine before are gone.
+    pub(super) fn take_over(&mut self) {
+        self.levers.go();
+        let set: Vec<_> = self
+            .limits
+            .iter()
+            .map(|(id, limit, _)| (id.0, limit))
+            .collect();
+        for (rule, limit) in set {
+            self.slow_down(rule, limit, None);
+        }
+    }
+
     /// Ids of the processes that have that rule.
     pub(super) fn member_pids(&self, rule: u32) -> Vec<u32> {
         let members = self

@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// Has the connections of a limit's members slow down by themselves, anew or after a change.
-    fn slow_down(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
+    pub(super) fn slow_down(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
         let members = self.member_pids(rule);
         if let Some(bucket) = self.throttle.maps.rules.get(rule as usize) {
             self.levers.begin(rule, bucket, &limit, before, &members);
@@ -322,7 +322,13 @@ impl Engine {
             match change_at {
                 None => {
                     bucket.configure(rate, burst, limit.scope);
-                    bucket.tat_ns.set(now_ns() - BURST_NS);
+                    // Whoever the engine before holds may have sent just now what may be sent at once.
+                    let tat = if self.levers.are_waiting() {
+                        now_ns() + bucket.tolerance_ns.get()
+                    } else {
+                        now_ns() - BURST_NS
+                    };
+                    bucket.tat_ns.set(tat);
                 }
                 Some(now) => bucket.change(rate, burst, limit.scope, now),
             }

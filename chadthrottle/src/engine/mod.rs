@@ -70,6 +70,8 @@ pub struct Config {
     pub cgroup2: PathBuf,
     /// Time between samples.
     pub interval: Duration,
+    /// Whether the programs of an engine before still hold its limits: levers wait for [`Command::TakeOver`].
+    pub takes_over: bool,
 }
 
 /// The engine. Dropping it removes every limit and detaches every program.
@@ -106,7 +108,10 @@ impl Engine {
     pub fn start(config: &Config) -> Result<Self, EngineError> {
         let mut throttle = ThrottleManager::start(&config.throttle)?;
         let passes = throttle.take_passes();
-        let levers = Levers::new(passes, Arc::clone(&config.heir), &config.proc_root);
+        let mut levers = Levers::new(passes, Arc::clone(&config.heir), &config.proc_root);
+        if config.takes_over {
+            levers.wait();
+        }
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
             .map_err(|error| EngineError::io("starting a thread to read processes", error))?;
         let mut engine = Self {
@@ -196,6 +201,18 @@ impl Engine {
             Command::SetInterval { .. } => {}
             Command::RemoveLimit { id, answer } => {
                 let _ = answer.send(self.remove_limit(id));
+            }
+            Command::Links { answer } => {
+                let links = self.throttle.links();
+                let failed = |error| EngineError::io("duplicating links", error);
+                let _ = answer.send(links.map_err(failed));
+            }
+            Command::TakeOver { answer } => {
+                self.take_over();
+                let _ = answer.send(Ok(()));
+            }
+            Command::Ping { answer } => {
+                let _ = answer.send(Ok(()));
             }
         }
     }

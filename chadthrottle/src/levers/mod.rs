@@ -61,6 +61,8 @@ pub struct Levers {
     ability: Ability,
     /// Whether levers may be set; `None`: nobody has asked yet.
     allowed: Option<bool>,
+    /// Whether those of an engine before still are: what a socket was by itself can only be seen without.
+    wait: bool,
     /// By rule index.
     held: HashMap<u32, Held>,
     passed: Option<Instant>,
@@ -85,9 +87,25 @@ impl Levers {
             heir,
             root: root.to_owned(),
             allowed: None,
+            wait: false,
             held: HashMap::new(),
             passed: None,
         }
+    }
+
+    /// Sets none until [`Levers::go`].
+    pub fn wait(&mut self) {
+        self.wait = true;
+    }
+
+    /// Whether it sets none yet.
+    pub fn are_waiting(&self) -> bool {
+        self.wait
+    }
+
+    /// Sets them from now on, for limits that begin.
+    pub fn go(&mut self) {
+        self.wait = false;
     }
 
     /// What this kernel can do.
@@ -104,6 +122,9 @@ impl Levers {
 
     /// Whether levers may be set: the kernel has them, and somebody would put them back if we were killed.
     fn are_allowed(&mut self) -> bool {
+        if self.wait {
+            return false;
+        }
         if let Some(allowed) = self.allowed {
             return allowed;
         }

@@ -63,6 +63,16 @@ fn open(paths: impl Iterator<Item = PathBuf>) -> Vec<Namespace> {
     opened.collect()
 }
 
+/// Whether what we mount is seen by us and our children only: we are in another mount namespace than the first
+/// process.
+pub fn have_mounts_of_our_own() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    match (namespace("self"), namespace("1")) {
+        (Ok(ours), Ok(first)) => ours != first,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,7 +100,7 @@ impl Custody {
                 return Ok(Then::Listen);
             }
             Message::Dismissed => return Ok(Then::End),
-            Message::Watch(_) | Message::Ready => return Ok(Then::Listen),
+            Message::Watch { .. } | Message::Ready => return Ok(Then::Listen),
         }
         Ok(Then::Confirm)
     }
@@ -325,7 +325,14 @@ mod tests {
             (Message::Shrinks(8), 1, Then::Confirm),
             (Message::Gone(record(1)), 0, Then::Listen),
             (Message::HasShrunk(8), 0, Then::Listen),
-            (Message::Watch("/x".into()), 0, Then::Listen),
+            (
+                Message::Watch {
+                    state: "/x".into(),
+                    kept: false,
+                },
+                0,
+                Then::Listen,
+            ),
             (Message::Ready, 0, Then::Listen),
             (Message::Dismissed, 0, Then::End),
         ] {

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     backends::throttle::linux_ebpf_utils::LegacyAttachment,
+    service::Store,
     sys::{fdpass, memory, process::spawn_helper, socket::pidfd_open},
 };
 
@@ -121,6 +122,18 @@ impl Guard {
     /// # Errors
     /// Where it cannot be started.
     pub fn start(launch: &dyn Launch, state: &StateDir) -> Result<Self, GuardError> {
+        Self::start_with(launch, state, None)
+    }
+
+    /// The same; where there is a `store`, that keeps our end of the socket, and the guard waits until it is closed.
+    ///
+    /// # Errors
+    /// As [`Guard::start`].
+    pub fn start_with(
+        launch: &dyn Launch,
+        state: &StateDir,
+        store: Option<&Store>,
+    ) -> Result<Self, GuardError> {
         let (socket, theirs) = fdpass::pair().map_err(GuardError::at_start)?;
         let process = launch.launch(theirs).map_err(GuardError::at_start)?;
         let mut guard = Self {
@@ -130,10 +143,14 @@ impl Guard {
         };
         let us = pidfd_open(std::process::id());
         let us = us.map_err(|error| GuardError::at_start(error.source))?;
-        guard.tell(
-            Message::Watch(state.path().to_owned()),
-            &[us.as_fd(), state.as_fd()],
-        )?;
+        let watch = Message::Watch {
+            state: state.path().to_owned(),
+            kept: store.is_some(),
+        };
+        guard.tell(watch, &[us.as_fd(), state.as_fd()])?;
+        if let Some(store) = store {
+            store.keep_guard(guard.socket.as_fd());
+        }
         Ok(guard)
     }
 
@@ -146,10 +163,15 @@ impl Guard {
     ///
     /// # Errors
     /// Where it cannot be started, or goes at once; then nobody takes care.
-    pub fn replace(&mut self, launch: &dyn Launch, state: &StateDir) -> Result<(), GuardError> {
-        let mut next = Self::start(launch, state)?;
+    pub fn replace(
+        &mut self,
+        launch: &dyn Launch,
+        state: &StateDir,
+        store: Option<&Store>,
+    ) -> Result<(), GuardError> {
+        let mut next = Self::start_with(launch, state, store)?;
         for (message, fds) in &self.told {
-            if matches!(message, Message::Watch(_)) {
+            if matches!(message, Message::Watch { .. }) {
                 continue;
             }
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
@@ -301,18 +323,20 @@ pub(super) fn serve<S: System>(
     socket: BorrowedFd<'_>,
     system: impl FnOnce(StateDir, OwnedFd) -> S,
 ) -> io::Result<u8> {
-    let Some((Message::Watch(path), mut fds)) = receive(socket)? else {
+    let Some((Message::Watch { state, kept }, mut fds)) = receive(socket)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let state = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+    let directory = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
     let engine = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
-    let mut system = system(StateDir::from_parts(path, state), engine.try_clone()?);
+    let directory = StateDir::from_parts(state, directory);
+    let mut system = system(directory, engine.try_clone()?);
+    let ends = (!kept).then(|| engine.as_fd());
     send(socket, &Message::Ready, &[])?;
     let mut custody = Custody::default();
     loop {
         // From here it mostly waits.
         memory::release_clean_file_pages();
-        let Some((message, fds)) = next(socket, engine.as_fd())? else {
+        let Some((message, fds)) = next(socket, ends)? else {
             return Ok(u8::from(!custody.undo(&mut system)));
         };
         match custody.take(message, fds, &system)? {
@@ -336,16 +360,17 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// The next message; `None` once the engine has gone and has nothing more to say.
+/// The next message; `None` once the other end of the socket is closed, or the engine, where there is one to wait for,
+/// has gone and has nothing more to say.
 fn next(
     socket: BorrowedFd<'_>,
-    engine: BorrowedFd<'_>,
+    engine: Option<BorrowedFd<'_>>,
 ) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
     loop {
-        let mut fds = [
-            PollFd::new(socket, PollFlags::POLLIN),
-            PollFd::new(engine, PollFlags::POLLIN),
-        ];
+        let waits_for = [Some(socket), engine].into_iter().flatten();
+        let mut fds: Vec<PollFd<'_>> = waits_for
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         match poll(&mut fds, PollTimeout::NONE) {
             Err(nix::Error::EINTR) => continue,
             result => result?,
@@ -359,7 +384,7 @@ fn next(
                 result => return result,
             }
         }
-        if fds.last().and_then(PollFd::any).unwrap_or(false) {
+        if fds.get(1).and_then(PollFd::any).unwrap_or(false) {
             return Ok(None);
         }
     }
@@ -424,7 +449,7 @@ mod tests {
         launch.kill_guard();
         assert!(guard.has_gone());
         assert!(guard.attaching(&record(3), &attachment(3)).is_err());
-        guard.replace(&launch, &state).unwrap();
+        guard.replace(&launch, &state, None).unwrap();
         assert!(!guard.has_gone());
         drop(guard);
         launch.wait_for_guard();
@@ -442,7 +467,11 @@ mod tests {
         let (_directory, state) = directory();
         let (ours, theirs) = fdpass::pair().unwrap();
         let us = pidfd_open(std::process::id()).unwrap();
-        let (fd, watch) = (descriptor(), Message::Watch(state.path().to_owned()));
+        let watch = Message::Watch {
+            state: state.path().to_owned(),
+            kept: false,
+        };
+        let fd = descriptor();
         send(ours.as_fd(), &watch, &[us.as_fd(), state.as_fd()]).unwrap();
         for message in says {
             send(ours.as_fd(), message, &[fd.as_fd(), fd.as_fd()]).unwrap();
@@ -460,6 +489,40 @@ mod tests {
         drop(ours);
         assert_eq!(guard.join().unwrap(), 0);
         deeds.take()
+    }
+
+    #[test]
+    fn whoever_keeps_the_socket_decides_when_all_is_undone_and_not_the_end_of_the_engine() {
+        let (_directory, state) = directory();
+        let (ours, theirs) = fdpass::pair().unwrap();
+        let mut engine = Command::new("true").spawn().unwrap();
+        let pidfd = pidfd_open(engine.id()).unwrap();
+        engine.wait().unwrap();
+        let watch = Message::Watch {
+            state: state.path().to_owned(),
+            kept: true,
+        };
+        send(ours.as_fd(), &watch, &[pidfd.as_fd(), state.as_fd()]).unwrap();
+        let attaching = Message::Attaching(record(1));
+        let fd = descriptor();
+        send(ours.as_fd(), &attaching, &[fd.as_fd(), fd.as_fd()]).unwrap();
+        let kept = ours.try_clone().unwrap();
+        drop(ours);
+        let system = FakeSystem::default();
+        let deeds = system.deeds.clone();
+        let guard = std::thread::spawn(move || serve(theirs.as_fd(), |_, _| system).unwrap());
+        for _ in 0..2 {
+            assert!(matches!(
+                receive(kept.as_fd()),
+                Ok(Some((Message::Ready, _)))
+            ));
+        }
+        // In which it would have done so.
+        sleep(Duration::from_millis(100));
+        assert!(deeds.take().is_empty());
+        drop(kept);
+        assert_eq!(guard.join().unwrap(), 0);
+        assert_eq!(deeds.take(), ["detach 1", "forget all"]);
     }
 
     fn can_be_read(socket: &OwnedFd) -> bool {

@@ -23,6 +23,7 @@ use crate::{
     },
     model::ProcessKey,
     process::key_of,
+    service::Store,
 };
 
 /// Keeps record of what would stay if we were killed.
@@ -37,6 +38,8 @@ struct Inner {
     directory: StateDir,
     journal: Journal,
     launch: Box<dyn Launch>,
+    /// What keeps the guard's socket, should we end without undoing what we have changed.
+    store: Option<Store>,
     guard: Option<Guard>,
     /// From the first limit on.
     remains: Option<Remains>,
@@ -49,11 +52,19 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the journal cannot be written.
-    pub fn open(program: &Path, directory: &StateDir) -> Result<Self, JournalError> {
-        Self::with(Box::new(program.to_owned()), directory)
+    pub fn open(
+        program: &Path,
+        directory: &StateDir,
+        store: Option<Store>,
+    ) -> Result<Self, JournalError> {
+        Self::with(Box::new(program.to_owned()), directory, store)
     }
 
-    fn with(launch: Box<dyn Launch>, directory: &StateDir) -> Result<Self, JournalError> {
+    fn with(
+        launch: Box<dyn Launch>,
+        directory: &StateDir,
+        store: Option<Store>,
+    ) -> Result<Self, JournalError> {
         let pid = std::process::id();
         let engine = key_of(Path::new("/proc"), pid).unwrap_or(ProcessKey {
             pid,
@@ -63,6 +74,7 @@ impl Ledger {
             directory: directory.clone(),
             journal: Journal::open(directory)?,
             launch,
+            store,
             guard: None,
             remains: None,
             open: Vec::new(),
@@ -96,10 +108,10 @@ impl Inner {
     fn guard(&mut self) -> Result<&mut Guard, GuardError> {
         let mut guard = match self.guard.take() {
             Some(guard) => guard,
-            None => Guard::start(&*self.launch, &self.directory)?,
+            None => Guard::start_with(&*self.launch, &self.directory, self.store.as_ref())?,
         };
         let replaced = if guard.has_gone() {
-            let replaced = guard.replace(&*self.launch, &self.directory);
+            let replaced = guard.replace(&*self.launch, &self.directory, self.store.as_ref());
             if replaced.is_ok() {
                 log::warn!("the guard process was killed: another one has taken its place");
             }
@@ -265,7 +277,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let state = StateDir::make(directory.path()).unwrap();
             let launch = FakeLaunch::in_directory(&state);
-            let ledger = Ledger::with(Box::new(launch.clone()), &state).unwrap();
+            let ledger = Ledger::with(Box::new(launch.clone()), &state, None).unwrap();
             Self {
                 directory,
                 state,

@@ -15,7 +15,13 @@ use crate::sys::fdpass;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     /// Engine, with descriptors of its process and of the state directory: this is who to watch.
-    Watch(PathBuf),
+    Watch {
+        /// Path of the state directory.
+        state: PathBuf,
+        /// Whether somebody keeps the engine's end of the socket beyond the engine's end: what it has changed is
+        /// undone when that is closed, and not before.
+        kept: bool,
+    },
     /// Engine, with a descriptor of a terminal, and how it was before it is taken over now.
     Terminal(Modes),
     /// Engine, with a descriptor of the pass that puts sockets back: levers are about to be set.

@@ -2,8 +2,9 @@
 //!
 //! Sockets carry notes of what they were before, in a map that goes with the last that holds it. So the pass that
 //! puts them back is pinned, in a BPF file system of our own in the state directory: while levers may be set it
-//! keeps program and notes. A network namespace that may let windows shrink for a moment has an empty file of
-//! its name.
+//! keeps program and notes. What an engine mounts that is a service with mounts of its own goes with that; it pins in
+//! the BPF file system of the machine. A network namespace that may let windows shrink for a moment has an empty
+//! file of its name.
 
 use std::{
     ffi::CString,
@@ -12,16 +13,22 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 
 use super::state_dir::StateDir;
 use crate::{backends::throttle::passes, process::namespaces, reversal::ShrinkWindow, sys::bpf};
 
 /// The directory of the BPF file system.
 const PINS: &str = "pins";
+
+/// The BPF file system of the machine.
+const OF_MACHINE: &str = "/sys/fs/bpf";
 
 /// What the pinned pass is called.
 const PASS: &str = "put_back";
@@ -41,14 +48,22 @@ impl Remains {
     /// # Errors
     /// Where it cannot be; no lever must be set then.
     pub fn keep(directory: &StateDir, put_back: BorrowedFd<'_>) -> io::Result<Self> {
-        let pins = directory.anchor().join(PINS);
+        let is_shared = namespaces::have_mounts_of_our_own()
+            && statfs(OF_MACHINE).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+        let pins = if is_shared {
+            shared(directory)?
+        } else {
+            directory.anchor().join(PINS)
+        };
         match fs::create_dir(&pins) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let kind = Some("bpf");
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(kind, &pins, kind, flags, Some("mode=0700"))?;
+        if !is_shared {
+            let kind = Some("bpf");
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(kind, &pins, kind, flags, Some("mode=0700"))?;
+        }
         // From here on dropping it undoes what is done.
         let remains = Self {
             directory: directory.clone(),
@@ -127,8 +142,18 @@ pub fn recover(directory: &StateDir, dry_run: bool) -> Option<usize> {
 }
 
 fn pinned(directory: &StateDir) -> Option<OwnedFd> {
-    let path = directory.anchor().join(PINS).join(PASS);
-    bpf::pinned(&c_path(&path).ok()?).ok()
+    let mounted = directory.anchor().join(PINS);
+    let mut places = [Some(mounted), shared(directory).ok()]
+        .into_iter()
+        .flatten();
+    places.find_map(|pins| bpf::pinned(&c_path(&pins.join(PASS)).ok()?).ok())
+}
+
+/// Where an engine of that state directory pins that has mounts of its own. Names there have no dots (`bpf_lookup`).
+fn shared(directory: &StateDir) -> io::Result<PathBuf> {
+    let path = absolute(directory.path())?;
+    let name = path.to_string_lossy().replace(['/', '.'], "_");
+    Ok(Path::new(OF_MACHINE).join(format!("chadthrottle{name}")))
 }
 
 fn mark(namespace: u64) -> io::Result<String> {
@@ -156,6 +181,12 @@ fn unpin(directory: &StateDir) {
         let _ = fs::remove_file(pins.join(PASS));
         // Nothing is mounted there where that has failed.
         let _ = umount2(&pins, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        let _ = fs::remove_dir(&pins);
+    }
+    if let Ok(pins) = shared(directory)
+        && pins.exists()
+    {
+        let _ = fs::remove_file(pins.join(PASS));
         let _ = fs::remove_dir(&pins);
     }
 }

@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::unix::OwnedReadHalf,
+    sync::watch,
     task::spawn_blocking,
 };
 
 use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing, intervals::SECOND};
+use crate::config::Others;
 use crate::model::LimitId;
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
-    SERVICE, Unmatched, Watch, frame,
+    SERVICE, SetLimit, Unmatched, Watch, frame,
 };
 
 /// Between samples at least: one looks at every process.
@@ -31,8 +33,17 @@ pub async fn serve(
     to: &mut (impl AsyncWrite + Unpin),
 ) -> bool {
     let mut calls = Frames::new(from, LONGEST_CALL);
-    // Whoever breaks the rules of the stream is not answered: nobody knows where its next call begins.
-    while let Ok(Some(message)) = calls.next().await {
+    let mut others = server.0.others.subscribe();
+    loop {
+        let next = tokio::select! {
+            next = calls.next() => next,
+            // It comes again, and has another standing then.
+            () = changed(peer, &mut others) => return false,
+        };
+        // Whoever breaks the rules of the stream is not answered: nobody knows where its next call begins.
+        let Ok(Some(message)) = next else {
+            return false;
+        };
         let Ok(call) = serde_json::from_slice::<Call>(&message) else {
             return false;
         };
@@ -61,7 +72,13 @@ pub async fn serve(
             return false;
         }
     }
-    false
+}
+
+/// Waits until a client may other things than when it came.
+async fn changed(peer: &Peer, others: &mut watch::Receiver<Others>) {
+    if peer.standing == Standing::All || others.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// The last answer of all.
@@ -101,8 +118,10 @@ async fn watch(
         .intervals
         .want(interval.max(shortest), &server.0.engine);
     let mut samples = server.0.samples.with_newest(peer);
+    let mut others = server.0.others.subscribe();
     loop {
         tokio::select! {
+            () = changed(peer, &mut others) => return,
             // It has gone, or calls something that nobody could answer between samples.
             _ = calls.next() => return,
             reply = samples.next() => {
@@ -143,13 +162,11 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
                     )));
                 }
             }
-            let id = engine.set_limit(targets, set.limit).await?;
+            let id = engine.set_limit(targets.clone(), set.limit).await?;
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);
-            let serial = server.change(|origins| {
-                let Limited { sequence, .. } = limited;
-                origins.add(id, &set.targets, peer, time, set.detach, sequence)
-            });
+            let set = SetLimit { targets, ..set };
+            let serial = server.change(|origins| origins.add(id, set, peer, limited.sequence));
             if let Some(time) = time {
                 server.end_after(serial, time);
             }
@@ -157,17 +174,21 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
         }
         Method::ChangeLimit(change) => {
             engine.change_limit(change.id, change.limit).await?;
+            server.change(|origins| origins.change(change.id, change.limit));
+            server.0.loosened.notify_one();
             Ok(json!({}))
         }
         Method::SetChildren(set) => {
             let id = engine.set_children(set.id, set.children).await?;
             let limited = limited(server, id);
+            server.0.loosened.notify_one();
             server.change(|origins| origins.rename(set.id, id, set.children, limited.sequence));
             to_json(limited)
         }
         Method::RemoveLimit(named) => {
             engine.remove_limit(named.id).await?;
             server.change(|origins| origins.remove(named.id));
+            server.0.loosened.notify_one();
             Ok(json!({}))
         }
         Method::GetCarried(named) => to_json(engine.carried(named.id).await?),

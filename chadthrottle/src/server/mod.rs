@@ -6,13 +6,14 @@
 pub mod access;
 mod connection;
 mod intervals;
+mod kept;
 mod origins;
 mod samples;
 
 use std::{
     collections::HashMap,
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +26,7 @@ use access::{GROUP, Standing};
 
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
     text::escape,
 };
 use intervals::Intervals;
+use kept::KeptLimits;
 use origins::{Origins, Peer};
 use samples::Samples;
 
@@ -73,7 +75,11 @@ struct Shared {
     /// Whether the engine ends with its last client.
     until_idle: bool,
     /// What users may who are neither root nor in the group.
-    others: Others,
+    others: watch::Sender<Others>,
+    /// Where the limits are kept for an engine that takes over.
+    kept: Mutex<Option<KeptLimits>>,
+    /// Told of whenever a limit has ended, or is another one.
+    loosened: Notify,
     last: Mutex<Option<Last>>,
 }
 
@@ -103,7 +109,9 @@ impl Server {
             connections: watch::Sender::new(0),
             users: Mutex::default(),
             until_idle,
-            others,
+            others: watch::Sender::new(others),
+            kept: Mutex::default(),
+            loosened: Notify::new(),
             last: Mutex::default(),
         }));
         let mut snapshots = engine.snapshots();
@@ -174,14 +182,80 @@ impl Server {
         let uid = credentials.uid();
         let groups = peer_groups(client.as_fd()).map_err(|error| error.source)?;
         let accounts = LocalAccounts::of(Path::new("/etc"));
-        let standing = Standing::of(uid, &groups, accounts.group(GROUP), self.0.others);
+        let others = *self.0.others.borrow();
         Ok(Peer {
             connection: self.0.serial.fetch_add(1, Relaxed),
             uid,
-            standing,
+            standing: Standing::of(uid, &groups, accounts.group(GROUP), others),
             user: accounts.user(uid),
             pid: credentials.pid().map_or(0, i32::unsigned_abs),
         })
+    }
+
+    /// What users may from now on who are neither root nor in the group. Connections of theirs end where it is another
+    /// thing than before.
+    pub fn set_others(&self, others: Others) {
+        self.0.others.send_if_modified(|now| {
+            let changes = *now != others;
+            *now = others;
+            changes
+        });
+    }
+
+    /// Keeps the limits that are set, now and whenever one changes, in a file in memory, and gives that.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left, or no memory.
+    pub fn keep_limits(&self) -> io::Result<OwnedFd> {
+        let kept = KeptLimits::new()?;
+        kept.write(&self.origins().kept())?;
+        let file = kept.as_fd().try_clone_to_owned()?;
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(file)
+    }
+
+    /// Sets those limits again that an engine before has kept and that belong to it, and gives how many belong to
+    /// clients, who set them again themselves.
+    ///
+    /// # Errors
+    /// Where these words are none of an engine's.
+    pub async fn restore(&self, words: &[u8]) -> io::Result<usize> {
+        let (detached, of_clients): (Vec<_>, Vec<_>) = KeptLimits::parse(words)?
+            .into_iter()
+            .partition(|kept| kept.origin.detached);
+        for mut kept in detached {
+            kept.targets.of_user = kept.of_user;
+            match self
+                .0
+                .engine
+                .set_limit(kept.targets.clone(), kept.limit)
+                .await
+            {
+                Ok(id) => {
+                    let sequence = self.0.samples.sequence();
+                    let (serial, left) = self.change(|origins| origins.restore(id, kept, sequence));
+                    if let Some(left) = left {
+                        self.end_after(serial, left);
+                    }
+                }
+                // All that it was for have ended meanwhile.
+                Err(EngineError::NoTarget(_)) => {}
+                Err(error) => log::warn!("a limit of the engine before: {error}"),
+            }
+        }
+        Ok(of_clients.len())
+    }
+
+    /// Waits until clients have set so many limits, or have one loosened.
+    pub async fn all_back(&self, limits: usize) {
+        let mut changed = self.0.changed.subscribe();
+        while self.origins().of_connections() < limits {
+            tokio::select! {
+                // It lives as long as we do.
+                _ = changed.changed() => {}
+                () = self.0.loosened.notified() => return,
+            }
+        }
     }
 
     /// Ends a limit, which may have ended by itself.
@@ -191,6 +265,7 @@ impl Server {
             Err(error) => log::warn!("ending a limit: {error}"),
         }
         self.change(|origins| origins.remove(id));
+        self.0.loosened.notify_one();
     }
 
     /// Ends a limit when its time is up, unless it has ended before.
@@ -243,7 +318,15 @@ impl Server {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Origins) -> T) -> T {
-        let result = change(&mut self.origins());
+        let mut origins = self.origins();
+        let result = change(&mut origins);
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept
+            && let Err(error) = kept.write(&origins.kept())
+        {
+            log::warn!("keeping the limits for an engine that takes over: {error}");
+        }
+        drop((origins, kept));
         self.0.changed.send_replace(());
         result
     }

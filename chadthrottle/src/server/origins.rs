@@ -7,10 +7,11 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::access::Standing;
+use super::{access::Standing, kept::Kept};
 use crate::{
-    model::{LimitId, Origin, Snapshot},
+    model::{Limit, LimitId, Origin, Snapshot},
     process::Targets,
+    protocol::SetLimit,
 };
 
 /// Who asks: what the kernel says of the other end of a connection (`SO_PEERCRED`).
@@ -39,6 +40,8 @@ pub struct Origins {
 #[derive(Debug)]
 struct Owned {
     origin: Origin,
+    targets: Targets,
+    limit: Limit,
     /// The connection that it ends with; `None`: it is the engine's.
     connection: Option<u64>,
     /// Samples after this one know of it.
@@ -61,32 +64,52 @@ impl Drop for Timer {
 
 impl Origins {
     /// Notes one that was just set, and gives its serial.
-    pub fn add(
-        &mut self,
-        id: LimitId,
-        targets: &Targets,
-        peer: &Peer,
-        time: Option<Duration>,
-        detached: bool,
-        sequence: u64,
-    ) -> u64 {
+    pub fn add(&mut self, id: LimitId, set: SetLimit, peer: &Peer, sequence: u64) -> u64 {
+        let SetLimit {
+            targets,
+            limit,
+            for_ns,
+            detach,
+        } = set;
         let since_ns = now_ns();
-        let until_ns = time.map(|time| since_ns.saturating_add(nanoseconds(time)));
         let origin = Origin {
             id,
-            targets: words(targets),
+            targets: words(&targets),
             children: targets.children,
             uid: peer.uid,
             user: peer.user.clone(),
             pid: peer.pid,
             since_ns,
-            until_ns,
-            detached,
+            until_ns: for_ns.map(|time| since_ns.saturating_add(time)),
+            detached: detach,
         };
-        let connection = (!detached).then_some(peer.connection);
+        let connection = (!detach).then_some(peer.connection);
+        self.insert(origin, targets, limit, connection, sequence)
+    }
+
+    /// Notes one of an engine before that is set again, and gives its serial, and how long it has left, where it ends by
+    /// itself.
+    pub fn restore(&mut self, id: LimitId, kept: Kept, sequence: u64) -> (u64, Option<Duration>) {
+        let origin = Origin { id, ..kept.origin };
+        let left = origin.until_ns.map(|until| until.saturating_sub(now_ns()));
+        let serial = self.insert(origin, kept.targets, kept.limit, None, sequence);
+        (serial, left.map(Duration::from_nanos))
+    }
+
+    fn insert(
+        &mut self,
+        origin: Origin,
+        targets: Targets,
+        limit: Limit,
+        connection: Option<u64>,
+        sequence: u64,
+    ) -> u64 {
         self.serial += 1;
+        let id = origin.id;
         let owned = Owned {
             origin,
+            targets,
+            limit,
             connection,
             sequence,
             serial: self.serial,
@@ -94,6 +117,24 @@ impl Origins {
         };
         self.all.insert(id, owned);
         self.serial
+    }
+
+    /// All of them, for an engine that takes over.
+    pub fn kept(&self) -> Vec<Kept> {
+        let all = self.all.values().map(|owned| Kept {
+            targets: owned.targets.clone(),
+            of_user: owned.targets.of_user,
+            limit: owned.limit,
+            origin: owned.origin.clone(),
+        });
+        all.collect()
+    }
+
+    /// One is another one from now on.
+    pub fn change(&mut self, id: LimitId, limit: Limit) {
+        if let Some(owned) = self.all.get_mut(&id) {
+            owned.limit = limit;
+        }
     }
 
     /// The name of a limit now, where it is still set.
@@ -117,6 +158,7 @@ impl Origins {
             owned.origin.id = to;
             owned.sequence = sequence;
             owned.origin.children = children;
+            owned.targets.children = children;
             self.all.insert(to, owned);
         }
     }
@@ -148,6 +190,12 @@ impl Origins {
     /// The user who has set that limit.
     pub fn user_of(&self, id: LimitId) -> Option<u32> {
         self.all.get(&id).map(|owned| owned.origin.uid)
+    }
+
+    /// How many end with a connection.
+    pub fn of_connections(&self) -> usize {
+        let all = self.all.values();
+        all.filter(|owned| owned.connection.is_some()).count()
     }
 
     /// Whether there is one that is the engine's.
@@ -206,7 +254,13 @@ mod tests {
             children: true,
             ..Targets::default()
         };
-        origins.add(LimitId(id), &targets, &peer(connection), None, detached, 5)
+        let set = SetLimit {
+            targets,
+            limit: testing::limit(id).limit,
+            for_ns: None,
+            detach: detached,
+        };
+        origins.add(LimitId(id), set, &peer(connection), 5)
     }
 
     fn snapshot(sequence: u64, limits: &[u32]) -> Snapshot {

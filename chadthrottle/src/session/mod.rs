@@ -9,10 +9,12 @@ pub mod signals;
 use std::{
     ffi::OsString,
     io,
-    path::{PathBuf, absolute},
+    path::{Path, PathBuf, absolute},
     sync::Arc,
     time::Duration,
 };
+
+use tokio::task::spawn_blocking;
 
 use crate::{
     backends::throttle::{
@@ -23,10 +25,11 @@ use crate::{
     engine::{Config, Handle},
     error::Error,
     output,
-    reversal::{EngineLock, Heir, Ledger, StateDir, cleanup},
+    reversal::{EngineLock, Heir, JournalError, Ledger, StateDir, cleanup},
     server::Server,
+    service::{Predecessor, Store},
 };
-pub use open::{Opened, SOCKET, open, open_running, open_unless_ended};
+pub use open::{Opened, PATIENCE, SOCKET, open, open_running, open_unless_ended};
 
 /// Between samples, for who wants just one.
 pub const AT_ONCE: Duration = Duration::from_millis(10);
@@ -68,13 +71,26 @@ impl Settings {
     }
 }
 
+/// Removes what earlier runs have left, and says what that was.
+fn clean_up(mount: &Path, lock: &EngineLock) -> Result<(), JournalError> {
+    let left = cleanup::run(mount, cleanup::State::Ours(lock), false)?;
+    for leftover in left.programs {
+        log::warn!("left by an earlier run: {leftover}");
+    }
+    if let Some(sockets) = left.sockets.filter(|sockets| *sockets > 0) {
+        log::warn!("left by an earlier run: options of {sockets} sockets, put back");
+    }
+    Ok(())
+}
+
 /// A running engine, and the lock that makes it the only one.
 #[derive(Debug)]
 pub struct Session {
     /// The engine.
     pub engine: Handle,
+    cgroup2: PathBuf,
     /// Goes after the engine.
-    lock: EngineLock,
+    lock: Arc<EngineLock>,
 }
 
 impl Session {
@@ -83,19 +99,29 @@ impl Session {
     /// # Errors
     /// What is missing or refused; nothing is attached then.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
+        Self::start_as_service(settings, None, false).await
+    }
+
+    /// The same, as a service, whose manager has a `store`. Where the engine `takes_over`, the programs of the one
+    /// before stay until [`Session::succeed`].
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub async fn start_as_service(
+        settings: Settings,
+        store: Option<Store>,
+        takes_over: bool,
+    ) -> Result<Self, Error> {
         privilege::check()?;
         pid_namespace::check()?;
         let mount = cgroup::cgroup2_mount()?;
         let point = AttachPoint::open(settings.cgroup.as_deref().unwrap_or(&mount))?;
         let lock = EngineLock::take(&settings.state_dir)?;
-        let left = cleanup::run(&mount, cleanup::State::Ours(&lock), false)?;
-        for leftover in left.programs {
-            log::warn!("left by an earlier run: {leftover}");
+        if !takes_over {
+            clean_up(&mount, &lock)?;
         }
-        if let Some(sockets) = left.sockets.filter(|sockets| *sockets > 0) {
-            log::warn!("left by an earlier run: options of {sockets} sockets, put back");
-        }
-        let ledger = Arc::new(Ledger::open(&settings.program, lock.directory())?);
+        let ledger = Ledger::open(&settings.program, lock.directory(), store.clone())?;
+        let ledger = Arc::new(ledger);
         let engine = Handle::start(Config {
             throttle: AttachConfig {
                 point,
@@ -104,11 +130,37 @@ impl Session {
             },
             heir: Arc::clone(&ledger) as Arc<dyn Heir>,
             proc_root: "/proc".into(),
-            cgroup2: mount,
+            cgroup2: mount.clone(),
             interval: settings.interval,
+            takes_over,
         })
         .await?;
-        Ok(Self { engine, lock })
+        if let Some(store) = store {
+            store.keep_links(&engine.commands().links().await?);
+        }
+        Ok(Self {
+            engine,
+            cgroup2: mount,
+            lock: Arc::new(lock),
+        })
+    }
+
+    /// Ends what goes on of the engine before, now that this one holds its limits, and sets levers from then on.
+    pub async fn succeed(&self, before: Predecessor) {
+        let (mount, lock) = (self.cgroup2.clone(), Arc::clone(&self.lock));
+        let ending = spawn_blocking(move || {
+            before.end();
+            // What its guard could not undo, because it was killed too.
+            clean_up(&mount, &lock)
+        });
+        match ending.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("what the engine before has left: {error}"),
+            Err(error) => log::warn!("what the engine before has left: {error}"),
+        }
+        if let Err(error) = self.engine.commands().take_over().await {
+            log::warn!("taking over from the engine before: {error}");
+        }
     }
 
     /// Serves clients of the engine, on the runtime that this is called on, and hands on the `warnings` that there are.

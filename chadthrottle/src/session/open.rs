@@ -32,8 +32,9 @@ use crate::{
 /// Name of the engine's socket in the state directory.
 pub const SOCKET: &str = "control.sock";
 
-/// How long an engine may take that another command starts, or that is about to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an engine may take that another command starts, or that is about to end; and so how long clients of one that
+/// has ended wait for the next.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long an engine that starts is waited for by who is told to end.
 const LAST_MOMENT: Duration = Duration::from_millis(1_500);

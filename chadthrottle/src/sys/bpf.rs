@@ -64,6 +64,7 @@ const PROG_GET_NEXT_ID: u32 = 11;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
+const RAW_TRACEPOINT_OPEN: u32 = 17;
 const LINK_CREATE: u32 = 28;
 const ENABLE_STATS: u32 = 32;
 const ITER_CREATE: u32 = 33;
@@ -143,6 +144,27 @@ fn link(
     };
     let fd = bpf(call, LINK_CREATE, &mut attr)?;
     Ok(owned(fd))
+}
+
+/// Attaches to a raw tracepoint, or, without its name, to the one that the program was loaded for by the kernel's BTF.
+/// It goes when the last descriptor of it goes. Kernel 4.17 and 5.5 (`bpf_raw_tracepoint_open`).
+pub fn tracepoint_link(
+    program: BorrowedFd<'_>,
+    tracepoint: Option<&CStr>,
+) -> Result<OwnedFd, SyscallError> {
+    #[repr(C)]
+    struct Attr {
+        name: u64,
+        prog_fd: u32,
+        padding: u32,
+    }
+    let mut attr = Attr {
+        name: tracepoint.map_or(0, |name| name.as_ptr().addr() as u64),
+        prog_fd: raw(program),
+        padding: 0,
+    };
+    let call = "bpf(BPF_RAW_TRACEPOINT_OPEN)";
+    bpf(call, RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
 }
 
 /// Makes an iterator of such a link: reading it runs the program over all objects there are. Kernel 5.8.

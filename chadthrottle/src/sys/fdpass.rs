@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use nix::sys::socket::{
@@ -23,6 +24,22 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// Its descriptors.
     pub fds: Vec<OwnedFd>,
+}
+
+/// The descriptors that a service manager has started this process with, each with its name; nothing from the second
+/// call on.
+///
+/// # Errors
+/// Where what it says of them makes no sense.
+pub fn passed_at_start() -> io::Result<Vec<(OwnedFd, String)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let named = sd_notify::listen_fds_with_names()?;
+    // SAFETY: the manager has opened them for us, and nobody else here has taken them in hand.
+    let named = named.map(|(number, name)| (unsafe { OwnedFd::from_raw_fd(number) }, name));
+    Ok(named.collect())
 }
 
 /// Two connected ends that keep message boundaries, closed on exec.

@@ -118,6 +118,13 @@ impl Chadthrottle {
         }
     }
 
+    /// The same where a service sees it that has a /tmp of its own.
+    pub fn in_memory() -> Self {
+        Self {
+            state: tempfile::tempdir_in("/dev/shm").expect("a temporary directory"),
+        }
+    }
+
     /// Its state directory.
     pub fn state(&self) -> &Path {
         self.state.path()

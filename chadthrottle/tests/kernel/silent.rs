@@ -181,10 +181,12 @@ fn while_all_of_proc_hangs_a_process_that_is_named_is_limited_and_has_not_ended(
     let (root, state) = (proc_that_hangs(), tempfile::tempdir().expect("a directory"));
     let lock = EngineLock::take(state.path()).expect("the lock");
     let settings = in_this_process(state.path());
-    let ledger = Arc::new(Ledger::open(&settings.program, lock.directory()).expect("a journal"));
+    let ledger =
+        Arc::new(Ledger::open(&settings.program, lock.directory(), None).expect("a journal"));
     let mount: PathBuf = cgroup2().into();
     let top: PathBuf = top().into();
     let config = Config {
+        takes_over: false,
         throttle: AttachConfig {
             point: AttachPoint::open(&top).expect("a cgroup"),
             mode: settings.attach,

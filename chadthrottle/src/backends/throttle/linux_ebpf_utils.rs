@@ -5,6 +5,7 @@
 //! does not attach, because it chooses by kernel version and has no fall-back.
 
 use std::{
+    ffi::CStr,
     fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
@@ -387,23 +388,19 @@ pub fn loaded<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a ProgramFd,
         .map_err(|error| refused(name, error))
 }
 
-/// Loads and attaches a raw tracepoint program. Its attachment is a descriptor that `object`
-/// holds, so it goes with us however we end.
+/// Loads and attaches a raw tracepoint program, and gives its link: it goes with us however we end.
 pub fn attach_raw_tracepoint(
     object: &mut Ebpf,
     name: &'static str,
-    tracepoint: &str,
-) -> Result<(), ThrottleError> {
+    tracepoint: &'static CStr,
+) -> Result<OwnedFd, ThrottleError> {
     let program: &mut RawTracePoint = find(object, name)?;
     program.load().map_err(|error| refused(name, error))?;
-    program
-        .attach(tracepoint)
-        .map_err(|error| refused(name, error))?;
-    Ok(())
+    trace(object, name, Some(tracepoint))
 }
 
 /// Loads and attaches a program whose tracepoint's arguments the verifier knows by the kernel's
-/// BTF. As with raw tracepoints, its attachment goes with `object`.
+/// BTF, and gives its link, as with raw tracepoints.
 ///
 /// # Errors
 /// Where the kernel has no such tracepoint.
@@ -412,16 +409,27 @@ pub fn attach_btf_tracepoint(
     name: &'static str,
     tracepoint: &str,
     kernel: &Btf,
-) -> Result<(), ThrottleError> {
+) -> Result<OwnedFd, ThrottleError> {
     let program: &mut BtfTracePoint = find(object, name)?;
     program
         .load(tracepoint, kernel)
         .map_err(|error| refused(name, error))?;
-    program.attach().map_err(|error| refused(name, error))?;
-    Ok(())
+    trace(object, name, None)
 }
 
-/// Detaches and unloads such a program, if it is.
+fn trace(
+    object: &Ebpf,
+    name: &'static str,
+    tracepoint: Option<&CStr>,
+) -> Result<OwnedFd, ThrottleError> {
+    let program = loaded(object, name)?;
+    bpf::tracepoint_link(program.as_fd(), tracepoint).map_err(|source| ThrottleError::Trace {
+        program: name,
+        source,
+    })
+}
+
+/// Unloads such a program, if it is loaded; it goes when its link does.
 pub fn unload_btf_tracepoint(object: &mut Ebpf, name: &'static str) {
     if let Ok(program) = find::<BtfTracePoint>(object, name) {
         // Not loaded at all is as good.

@@ -1,6 +1,10 @@
 //! The manager: all programs and maps of one engine, attached together and detached together.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -45,7 +49,9 @@ pub struct ThrottleManager {
     upload: EbpfUpload,
     /// Where the programs write lines for the log: in an object built for that only.
     program_log: Option<EbpfLogger<&'static dyn Log>>,
-    /// Holds the programs, and the links of the tracepoints.
+    /// Links of the programs at tracepoints.
+    tracing: Vec<OwnedFd>,
+    /// Holds the programs.
     object: Ebpf,
 }
 
@@ -60,13 +66,16 @@ impl ThrottleManager {
 
         let sees_processes = offsets.kernel != KernelOffsets::default();
         let kernel = kernel_types();
+        let mut tracing = Vec::new();
         if sees_processes {
             for (program, tracepoint) in [
-                (names::FORK, "sched_process_fork"),
-                (names::FREE, "sched_process_free"),
-                (names::EXEC, "sched_process_exec"),
+                (names::FORK, c"sched_process_fork"),
+                (names::FREE, c"sched_process_free"),
+                (names::EXEC, c"sched_process_exec"),
             ] {
-                linux_ebpf_utils::attach_raw_tracepoint(&mut object, program, tracepoint)?;
+                let link =
+                    linux_ebpf_utils::attach_raw_tracepoint(&mut object, program, tracepoint)?;
+                tracing.push(link);
             }
         }
         // First who makes sockets, then what passes through them: the other way round, a socket
@@ -77,8 +86,11 @@ impl ThrottleManager {
         let download = EbpfDownload::attach(&mut object, config)?;
         let upload = EbpfUpload::attach(&mut object, config)?;
         let kernel = kernel.as_ref();
-        let sees_socket_use =
-            sees_processes && kernel.is_some_and(|kernel| watch_socket_use(&mut object, kernel));
+        let watching = kernel
+            .filter(|_| sees_processes)
+            .and_then(|kernel| watch_socket_use(&mut object, kernel));
+        let sees_socket_use = watching.is_some();
+        tracing.extend(watching.into_iter().flatten());
         let passes = kernel
             .filter(|_| offsets.tcp != TcpOffsets::default())
             .and_then(|kernel| {
@@ -103,6 +115,7 @@ impl ThrottleManager {
             connections,
             download,
             upload,
+            tracing,
             object,
         })
     }
@@ -143,6 +156,20 @@ impl ThrottleManager {
             down: info(names::INGRESS)?,
             up: info(names::EGRESS)?,
         })
+    }
+
+    /// Duplicates of all links: whoever has them keeps the programs where they are. What is attached the legacy way
+    /// stays without.
+    ///
+    /// # Errors
+    /// Where there are no descriptors left.
+    pub fn links(&self) -> io::Result<Vec<OwnedFd>> {
+        let attached = self.attachments().filter_map(Attachment::link);
+        let tracing = self.tracing.iter().map(AsFd::as_fd);
+        attached
+            .chain(tracing)
+            .map(|link| link.try_clone_to_owned())
+            .collect()
     }
 
     fn attachments(&self) -> impl Iterator<Item = &Attachment> {
@@ -219,31 +246,34 @@ fn kernel_types() -> Option<Btf> {
         .ok()
 }
 
-/// Attaches the programs that see who uses a socket: all, or none where the kernel has no such
-/// tracepoints (before 6.3).
-fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> bool {
+/// Attaches the programs that see who uses a socket, and gives their links: of all, or `None` where the kernel has no
+/// such tracepoints (before 6.3).
+fn watch_socket_use(object: &mut Ebpf, kernel: &Btf) -> Option<Vec<OwnedFd>> {
+    let mut links = Vec::new();
     for (program, tracepoint) in names::SOCKET_USE {
-        if let Err(error) =
-            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel)
-        {
-            log::warn!(
-                "sockets that change hands are found by looking through /proc only: {error}"
-            );
-            for (program, _) in names::SOCKET_USE {
-                linux_ebpf_utils::unload_btf_tracepoint(object, program);
+        match linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel) {
+            Ok(link) => links.push(link),
+            Err(error) => {
+                log::warn!(
+                    "sockets that change hands are found by looking through /proc only: {error}"
+                );
+                for (program, _) in names::SOCKET_USE {
+                    linux_ebpf_utils::unload_btf_tracepoint(object, program);
+                }
+                return None;
             }
-            return false;
         }
     }
     for (program, tracepoint) in names::SOCKET_USE_UNDER_WAY {
-        if let Err(error) =
-            linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel)
-        {
-            log::info!("sockets change hands when a call returns, not under way: {error}");
-            linux_ebpf_utils::unload_btf_tracepoint(object, program);
+        match linux_ebpf_utils::attach_btf_tracepoint(object, program, tracepoint, kernel) {
+            Ok(link) => links.push(link),
+            Err(error) => {
+                log::info!("sockets change hands when a call returns, not under way: {error}");
+                linux_ebpf_utils::unload_btf_tracepoint(object, program);
+            }
         }
     }
-    true
+    Some(links)
 }
 
 /// The embedded object, or in its place the one that a test or a benchmark has just built. What users

@@ -100,6 +100,14 @@ pub enum ThrottleError {
         /// What the verifier or the kernel said.
         source: Box<ProgramError>,
     },
+    /// A program could not be attached to its tracepoint.
+    #[error("this kernel does not let the BPF program {program} trace: {source}")]
+    Trace {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        source: SyscallError,
+    },
     /// The kernel does not describe a program of ours.
     #[error("asking the kernel about {program}: {source}")]
     ProgramInfo {
@@ -204,6 +212,7 @@ impl ThrottleError {
             | Self::PidNamespace(_)
             | Self::Object(_)
             | Self::Load { .. }
+            | Self::Trace { .. }
             | Self::ProgramInfo { .. }
             | Self::SelfTest(_)
             | Self::Missing(_)

@@ -1,0 +1,341 @@
+//! The engine as a service of a real systemd: limits hold across restarts and crashes, and a stop leaves nothing.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use crate::{
+    audit::{OURS, assert_nothing_left, attached, top},
+    engine::{limits, words},
+    following::Limit,
+    lab::{Lab, SERVER_V4},
+    load,
+    program::{Chadthrottle, Running, eventually, lives, signal},
+    systemd::Systemd,
+};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Bytes a second.
+const RATE: f64 = 300_000.0;
+
+/// A transfer at full speed, whose process is limited from outside.
+struct Transfer {
+    running: Running,
+    /// Says how much has passed: of a download what has arrived, of an upload what is on the wire.
+    meter: Option<Running>,
+    _peer: Running,
+    _lab: Lab,
+}
+
+impl Transfer {
+    fn start(way: &str, seconds: u32) -> Self {
+        let lab = Lab::new();
+        let peer = load::peer(&lab);
+        let arguments = format!("escape bulk {way} {SERVER_V4} {seconds}");
+        let running = load::command(&lab.client, &arguments)
+            .stdout(Stdio::piped())
+            .spawn();
+        let meter = (way == "up").then(|| {
+            let script = "for i in $(seq 1000); do
+                read -r time _ < /proc/uptime
+                read -r bytes < /sys/class/net/v0/statistics/tx_bytes
+                echo $time $bytes; sleep 0.05
+            done";
+            let meter = Lab::command(&lab.client, "sh")
+                .args(["-c", script])
+                .stdout(Stdio::piped())
+                .spawn();
+            Running(meter.expect("a meter"))
+        });
+        Self {
+            running: Running(running.expect("a transfer")),
+            meter,
+            _peer: peer,
+            _lab: lab,
+        }
+    }
+
+    /// Waits for its end, and gives seconds since its start, with the bytes that have passed by then.
+    #[track_caller]
+    fn end(mut self) -> Vec<(f64, f64)> {
+        let mut speaker = match self.meter.take() {
+            Some(meter) => {
+                self.running.wait(SOON);
+                meter.signal("-KILL");
+                meter
+            }
+            None => self.running,
+        };
+        let output = speaker.0.stdout.take().expect("its output");
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        let said: Vec<(f64, f64)> = lines
+            .filter_map(|line| {
+                let mut words = line.split(' ').map(str::parse);
+                Some((words.next()?.ok()?, words.next()?.ok()?))
+            })
+            .collect();
+        let (start, _) = said[0];
+        said.iter()
+            .map(|(time, bytes)| (time - start, *bytes))
+            .collect()
+    }
+}
+
+/// The fastest second from then on, in bytes, whenever it begins, and when that is.
+fn fastest_second(passed: &[(f64, f64)], from: f64) -> (f64, f64) {
+    let counted = || passed.iter().filter(|(time, _)| *time >= from);
+    counted()
+        .filter_map(|(start, before)| {
+            let (end, after) = counted().find(|(time, _)| *time >= start + 1.0)?;
+            Some(((after - before) / (end - start), *start))
+        })
+        .fold(
+            (0.0, 0.0),
+            |most, next| {
+                if next.0 > most.0 { next } else { most }
+            },
+        )
+}
+
+/// Another engine than that one serves.
+#[track_caller]
+fn follows(systemd: &Systemd, engine: u32) {
+    eventually("another engine serves", SOON, || {
+        systemd.program.engine() != engine && systemd.service("ActiveState") == "active"
+    });
+}
+
+#[test]
+fn a_transfer_stays_at_its_limit_across_a_restart_and_a_crash() {
+    for (attach, way) in [("link", "up"), ("legacy", "up"), ("link", "down")] {
+        let systemd = Systemd::start(attach, "");
+        let program = &systemd.program;
+        systemd.does("start chadthrottle.socket");
+        assert_eq!(systemd.service("ActiveState"), "inactive");
+        let transfer = Transfer::start(way, 12);
+        let target = transfer.running.pid();
+        let mut limit = Limit::start(program, &format!("{target} --{way} 300KB"));
+        assert_eq!(systemd.service("ActiveState"), "active", "by its socket");
+        std::thread::sleep(Duration::from_secs(2));
+        let first = program.engine();
+        systemd.does("restart chadthrottle.service");
+        follows(&systemd, first);
+        limit.says("limited again");
+        std::thread::sleep(Duration::from_secs(2));
+        let second = program.engine();
+        signal(second, "-KILL");
+        follows(&systemd, second);
+        eventually("its limit is there", SOON, || limits(program).len() == 1);
+        eventually("what held before is gone", SOON, || {
+            attached(&top()) == OURS
+        });
+        let passed = transfer.end();
+        // By then it held.
+        let (fastest, at) = fastest_second(&passed, 2.0);
+        let (end, total) = passed.last().expect("a transfer");
+        let (start, before) = passed.iter().find(|(time, _)| *time >= 2.0).expect("it");
+        let mean = (total - before) / (end - start);
+        println!(
+            "{attach}, {way}: fastest second / limit {:.2}, from {at:.1} s on, mean {:.2}",
+            fastest / RATE,
+            mean / RATE
+        );
+        // What arrives behind a packet that was refused is given to the program when that has come again.
+        let most = if way == "up" { 1.1 } else { 1.6 };
+        assert!(fastest < most * RATE, "{attach}, {way}: {fastest}");
+        assert!(
+            (0.4..1.03).contains(&(mean / RATE)),
+            "{attach}, {way}: {mean}"
+        );
+        limit.wait(SOON);
+        systemd.does("stop chadthrottle.socket chadthrottle.service");
+        assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_stop_leaves_nothing_and_tells_clients() {
+    for attach in ["link", "legacy"] {
+        let systemd = Systemd::start(attach, "");
+        systemd.does("start chadthrottle.service");
+        let mut limit = Limit::start(&systemd.program, "name:ct-nobody --down 300KB");
+        assert_eq!(attached(&top()), OURS);
+        systemd.does("stop chadthrottle.service");
+        assert_nothing_left();
+        assert_eq!(systemd.service("Result"), "success");
+        assert_eq!(limit.wait(SOON).code(), Some(1));
+        limit.says("the engine has stopped");
+    }
+}
+
+#[test]
+fn a_detached_limit_is_there_after_a_restart_with_what_is_left_of_its_time() {
+    let systemd = Systemd::start("auto", "");
+    let program = &systemd.program;
+    systemd.does("start chadthrottle.service");
+    let set = program.output("limit --detach --for 1h --up 30KB name:ct-nobody");
+    assert!(set.status.success(), "{}", words(&set));
+    let before = limits(program);
+    systemd.does("restart chadthrottle.service");
+    let after = limits(program);
+    assert_eq!(after.len(), 1, "{}", systemd.log());
+    for field in ["targets", "user", "since", "up", "until"] {
+        assert_eq!(after[0][field], before[0][field], "{field}");
+    }
+    // It can be ended as before.
+    let ended = program.output("unlimit name:ct-nobody");
+    assert!(ended.status.success(), "{}", words(&ended));
+    systemd.does("stop chadthrottle.service");
+    assert_nothing_left();
+}
+
+#[test]
+fn a_service_that_is_killed_with_its_guard_starts_again_and_leaves_nothing_of_the_one_before() {
+    for attach in ["link", "legacy"] {
+        let systemd = Systemd::start(attach, "");
+        let program = &systemd.program;
+        systemd.does("start chadthrottle.service");
+        let mut limit = Limit::start(program, "name:ct-nobody --down 300KB");
+        let first = program.engine();
+        systemd.does("kill --kill-whom=all --signal=KILL chadthrottle.service");
+        follows(&systemd, first);
+        limit.says("limited again");
+        eventually("one of each", SOON, || attached(&top()) == OURS);
+        systemd.does("stop chadthrottle.service");
+        assert_nothing_left();
+        limit.wait(SOON);
+    }
+}
+
+#[test]
+fn an_engine_that_hangs_is_replaced_by_the_watchdog() {
+    let systemd = Systemd::start("auto", "WatchdogSec=1\nTimeoutAbortSec=1\nTimeoutStopSec=1");
+    let program = &systemd.program;
+    systemd.does("start chadthrottle.service");
+    let first = program.engine();
+    // Longer than it takes to miss two.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(program.engine(), first, "one that works lives");
+    signal(first, "-STOP");
+    follows(&systemd, first);
+    assert!(!lives(first));
+    assert_eq!(systemd.service("NRestarts"), "1");
+    systemd.does("stop chadthrottle.service");
+    assert_nothing_left();
+}
+
+#[test]
+fn where_it_cannot_start_again_the_guard_puts_everything_back() {
+    for attach in ["link", "legacy"] {
+        let systemd = Systemd::start(attach, "Restart=no");
+        systemd.does("start chadthrottle.service");
+        let _limit = Limit::start(&systemd.program, "name:ct-nobody --down 300KB");
+        signal(systemd.program.engine(), "-KILL");
+        eventually("it has failed", SOON, || {
+            systemd.service("ActiveState") == "failed"
+        });
+        eventually("nothing is attached", SOON, || attached(&top()).is_empty());
+    }
+}
+
+#[test]
+fn a_reload_reads_the_configuration_and_keeps_limits() {
+    let systemd = Systemd::start("auto", "");
+    let program = &systemd.program;
+    systemd.configure("[access]\nothers = \"nothing\"\n");
+    systemd.does("start chadthrottle.service");
+    let mut limit = Limit::start(program, "name:ct-nobody --down 300KB");
+    let user = || {
+        let inner = program.command("limits");
+        let copy = program.state().join("program");
+        if !copy.exists() {
+            std::fs::copy(Chadthrottle::path(), &copy).expect("a copy");
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        let output = command.arg(copy).args(inner.get_args()).output();
+        output.expect("setpriv(1)")
+    };
+    let refused = user();
+    assert_eq!(refused.status.code(), Some(3), "{}", words(&refused));
+    let engine = program.engine();
+    systemd.configure("[access]\nothers = \"own\"\n");
+    systemd.does("reload chadthrottle.service");
+    // systemd 252 does not wait for the end of a reload.
+    eventually("the user may", SOON, || user().status.success());
+    // One that cannot be read changes nothing.
+    systemd.configure("[access]\nothers = \"everything\"\n");
+    systemd.does("reload chadthrottle.service");
+    eventually("it is said", SOON, || {
+        systemd.log().contains("stays as it was")
+    });
+    let output = user();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(program.engine(), engine);
+    assert_eq!(limits(program).len(), 1);
+    limit.signal("-INT");
+    limit.wait(SOON);
+    systemd.does("stop chadthrottle.service");
+    assert_nothing_left();
+}
+
+#[test]
+fn the_packaged_service_exposes_no_more_than_it_has_to() {
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../packaging/systemd/chadthrottle.service"
+    );
+    let output = Command::new("systemd-analyze")
+        .args([
+            "security",
+            "--offline=true",
+            "--no-pager",
+            "--threshold=36",
+            unit,
+        ])
+        .output()
+        .expect("systemd-analyze(1)");
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.lines().last().unwrap_or_default());
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("Overall exposure level"), "{text}");
+}
+
+#[test]
+fn it_says_what_notify_reload_asks_for() {
+    let program = Chadthrottle::new();
+    let path = program.state().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(SOON)).expect("a time");
+    let engine = program
+        .command("engine")
+        .env("NOTIFY_SOCKET", &path)
+        .spawn();
+    let mut engine = Running(engine.expect("an engine"));
+    let mut said = Vec::new();
+    let mut until = |word: &str| {
+        said.clear();
+        loop {
+            let mut message = [0; 4096];
+            let len = socket.recv(&mut message).expect("a message");
+            let message = String::from_utf8_lossy(&message[..len]).into_owned();
+            let is_last = message.contains(word);
+            said.push(message);
+            if is_last {
+                return said.concat();
+            }
+        }
+    };
+    until("READY=1");
+    engine.signal("-HUP");
+    let reload = until("READY=1");
+    assert!(reload.contains("RELOADING=1\nMONOTONIC_USEC="), "{reload}");
+    engine.signal("-TERM");
+    until("STOPPING=1");
+    assert_eq!(engine.wait(SOON).code(), Some(0));
+    assert_nothing_left();
+}
