@@ -123,7 +123,12 @@ fn detach_programs(
 ) -> Result<Vec<Leftover>, JournalError> {
     let (records, living) = match state {
         State::Missing => (Vec::new(), Vec::new()),
-        State::Ours(lock) => (journal::unfinished(lock.directory())?, Vec::new()),
+        State::Ours(lock) => {
+            let mut records = journal::unfinished(lock.directory())?;
+            // An engine that takes over has attached its own by now.
+            records.retain(|record| record.engine_pid != std::process::id());
+            (records, Vec::new())
+        }
         State::Living(directory) => (Vec::new(), journal::unfinished(directory)?),
     };
     let mut found = attached(cgroup::tree(mount));

@@ -3,7 +3,7 @@
 use std::{
     ffi::CStr,
     fs::File,
-    io::{self, Write},
+    io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt,
@@ -53,20 +53,26 @@ impl KeptLimits {
     /// Where there is no memory.
     pub fn write(&self, limits: &[Kept]) -> io::Result<()> {
         let words = serde_json::to_vec(limits)?;
-        self.0.set_len(0)?;
         self.0.write_all_at(&words, 0)?;
-        (&self.0).flush()
+        // Not before, since an empty file would say that there is none.
+        self.0.set_len(words.len() as u64)
     }
 
-    /// What such a file holds.
+    /// What such a file holds. A limit that cannot be read, since its user is gone, say, is left out.
     ///
     /// # Errors
-    /// Where it is no list of limits.
+    /// Where it is no list.
     pub fn parse(words: &[u8]) -> io::Result<Vec<Kept>> {
         if words.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(serde_json::from_slice(words)?)
+        let listed: Vec<serde_json::Value> = serde_json::from_slice(words)?;
+        let limits = listed.into_iter().filter_map(|limit| {
+            serde_json::from_value(limit)
+                .inspect_err(|error| log::warn!("a limit of the engine before: {error}"))
+                .ok()
+        });
+        Ok(limits.collect())
     }
 }
 

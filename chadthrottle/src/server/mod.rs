@@ -32,8 +32,8 @@ use tokio::{
 use crate::{
     config::Others,
     engine::{Commands, EngineError, Handle},
-    model::LimitId,
-    process::user::LocalAccounts,
+    model::{LimitId, ProcessKey},
+    process::{key_of, user::LocalAccounts},
     protocol::{Info, Left, RequestError},
     sys::socket::peer_groups,
     text::escape,
@@ -225,6 +225,12 @@ impl Server {
             .partition(|kept| kept.origin.detached);
         for mut kept in detached {
             kept.targets.of_user = kept.of_user;
+            // Who has ended meanwhile must not keep the others from the limit.
+            let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
+            kept.targets.processes.retain(lives);
+            if kept.targets.processes.is_empty() && kept.targets.selectors.is_empty() {
+                continue;
+            }
             match self
                 .0
                 .engine
