@@ -125,7 +125,7 @@ impl Global {
 pub enum Command {
     /// Start a program under a limit, with all that it starts, and exit with its status
     Run(Run),
-    /// Limit running processes until Ctrl-C
+    /// Limit running processes until Ctrl-C, for a while, or detached
     Limit(LimitArgs),
     /// List what is limited, by whom, and what it carries
     Limits(LimitsArgs),
@@ -133,7 +133,7 @@ pub enum Command {
     Unlimit(Unlimit),
     /// List processes with their rates, a sample a second
     List(List),
-    /// Keep an engine running for all other commands, until Ctrl-C
+    /// Keep an engine running for all other commands, until Ctrl-C or, as a service, until it is stopped
     Engine(EngineArgs),
     /// Detach what earlier runs left
     Cleanup(Cleanup),
@@ -238,8 +238,8 @@ pub struct LimitArgs {
     /// How long: 500ms, 30s, 5m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', as long as --for says, or until the
-    /// engine is ended
+    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', as long as --for says, or until all that
+    /// it is for have ended. It ends with the engine, but goes on where the service is restarted
     #[arg(long)]
     pub detach: bool,
 }

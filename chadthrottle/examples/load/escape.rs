@@ -86,6 +86,8 @@ pub enum Technique {
     ExecLoop,
     Daemon,
     DaemonAlone,
+    /// Each process ends as soon as it has started the next
+    ForkChain,
     Threads,
     SharedDescriptors,
     OwnCgroup,
@@ -143,6 +145,7 @@ pub fn run(technique: Technique, job: Job, accomplice: Option<PathBuf>) -> anyho
         Technique::ExecLoop => process::exec_loop(job),
         Technique::Daemon => process::daemon(job, false),
         Technique::DaemonAlone => process::daemon(job, true),
+        Technique::ForkChain => process::fork_chain(job),
         Technique::Threads => process::threads(job),
         Technique::SharedDescriptors => process::shared_descriptors(job),
         Technique::OwnCgroup => process::own_cgroup(job),

@@ -1,6 +1,7 @@
 //! Requests to the engine, one after the other on one connection.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,8 +16,8 @@ use tokio::{
 
 use super::{gone, own::Own};
 use crate::{
-    model::{Carried, Limit, LimitId, Snapshot},
-    process::Targets,
+    model::{Carried, Limit, LimitId, ProcessKey, Snapshot},
+    process::{Targets, key_of},
     protocol::{
         ChangeLimit, Frames, Info, LONGEST_REPLY, Left, Limited, Method, Named, Reply,
         RequestError, SetChildren, SetLimit, Unmatched, frame,
@@ -74,10 +75,11 @@ impl Requests {
         let mut now = Own::default();
         let mut names = Vec::new();
         for (id, limit) in before {
-            let Some(limit) = limit else {
+            let Some(mut limit) = limit else {
                 names.push((id, None));
                 continue;
             };
+            living(&mut limit.targets.processes);
             let method = Method::SetLimit(limit.clone());
             match self.ask::<Limited>(&method).await {
                 Ok(set) => {
@@ -208,6 +210,15 @@ impl Requests {
         let reply = timeout(PATIENCE, receiver).await;
         let reply = reply.map_err(|_| RequestError::Silent)?;
         reply.map_err(|_| RequestError::Gone)??.read()
+    }
+}
+
+/// Leaves processes out that have ended, which would keep the others from the limit. Where all have, what they have
+/// started may be left, of which the engine knows.
+fn living(processes: &mut Vec<ProcessKey>) {
+    let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
+    if processes.iter().any(lives) {
+        processes.retain(lives);
     }
 }
 

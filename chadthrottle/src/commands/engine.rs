@@ -2,7 +2,8 @@
 
 use std::{
     convert::Infallible,
-    fs, io,
+    fs::{self, File},
+    io,
     os::{
         fd::AsFd,
         unix::{fs::MetadataExt, net::UnixListener as StdUnixListener},
@@ -24,7 +25,7 @@ use crate::{
     logging::Warnings,
     output,
     protocol::Left,
-    reversal::StateDir,
+    reversal::{LockError, StateDir},
     server::Server,
     service::{Inherited, Manager, Predecessor},
     session::{
@@ -39,6 +40,9 @@ const FIRST_CLIENT: Duration = Duration::from_secs(3);
 
 /// How long a service manager may take to say why we are to end.
 const ANSWERS: Duration = Duration::from_secs(2);
+
+/// Between looks whether another engine has ended.
+const ANOTHER_LOOK: Duration = Duration::from_secs(1);
 
 /// How long no client is taken in where there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -73,14 +77,40 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     };
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let settings = global.settings(Duration::from_secs(1));
-    let session = Session::start_as_service(settings, store.clone(), predecessor.is_some()).await?;
+    let session = loop {
+        let takes_over = predecessor.is_some();
+        let start = Session::start_as_service(settings.clone(), store.clone(), takes_over);
+        match (start.await, manager) {
+            // A command has started it, and it ends with its last client.
+            (Err(Error::Lock(error @ LockError::Held(_))), Some(manager)) => {
+                let words = format!("{error}: waiting for its end");
+                manager.waiting(&words);
+                output::say(&words);
+                tokio::select! {
+                    () = sleep(ANOTHER_LOOK) => {}
+                    _ = signals.next() => return Ok(0),
+                }
+            }
+            (started, _) => break started?,
+        }
+    };
     let said = warnings.clone();
     let others = Config::of_system()?.access.others;
     let server = session.server(args.until_idle, others, move || said.take());
-    let limits = match &mut predecessor {
-        Some(before) => restore(before, &server).await,
-        None => 0,
+    let all_known = match predecessor.as_mut().and_then(Predecessor::limits) {
+        Some(limits) => restore(limits, &server).await,
+        // It had come to no client.
+        None => true,
     };
+    if let Some(store) = &store {
+        match server.keep_limits() {
+            Ok(file) => store.keep_limits(file.as_fd()),
+            Err(error) => log::warn!("keeping limits for the next engine: {error}"),
+        }
+        // Before anybody can have a limit.
+        let store = store.clone();
+        let _ = spawn_blocking(move || store.settle()).await;
+    }
     let socket = match listener {
         Some(listener) => Socket::of_manager(listener)?,
         None => Socket::bind(&session)?,
@@ -109,15 +139,12 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     };
     let succeeding = async {
         if let Some(before) = predecessor {
-            // Limits that nobody sets again in this time are nobody's any more.
-            let _ = timeout(PATIENCE, server.all_back(limits)).await;
-            session.succeed(before).await;
-        }
-        if let Some(store) = &store {
-            match server.keep_limits() {
-                Ok(file) => store.keep_limits(file.as_fd()),
-                Err(error) => log::warn!("keeping limits for the next engine: {error}"),
+            if all_known {
+                server.all_back(PATIENCE).await;
+            } else {
+                sleep(PATIENCE).await;
             }
+            session.succeed(before).await;
         }
         std::future::pending::<Infallible>().await
     };
@@ -131,6 +158,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     if let Some(manager) = manager {
         manager.stopping();
         if is_restart(manager).await {
+            server.note_members().await;
             // The kernel goes on holding limits, and the guard waits for the next engine.
             log::info!("the next engine takes over");
             log::logger().flush();
@@ -162,23 +190,13 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     Ok(if clean { code } else { code.max(1) })
 }
 
-/// Sets the limits of the engine before again that are its own, and gives how many its clients had.
-async fn restore(before: &mut Predecessor, server: &Server) -> usize {
-    let words = match before.limits() {
-        Ok(words) => words,
-        Err(error) => {
-            log::warn!("reading the limits of the engine before: {error}");
-            return usize::MAX;
-        }
-    };
-    match server.restore(&words).await {
-        Ok(limits) => limits,
-        Err(error) => {
-            log::warn!("the limits of the engine before cannot be read: {error}");
-            // It was killed while it wrote them, and had some.
-            usize::MAX
-        }
+/// Sets the limits of the engine before again that are its own, and gives whether it is known whom else it had.
+async fn restore(limits: File, server: &Server) -> bool {
+    let result = server.restore(limits).await;
+    if let Err(error) = &result {
+        log::warn!("the limits of the engine before cannot be read: {error}");
     }
+    result.is_ok()
 }
 
 /// Waits for a signal to end. With a service manager, SIGHUP has the configuration read anew.

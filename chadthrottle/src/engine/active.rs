@@ -58,6 +58,18 @@ impl Limits {
         }
     }
 
+    /// Whether a limit holds for what its members start.
+    pub fn any_with_children(&self) -> bool {
+        let mut all = self.active.values();
+        all.any(|active| active.targets.children)
+    }
+
+    /// Whether that very limit is set.
+    pub fn is_set(&self, rule: RuleId) -> bool {
+        let active = self.active.get(&rule.index);
+        active.is_some_and(|active| active.id(rule.index) == rule)
+    }
+
     /// The rules in use.
     pub fn rules(&self) -> impl Iterator<Item = u32> {
         self.active.keys().copied()
@@ -109,13 +121,15 @@ impl Limits {
             .ok_or(EngineError::TooManyLimits(MAX_RULES - 1))
     }
 
-    /// What there is to go, of limits and of those that have slots.
+    /// What there is to go, of limits and of those that have slots. Heirs are members without one, of whom the rules are
+    /// given: the kernel forgets them with the process.
     pub(super) fn garbage(
         &self,
         members: impl Iterator<Item = Member>,
+        heirs: impl Iterator<Item = u32>,
         is_alive: impl Fn(ProcessKey) -> bool,
     ) -> Garbage {
-        let mut living = HashSet::new();
+        let mut living: HashSet<u32> = heirs.collect();
         let mut garbage = Garbage::default();
         for Member { key, slot, rule } in members.filter(|member| member.rule != 0) {
             if !self.active.contains_key(&rule) {
@@ -262,7 +276,7 @@ mod tests {
         };
         let garbage = |members: &[Member]| {
             let alive = |key: ProcessKey| key.pid < 5;
-            limits.garbage(members.iter().copied(), alive)
+            limits.garbage(members.iter().copied(), [].into_iter(), alive)
         };
         let going = |slots: &[u32], rules: &[u32]| Garbage {
             slots: slots.to_vec(),
@@ -274,5 +288,8 @@ mod tests {
         // 5 has ended; 3 got its rule from a parent in the moment in which the limit was removed.
         let some = [member(5, 1), member(2, 3), member(3, 9), member(4, 0)];
         assert_eq!(garbage(&some), going(&[13], &[1]));
+        // A child without a socket keeps the limit of a parent that has ended.
+        let with_heir = limits.garbage(some.into_iter(), [1].into_iter(), |key| key.pid < 5);
+        assert_eq!(with_heir, going(&[13], &[]));
     }
 }

@@ -10,6 +10,7 @@ use chadthrottle_common::{
 use super::{
     Engine,
     active::{Garbage, Member},
+    heirs::Heirs,
     membership,
 };
 use crate::{
@@ -44,6 +45,10 @@ const ROUNDS: u32 = 4;
 
 /// Slots for processes that are to be limited count for nobody.
 const NO_SHARE: u32 = 0;
+
+/// So many looks find no process of a limit that is over. Of processes that fork and end faster than one look takes, each
+/// look may miss the only one that lives.
+const LOOKS: usize = 16;
 
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
@@ -84,6 +89,11 @@ impl Engine {
                     membership::where_to_run(point, &cgroup)
                 )));
             }
+        }
+        if targets.is_for_nobody() {
+            return Err(EngineError::NoTarget(
+                "all processes that it was for have ended".to_owned(),
+            ));
         }
         if targets.of_user.is_some() {
             self.check_user(&targets)?;
@@ -179,6 +189,7 @@ impl Engine {
         let (limit, mut targets) = (active.limit, active.targets.clone());
         targets.children = children;
         targets.processes.retain(|key| self.is_alive(*key));
+        targets.members.clear();
         // The new one first: nobody is to be free in between.
         let new = self.hold(targets, limit, Some(id))?;
         self.drop_limit(id.0);
@@ -261,21 +272,39 @@ impl Engine {
         })
     }
 
-    /// Removes limits whose processes have all ended, and rules that a fork has handed down in
-    /// the very moment in which they were removed.
-    pub(super) fn collect_garbage(&mut self) {
-        let members = self.slots.iter().map(|(key, slot)| Member {
-            key,
-            slot,
-            rule: self.rule_of(slot),
-        });
-        let Garbage { slots, rules } = self.limits.garbage(members, |key| self.is_alive(key));
+    /// Removes limits whose processes have all ended, and rules that a fork has handed down in the very moment in which
+    /// they were removed. Gives the heirs that there are.
+    pub(super) fn collect_garbage(&mut self) -> Heirs {
+        let (mut heirs, Garbage { slots, mut rules }) = self.look_for_garbage();
+        for _ in 1..LOOKS {
+            if rules.is_empty() {
+                break;
+            }
+            let (now, again) = self.look_for_garbage();
+            heirs = now;
+            rules.retain(|rule| again.rules.contains(rule));
+        }
         for slot in slots {
             self.assign(slot, RuleId::default(), false);
         }
         for rule in rules {
             self.drop_limit(rule);
         }
+        heirs
+    }
+
+    fn look_for_garbage(&mut self) -> (Heirs, Garbage) {
+        // In this order: whoever makes its first socket meanwhile is seen as one or as the other.
+        let heirs = self.heirs();
+        self.scan_slots();
+        let members = self.slots.iter().map(|(key, slot)| Member {
+            key,
+            slot,
+            rule: self.rule_of(slot),
+        });
+        let alive = |key| self.is_alive(key);
+        let garbage = self.limits.garbage(members, heirs.values().copied(), alive);
+        (heirs, garbage)
     }
 
     fn drop_limit(&mut self, rule: u32) {

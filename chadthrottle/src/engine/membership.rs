@@ -31,11 +31,12 @@ pub fn members<'a>(
 ) -> Vec<ProcessKey> {
     let mut members: Vec<ProcessKey> = Vec::new();
     if targets.of_user.is_none() {
-        let named = targets.processes.iter().copied();
+        let named = targets.processes.iter().chain(&targets.members).copied();
         members.extend(named.filter(|key| is_alive(*key)));
     }
     for info in processes.filter(|info| targets.may_have(info.uid)) {
-        let named = targets.of_user.is_some() && targets.processes.contains(&info.key);
+        let named = targets.of_user.is_some()
+            && (targets.processes.contains(&info.key) || targets.members.contains(&info.key));
         let mut selectors = targets.selectors.iter();
         let matches = selectors.any(|selector| selector.matches(info));
         if named || matches && !is_outside(point, &info.cgroup) {
@@ -155,6 +156,7 @@ mod tests {
                 selectors: selectors(words),
                 children: false,
                 of_user: None,
+                members: Vec::new(),
             };
             let alive = |key| processes.iter().any(|info| info.key == key);
             let point = CgroupPath::of(point);

@@ -9,6 +9,7 @@ mod attribution;
 mod command;
 mod error;
 mod handle;
+mod heirs;
 mod levers;
 mod limits;
 mod membership;

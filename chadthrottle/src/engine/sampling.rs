@@ -107,7 +107,7 @@ impl Engine {
         if self.watches_for_processes() {
             self.watch();
         }
-        self.collect_garbage();
+        let heirs = self.collect_garbage();
         self.look_for_unseen();
         if self.sampling.sequence.is_multiple_of(TRIM_EVERY) {
             memory::release_free_heap();
@@ -128,7 +128,11 @@ impl Engine {
         self.sampling.heirs_exhausted = totals.heirs_exhausted;
 
         let loopback = self.loopback(&totals);
-        let processes = self.sample_processes(now, interval);
+        let mut processes = self.sample_processes(now, interval);
+        for process in processes.iter_mut().filter(|it| it.limit.is_none()) {
+            let rule = heirs.get(&process.key);
+            process.limit = rule.and_then(|rule| self.limits.get(*rule));
+        }
         Snapshot {
             sequence: self.sampling.sequence,
             interval,

@@ -35,12 +35,21 @@ pub struct Targets {
     /// not who asks.
     #[serde(skip)]
     pub of_user: Option<u32>,
+    /// And these, which belonged to it under the engine before, whatever they are now: descendants that have left their
+    /// parents, say. The engine says so, not who asks.
+    #[serde(skip)]
+    pub members: Vec<ProcessKey>,
 }
 
 impl Targets {
     /// Whether processes of that user may be among them.
     pub fn may_have(&self, uid: u32) -> bool {
         self.of_user.is_none_or(|user| user == uid)
+    }
+
+    /// Whether there is nobody whom it could be for, now or later.
+    pub fn is_for_nobody(&self) -> bool {
+        self.processes.is_empty() && self.selectors.is_empty() && self.members.is_empty()
     }
 }
 
@@ -86,6 +95,19 @@ impl Selector {
     /// All processes with exactly that name.
     pub fn of_name(name: &str) -> Self {
         Self::Name(exactly(name))
+    }
+
+    /// All processes of a user who is known already, as that one was named.
+    pub fn of_user(name: &str, uid: u32) -> Self {
+        Self::User(NamedUser::known(name, uid))
+    }
+
+    /// The user, where it is for one who is known, with the name that was given.
+    pub fn user(&self) -> Option<(&str, u32)> {
+        match self {
+            Self::User(user) => Some((user.name(), user.uid()?)),
+            _ => None,
+        }
     }
 
     /// Whether the process matches.
@@ -449,6 +471,7 @@ mod tests {
             ],
             children: true,
             of_user: None,
+            members: Vec::new(),
         };
         let json = serde_json::to_string(&targets).unwrap();
         assert_eq!(serde_json::from_str::<Targets>(&json).unwrap(), targets);

@@ -140,6 +140,14 @@ impl NamedUser {
         Self::find_by(name, PATIENCE, uid_of)
     }
 
+    /// A user whom somebody has looked up before.
+    pub fn known(name: &str, uid: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid: Arc::new(OnceLock::from(Some(uid))),
+        }
+    }
+
     fn find_by(
         name: &str,
         patience: Duration,

@@ -162,11 +162,16 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
                     )));
                 }
             }
+            let before = server.0.handover.taken_back(peer.uid, &set);
+            if let Some(before) = &before {
+                before.complete(&mut targets);
+            }
             let id = engine.set_limit(targets.clone(), set.limit).await?;
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);
             let set = SetLimit { targets, ..set };
-            let serial = server.change(|origins| origins.add(id, set, peer, limited.sequence));
+            let serial = server
+                .change(|origins| origins.add(id, set, peer, before.as_ref(), limited.sequence));
             if let Some(time) = time {
                 server.end_after(serial, time);
             }
@@ -175,20 +180,17 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
         Method::ChangeLimit(change) => {
             engine.change_limit(change.id, change.limit).await?;
             server.change(|origins| origins.change(change.id, change.limit));
-            server.0.loosened.notify_one();
             Ok(json!({}))
         }
         Method::SetChildren(set) => {
             let id = engine.set_children(set.id, set.children).await?;
             let limited = limited(server, id);
-            server.0.loosened.notify_one();
             server.change(|origins| origins.rename(set.id, id, set.children, limited.sequence));
             to_json(limited)
         }
         Method::RemoveLimit(named) => {
             engine.remove_limit(named.id).await?;
             server.change(|origins| origins.remove(named.id));
-            server.0.loosened.notify_one();
             Ok(json!({}))
         }
         Method::GetCarried(named) => to_json(engine.carried(named.id).await?),

@@ -5,6 +5,7 @@
 
 pub mod access;
 mod connection;
+mod handover;
 mod intervals;
 mod kept;
 mod origins;
@@ -13,7 +14,7 @@ mod samples;
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -26,20 +27,20 @@ use access::{GROUP, Standing};
 
 use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
-    sync::{Notify, watch},
+    sync::watch,
 };
 
 use crate::{
     config::Others,
     engine::{Commands, EngineError, Handle},
-    model::{LimitId, ProcessKey},
-    process::{key_of, user::LocalAccounts},
+    model::LimitId,
+    process::user::LocalAccounts,
     protocol::{Info, Left, RequestError},
     sys::socket::peer_groups,
     text::escape,
 };
+use handover::Handover;
 use intervals::Intervals;
-use kept::KeptLimits;
 use origins::{Origins, Peer};
 use samples::Samples;
 
@@ -76,10 +77,7 @@ struct Shared {
     until_idle: bool,
     /// What users may who are neither root nor in the group.
     others: watch::Sender<Others>,
-    /// Where the limits are kept for an engine that takes over.
-    kept: Mutex<Option<KeptLimits>>,
-    /// Told of whenever a limit has ended, or is another one.
-    loosened: Notify,
+    handover: Handover,
     last: Mutex<Option<Last>>,
 }
 
@@ -110,8 +108,7 @@ impl Server {
             users: Mutex::default(),
             until_idle,
             others: watch::Sender::new(others),
-            kept: Mutex::default(),
-            loosened: Notify::new(),
+            handover: Handover::default(),
             last: Mutex::default(),
         }));
         let mut snapshots = engine.snapshots();
@@ -202,68 +199,6 @@ impl Server {
         });
     }
 
-    /// Keeps the limits that are set, now and whenever one changes, in a file in memory, and gives that.
-    ///
-    /// # Errors
-    /// Where there are no descriptors left, or no memory.
-    pub fn keep_limits(&self) -> io::Result<OwnedFd> {
-        let kept = KeptLimits::new()?;
-        kept.write(&self.origins().kept())?;
-        let file = kept.as_fd().try_clone_to_owned()?;
-        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        Ok(file)
-    }
-
-    /// Sets those limits again that an engine before has kept and that belong to it, and gives how many belong to
-    /// clients, who set them again themselves.
-    ///
-    /// # Errors
-    /// Where these words are none of an engine's.
-    pub async fn restore(&self, words: &[u8]) -> io::Result<usize> {
-        let (detached, of_clients): (Vec<_>, Vec<_>) = KeptLimits::parse(words)?
-            .into_iter()
-            .partition(|kept| kept.origin.detached);
-        for mut kept in detached {
-            kept.targets.of_user = kept.of_user;
-            // Who has ended meanwhile must not keep the others from the limit.
-            let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
-            kept.targets.processes.retain(lives);
-            if kept.targets.processes.is_empty() && kept.targets.selectors.is_empty() {
-                continue;
-            }
-            match self
-                .0
-                .engine
-                .set_limit(kept.targets.clone(), kept.limit)
-                .await
-            {
-                Ok(id) => {
-                    let sequence = self.0.samples.sequence();
-                    let (serial, left) = self.change(|origins| origins.restore(id, kept, sequence));
-                    if let Some(left) = left {
-                        self.end_after(serial, left);
-                    }
-                }
-                // All that it was for have ended meanwhile.
-                Err(EngineError::NoTarget(_)) => {}
-                Err(error) => log::warn!("a limit of the engine before: {error}"),
-            }
-        }
-        Ok(of_clients.len())
-    }
-
-    /// Waits until clients have set so many limits, or have one loosened.
-    pub async fn all_back(&self, limits: usize) {
-        let mut changed = self.0.changed.subscribe();
-        while self.origins().of_connections() < limits {
-            tokio::select! {
-                // It lives as long as we do.
-                _ = changed.changed() => {}
-                () = self.0.loosened.notified() => return,
-            }
-        }
-    }
-
     /// Ends a limit, which may have ended by itself.
     async fn end(&self, id: LimitId) {
         match self.0.engine.remove_limit(id).await {
@@ -271,7 +206,6 @@ impl Server {
             Err(error) => log::warn!("ending a limit: {error}"),
         }
         self.change(|origins| origins.remove(id));
-        self.0.loosened.notify_one();
     }
 
     /// Ends a limit when its time is up, unless it has ended before.
@@ -326,13 +260,8 @@ impl Server {
     fn change<T>(&self, change: impl FnOnce(&mut Origins) -> T) -> T {
         let mut origins = self.origins();
         let result = change(&mut origins);
-        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = &*kept
-            && let Err(error) = kept.write(&origins.kept())
-        {
-            log::warn!("keeping the limits for an engine that takes over: {error}");
-        }
-        drop((origins, kept));
+        self.0.handover.write(|| origins.kept());
+        drop(origins);
         self.0.changed.send_replace(());
         result
     }

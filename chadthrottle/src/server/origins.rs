@@ -63,15 +63,23 @@ impl Drop for Timer {
 }
 
 impl Origins {
-    /// Notes one that was just set, and gives its serial.
-    pub fn add(&mut self, id: LimitId, set: SetLimit, peer: &Peer, sequence: u64) -> u64 {
+    /// Notes one that was just set, and gives its serial. Where it was `before`, under another engine, it has been there
+    /// since then.
+    pub fn add(
+        &mut self,
+        id: LimitId,
+        set: SetLimit,
+        peer: &Peer,
+        before: Option<&Kept>,
+        sequence: u64,
+    ) -> u64 {
         let SetLimit {
             targets,
             limit,
             for_ns,
             detach,
         } = set;
-        let since_ns = now_ns();
+        let now_ns = now_ns();
         let origin = Origin {
             id,
             targets: words(&targets),
@@ -79,8 +87,8 @@ impl Origins {
             uid: peer.uid,
             user: peer.user.clone(),
             pid: peer.pid,
-            since_ns,
-            until_ns: for_ns.map(|time| since_ns.saturating_add(time)),
+            since_ns: before.map_or(now_ns, |kept| kept.origin.since_ns),
+            until_ns: for_ns.map(|time| now_ns.saturating_add(time)),
             detached: detach,
         };
         let connection = (!detach).then_some(peer.connection);
@@ -123,7 +131,6 @@ impl Origins {
     pub fn kept(&self) -> Vec<Kept> {
         let all = self.all.values().map(|owned| Kept {
             targets: owned.targets.clone(),
-            of_user: owned.targets.of_user,
             limit: owned.limit,
             origin: owned.origin.clone(),
         });
@@ -192,28 +199,42 @@ impl Origins {
         self.all.get(&id).map(|owned| owned.origin.uid)
     }
 
-    /// How many end with a connection.
-    pub fn of_connections(&self) -> usize {
-        let all = self.all.values();
-        all.filter(|owned| owned.connection.is_some()).count()
-    }
-
     /// Whether there is one that is the engine's.
     pub fn any_detached(&self) -> bool {
         self.all.values().any(|owned| owned.connection.is_none())
     }
 
-    /// Forgets those that have ended by themselves, and writes the others into the sample.
+    /// Forgets those that have ended by themselves, and writes the others into the sample, which says who belongs to
+    /// each.
     pub fn write_to(&mut self, snapshot: &mut Snapshot) {
         self.all.retain(|id, owned| {
             snapshot.sequence <= owned.sequence
                 || snapshot.limits.iter().any(|limit| limit.id == *id)
         });
+        if !self.all.is_empty() {
+            self.note_members(snapshot);
+        }
         snapshot.origins = self
             .all
             .values()
             .map(|owned| owned.origin.clone())
             .collect();
+    }
+}
+
+impl Origins {
+    fn note_members(&mut self, snapshot: &Snapshot) {
+        let known = self.all.values_mut();
+        let known = known.filter(|owned| snapshot.sequence > owned.sequence);
+        known.for_each(|owned| owned.targets.members.clear());
+        for process in snapshot.processes.iter().filter(|process| !process.ended) {
+            if let Some((id, _)) = process.limit
+                && let Some(owned) = self.all.get_mut(&id)
+                && snapshot.sequence > owned.sequence
+            {
+                owned.targets.members.push(process.key);
+            }
+        }
     }
 }
 
@@ -224,7 +245,8 @@ fn words(targets: &Targets) -> Vec<String> {
     processes.chain(selectors).collect()
 }
 
-fn now_ns() -> u64 {
+/// Nanoseconds since 1970.
+pub fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, nanoseconds)
 }
@@ -236,7 +258,7 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::testing;
+    use crate::model::{ProcessSample, testing};
 
     fn peer(connection: u64) -> Peer {
         Peer {
@@ -260,7 +282,7 @@ mod tests {
             for_ns: None,
             detach: detached,
         };
-        origins.add(LimitId(id), set, &peer(connection), 5)
+        origins.add(LimitId(id), set, &peer(connection), None, 5)
     }
 
     fn snapshot(sequence: u64, limits: &[u32]) -> Snapshot {
@@ -300,6 +322,34 @@ mod tests {
         assert_eq!(origins.all.len(), 1);
         origins.write_to(&mut snapshot(7, &[2]));
         assert!(origins.all.is_empty());
+    }
+
+    #[test]
+    fn who_belongs_to_a_limit_is_kept_for_the_next_engine() {
+        let mut origins = Origins::default();
+        add(&mut origins, 1, 10, true);
+        let member = |pid, id, ended| ProcessSample {
+            limit: Some((LimitId(id), Limit::NONE)),
+            ended,
+            ..testing::process(pid)
+        };
+        let members = |origins: &Origins| origins.kept()[0].targets.members.clone();
+        let mut sample = snapshot(6, &[1]);
+        sample.processes = vec![
+            member(20, 1, false),
+            member(21, 2, false),
+            member(22, 1, true),
+            testing::process(23),
+        ];
+        let key = sample.processes[0].key;
+        origins.write_to(&mut sample);
+        assert_eq!(members(&origins), [key]);
+        // A sample that does not know of the limit says nothing of its members.
+        origins.rename(LimitId(1), LimitId(4), true, 9);
+        origins.write_to(&mut snapshot(9, &[4]));
+        assert_eq!(members(&origins), [key]);
+        origins.write_to(&mut snapshot(10, &[4]));
+        assert!(members(&origins).is_empty());
     }
 
     #[test]

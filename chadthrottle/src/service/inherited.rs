@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek},
+    io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixListener,
@@ -33,17 +33,14 @@ pub struct Inherited {
 #[derive(Debug)]
 pub struct Predecessor {
     generations: Vec<u32>,
-    /// Closing them detaches its programs, once the manager has closed its own.
-    links: Vec<OwnedFd>,
-    guards: Vec<OwnedFd>,
+    /// With the generation of each. Closing them detaches its programs, once the manager has closed its own.
+    links: Vec<(u32, OwnedFd)>,
+    guards: Vec<(u32, OwnedFd)>,
     limits: Option<File>,
 }
 
 /// How long a guard may take to undo what its engine has changed.
 const UNDOING: Duration = Duration::from_secs(5);
-
-/// A longer list of limits is none of ours, in bytes.
-const LONGEST_LIST: u64 = 16 << 20;
 
 impl Inherited {
     /// Takes it. To be called once, before anything else opens descriptors.
@@ -72,8 +69,8 @@ impl Inherited {
             };
             before.generations.push(generation);
             match kind {
-                Kind::Link => before.links.push(descriptor),
-                Kind::Guard => before.guards.push(descriptor),
+                Kind::Link => before.links.push((generation, descriptor)),
+                Kind::Guard => before.guards.push((generation, descriptor)),
                 // The newest one that there is.
                 Kind::Limits if limits.as_ref().is_none_or(|(of, _)| *of < generation) => {
                     limits = Some((generation, File::from(descriptor)));
@@ -84,6 +81,7 @@ impl Inherited {
         before.limits = limits.map(|(_, file)| file);
         before.generations.sort_unstable();
         before.generations.dedup();
+        before.drop_interim();
         let last = before.generations.last().copied();
         Ok(Self {
             listener,
@@ -94,27 +92,39 @@ impl Inherited {
 }
 
 impl Predecessor {
-    /// The limits that it had, in its own words; empty where it had none.
-    pub fn limits(&mut self) -> io::Result<Vec<u8>> {
-        let mut words = Vec::new();
-        if let Some(file) = &mut self.limits {
-            file.rewind()?;
-            file.take(LONGEST_LIST).read_to_end(&mut words)?;
+    /// The file with the limits that it had; none where it had come to no client yet, or was asked before.
+    pub fn limits(&mut self) -> Option<File> {
+        self.limits.take()
+    }
+
+    /// Has the store forget engines that have ended before they had taken over. The first of all still holds what was
+    /// set before they came, and of those that clients have set again the last one knows all that the others did.
+    fn drop_interim(&mut self) {
+        let Some((last, before)) = self.generations.split_last() else {
+            return;
+        };
+        let interim = before.get(1..).unwrap_or_default().to_vec();
+        let first_and_last = before.first().copied().into_iter().chain([*last]).collect();
+        self.generations = first_and_last;
+        let is_interim = |(generation, _): &(u32, OwnedFd)| interim.contains(generation);
+        self.links.retain(|link| !is_interim(link));
+        self.guards.retain(|guard| !is_interim(guard));
+        for generation in interim {
+            Store::drop_all_of(generation);
         }
-        Ok(words)
     }
 
     /// Ends what goes on without it: its guard undoes what it has changed, and its programs are detached. Blocks for a
     /// moment.
     pub fn end(self) {
-        for guard in &self.guards {
+        for (_, guard) in &self.guards {
             // So that it hears the end, though the manager has this socket too.
             if let Err(error) = shutdown(guard.as_raw_fd(), Shutdown::Write) {
                 log::debug!("the guard of the engine before has gone: {error}");
             }
         }
         let deadline = Instant::now() + UNDOING;
-        for guard in &self.guards {
+        for (_, guard) in &self.guards {
             let left = deadline.saturating_duration_since(Instant::now());
             let left = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
             // It has done so when it closes its end.
@@ -138,7 +148,10 @@ impl Predecessor {
 mod tests {
     use super::*;
     use crate::sys::fdpass::{pair, receive};
-    use std::{io::Write, os::unix::net::UnixStream};
+    use std::{
+        io::{Read, Seek, Write},
+        os::unix::net::UnixStream,
+    };
 
     fn null() -> OwnedFd {
         File::open("/dev/null").unwrap().into()
@@ -171,7 +184,12 @@ mod tests {
             (before.generations.as_slice(), before.links.len()),
             (&[3, 4][..], 2)
         );
-        assert_eq!(before.limits().unwrap(), b"newer");
+        let mut limits = String::new();
+        let mut file = before.limits().unwrap();
+        file.rewind().unwrap();
+        file.read_to_string(&mut limits).unwrap();
+        assert_eq!(limits, "newer");
+        assert!(before.limits().is_none());
         assert_eq!(
             format!("{:?}", inherited.store),
             format!("{:?}", Store::of(5))
@@ -179,6 +197,16 @@ mod tests {
 
         let nothing = Inherited::of(std::iter::empty()).unwrap();
         assert!(nothing.listener.is_none() && nothing.predecessor.is_none());
+    }
+
+    #[test]
+    fn engines_that_have_not_taken_over_do_not_pile_up() {
+        let names = [3, 4, 5, 6].map(|generation| format!("links-{generation}"));
+        let named = names.into_iter().map(|name| (null(), name));
+        let before = Inherited::of(named).unwrap().predecessor.unwrap();
+        assert_eq!(before.generations, [3, 6]);
+        let of_links: Vec<u32> = before.links.iter().map(|(of, _)| *of).collect();
+        assert_eq!(of_links, [3, 6]);
     }
 
     #[test]

@@ -25,14 +25,29 @@ const OF_SYSTEM: &str = "/run/systemd/notify";
 pub struct Manager(());
 
 impl Manager {
-    /// The one that has, if any.
+    /// The one that has, if any. A shell of a service hands its variables down too: those are meant for the service.
     pub fn ours() -> Option<Self> {
-        env::var_os("NOTIFY_SOCKET").map(|_| Self(()))
+        let started = env::var("SYSTEMD_EXEC_PID").ok();
+        let is_ours = is_meant_for(std::process::id(), started.as_deref());
+        env::var_os("NOTIFY_SOCKET")
+            .filter(|_| is_ours)
+            .map(|_| Self(()))
+    }
+
+    /// We wait for something before we are ready, and go on waiting.
+    pub fn waiting(self, words: &str) {
+        // Until the next time that we say so.
+        const LONGER: Duration = Duration::from_secs(30);
+        let longer = u32::try_from(LONGER.as_micros()).unwrap_or(u32::MAX);
+        notify(&[
+            NotifyState::Status(words),
+            NotifyState::ExtendTimeoutUsec(longer),
+        ]);
     }
 
     /// We serve.
     pub fn ready(self) {
-        notify(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready, NotifyState::Status("")]);
     }
 
     /// We read our configuration anew, until we are ready again.
@@ -88,6 +103,12 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
+/// Whether variables that name the process which the manager has `started` are that process's. Managers of others, and
+/// systemd before 248, do not name it.
+fn is_meant_for(pid: u32, started: Option<&str>) -> bool {
+    started.is_none_or(|started| started == pid.to_string())
+}
+
 /// The unit that we are: the last part of our cgroup.
 fn unit() -> Option<String> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -107,6 +128,12 @@ fn is_restart(jobs: &str, unit: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_a_service_are_not_those_of_what_it_has_started() {
+        assert!(is_meant_for(7, None) && is_meant_for(7, Some("7")));
+        assert!(!is_meant_for(8, Some("7")));
+    }
 
     #[test]
     fn a_restart_is_told_from_a_stop() {

@@ -1,7 +1,15 @@
 //! What the service manager keeps for the next engine, should this one end without a stop.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
+use nix::{
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, poll},
+    unistd::pipe2,
+};
 use sd_notify::NotifyState;
 
 /// Keeps descriptors of one engine until its service is stopped, whatever becomes of the engine.
@@ -47,6 +55,9 @@ impl Kind {
     }
 }
 
+/// How long a service manager may take to take descriptors, in milliseconds.
+const SETTLING: u16 = 5_000;
+
 impl Store {
     pub(super) const fn of(generation: u32) -> Self {
         Self { generation }
@@ -67,6 +78,24 @@ impl Store {
     /// Keeps the file with the limits.
     pub fn keep_limits(&self, file: BorrowedFd<'_>) {
         self.keep(Kind::Limits, &[file]);
+    }
+
+    /// Waits until the manager has taken what it was given so far: what comes of a process that has ended meanwhile it
+    /// may not know whose it is. See `BARRIER=1` in sd_notify(3).
+    pub fn settle(&self) {
+        let settle = || -> io::Result<bool> {
+            let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+            let state = [NotifyState::Custom("BARRIER=1")];
+            sd_notify::notify_with_fds(&state, &[theirs.as_fd()])?;
+            drop(theirs);
+            let mut closed = [PollFd::new(ours.as_fd(), PollFlags::empty())];
+            Ok(poll(&mut closed, SETTLING)? > 0)
+        };
+        match settle() {
+            Ok(true) => {}
+            Ok(false) => log::warn!("the service manager takes long to take descriptors"),
+            Err(error) => log::warn!("waiting for the service manager: {error}"),
+        }
     }
 
     fn keep(&self, kind: Kind, descriptors: &[BorrowedFd<'_>]) {

@@ -5,7 +5,7 @@ use std::{mem::offset_of, num::NonZeroUsize, ops::Deref, os::fd::AsFd, ptr::NonN
 
 use chadthrottle_common::{
     abi::{ProcessSlot, Rule, Totals},
-    ownership::{Note, Owner, Pattern, RuleId},
+    ownership::{Heir, Note, Owner, Pattern, RuleId},
     sys::Shared,
 };
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
@@ -37,6 +37,8 @@ pub unsafe trait Copied: Copy + 'static {}
 
 // SAFETY: a `repr(C)` struct of two words of 32 bits.
 unsafe impl Copied for Owner {}
+// SAFETY: a `repr(C)` struct of three words of 64 bits.
+unsafe impl Copied for Heir {}
 // SAFETY: a `repr(C)` struct of nothing but words of 64 bits, also in the structs in it.
 unsafe impl Copied for Totals {}
 // SAFETY: as above.

@@ -1,12 +1,15 @@
 //! What a program under `run` leaves running when it ends itself.
 
 use std::{
-    process::Stdio,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use crate::{
     audit::{OURS, assert_nothing_left, attached, top},
+    following::Limit,
     iperf::{MB, server},
     lab::{Lab, SERVER_V4},
     program::{Chadthrottle, Running, eventually},
@@ -34,6 +37,43 @@ fn words(running: Running) -> String {
 /// A daemon as they are made: in a session of its own, and nobody's child.
 const DAEMON: &str = "(setsid sh -c 'sleep 3; true' >/dev/null 2>&1 &); exit 7";
 
+/// A limit holds for children that have made no socket when their parent ends.
+#[test]
+fn a_child_that_waits_for_the_end_of_its_parent_is_held() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let report = program.state().join("report");
+    // Longer than it takes to find that the parent has ended.
+    let script = format!(
+        "echo ready; read -r go; (sleep 3; exec ip netns exec {} iperf3 -c {SERVER_V4} -p 5201 -R -t 4 -J >{} 2>&1) &",
+        lab.client,
+        report.display()
+    );
+    let mut parent = Command::new("sh");
+    let mut parent = Running::ready(parent.args(["-c", &script]).stdin(Stdio::piped()));
+    let mut limit = Limit::start(&program, &format!("{} --children --down 1MB", parent.pid()));
+    let mut input = parent.0.stdin.take().expect("its input");
+    input.write_all(b"\n").expect("its input");
+    parent.wait(Duration::from_secs(2));
+    eventually("its report", Duration::from_secs(15), || {
+        std::fs::read_to_string(&report).is_ok_and(|text| text.ends_with("}\n"))
+    });
+    // The limit ends with it.
+    limit.wait(Duration::from_secs(12));
+    let ratio = received(&report) / MB;
+    assert!((0.7..1.15).contains(&ratio), "{ratio} of the limit");
+    assert_nothing_left();
+}
+
+/// Bytes a second that iperf3 has received.
+fn received(report: &Path) -> f64 {
+    let text = std::fs::read_to_string(report).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    rate.expect("a rate") / 8.0
+}
+
 #[test]
 fn it_stays_limited_until_it_ends() {
     let lab = Lab::new();
@@ -52,10 +92,7 @@ fn it_stays_limited_until_it_ends() {
         said.contains("lives on") && said.contains("Ctrl-C"),
         "{said}"
     );
-    let text = std::fs::read_to_string(report).expect("a report");
-    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    let ratio = rate.expect("a rate") / 8.0 / MB;
+    let ratio = received(&report) / MB;
     assert!((0.7..1.15).contains(&ratio), "{ratio} of the limit");
     assert_nothing_left();
 }

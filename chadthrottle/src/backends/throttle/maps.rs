@@ -6,7 +6,7 @@ use aya::{
 };
 use chadthrottle_common::{
     abi::{MAX_PATTERNS, MAX_PROCESSES, MAX_RULES, ProcessSlot, Rule, Totals, Unattributed, names},
-    ownership::{Owner, Pattern},
+    ownership::{Heir, Owner, Pattern},
     shares,
     sys::Shared,
 };
@@ -20,6 +20,8 @@ pub struct Maps {
     pub owners: SkStorage<MapData, Value<NoteCopy>>,
     /// Thread-group id to owner.
     pub processes: HashMap<MapData, u32, Value<Owner>>,
+    /// Thread-group id to what that process, which has no slot yet, has inherited.
+    pub heirs: HashMap<MapData, u32, Value<Heir>>,
     /// Free slots.
     pub free: Stack<MapData, u32>,
     /// Ids of processes that have called exec.
@@ -47,6 +49,7 @@ impl Maps {
         Ok(Self {
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
+            heirs: typed(object, names::HEIRS)?,
             free: typed(object, names::FREE_SLOTS)?,
             execs: typed(object, names::EXECS)?,
             slots,
