@@ -1,5 +1,6 @@
 //! `cargo xtask`: build the kernel programs, run the program, test everything.
 
+mod apt;
 mod bench;
 mod build_ebpf;
 mod check;

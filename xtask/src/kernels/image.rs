@@ -3,14 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use crate::shell::{output, run};
-
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+use crate::apt::Apt;
 
 /// The kernel's image, fetched into `directory` unless it is there already.
 pub fn fetch(release: &str, suite: &str, directory: &Path) -> anyhow::Result<PathBuf> {
@@ -18,27 +15,10 @@ pub fn fetch(release: &str, suite: &str, directory: &Path) -> anyhow::Result<Pat
     if let Some(image) = image_in(&unpacked) {
         return Ok(image);
     }
-    fs::create_dir_all(directory)?;
     let apt = Apt::new(suite, directory)?;
-    run(apt
-        .command("apt-get")
-        .args(["--quiet", "--quiet", "update"]))?;
-    let package = apt.newest(release)?;
+    let package = newest(&apt, release)?;
     println!("   {package} from {suite}");
-    run(apt
-        .command("apt-get")
-        .args(["--quiet", "--quiet", "download", &package])
-        .current_dir(directory))?;
-    let archive = fs::read_dir(directory)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt has downloaded nothing")?;
-    run(Command::new("dpkg-deb")
-        .arg("--extract")
-        .arg(&archive)
-        .arg(&unpacked))?;
-    fs::remove_file(archive)?;
+    apt.unpack(&[&package], &unpacked)?;
     image_in(&unpacked).with_context(|| format!("{package} holds no kernel"))
 }
 
@@ -61,60 +41,13 @@ fn image_in(unpacked: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// apt with lists of its own, of one suite.
-struct Apt {
-    options: Vec<String>,
-}
-
-impl Apt {
-    fn new(suite: &str, directory: &Path) -> anyhow::Result<Self> {
-        let archive = archive()?;
-        let signed = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            String::new()
-        };
-        let sources = directory.join("sources.list");
-        fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
-        for below in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(directory.join(below))?;
-        }
-        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
-        Ok(Self {
-            options: vec![
-                option("Dir::Etc::sourcelist", &sources),
-                "Dir::Etc::sourceparts=-".to_owned(),
-                option("Dir::State::lists", &directory.join("lists")),
-                option("Dir::Cache", &directory.join("cache")),
-                // The suite is old, and what it had stays as it is.
-                "Acquire::Check-Valid-Until=false".to_owned(),
-                "APT::Architecture=amd64".to_owned(),
-                // As whoever runs us, who owns the directory.
-                "APT::Sandbox::User=root".to_owned(),
-            ],
-        })
-    }
-
-    fn command(&self, tool: &str) -> Command {
-        let mut command = Command::new(tool);
-        for option in &self.options {
-            command.args(["--option", option]);
-        }
-        command
-    }
-
-    /// The newest kernel of that release that Debian builds for virtual machines.
-    fn newest(&self, release: &str) -> anyhow::Result<String> {
-        let pattern = pattern(release);
-        let found = output(
-            self.command("apt-cache")
-                .args(["search", "--names-only", &pattern]),
-        )
-        .unwrap_or_default();
-        best(found.lines().filter_map(|line| line.split(' ').next()))
-            .map(str::to_owned)
-            .with_context(|| format!("the archive has no {pattern}"))
-    }
+/// The newest kernel of that release that Debian builds for virtual machines.
+fn newest(apt: &Apt, release: &str) -> anyhow::Result<String> {
+    let pattern = pattern(release);
+    let names = apt.names(&pattern);
+    best(names.iter().map(String::as_str))
+        .map(str::to_owned)
+        .with_context(|| format!("the archive has no {pattern}"))
 }
 
 /// What packages of a release are called: linux-image-5.10.0-32-cloud-amd64,
@@ -139,28 +72,6 @@ fn build_number(package: &str) -> Vec<u32> {
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect()
-}
-
-/// Where this machine gets Debian's packages from.
-fn archive() -> anyhow::Result<String> {
-    let format = "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)";
-    let targets = output(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        format,
-        "Created-By: Packages",
-    ]))
-    .context("apt-get indextargets")?;
-    let archive = targets.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let is_main = fields.next() == Some("Debian") && fields.next() == Some("main");
-        let release = fields.next()?;
-        (is_main && !release.contains("security")).then(|| fields.next())?
-    });
-    match archive {
-        Some(archive) => Ok(archive.to_owned()),
-        None => bail!("this machine's apt knows no Debian archive to take kernels from"),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,127 @@
+//! Packages of a Debian suite that need not be this machine's: taken apart, never installed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+
+use crate::shell::{output, run};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// apt with lists of its own, of one suite.
+pub struct Apt {
+    options: Vec<String>,
+    directory: PathBuf,
+}
+
+impl Apt {
+    /// Fetches the lists into `directory`.
+    pub fn new(suite: &str, directory: &Path) -> anyhow::Result<Self> {
+        let archive = archive()?;
+        let signed = if Path::new(KEYRING).exists() {
+            format!("[signed-by={KEYRING}] ")
+        } else {
+            String::new()
+        };
+        let sources = directory.join("sources.list");
+        for below in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(below))?;
+        }
+        fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
+        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
+        let apt = Self {
+            options: vec![
+                option("Dir::Etc::sourcelist", &sources),
+                "Dir::Etc::sourceparts=-".to_owned(),
+                option("Dir::State::lists", &directory.join("lists")),
+                option("Dir::Cache", &directory.join("cache")),
+                // A suite may be old, and what it had stays as it is.
+                "Acquire::Check-Valid-Until=false".to_owned(),
+                "APT::Architecture=amd64".to_owned(),
+                // As whoever runs us, who owns the directory.
+                "APT::Sandbox::User=root".to_owned(),
+            ],
+            directory: directory.to_owned(),
+        };
+        run(apt
+            .command("apt-get")
+            .args(["--quiet", "--quiet", "update"]))?;
+        Ok(apt)
+    }
+
+    /// Names of the packages whose names match.
+    pub fn names(&self, pattern: &str) -> Vec<String> {
+        let mut search = self.command("apt-cache");
+        let found = output(search.args(["search", "--names-only", pattern])).unwrap_or_default();
+        found
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Downloads these packages, and unpacks them into one directory. Their scripts do not run.
+    pub fn unpack(&self, packages: &[&str], into: &Path) -> anyhow::Result<()> {
+        let downloaded = self.directory.join("downloaded");
+        // What an earlier download that was stopped has left would be unpacked too.
+        if downloaded.exists() {
+            fs::remove_dir_all(&downloaded)?;
+        }
+        fs::create_dir(&downloaded)?;
+        run(self
+            .command("apt-get")
+            .args(["--quiet", "--quiet", "download"])
+            .args(packages)
+            .current_dir(&downloaded))?;
+        let mut archives = 0;
+        for entry in fs::read_dir(&downloaded)? {
+            run(Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(entry?.path())
+                .arg(into))?;
+            archives += 1;
+        }
+        fs::remove_dir_all(downloaded)?;
+        if archives < packages.len() {
+            bail!(
+                "apt has downloaded {archives} packages of {}",
+                packages.len()
+            );
+        }
+        Ok(())
+    }
+
+    fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(tool);
+        for option in &self.options {
+            command.args(["--option", option]);
+        }
+        command
+    }
+}
+
+/// Where this machine gets Debian's packages from.
+fn archive() -> anyhow::Result<String> {
+    let format = "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)";
+    let targets = output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        format,
+        "Created-By: Packages",
+    ]))
+    .context("apt-get indextargets")?;
+    let archive = targets.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let is_main = fields.next() == Some("Debian") && fields.next() == Some("main");
+        let release = fields.next()?;
+        (is_main && !release.contains("security")).then(|| fields.next())?
+    });
+    match archive {
+        Some(archive) => Ok(archive.to_owned()),
+        None => bail!("this machine's apt knows no Debian archive to take packages from"),
+    }
+}
