@@ -63,11 +63,12 @@ const FEW: usize = 3;
 /// The tests, built.
 pub struct KernelTests {
     binary: PathBuf,
+    varlinkctl: PathBuf,
 }
 
 impl KernelTests {
-    /// Builds them.
-    pub fn build() -> anyhow::Result<Self> {
+    /// Builds them. They will speak to engines with this varlinkctl.
+    pub fn build(varlinkctl: PathBuf) -> anyhow::Result<Self> {
         let package = ["--locked", "--quiet", "--package", "chadthrottle"];
         // The examples are helpers of the tests.
         run(cargo().arg("build").args(package).arg("--examples"))?;
@@ -89,7 +90,7 @@ impl KernelTests {
             .find_map(|line| line.split_once(r#""executable":""#)?.1.split('"').next())
             .map(PathBuf::from)
             .context("cargo names no kernel test binary")?;
-        Ok(Self { binary })
+        Ok(Self { binary, varlinkctl })
     }
 
     /// Those that bear others beside them. Gives the names of a few that failed: alone they may pass.
@@ -120,7 +121,7 @@ impl KernelTests {
 
     /// Those that load an object that was just built, in place of the committed one.
     pub fn with_object(&self, object: &Path) -> anyhow::Result<()> {
-        let mut command = placed()?;
+        let mut command = self.placed()?;
         command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
         command.arg(&self.binary).arg("--test-threads=1");
         run(command.arg(WITH_OTHER_OBJECTS))
@@ -128,10 +129,30 @@ impl KernelTests {
 
     /// One test after the other.
     fn command(&self) -> anyhow::Result<Command> {
-        let mut command = placed()?;
+        let mut command = self.placed()?;
         command.arg(&self.binary);
         // What was measured is worth seeing.
         command.args(["--test-threads=1", "--show-output"]);
+        Ok(command)
+    }
+
+    /// The beginning of a command: as root, where the tests find their files and tools.
+    fn placed(&self) -> anyhow::Result<Command> {
+        // What it sets is not lost on the way through sudo.
+        let mut command = as_root("env")?;
+        command.current_dir(root().join("chadthrottle"));
+        let mut path = OsString::from("PATH=");
+        path.push(path_with_sbin()?);
+        command.arg(path);
+        let mut varlinkctl = OsString::from("CHADTHROTTLE_VARLINKCTL=");
+        varlinkctl.push(&self.varlinkctl);
+        command.arg(varlinkctl);
+        // State directories are in memory, as /run is: a disk that others write to delays by seconds what is
+        // to be safe there.
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            command.arg("TMPDIR=/dev/shm");
+        }
         Ok(command)
     }
 }
@@ -159,7 +180,7 @@ impl Lane {
             done
             echo "left in $cgroup: processes $(cat "$cgroup/cgroup.procs"), $(ls -d "$cgroup"/*/)"
             exit 1"#;
-        let mut command = placed()?;
+        let mut command = tests.placed()?;
         command
             .args(["sh", "-c", SCRIPT, "sh", name])
             .arg(&tests.binary);
@@ -194,23 +215,6 @@ fn failures(said: &str) -> Vec<String> {
         .map_while(|line| line.strip_prefix("    "))
         .map(str::to_owned)
         .collect()
-}
-
-/// The beginning of a command: as root, where the tests find their files and tools.
-fn placed() -> anyhow::Result<Command> {
-    // What it sets is not lost on the way through sudo.
-    let mut command = as_root("env")?;
-    command.current_dir(root().join("chadthrottle"));
-    let mut path = OsString::from("PATH=");
-    path.push(path_with_sbin()?);
-    command.arg(path);
-    // State directories are in memory, as /run is: a disk that others write to delays by seconds what is
-    // to be safe there.
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        command.arg("TMPDIR=/dev/shm");
-    }
-    Ok(command)
 }
 
 /// Tools for administrators are not in everybody's PATH.

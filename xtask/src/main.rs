@@ -16,6 +16,7 @@ mod sources;
 mod steps;
 mod test;
 mod toolchain;
+mod varlinkctl;
 
 use std::path::PathBuf;
 
@@ -65,6 +66,9 @@ enum Command {
     },
     /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
     Check,
+    /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
+    /// kernel tests look for
+    Varlinkctl,
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -102,6 +106,10 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Bench { bench } => bench::bench(&bench),
         Command::Kernels { only } => kernels::kernels(&only),
         Command::Check => check::check(),
+        Command::Varlinkctl => {
+            println!("{}", varlinkctl::find_or_fetch()?.display());
+            Ok(())
+        }
         Command::Test => test::test(),
     }
 }

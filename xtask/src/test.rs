@@ -11,7 +11,7 @@ use crate::{
     packages,
     shell::{as_root, build_release, find, root, run},
     steps::Steps,
-    toolchain,
+    toolchain, varlinkctl,
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
@@ -37,10 +37,11 @@ const TOOLS: [(&str, &str); 14] = [
 pub fn test() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.step("tools", tools)?;
+    let varlinkctl = steps.step("varlinkctl", varlinkctl::find_or_fetch)?;
     let fresh = steps.step("kernel programs from source", fresh_object)?;
     check::steps(&mut steps)?;
     steps.step("Python of the kernel tests, linted", lint_python)?;
-    let kernel_tests = steps.step("kernel tests, built", KernelTests::build)?;
+    let kernel_tests = steps.step("kernel tests, built", || KernelTests::build(varlinkctl))?;
     let machines = OldestAndNewest::start()?;
     let failed = steps.step("kernel tests, two at a time", || {
         kernel_tests.beside_others()
