@@ -58,3 +58,4 @@ mod terminal;
 mod traffic;
 mod unseen;
 mod users;
+mod varlink;
