@@ -1,6 +1,7 @@
 //! What goes over the socket is what the interface's description says, as a parser of others reads it.
 
-use std::collections::BTreeMap;
+#[path = "kernel/described.rs"]
+mod described;
 
 use chadthrottle::{
     model::{
@@ -16,78 +17,9 @@ use chadthrottle::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use zlink_idl::{CustomType, Interface, Type};
+use zlink_idl::Interface;
 
-/// Types by their names.
-struct Described<'a>(BTreeMap<&'a str, &'a CustomType<'a>>);
-
-impl Described<'_> {
-    /// Whether a value is of that type; `path` is where it stands.
-    #[track_caller]
-    fn check(&self, value: &Value, is: &Type<'_>, path: &str) {
-        let fits = match is {
-            Type::Bool => value.is_boolean(),
-            Type::Int => value.is_i64() || value.is_u64(),
-            Type::Float => value.is_number(),
-            Type::String => value.is_string(),
-            Type::Optional(inner) => {
-                if !value.is_null() {
-                    self.check(value, inner.inner(), path);
-                }
-                true
-            }
-            Type::Array(inner) => {
-                let all = value
-                    .as_array()
-                    .unwrap_or_else(|| panic!("{path}: {value}"));
-                assert!(!all.is_empty(), "{path}: none to look at");
-                for one in all {
-                    self.check(one, inner.inner(), &format!("{path}[]"));
-                }
-                true
-            }
-            Type::Enum(variants) => variants
-                .iter()
-                .any(|variant| Some(variant.name().as_str()) == value.as_str()),
-            Type::Custom(name) => {
-                let custom = self.0.get(name.as_str());
-                let custom = custom.unwrap_or_else(|| panic!("{path}: no type {name}"));
-                let object = custom.as_object().expect("an object");
-                let fields = object
-                    .fields()
-                    .map(|field| (field.name().as_str(), field.ty()));
-                self.check_object(value, fields, path);
-                true
-            }
-            other => panic!("{path}: {other:?}"),
-        };
-        assert!(fits, "{path} is no {is:?}: {value}");
-    }
-
-    /// Whether an object has these fields, and no other.
-    #[track_caller]
-    fn check_object<'b>(
-        &self,
-        value: &Value,
-        fields: impl Iterator<Item = (&'b str, &'b Type<'b>)>,
-        path: &str,
-    ) {
-        let object = value
-            .as_object()
-            .unwrap_or_else(|| panic!("{path}: {value}"));
-        let fields: BTreeMap<_, _> = fields.collect();
-        for name in object.keys() {
-            assert!(
-                fields.contains_key(name.as_str()),
-                "{path}.{name} is not described"
-            );
-        }
-        for (name, is) in fields {
-            let value = object.get(name).unwrap_or(&Value::Null);
-            self.check(value, is, &format!("{path}.{name}"));
-        }
-    }
-}
+use crate::described::Described;
 
 fn limit() -> Limit {
     Limit {
@@ -229,31 +161,17 @@ fn exchanges() -> Vec<(Method, Value)> {
 fn every_call_and_reply_is_as_described() {
     let interface = Interface::try_from(DESCRIPTION).expect("the description");
     assert_eq!(interface.name().as_str(), protocol::INTERFACE);
-    let types = interface.custom_types();
-    let described = Described(
-        types
-            .map(|custom| (custom.name().as_str(), custom))
-            .collect(),
-    );
+    let described = Described::by(&interface, true);
     let mut seen = 0;
     for (method, reply) in exchanges() {
         let call = method.call().unwrap();
         let name = call.method.rsplit('.').next().unwrap();
-        let mut methods = interface.methods();
-        let method = methods.find(|method| method.name().as_str() == name);
-        let method = method.unwrap_or_else(|| panic!("{name} is not described"));
         let parameters = match call.parameters {
             Value::Null => json!({}),
             parameters => parameters,
         };
-        let inputs = method
-            .inputs()
-            .map(|field| (field.name().as_str(), field.ty()));
-        described.check_object(&parameters, inputs, name);
-        let outputs = method
-            .outputs()
-            .map(|field| (field.name().as_str(), field.ty()));
-        described.check_object(&reply, outputs, &format!("reply to {name}"));
+        described.check_call(name, &parameters);
+        described.check_reply(name, &reply);
         seen += 1;
     }
     assert_eq!(
@@ -266,7 +184,7 @@ fn every_call_and_reply_is_as_described() {
 #[test]
 fn every_error_is_as_described() {
     let interface = Interface::try_from(DESCRIPTION).expect("the description");
-    let described = Described(BTreeMap::new());
+    let described = Described::by(&interface, true);
     let message = "no".to_owned();
     let all = [
         RequestError::NoLimit,
@@ -281,13 +199,7 @@ fn every_error_is_as_described() {
         let reply = Reply::refusal(error);
         let name = reply.error.expect("an error");
         let name = name.rsplit('.').next().unwrap();
-        let mut errors = interface.errors();
-        let error = errors.find(|error| error.name().as_str() == name);
-        let error = error.unwrap_or_else(|| panic!("{name} is not described"));
-        let fields = error
-            .fields()
-            .map(|field| (field.name().as_str(), field.ty()));
-        described.check_object(&reply.parameters, fields, name);
+        described.check_error(name, &reply.parameters);
     }
     assert_eq!(all.len(), interface.errors().count());
 }

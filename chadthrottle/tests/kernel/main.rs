@@ -15,6 +15,7 @@ mod client;
 mod closed_pipes;
 mod custody;
 mod debt;
+mod described;
 mod doctor;
 mod ecn;
 mod engine;

@@ -7,14 +7,16 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc,
+    time::Instant,
 };
 
 use chadthrottle::protocol::{DESCRIPTION, INTERFACE};
-use serde_json::Value;
+use serde_json::{Value, json};
 use zlink_idl::{Field, Interface};
 
 use crate::{
     audit::assert_nothing_left,
+    described::Described,
     engine::{SOON, end, engine},
     program::{Chadthrottle, Running},
 };
@@ -22,8 +24,9 @@ use crate::{
 /// An engine, and the client that speaks to it.
 struct Served {
     varlinkctl: PathBuf,
-    program: Chadthrottle,
+    // It ends before its state directory.
     engine: Running,
+    program: Chadthrottle,
 }
 
 impl Served {
@@ -35,8 +38,8 @@ impl Served {
         let engine = engine(&program, "");
         Self {
             varlinkctl,
-            program,
             engine,
+            program,
         }
     }
 
@@ -49,18 +52,70 @@ impl Served {
         command
     }
 
-    /// What it prints. It waits for a reply for less than a minute.
+    /// What a command prints on standard output, and on standard error where it fails. varlinkctl waits for a reply for
+    /// less than a minute.
     #[track_caller]
-    fn says(&self, verb: &str, arguments: &[&str]) -> String {
-        let output = self.command(&[], verb, arguments).output();
-        let output = output.expect("starting varlinkctl");
+    fn says(mut command: Command) -> Result<String, [String; 2]> {
+        let output = command.output().expect("starting varlinkctl");
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "varlinkctl {verb}: {}",
-            said(&output.stderr)
-        );
-        said(&output.stdout)
+        let printed = said(&output.stdout);
+        if output.status.success() {
+            Ok(printed)
+        } else {
+            Err([printed, said(&output.stderr)])
+        }
+    }
+
+    /// The description, as it shows it.
+    #[track_caller]
+    fn description(&self) -> String {
+        let shown = Self::says(self.command(&[], "introspect", &[INTERFACE]));
+        shown.expect("a description")
+    }
+
+    /// Calls a method: the reply, or the error's parameters and what it says of it.
+    #[track_caller]
+    fn call(&self, method: &str, parameters: &Value) -> Result<Value, (Value, String)> {
+        let parse = |text: &str, words: &str| {
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}{words}"))
+        };
+        let arguments = [&format!("{INTERFACE}.{method}"), &parameters.to_string()];
+        let arguments = arguments.map(String::as_str);
+        match Self::says(self.command(&["--json=short"], "call", &arguments)) {
+            Ok(reply) => Ok(parse(&reply, "")),
+            Err([parameters, words]) => Err((parse(&parameters, &words), words)),
+        }
+    }
+
+    /// Calls `Watch`, and gives the first sample that is as wanted.
+    #[track_caller]
+    fn watch(&self, mut is_wanted: impl FnMut(&Value) -> bool) -> Value {
+        let watch = format!("{INTERFACE}.Watch");
+        let mut command = self.command(&["--more", "--json=short"], "call", &[&watch, "{}"]);
+        let watching = command.stdout(Stdio::piped()).spawn();
+        let mut watching = Running(watching.expect("starting varlinkctl"));
+        let output = BufReader::new(watching.0.stdout.take().expect("its output"));
+        let (sender, receiver) = mpsc::channel();
+        // It ends with the program that it reads from.
+        std::thread::spawn(move || {
+            for line in output.lines() {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let deadline = Instant::now() + SOON;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = receiver.recv_timeout(left).expect("such a sample in time");
+            let line = line.expect("its output");
+            // Before each there is a record separator (RFC 7464).
+            let line = line.trim_start_matches('\u{1e}');
+            let sample = serde_json::from_str(line).expect("JSON");
+            if is_wanted(&sample) {
+                return sample;
+            }
+        }
     }
 
     #[track_caller]
@@ -110,13 +165,11 @@ fn lines(interface: &Interface<'_>) -> BTreeSet<String> {
 #[test]
 fn varlinkctl_reads_the_description_as_it_is_written() {
     let served = Served::start();
-    let shown = served.says("introspect", &[INTERFACE]);
-    let shown =
-        Interface::try_from(shown.as_str()).unwrap_or_else(|error| panic!("{error}: {shown}"));
-    let (shown, written) = (
-        lines(&shown),
-        lines(&Interface::try_from(DESCRIPTION).expect("the description")),
-    );
+    let shown = served.description();
+    let [shown, written] = [&shown, DESCRIPTION].map(|text| {
+        let interface = Interface::try_from(text);
+        lines(&interface.unwrap_or_else(|error| panic!("{error}: {text}")))
+    });
     let only = |these: &BTreeSet<String>, those| {
         let only: Vec<_> = these.difference(those).cloned().collect();
         only.join("\n")
@@ -131,46 +184,44 @@ fn varlinkctl_reads_the_description_as_it_is_written() {
 }
 
 #[test]
-fn varlinkctl_finds_the_interface_and_calls_it() {
+fn varlinkctl_finds_the_interface_and_the_engine_behind_it() {
     let served = Served::start();
-    let info = served.says("info", &[]);
-    assert!(
-        info.split_whitespace().any(|word| word == INTERFACE),
-        "{info}"
-    );
-    let info = served.says("call", &[&format!("{INTERFACE}.GetInfo"), "{}"]);
-    let info: Value = serde_json::from_str(&info).expect("JSON");
+    let service = Served::says(served.command(&[], "info", &[])).expect("its words");
+    let mut words = service.split_whitespace();
+    assert!(words.any(|word| word == INTERFACE), "{service}");
+    let info = served.call("GetInfo", &json!({})).expect("a reply");
     assert_eq!(info["pid"], served.engine.pid(), "{info}");
     served.end();
 }
 
 #[test]
-fn varlinkctl_watches() {
+fn what_varlinkctl_is_answered_is_what_it_has_been_told() {
     let served = Served::start();
-    let watch = format!("{INTERFACE}.Watch");
-    let mut command = served.command(&["--more", "--json=short"], "call", &[&watch, "{}"]);
-    let mut watching = Running(
-        command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starting varlinkctl"),
-    );
-    let output = watching.0.stdout.take().expect("its output");
-    let (sender, receiver) = mpsc::channel();
-    // It ends with the program that it reads from.
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = BufReader::new(output).read_line(&mut line);
-        let _ = sender.send(read.map(|_| line));
+    let description = served.description();
+    let interface = Interface::try_from(description.as_str()).expect("the description");
+    // There may be nothing to warn of.
+    let described = Described::by(&interface, false);
+    let call = |method, parameters: &Value| {
+        described.check_call(method, parameters);
+        let reply = served.call(method, parameters).expect(method);
+        described.check_reply(method, &reply);
+        reply
+    };
+    call("GetInfo", &json!({}));
+    let limit = json!({
+        "targets": { "processes": [], "selectors": ["name:ct-nobody"], "children": true },
+        "limit": { "down": 1_000_000, "scope": "internet" },
+        "for_ns": 60_000_000_000_u64,
+        "detach": true,
     });
-    let line = receiver.recv_timeout(SOON).expect("a sample in time");
-    let line = line.expect("its output");
-    // Before each there is a record separator (RFC 7464).
-    let sample: Value = serde_json::from_str(line.trim_start_matches('\u{1e}')).expect("JSON");
-    let sample = &sample["sample"];
-    assert!(sample["sequence"].as_u64() >= Some(1), "{sample}");
-    let processes = sample["processes"].as_array().expect("a list");
-    assert!(!processes.is_empty());
-    drop(watching);
+    let limit = json!({ "id": call("SetLimit", &limit)["id"] });
+    let sample = served.watch(|reply| reply["sample"]["limits"][0]["id"] == limit["id"]);
+    described.check_reply("Watch", &sample);
+    call("GetCarried", &limit);
+    call("GetUnmatched", &limit);
+    call("RemoveLimit", &limit);
+    let (parameters, words) = served.call("RemoveLimit", &limit).expect_err("it is gone");
+    assert!(words.contains(&format!("{INTERFACE}.NoLimit")), "{words}");
+    described.check_error("NoLimit", &parameters);
     served.end();
 }
