@@ -71,6 +71,17 @@ impl Drop for Running {
     }
 }
 
+/// So many processes that only sleep, and have no sockets: all that is there to see of a process
+/// that has nothing to do with the network.
+pub fn sleepers(count: usize) -> anyhow::Result<Vec<Ended>> {
+    (0..count)
+        .map(|_| {
+            let mut sleeper = Command::new("sleep");
+            Ok(Ended(sleeper.arg("600").stdin(Stdio::null()).spawn()?))
+        })
+        .collect()
+}
+
 /// Runs a part to its end and reads the number that it prints.
 pub fn figure(namespace: &str, arguments: &str) -> anyhow::Result<f64> {
     let output = command(namespace)

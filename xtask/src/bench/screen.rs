@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{
     engine::engine_of,
     lab::Lab,
-    load::{Ended, Running},
+    load::{Ended, Running, sleepers},
     median, report,
     report::Table,
     userspace::needs,
@@ -86,15 +86,7 @@ pub fn measure(quick: bool) -> anyhow::Result<()> {
     drop(screen);
     drop(sockets);
 
-    let sleepers = (0..many)
-        .map(|_| {
-            let child = Command::new("sleep")
-                .arg("600")
-                .stdin(Stdio::null())
-                .spawn();
-            Ok(Ended(child?))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let sleepers = sleepers(many)?;
     let mut screen = Screen::open()?;
     screen.wait_for("processes by")?;
     // Reading them for the first time.
