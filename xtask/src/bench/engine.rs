@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -14,27 +15,28 @@ use crate::shell::{program_for_other_objects, root};
 /// A running engine, ended with SIGTERM and waited for.
 pub struct Engine {
     child: Child,
-    state: TempDir,
+    /// Commands that find an engine share its own.
+    state: Arc<TempDir>,
 }
 
 impl Engine {
-    fn command(state: &TempDir, object: Option<&Path>, arguments: &[&str]) -> Command {
+    fn command_at(state: &Path, object: Option<&Path>, arguments: &[&str]) -> Command {
         let program = match object {
             Some(_) => program_for_other_objects(),
             None => root().join("target/release/chadthrottle"),
         };
         let mut command = Command::new(program);
         command.envs(object.map(|object| ("CHADTHROTTLE_EBPF_OBJECT", object)));
-        command.arg("--state-dir").arg(state.path()).args(arguments);
+        command.arg("--state-dir").arg(state).args(arguments);
         command
     }
 
     /// `list`, which counts and limits nobody, once it has printed its first line. With an object
     /// other than the embedded one where it is given.
     pub fn counting(interval: &str, object: Option<&Path>) -> anyhow::Result<Self> {
-        let state = tempfile::tempdir()?;
+        let state = Arc::new(tempfile::tempdir()?);
         let list = ["list", "--json", "--interval", interval];
-        let mut command = Self::command(&state, object, &list);
+        let mut command = Self::command_at(state.path(), object, &list);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("its output")?;
         let mut lines = BufReader::new(output);
@@ -56,24 +58,65 @@ impl Engine {
 
     /// `limit` on these processes, both ways.
     pub fn limiting_to(rate: &str, pids: &[u32], object: Option<&Path>) -> anyhow::Result<Self> {
-        let state = tempfile::tempdir()?;
         let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut arguments = vec!["limit"];
         arguments.extend(pids.iter().map(String::as_str));
         arguments.extend(["--down", rate, "--up", rate, "--scope", "all"]);
-        let mut command = Self::command(&state, object, &arguments);
+        let state = Arc::new(tempfile::tempdir()?);
+        Self::saying("until Ctrl-C", state, object, &arguments)
+    }
+
+    /// `engine`, which is there for other commands.
+    pub fn serving() -> anyhow::Result<Self> {
+        let state = Arc::new(tempfile::tempdir()?);
+        Self::saying("is there for commands", state, None, &["engine"])
+    }
+
+    /// `limit` on a process, by that engine; by one of its own where none is given.
+    pub fn limiting_by(engine: Option<&Self>, pid: u32) -> anyhow::Result<Self> {
+        let state = match engine {
+            Some(engine) => Arc::clone(&engine.state),
+            None => Arc::new(tempfile::tempdir()?),
+        };
+        let limit = ["limit", &pid.to_string(), "--down", "1MB"];
+        Self::saying("until Ctrl-C", state, None, &limit)
+    }
+
+    /// A command that goes on once it has said these words.
+    fn saying(
+        words: &str,
+        state: Arc<TempDir>,
+        object: Option<&Path>,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut command = Self::command_at(state.path(), object, arguments);
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let errors = child.stderr.take().context("its standard error")?;
         let mut lines = BufReader::new(errors);
         let engine = Self { child, state };
         let mut said = String::new();
-        while !said.contains("until Ctrl-C") {
+        while !said.contains(words) {
             if lines.read_line(&mut said)? == 0 {
-                bail!("chadthrottle limit has ended: {said}");
+                bail!("chadthrottle {} has ended: {said}", arguments.join(" "));
             }
         }
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Ok(engine)
+    }
+
+    /// The process itself: the engine, where it is `engine`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A command that finds this engine.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        Self::command_at(self.state.path(), None, arguments)
+    }
+
+    /// The engine's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.state.path().join("control.sock")
     }
 
     /// The command, and the engine that it has started.

@@ -15,6 +15,7 @@ mod packets;
 mod peers;
 mod report;
 mod screen;
+mod service;
 mod throughput;
 mod transfer;
 mod userspace;

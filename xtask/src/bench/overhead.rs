@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::{
     packets,
     report::{self, Table},
-    throughput, userspace,
+    service, throughput, userspace,
 };
 
 /// One of the tables.
@@ -18,17 +18,19 @@ pub enum Part {
     Throughput,
     Userspace,
     Connections,
+    Engine,
 }
 
 type Measure = fn(bool) -> anyhow::Result<Table>;
 
 pub fn measure(quick: bool, only: Option<Part>) -> anyhow::Result<()> {
-    let parts: [(Part, Measure); 5] = [
+    let parts: [(Part, Measure); 6] = [
         (Part::TestRun, packets::test_run),
         (Part::Packets, packets::under_load),
         (Part::Throughput, throughput::with_and_without),
         (Part::Userspace, userspace::beside_the_peers),
         (Part::Connections, userspace::by_connections),
+        (Part::Engine, service::of_one_engine),
     ];
     let mut text = format!("{}\n\n", report::machine());
     for (part, measure) in parts {
