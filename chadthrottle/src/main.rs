@@ -62,7 +62,7 @@ fn run(cli: Cli, warnings: &Warnings) -> Result<u8, Error> {
             runtime.block_on(commands::engine::run(&global, &args, warnings))
         }
         Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
-        Some(Command::Doctor(args)) => commands::doctor::run(&global, &args),
+        Some(Command::Doctor(args)) => runtime.block_on(commands::doctor::run(&global, &args)),
         Some(Command::Completions { shell }) => commands::completions::completions(shell),
         Some(Command::Man) => commands::completions::man(),
     };

@@ -8,10 +8,10 @@ use chadthrottle::{
         Ability, Both, Carried, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin,
         ProcessKey, ProcessSample, Snapshot, Traffic, Unmatched,
     },
-    process::Targets,
+    process::{Connection, Seen, Targets},
     protocol::{
-        self, ChangeLimit, DESCRIPTION, Info, Left, Limited, Method, Named, Reply, RequestError,
-        Sample, SetChildren, SetLimit, Watch,
+        self, ChangeLimit, DESCRIPTION, Examined, Info, Left, Limited, Method, Named, OfProcesses,
+        Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
     },
     units::Rate,
 };
@@ -131,6 +131,26 @@ fn exchanges() -> Vec<(Method, Value)> {
         for_ns: Some(1),
         detach: false,
     };
+    let of = OfProcesses {
+        processes: vec![key()],
+    };
+    let connection = Connection {
+        inode: 1,
+        protocol: "tcp".to_owned(),
+        local: "192.0.2.7:1".parse().ok(),
+        remote: "[2001:db8::7]:443".parse().ok(),
+        state: String::new(),
+        bytes: Some(Both { down: 1, up: 2 }),
+        round_trip: Some(std::time::Duration::from_millis(3)),
+    };
+    let seen = Seen {
+        connections: vec![connection],
+        more: false,
+    };
+    let examined = Examined {
+        report: json!({}),
+        exit_code: 0,
+    };
     let words = vec!["nothing matches".to_owned()];
     vec![
         (Method::GetInfo, json(info)),
@@ -153,6 +173,8 @@ fn exchanges() -> Vec<(Method, Value)> {
             Method::GetUnmatched(Named { id }),
             json(protocol::Unmatched { words }),
         ),
+        (Method::GetConnections(of), json(seen)),
+        (Method::Doctor, json(examined)),
         (Method::Leave, json(left)),
     ]
 }

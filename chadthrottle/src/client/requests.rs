@@ -17,10 +17,10 @@ use tokio::{
 use super::{gone, own::Own};
 use crate::{
     model::{Carried, Limit, LimitId, ProcessKey, Snapshot},
-    process::{Targets, key_of},
+    process::{Seen, Targets, key_of},
     protocol::{
-        ChangeLimit, Frames, Info, LONGEST_REPLY, Left, Limited, Method, Named, Reply,
-        RequestError, SetChildren, SetLimit, Unmatched, frame,
+        ChangeLimit, Examined, Frames, Info, LONGEST_REPLY, Left, Limited, Method, Named,
+        OfProcesses, Reply, RequestError, SetChildren, SetLimit, Unmatched, frame,
     },
 };
 
@@ -170,6 +170,23 @@ impl Requests {
     pub async fn unmatched(&self, id: LimitId) -> Result<Vec<String>, RequestError> {
         let Unmatched { words } = self.ask(&Method::GetUnmatched(Named { id })).await?;
         Ok(words)
+    }
+
+    /// The connections of these processes.
+    ///
+    /// # Errors
+    /// Where they are not all the client's to look into.
+    pub async fn connections(&self, processes: Vec<ProcessKey>) -> Result<Seen, RequestError> {
+        self.ask(&Method::GetConnections(OfProcesses { processes }))
+            .await
+    }
+
+    /// What the machine can do, as the engine sees it.
+    ///
+    /// # Errors
+    /// Where the engine has gone.
+    pub async fn examine(&self) -> Result<Examined, RequestError> {
+        self.ask(&Method::Doctor).await
     }
 
     /// Removes a limit.

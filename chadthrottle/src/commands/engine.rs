@@ -20,13 +20,14 @@ use tokio::{
 use crate::{
     cli::{EngineArgs, Global},
     config::Config,
+    doctor,
     engine::Commands,
     error::Error,
     logging::Warnings,
     output,
-    protocol::Left,
+    protocol::{Examined, Left},
     reversal::{LockError, StateDir},
-    server::Server,
+    server::{Doctor, Server},
     service::{Inherited, Manager, Predecessor},
     session::{
         PATIENCE, SOCKET, Session,
@@ -96,7 +97,15 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     };
     let said = warnings.clone();
     let others = Config::of_system()?.access.others;
-    let server = session.server(args.until_idle, others, move || said.take());
+    let seen = settings;
+    let doctor = Doctor::new(move || {
+        let report = doctor::examine(&seen);
+        Examined {
+            report: serde_json::to_value(&report).unwrap_or_default(),
+            exit_code: report.exit_code,
+        }
+    });
+    let server = session.server(args.until_idle, others, doctor, move || said.take());
     let all_known = match predecessor.as_mut().and_then(Predecessor::limits) {
         Some(limits) => restore(limits, &server).await,
         // It had come to no client.

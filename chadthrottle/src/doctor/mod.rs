@@ -3,9 +3,9 @@
 mod probe;
 mod surroundings;
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     backends::throttle::{ThrottleError, below::CgroupPath, cgroup, linux_ebpf_utils::AttachPoint},
@@ -20,7 +20,7 @@ pub use surroundings::{Attached, Cgroup2};
 const SCHEMA: u32 = 1;
 
 /// Everything the doctor found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this layout.
     pub schema: u32,
@@ -39,7 +39,7 @@ pub struct Report {
     /// The live probe; `None` where it could not be made, and `problem` says why.
     pub probe: Option<Probe>,
     /// How limits are enforced.
-    pub levers: Vec<&'static str>,
+    pub levers: Vec<Cow<'static, str>>,
     /// What is wrong, in words; `None`: nothing.
     pub problem: Option<String>,
     /// The exit code that goes with it.
@@ -48,23 +48,23 @@ pub struct Report {
 }
 
 /// A capability that is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it is needed for.
-    pub purpose: &'static str,
+    pub purpose: Cow<'static, str>,
 }
 
 /// Something that a kernel may lack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feature {
     /// What it is.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether it is there.
     pub present: bool,
     /// What it is good for, or what is done without it.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
 }
 
 /// Examines the machine. Attaches for a moment, and detaches again.
@@ -79,8 +79,8 @@ pub fn examine(settings: &Settings) -> Report {
         missing_capabilities: missing
             .iter()
             .map(|missing| Missing {
-                name: missing.name,
-                purpose: missing.purpose,
+                name: missing.name.into(),
+                purpose: missing.purpose.into(),
             })
             .collect(),
         features: surroundings::features(),
@@ -130,7 +130,8 @@ fn examine_attaching(
         let code = error.exit_code();
         (error.to_string(), code)
     })?;
-    report.levers = probe.levers.describe();
+    let levers = probe.levers.describe();
+    report.levers = levers.into_iter().map(Cow::Borrowed).collect();
     let problem = probe.problem();
     report.probe = Some(probe);
     if let Some(problem) = problem {

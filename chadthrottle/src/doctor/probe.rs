@@ -1,13 +1,14 @@
 //! The live probe: attach, send packets to ourselves, and see whether both programs ran.
 
 use std::{
+    borrow::Cow,
     net::{Ipv4Addr, UdpSocket},
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     backends::throttle::{
@@ -26,10 +27,10 @@ use crate::{
 const PACKETS: u64 = 16;
 
 /// What the probe saw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// How the programs were attached: `link`, `legacy` or `mixed`.
-    pub attach_method: &'static str,
+    pub attach_method: Cow<'static, str>,
     /// Packets that were sent over loopback, and so had to arrive.
     pub packets: u64,
     /// What our own programs counted for this process.
@@ -45,7 +46,7 @@ pub struct Probe {
 }
 
 /// Numbers for both programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runs {
     /// Arriving packets.
     pub ingress: u64,
@@ -107,7 +108,7 @@ pub fn run(settings: &Settings, state: &StateDir, point: AttachPoint) -> Result<
     exchange().map_err(|error| Error::io("sending packets over loopback", error))?;
     let after = runs(&throttle)?;
     let probe = Probe {
-        attach_method: throttle.method(),
+        attach_method: throttle.method().into(),
         sees_socket_use: throttle.sees_socket_use,
         levers,
         packets: PACKETS,
@@ -159,7 +160,7 @@ mod tests {
         Probe {
             sees_socket_use: true,
             levers: Ability::default(),
-            attach_method: "link",
+            attach_method: "link".into(),
             packets: PACKETS,
             counted: both(counted),
             runs: runs.map(both),

@@ -1,10 +1,10 @@
 //! What can be seen without attaching anything.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{borrow::Cow, os::fd::AsFd, path::Path};
 
 use nix::sys::utsname::uname;
 use procfs::process::Process;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Feature;
 use crate::{
@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// How cgroup2 is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup2 {
     /// `pure`: alone; `hybrid`: beside version 1; `none`.
-    pub layout: &'static str,
+    pub layout: Cow<'static, str>,
     /// Where.
     pub mount: Option<String>,
 }
@@ -36,25 +36,25 @@ impl Cgroup2 {
             Some(_) => "pure",
         };
         Self {
-            layout,
+            layout: layout.into(),
             mount: mount.map(|mount| mount.display().to_string()),
         }
     }
 }
 
 /// Programs at one place of the attach point.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
     /// The place, by bpftool's name.
-    pub place: &'static str,
+    pub place: Cow<'static, str>,
     /// `multi`, `override` or `exclusive`.
-    pub mode: &'static str,
+    pub mode: Cow<'static, str>,
     /// The programs, in the order in which they run.
     pub programs: Vec<Program>,
 }
 
 /// Somebody's program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Its id.
     pub id: u32,
@@ -85,8 +85,8 @@ pub fn attached(point: &AttachPoint) -> Vec<Attached> {
             };
             let programs: Vec<Program> = programs(attached.programs);
             (!programs.is_empty()).then_some(Attached {
-                place: place.name(),
-                mode,
+                place: place.name().into(),
+                mode: mode.into(),
                 programs,
             })
         })
@@ -108,24 +108,26 @@ pub fn features() -> Vec<Feature> {
         .is_ok_and(|us| socket::pidfd_getfd(us.as_fd(), 0).is_ok());
     vec![
         Feature {
-            name: "kernel BTF",
+            name: "kernel BTF".into(),
             present: offsets.kernel.task_tgid != 0,
-            meaning: "children are limited from their first packet; without it, within 100 ms",
+            meaning: "children are limited from their first packet; without it, within 100 ms"
+                .into(),
         },
         Feature {
-            name: "BPF compiler (JIT)",
+            name: "BPF compiler (JIT)".into(),
             present: jit.is_ok_and(|value| value.trim() != "0"),
-            meaning: "programs run at full speed; without it, every packet costs more",
+            meaning: "programs run at full speed; without it, every packet costs more".into(),
         },
         Feature {
-            name: "pidfd_getfd",
+            name: "pidfd_getfd".into(),
             present: getfd,
-            meaning: "connections that are open already are limited; without it, only new ones",
+            meaning: "connections that are open already are limited; without it, only new ones"
+                .into(),
         },
         Feature {
-            name: "BPF statistics",
+            name: "BPF statistics".into(),
             present: bpf::enable_stats().is_ok(),
-            meaning: "the probe sees the kernel's own count of runs, beside ours",
+            meaning: "the probe sees the kernel's own count of runs, beside ours".into(),
         },
     ]
 }

@@ -249,6 +249,7 @@ async fn serve(
     snapshots: &watch::Sender<Option<Arc<Snapshot>>>,
 ) {
     // The first sample at once, so that a screen has something to show; it has no rates yet.
+    let mut last = None;
     let mut samples = interval_at(Instant::now(), interval);
     samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = interval_at(Instant::now() + WATCH_INTERVAL, WATCH_INTERVAL);
@@ -262,13 +263,16 @@ async fn serve(
             command = commands.recv() => match command {
                 Some(Command::SetInterval { interval: wanted }) => if wanted != interval {
                     interval = wanted;
-                    samples = interval_at(Instant::now() + interval, interval);
+                    // At once where the last one is older than that.
+                    let due = last.map_or_else(Instant::now, |last| last + interval);
+                    samples = interval_at(due.max(Instant::now()), interval);
                     samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 }
                 Some(command) => engine.handle(command),
                 None => return,
             },
             _ = samples.tick() => {
+                last = Some(Instant::now());
                 // Nobody listening is no reason to stop: limits hold until the handle goes. And
                 // who does not keep up gets the newest, rather than have them pile up.
                 snapshots.send_replace(Some(Arc::new(engine.sample())));

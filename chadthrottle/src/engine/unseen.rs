@@ -5,6 +5,7 @@
 //! themselves what they have carried (`TCP_INFO`).
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use super::Engine;
 use crate::{
@@ -142,9 +143,9 @@ impl Engine {
         let mut known = HashSet::new();
         for member in self.unseen.due(members) {
             let mut connections = HashMap::new();
-            each_socket_of(self.processes.root(), member.key.pid, |socket| {
+            let _all = each_socket_of(self.processes.root(), member.key.pid, |socket| {
                 let (Some(inode), Ok(info)) = (socket::inode(socket), tcp::info(socket)) else {
-                    return;
+                    return ControlFlow::Continue(());
                 };
                 let owner = self.living_owner(socket);
                 let connection = Connection {
@@ -153,6 +154,7 @@ impl Engine {
                     is_known: known.contains(&inode),
                 };
                 connections.insert(inode, connection);
+                ControlFlow::Continue(())
             });
             known.extend(connections.keys().copied());
             self.unseen.look(member, connections);

@@ -1,47 +1,102 @@
 //! The connections of a process, as its sockets tell of them.
 
-use std::{collections::HashSet, net::SocketAddr, path::Path, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, ops::ControlFlow, path::Path, time::Duration};
 
-use super::sockets::each_socket_of;
+use serde::{Deserialize, Serialize};
+
+use super::{key_of, sockets::each_socket_of};
 use crate::{
-    model::Both,
+    model::{Both, ProcessKey},
     sys::{socket, tcp},
 };
 
 /// A socket of the Internet families.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The socket's inode, which is its identity.
     pub inode: u64,
     /// Name of the protocol.
-    pub protocol: &'static str,
+    pub protocol: String,
     /// Where it is bound to.
     pub local: Option<SocketAddr>,
     /// Where it is connected to.
     pub remote: Option<SocketAddr>,
     /// Name of the state, of TCP only.
-    pub state: &'static str,
+    pub state: String,
     /// Bytes of payload that have arrived and were sent, of TCP only.
     pub bytes: Option<Both<u64>>,
     /// Smoothed round-trip time, of TCP only and where one was measured.
+    #[serde(rename = "round_trip_ns", with = "nanoseconds")]
     pub round_trip: Option<Duration>,
 }
 
-/// The connections of process `pid`, read from `root`; none where it is gone, or may not be looked
-/// into. Reads as many descriptors as the process has: not for a thread that must not wait.
-pub fn connections_of(root: &Path, pid: u32) -> Vec<Connection> {
-    let mut seen = HashSet::new();
-    let mut connections = Vec::new();
-    each_socket_of(root, pid, |fd| {
-        // Several descriptors may share one.
-        if let Some(inode) = socket::inode(fd)
-            && socket::is_internet(fd)
-            && seen.insert(inode)
-        {
-            connections.push(describe(fd, inode));
+/// Connections of processes, and whether there are more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// In no order.
+    pub connections: Vec<Connection>,
+    /// Whether some were left out.
+    pub more: bool,
+}
+
+/// So many connections at most are looked at in one go: each costs some system calls.
+pub const MOST_CONNECTIONS: usize = 4_096;
+
+/// The connections of these processes, read from `root`, [`MOST_CONNECTIONS`] at most; none of one that is gone, or may
+/// not be looked into. Reads as many descriptors as they have: not for a thread that must not wait.
+pub fn connections_of(root: &Path, processes: &[ProcessKey]) -> Seen {
+    connections_up_to(MOST_CONNECTIONS, root, processes)
+}
+
+fn connections_up_to(most: usize, root: &Path, processes: &[ProcessKey]) -> Seen {
+    let mut known = HashSet::new();
+    let mut seen = Seen::default();
+    for key in processes {
+        let before = seen.connections.len();
+        let all = each_socket_of(root, key.pid, |fd| {
+            // Several descriptors may share one.
+            let Some(inode) = socket::inode(fd) else {
+                return ControlFlow::Continue(());
+            };
+            if socket::is_internet(fd) && known.insert(inode) {
+                if seen.connections.len() == most {
+                    seen.more = true;
+                    return ControlFlow::Break(());
+                }
+                seen.connections.push(describe(fd, inode));
+            }
+            ControlFlow::Continue(())
+        });
+        if key_of(root, key.pid) != Some(*key) {
+            // They may be those of whoever has its id now.
+            seen.connections.truncate(before);
         }
-    });
-    connections
+        if all.is_break() {
+            break;
+        }
+    }
+    seen
+}
+
+mod nanoseconds {
+    use super::{Deserialize, Duration, Serialize};
+    use serde::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let ns = time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        ns.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let ns = Option::<u64>::deserialize(deserializer)?;
+        Ok(ns.map(Duration::from_nanos))
+    }
 }
 
 fn describe(fd: &std::os::fd::OwnedFd, inode: u64) -> Connection {
@@ -52,10 +107,10 @@ fn describe(fd: &std::os::fd::OwnedFd, inode: u64) -> Connection {
     };
     Connection {
         inode,
-        protocol: protocol_name(protocol),
+        protocol: protocol_name(protocol).to_owned(),
         local: tcp::local_end(fd),
         remote: tcp::remote_end(fd),
-        state: info.map_or("", |info| state_name(info.state)),
+        state: info.map_or("", |info| state_name(info.state)).to_owned(),
         bytes: info.map(|info| Both {
             down: info.bytes_received,
             up: info.bytes_acked,
@@ -119,7 +174,13 @@ mod tests {
         let twice = here.try_clone().unwrap();
         let udp = UdpSocket::bind("[::1]:0").unwrap();
 
-        let all = connections_of(Path::new("/proc"), std::process::id());
+        let (root, us) = (Path::new("/proc"), std::process::id());
+        let us = key_of(root, us).unwrap();
+        let Seen {
+            connections: all,
+            more,
+        } = connections_of(root, &[us]);
+        assert!(!more);
         let of = |local: SocketAddr, remote: Option<SocketAddr>| {
             let mut found = all
                 .iter()
@@ -129,15 +190,25 @@ mod tests {
             one
         };
         let listening = of(address, None);
-        assert_eq!((listening.protocol, listening.state), ("tcp", "listening"));
+        let told = |it: &Connection| (it.protocol.clone(), it.state.clone());
+        let words = |protocol: &str, state: &str| (protocol.to_owned(), state.to_owned());
+        assert_eq!(told(&listening), words("tcp", "listening"));
         let client = of(here.local_addr().unwrap(), Some(address));
-        assert_eq!((client.protocol, client.state), ("tcp", "established"));
+        assert_eq!(told(&client), words("tcp", "established"));
         let server = of(address, Some(here.local_addr().unwrap()));
         assert_eq!(server.bytes.unwrap().down, 3_000);
         assert!(client.round_trip.is_some());
         let udp = of(udp.local_addr().unwrap(), None);
-        assert_eq!((udp.protocol, udp.state, udp.bytes), ("udp", "", None));
+        assert_eq!((told(&udp), udp.bytes), (words("udp", ""), None));
         drop(twice);
-        assert_eq!(connections_of(Path::new("/proc"), u32::MAX), []);
+        let some = connections_up_to(2, root, &[us]);
+        assert_eq!((some.connections.len(), some.more), (2, true));
+        let other = ProcessKey {
+            start_ticks: us.start_ticks + 1,
+            ..us
+        };
+        assert_eq!(connections_of(root, &[other]), Seen::default());
+        let json = serde_json::to_string(&client).unwrap();
+        assert_eq!(serde_json::from_str::<Connection>(&json).unwrap(), client);
     }
 }

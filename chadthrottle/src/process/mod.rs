@@ -20,11 +20,11 @@ mod unit;
 pub mod user;
 
 pub use cgroup::{cgroup_of, processes_in};
-pub use connections::{Connection, connections_of};
+pub use connections::{Connection, Seen, connections_of};
 pub use executable::Devices;
 pub use reader::ProcessReader;
 pub use selector::{Selector, SelectorError, Target, Targets};
 use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
-pub use table::{Changes, ProcessInfo, Reread, key_of};
+pub use table::{Changes, ProcessInfo, Reread, key_of, user_of};
 pub use unit::unit_of;

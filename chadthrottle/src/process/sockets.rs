@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     os::fd::{AsFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
@@ -47,17 +48,22 @@ pub fn threads(root: &Path, pid: u32) -> impl Iterator<Item = PathBuf> + use<> {
     entries.map(|entry| entry.path())
 }
 
-/// Does something with a short-lived duplicate of each socket of process `pid`; nothing where it is
-/// gone, or may not be looked into.
-pub fn each_socket_of(root: &Path, pid: u32, mut act: impl FnMut(&OwnedFd)) {
+/// Does something with a short-lived duplicate of each socket of process `pid`, until it breaks off; nothing where the
+/// process is gone, or may not be looked into.
+pub fn each_socket_of(
+    root: &Path,
+    pid: u32,
+    mut act: impl FnMut(&OwnedFd) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let Ok(process) = socket::pidfd_open(pid) else {
-        return;
+        return ControlFlow::Continue(());
     };
     for SocketFd { fd, .. } in sockets_of(root, pid) {
         if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), fd) {
-            act(&socket);
+            act(&socket)?;
         }
     }
+    ControlFlow::Continue(())
 }
 
 /// Whether process `pid` holds that socket, which is first looked for under the same number.

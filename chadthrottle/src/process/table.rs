@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
     os::unix::fs::DirEntryExt,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -327,6 +328,14 @@ fn has_ended(error: &ProcError) -> bool {
         }
         _ => false,
     }
+}
+
+/// The user of the process; root where it may not be looked into by its own user, `None` where it is gone.
+///
+/// `/proc/PID` belongs to the effective user, or to root where the process is not dumpable (proc(5)).
+pub fn user_of(root: &Path, pid: u32) -> Option<u32> {
+    let process = fs::metadata(root.join(pid.to_string()));
+    Some(process.ok()?.uid())
 }
 
 /// The identity of the process that has that id now, read from `root`.

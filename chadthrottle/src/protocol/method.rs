@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Call, INTERFACE, Reply, SERVICE};
 use crate::{
-    model::{EngineInfo, Limit, LimitId, Snapshot},
+    model::{EngineInfo, Limit, LimitId, ProcessKey, Snapshot},
     process::Targets,
 };
 
@@ -28,6 +28,10 @@ pub enum Method {
     GetCarried(Named),
     /// What of a limit matches nothing.
     GetUnmatched(Named),
+    /// The connections of processes.
+    GetConnections(OfProcesses),
+    /// What the machine can do, as the engine sees it.
+    Doctor,
     /// The end of the connection, and of what belongs to it.
     Leave,
     /// Of every service: who it is.
@@ -87,6 +91,23 @@ pub struct SetChildren {
 pub struct Named {
     /// Which.
     pub id: LimitId,
+}
+
+/// `GetConnections`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfProcesses {
+    /// Which.
+    pub processes: Vec<ProcessKey>,
+}
+
+/// Reply to `Doctor`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Examined {
+    /// What `doctor --json` says.
+    pub report: Value,
+    /// And what it exits with.
+    pub exit_code: u8,
 }
 
 /// Reply with a limit's name.
@@ -185,6 +206,7 @@ impl Method {
         }
         let method = match method {
             "GetInfo" => Self::GetInfo,
+            "Doctor" => Self::Doctor,
             "Leave" => Self::Leave,
             "Watch" => Self::Watch(parameters(call)?),
             "SetLimit" => Self::SetLimit(parameters(call)?),
@@ -193,6 +215,7 @@ impl Method {
             "RemoveLimit" => Self::RemoveLimit(parameters(call)?),
             "GetCarried" => Self::GetCarried(parameters(call)?),
             "GetUnmatched" => Self::GetUnmatched(parameters(call)?),
+            "GetConnections" => Self::GetConnections(parameters(call)?),
             _ => return Err(not_found()),
         };
         match method {
@@ -208,6 +231,7 @@ impl Method {
     pub fn call(&self) -> serde_json::Result<Call> {
         let (method, parameters) = match self {
             Self::GetInfo => ("GetInfo", Value::Null),
+            Self::Doctor => ("Doctor", Value::Null),
             Self::Leave => ("Leave", Value::Null),
             Self::Watch(watch) => ("Watch", serde_json::to_value(watch)?),
             Self::SetLimit(limit) => ("SetLimit", serde_json::to_value(limit)?),
@@ -216,6 +240,7 @@ impl Method {
             Self::RemoveLimit(named) => ("RemoveLimit", serde_json::to_value(named)?),
             Self::GetCarried(named) => ("GetCarried", serde_json::to_value(named)?),
             Self::GetUnmatched(named) => ("GetUnmatched", serde_json::to_value(named)?),
+            Self::GetConnections(of) => ("GetConnections", serde_json::to_value(of)?),
             Self::ServiceInfo => return Ok(service_call("GetInfo", Value::Null)),
             Self::Description(interface) => {
                 let parameters = json!({ "interface": interface });
@@ -243,7 +268,7 @@ fn service_call(method: &str, parameters: Value) -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::ProcessKey, protocol::DESCRIPTION, units::Rate};
+    use crate::{protocol::DESCRIPTION, units::Rate};
     use chadthrottle_common::scope::Scope;
 
     fn all() -> Vec<Method> {
@@ -277,6 +302,10 @@ mod tests {
             Method::RemoveLimit(Named { id }),
             Method::GetCarried(Named { id }),
             Method::GetUnmatched(Named { id }),
+            Method::GetConnections(OfProcesses {
+                processes: vec![key],
+            }),
+            Method::Doctor,
             Method::Leave,
             Method::ServiceInfo,
             Method::Description("x".to_owned()),
@@ -296,7 +325,7 @@ mod tests {
             }
         }
         let described = DESCRIPTION.matches("\nmethod ").count();
-        assert_eq!(described, 9, "one is described that is not there");
+        assert_eq!(described, 11, "one is described that is not there");
     }
 
     #[test]

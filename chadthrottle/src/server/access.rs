@@ -2,7 +2,7 @@
 
 use crate::{
     config::Others,
-    model::{LimitId, Snapshot},
+    model::{LimitId, ProcessKey, Snapshot},
     protocol::{Method, RequestError},
 };
 
@@ -29,7 +29,8 @@ impl Standing {
         }
     }
 
-    /// Whether a call is the client's to make, which is that user; `owner` says whose limit one is.
+    /// Whether a call is the client's to make, which is that user; `owner` says whose limit one is, `user` whose a
+    /// process.
     ///
     /// # Errors
     /// Where it is not: what to do instead.
@@ -38,6 +39,7 @@ impl Standing {
         uid: u32,
         method: &Method,
         owner: impl Fn(LimitId) -> Option<u32>,
+        user: impl Fn(ProcessKey) -> Option<u32>,
     ) -> Result<(), RequestError> {
         let Self::Other(others) = self else {
             return Ok(());
@@ -52,7 +54,15 @@ impl Standing {
             _ if others == Others::Nothing => {
                 return refused("this engine serves root and its group only");
             }
-            Method::GetInfo | Method::Watch(_) => return Ok(()),
+            Method::GetInfo | Method::Watch(_) | Method::Doctor => return Ok(()),
+            Method::GetConnections(of) => {
+                let mut processes = of.processes.iter();
+                return if processes.all(|key| user(*key).is_none_or(|user| user == uid)) {
+                    Ok(())
+                } else {
+                    refused("these are not all your processes")
+                };
+            }
             _ if others == Others::See => return refused("you may watch, and set no limits"),
             Method::SetLimit(_) => return Ok(()),
             Method::ChangeLimit(change) => change.id,
@@ -109,7 +119,7 @@ mod tests {
             testing::{self, limit},
         },
         process::Targets,
-        protocol::{ChangeLimit, Named, SetChildren, SetLimit, Watch},
+        protocol::{ChangeLimit, Named, OfProcesses, SetChildren, SetLimit, Watch},
     };
 
     const ANNA: u32 = 1000;
@@ -153,6 +163,14 @@ mod tests {
             ("remove", Method::RemoveLimit(Named { id })),
             ("carried", Method::GetCarried(Named { id })),
             ("unmatched", Method::GetUnmatched(Named { id })),
+            ("doctor", Method::Doctor),
+            // The processes are those of whoever the limit is.
+            (
+                "connections",
+                Method::GetConnections(OfProcesses {
+                    processes: vec![testing::process(id.0).key],
+                }),
+            ),
         ]
     }
 
@@ -166,7 +184,9 @@ mod tests {
                 .map(|(_, uid)| *uid)
         };
         let always = ["service", "describe", "leave"];
-        let watching = ["info", "watch"];
+        // Nothing is told of a process that is gone.
+        let user = |key: ProcessKey| owner(LimitId(key.pid));
+        let watching = ["info", "watch", "doctor"];
         let each = [
             "set",
             "change",
@@ -174,6 +194,7 @@ mod tests {
             "remove",
             "carried",
             "unmatched",
+            "connections",
         ];
         let (own, see) = (Standing::Other(Others::Own), Standing::Other(Others::See));
         let nothing = Standing::Other(Others::Nothing);
@@ -189,9 +210,10 @@ mod tests {
             (nothing, 2, &[]),
         ] {
             for (name, method) in methods(limit) {
-                let sees = standing != nothing && watching.contains(&name);
+                let is_seen = watching.contains(&name) || name == "connections" && limit != 2;
+                let sees = standing != nothing && is_seen;
                 let expected = always.contains(&name) || sees || more.contains(&name);
-                let result = standing.allows(ANNA, &method, owner);
+                let result = standing.allows(ANNA, &method, owner, user);
                 assert_eq!(result.is_ok(), expected, "{standing:?}: {name} of {limit}");
                 if let Err(error) = result {
                     assert_eq!(error.exit_code(), 3);

@@ -1,6 +1,6 @@
 //! One client: its calls, one after the other.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use tokio::{
 
 use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing, intervals::SECOND};
 use crate::config::Others;
-use crate::model::LimitId;
+use crate::model::{LimitId, ProcessKey};
+use crate::process::{connections_of, key_of, user_of};
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
     SERVICE, SetLimit, Unmatched, Watch, frame,
@@ -95,8 +96,14 @@ pub async fn say_farewell(left: &Left, to: &mut (impl AsyncWrite + Unpin)) {
 
 fn allowed(server: &Server, peer: &Peer, method: &Method) -> Result<(), RequestError> {
     let origins = server.origins();
+    let user = |key: ProcessKey| {
+        let root = Path::new("/proc");
+        // Whoever has its id now is another one.
+        key_of(root, key.pid).filter(|now| *now == key)?;
+        user_of(root, key.pid)
+    };
     peer.standing
-        .allows(peer.uid, method, |id| origins.user_of(id))
+        .allows(peer.uid, method, |id| origins.user_of(id), user)
 }
 
 /// Sends samples until the client goes, or the engine ends.
@@ -113,11 +120,12 @@ async fn watch(
         Standing::Other(_) => SECOND,
     };
     let interval = asked.interval_ns.map_or(SECOND, Duration::from_nanos);
+    // Before the engine is asked for another one, which may come at once.
+    let mut samples = server.0.samples.with_newest(peer, interval.max(SECOND));
     let _wanted = server
         .0
         .intervals
         .want(interval.max(shortest), &server.0.engine);
-    let mut samples = server.0.samples.with_newest(peer);
     let mut others = server.0.others.subscribe();
     loop {
         tokio::select! {
@@ -197,6 +205,17 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
         Method::GetUnmatched(named) => {
             let words = engine.unmatched(named.id).await?;
             to_json(Unmatched { words })
+        }
+        Method::GetConnections(of) => {
+            let _one = server.0.looking.lock().await;
+            let seen = spawn_blocking(move || connections_of(Path::new("/proc"), &of.processes));
+            to_json(seen.await.unwrap_or_default())
+        }
+        Method::Doctor => {
+            let _one = server.0.looking.lock().await;
+            let server = server.clone();
+            let examined = spawn_blocking(move || (server.0.doctor.0)()).await;
+            to_json(examined.map_err(|_| RequestError::Gone)?)
         }
         Method::ServiceInfo => Ok(json!({
             "vendor": "ChadThrottle",

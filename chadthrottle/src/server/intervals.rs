@@ -1,4 +1,4 @@
-//! How often samples are taken: as often as the one who wants them most often.
+//! How often samples are taken: as often as the one who wants them most often, and hardly where nobody does.
 
 use std::{
     collections::BTreeMap,
@@ -8,12 +8,24 @@ use std::{
 
 use crate::engine::Commands;
 
-/// Between samples, where nobody says otherwise: limits that have ended are found with them.
+/// Between samples, where nobody says otherwise; and where a limit is set, whose end is found with them.
 pub const SECOND: Duration = Duration::from_secs(1);
 
-/// How many want samples at which interval.
+/// Between samples where nobody watches and nothing is limited: slots of processes that have ended are given back with
+/// them, before all are in use.
+pub const IDLE: Duration = Duration::from_secs(10);
+
+/// Who wants samples.
 #[derive(Debug, Default)]
-pub struct Intervals(Mutex<BTreeMap<Duration, usize>>);
+pub struct Intervals(Mutex<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
+    /// How many want them at which interval.
+    watching: BTreeMap<Duration, usize>,
+    /// Whether there are limits.
+    limits: bool,
+}
 
 /// Somebody who wants samples. Dropping it ends that.
 #[derive(Debug)]
@@ -26,7 +38,9 @@ pub struct Wanted<'a> {
 impl Intervals {
     /// Has samples taken at that interval, or a shorter one.
     pub fn want<'a>(&'a self, interval: Duration, engine: &'a Commands) -> Wanted<'a> {
-        self.change(engine, |wanted| *wanted.entry(interval).or_default() += 1);
+        self.change(engine, |wishes| {
+            *wishes.watching.entry(interval).or_default() += 1;
+        });
         Wanted {
             intervals: self,
             interval,
@@ -34,22 +48,29 @@ impl Intervals {
         }
     }
 
-    fn change(&self, engine: &Commands, change: impl FnOnce(&mut BTreeMap<Duration, usize>)) {
-        let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut wanted);
-        let shortest = wanted.keys().next().copied();
+    /// Has samples taken that show when limits end, or no longer.
+    pub fn for_limits(&self, limits: bool, engine: &Commands) {
+        self.change(engine, |wishes| wishes.limits = limits);
+    }
+
+    fn change(&self, engine: &Commands, change: impl FnOnce(&mut Wishes)) {
+        let mut wishes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut wishes);
+        let watching = wishes.watching.keys().next().copied();
+        let limits = wishes.limits.then_some(SECOND);
+        let shortest = watching.into_iter().chain(limits).min();
         // The engine knows whether it is another one.
-        engine.set_interval(shortest.unwrap_or(SECOND));
+        engine.set_interval(shortest.unwrap_or(IDLE));
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        self.intervals.change(self.engine, |wanted| {
-            if let Some(count) = wanted.get_mut(&self.interval) {
+        self.intervals.change(self.engine, |wishes| {
+            if let Some(count) = wishes.watching.get_mut(&self.interval) {
                 *count -= 1;
                 if *count == 0 {
-                    wanted.remove(&self.interval);
+                    wishes.watching.remove(&self.interval);
                 }
             }
         });
@@ -63,7 +84,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[test]
-    fn the_shortest_that_is_wanted_is_taken_and_a_second_when_nobody_wants_any() {
+    fn the_shortest_that_is_wanted_is_taken_and_a_long_one_when_nobody_wants_any() {
         let (running, mut commands) = mpsc::unbounded_channel();
         let engine = Commands::to(&running);
         let mut interval = move || match commands.try_recv() {
@@ -82,7 +103,11 @@ mod tests {
         assert_eq!(interval(), 10, "another one wants it");
         drop(as_quick);
         assert_eq!(interval(), 5_000);
+        intervals.for_limits(true, &engine);
+        assert_eq!(interval(), 1_000);
         drop(slow);
         assert_eq!(interval(), 1_000);
+        intervals.for_limits(false, &engine);
+        assert_eq!(interval(), 10_000);
     }
 }

@@ -13,7 +13,7 @@ mod samples;
 
 use std::{
     collections::HashMap,
-    io,
+    fmt, io,
     os::fd::AsFd,
     path::Path,
     sync::{
@@ -35,7 +35,7 @@ use crate::{
     engine::{Commands, EngineError, Handle},
     model::LimitId,
     process::user::LocalAccounts,
-    protocol::{Info, Left, RequestError},
+    protocol::{Examined, Info, Left, RequestError},
     sys::socket::peer_groups,
     text::escape,
 };
@@ -77,8 +77,27 @@ struct Shared {
     until_idle: bool,
     /// What users may who are neither root nor in the group.
     others: watch::Sender<Others>,
+    doctor: Doctor,
+    /// Held by who looks into processes, or at the machine: one at a time is enough work.
+    looking: tokio::sync::Mutex<()>,
     handover: Handover,
     last: Mutex<Option<Last>>,
+}
+
+/// Examines the machine.
+pub struct Doctor(Box<dyn Fn() -> Examined + Send + Sync>);
+
+impl Doctor {
+    /// One that does it so.
+    pub fn new(examine: impl Fn() -> Examined + Send + Sync + 'static) -> Self {
+        Self(Box::new(examine))
+    }
+}
+
+impl fmt::Debug for Doctor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Doctor")
+    }
 }
 
 impl Server {
@@ -87,6 +106,7 @@ impl Server {
         engine: &Handle,
         until_idle: bool,
         others: Others,
+        doctor: Doctor,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Self {
         let info = Info {
@@ -108,9 +128,12 @@ impl Server {
             users: Mutex::default(),
             until_idle,
             others: watch::Sender::new(others),
+            doctor,
+            looking: tokio::sync::Mutex::default(),
             handover: Handover::default(),
             last: Mutex::default(),
         }));
+        server.change(|_| ());
         let mut snapshots = engine.snapshots();
         let shared = server.clone();
         tokio::spawn(async move {
@@ -261,6 +284,9 @@ impl Server {
         let mut origins = self.origins();
         let result = change(&mut origins);
         self.0.handover.write(|| origins.kept());
+        self.0
+            .intervals
+            .for_limits(origins.len() > 0, &self.0.engine);
         drop(origins);
         self.0.changed.send_replace(());
         result

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ pub struct Samples {
 #[derive(Debug)]
 struct Taken {
     snapshot: Arc<Snapshot>,
+    at: Instant,
     reply: OnceLock<Arc<[u8]>>,
     /// The same for each user who does not see everything.
     replies: Mutex<HashMap<u32, Arc<[u8]>>>,
@@ -39,6 +41,7 @@ impl Newest {
     pub fn send(&self, snapshot: Arc<Snapshot>) {
         self.0.send_replace(Some(Arc::new(Taken {
             snapshot,
+            at: Instant::now(),
             reply: OnceLock::new(),
             replies: Mutex::default(),
         })));
@@ -77,10 +80,15 @@ impl Samples {
         taken.as_ref().map_or(0, |taken| taken.snapshot.sequence)
     }
 
-    /// The same for a client that has not been given any yet: the newest there is comes at once.
-    pub fn with_newest(&self, peer: &Peer) -> Self {
+    /// The same for a client that has not been given any yet: the newest there is comes at once, unless it is older than
+    /// that.
+    pub fn with_newest(&self, peer: &Peer, oldest: Duration) -> Self {
         let mut newest = self.newest.clone();
-        newest.mark_changed();
+        let at = newest.borrow_and_update().as_ref().map(|taken| taken.at);
+        // Timers are late by milliseconds.
+        if at.is_some_and(|at| at.elapsed() * 9 <= oldest * 10) {
+            newest.mark_changed();
+        }
         Self {
             newest,
             of: Some((peer.uid, peer.standing)),

@@ -26,7 +26,7 @@ use crate::{
     error::Error,
     output,
     reversal::{EngineLock, Heir, JournalError, Ledger, StateDir, cleanup},
-    server::Server,
+    server::{Doctor, Server},
     service::{Predecessor, Store},
 };
 pub use open::{Opened, PATIENCE, SOCKET, open, open_running, open_unless_ended};
@@ -169,9 +169,10 @@ impl Session {
         &self,
         until_idle: bool,
         others: Others,
+        doctor: Doctor,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Server {
-        Server::of(&self.engine, until_idle, others, warnings)
+        Server::of(&self.engine, until_idle, others, doctor, warnings)
     }
 
     /// Where the lock is.

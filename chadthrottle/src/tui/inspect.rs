@@ -1,22 +1,21 @@
-//! Looks at connections, off the screen's thread: reading descriptors and asking for names takes
-//! as long as it takes.
+//! Connections as the details show them, off the screen's thread: asking for names takes as long as it takes.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use super::{history::Rates, rows::RowKey};
 use crate::{
-    model::Both,
-    process::{Connection, connections_of},
+    model::{Both, ProcessKey},
+    process::Connection,
 };
 
-/// At most so many processes of a program are looked into, and so many names kept.
-const MAX_PROCESSES: usize = 64;
+/// At most so many processes of a program are looked into.
+pub const MAX_PROCESSES: usize = 64;
+/// And so many names kept.
 const MAX_NAMES: usize = 10_000;
 /// And so many looked up at one look, so that a slow name server does not hold up the rates.
 const LOOKUPS: u32 = 4;
@@ -37,8 +36,8 @@ pub struct ConnectionRow {
 pub struct Request {
     /// Whose details it is for.
     pub key: RowKey,
-    /// Ids of the processes.
-    pub pids: Vec<u32>,
+    /// The processes.
+    pub processes: Vec<ProcessKey>,
     /// Whether to look up names.
     pub resolve: bool,
 }
@@ -58,8 +57,8 @@ struct Seen {
 }
 
 impl Inspector {
-    /// Looks. Blocks, for seconds where a name server is slow.
-    pub fn look(&self, root: &Path, request: &Request) -> Vec<ConnectionRow> {
+    /// The rows for connections that were just seen. Blocks, for seconds where a name server is slow.
+    pub fn rows(&self, mut connections: Vec<Connection>, request: &Request) -> Vec<ConnectionRow> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.key.as_ref() != Some(&request.key) {
             *seen = Seen {
@@ -71,14 +70,7 @@ impl Inspector {
         let now = Instant::now();
         let seconds = seen.at.replace(now).map(|before| now - before);
         let seconds = seconds.map_or(0.0, |it| it.as_secs_f64());
-        let mut connections: Vec<Connection> = request
-            .pids
-            .iter()
-            .take(MAX_PROCESSES)
-            .flat_map(|pid| connections_of(root, *pid))
-            .collect();
         connections.sort_by_key(|connection| connection.inode);
-        connections.dedup_by_key(|connection| connection.inode);
         let before = std::mem::take(&mut seen.bytes);
         let mut lookups = LOOKUPS;
         let mut rows: Vec<ConnectionRow> = connections
@@ -139,10 +131,11 @@ fn rate(now: u64, before: u64, seconds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ProcessKey;
+    use crate::process::{connections_of, key_of};
     use std::{
         io::{Read, Write},
         net::{TcpListener, TcpStream},
+        path::Path,
         time::Duration,
     };
 
@@ -151,15 +144,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut there, _) = listener.accept().unwrap();
-        let pid = std::process::id();
+        let root = Path::new("/proc");
+        let us = key_of(root, std::process::id()).unwrap();
         let request = |start_ticks| Request {
-            key: RowKey::Process(ProcessKey { pid, start_ticks }),
-            pids: vec![pid],
+            key: RowKey::Process(ProcessKey { start_ticks, ..us }),
+            processes: vec![us],
             resolve: false,
         };
         let inspector = Inspector::default();
         let sent = |request: &Request| {
-            let rows = inspector.look(Path::new("/proc"), request);
+            let seen = connections_of(root, &request.processes);
+            let rows = inspector.rows(seen.connections, request);
             let local = here.local_addr().ok();
             let row = rows.iter().find(|row| row.connection.local == local);
             row.unwrap().rates.unwrap().up

@@ -25,7 +25,7 @@ mod theme;
 mod update;
 mod view;
 
-use std::{io, path::Path, time::Duration};
+use std::{fmt::Display, io, time::Duration};
 
 use crossterm::event::{Event, EventStream, KeyEventKind};
 use futures_util::StreamExt;
@@ -40,8 +40,11 @@ use tokio::{
 };
 
 use crate::{
+    client::Requests,
     config::Config,
     logging::Warnings,
+    process::Seen,
+    protocol::RequestError,
     session::{
         Opened,
         signals::{Ending, Job, JobControl, Signals},
@@ -50,7 +53,7 @@ use crate::{
 };
 use colours::Colours;
 use effect::{Effect, Effects};
-use inspect::{Inspector, Request};
+use inspect::{Inspector, MAX_PROCESSES, Request};
 use state::{Message, State};
 use symbols::Symbols;
 pub use symbols::only_ascii;
@@ -103,7 +106,7 @@ pub async fn run(
     let mut state = State::new(session.engine.info().clone(), terminal.size()?, config);
     state.pid = std::process::id();
     let mut events = EventStream::new();
-    let mut inspection = Inspection::default();
+    let mut inspection = Inspection::through(session.engine.requests().clone());
     let mut effects = Effects::on(session.engine.requests().clone());
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
@@ -218,16 +221,25 @@ fn action_of(event: Event) -> Option<Action> {
     }
 }
 
-/// Looks at connections on a thread of its own, one look at a time.
-#[derive(Default)]
+/// Asks the engine for connections, beside all else, one look at a time.
 struct Inspection {
+    engine: Requests,
     inspector: Inspector,
-    under_way: Option<JoinHandle<Action>>,
+    under_way: Option<JoinHandle<Result<Action, RequestError>>>,
     /// Asked for while another one was under way.
     next: Option<Request>,
 }
 
 impl Inspection {
+    fn through(engine: Requests) -> Self {
+        Self {
+            engine,
+            inspector: Inspector::default(),
+            under_way: None,
+            next: None,
+        }
+    }
+
     fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
@@ -237,10 +249,18 @@ impl Inspection {
             self.next = Some(request);
             return;
         }
-        let inspector = self.inspector.clone();
-        self.under_way = Some(spawn_blocking(move || Action::Inspected {
-            connections: inspector.look(Path::new("/proc"), &request),
-            key: request.key,
+        let (engine, inspector) = (self.engine.clone(), self.inspector.clone());
+        self.under_way = Some(tokio::spawn(async move {
+            let mut processes = request.processes.clone();
+            let left_out = processes.len() > MAX_PROCESSES;
+            processes.truncate(MAX_PROCESSES);
+            let Seen { connections, more } = engine.connections(processes).await?;
+            let rows = spawn_blocking(move || Action::Inspected {
+                connections: inspector.rows(connections, &request),
+                more: more || left_out,
+                key: request.key,
+            });
+            rows.await.map_err(|_| RequestError::Gone)
         }));
     }
 
@@ -251,7 +271,8 @@ impl Inspection {
         if let Some(request) = self.next.take() {
             self.ask(request);
         }
-        seen.inspect_err(|error| log::warn!("looking at connections: {error}"))
-            .ok()
+        let said = |error: &dyn Display| log::info!("looking at connections: {error}");
+        let seen = seen.inspect_err(|error| said(error)).ok()?;
+        seen.inspect_err(|error| said(error)).ok()
     }
 }

@@ -92,6 +92,8 @@ pub struct Details {
     pub key: RowKey,
     /// Its connections, as they were last looked at; `None`: not yet.
     pub connections: Option<Vec<ConnectionRow>>,
+    /// Whether there are more than these.
+    pub more: bool,
     /// The first connection on the screen.
     pub offset: usize,
 }

@@ -46,6 +46,8 @@ pub enum Action {
         key: RowKey,
         /// What was seen.
         connections: Vec<ConnectionRow>,
+        /// Whether there are more.
+        more: bool,
     },
     /// An effect was carried out or not, or the log has a warning.
     Said(Message),
@@ -93,13 +95,18 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             state.show(snapshot);
             inspect(state)
         }
-        Action::Inspected { key, connections } => {
+        Action::Inspected {
+            key,
+            connections,
+            more,
+        } => {
             if let Some(details) = &mut state.details
                 && details.key == key
                 && state.paused.is_none()
             {
                 details.offset = details.offset.min(connections.len().saturating_sub(1));
                 details.connections = Some(connections);
+                details.more = more;
             }
             Vec::new()
         }
@@ -228,6 +235,7 @@ fn command(state: &mut State, command: Command) -> Vec<Effect> {
             state.details = state.selected.clone().map(|key| Details {
                 key,
                 connections: None,
+                more: false,
                 offset: 0,
             });
             return inspect(state);
@@ -371,7 +379,7 @@ fn inspect(state: &State) -> Vec<Effect> {
         .filter(|process| !process.ended);
     vec![Effect::Inspect(Request {
         key: details.key.clone(),
-        pids: living.map(|process| process.key.pid).collect(),
+        processes: living.map(|process| process.key).collect(),
         resolve: state.resolve,
     })]
 }

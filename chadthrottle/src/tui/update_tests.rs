@@ -357,7 +357,7 @@ fn details_are_of_the_row_ask_for_connections_and_lead_back() {
     let request = |resolve| {
         [Effect::Inspect(Request {
             key: RowKey::Process(key(4242)),
-            pids: vec![4242],
+            processes: vec![key(4242)],
             resolve,
         })]
     };
@@ -369,6 +369,7 @@ fn details_are_of_the_row_ask_for_connections_and_lead_back() {
     let inspected = |pid| Action::Inspected {
         key: RowKey::Process(key(pid)),
         connections: Vec::new(),
+        more: false,
     };
     update(&mut state, inspected(3100));
     assert_eq!(state.details.as_ref().unwrap().connections, None);

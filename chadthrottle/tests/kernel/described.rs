@@ -62,6 +62,7 @@ impl<'a> Described<'a> {
             Type::Int => value.is_i64() || value.is_u64(),
             Type::Float => value.is_number(),
             Type::String => value.is_string(),
+            Type::ForeignObject => value.is_object(),
             Type::Optional(inner) => {
                 if !value.is_null() {
                     self.check(value, inner.inner(), path);

@@ -1,6 +1,6 @@
 //! What the kernel tells of connections: those of a process, and of a host.
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use chadthrottle::{
     process::each_socket_of,
@@ -12,8 +12,9 @@ use crate::lab::Lab;
 /// Of its TCP sockets and others, one after the other; those that are none have nothing to tell.
 pub fn infos(pid: u32) -> Vec<TcpInfo> {
     let mut infos = Vec::new();
-    each_socket_of(Path::new("/proc"), pid, |socket| {
+    let _all = each_socket_of(Path::new("/proc"), pid, |socket| {
         infos.push(tcp::info(socket).unwrap_or_default());
+        ControlFlow::Continue(())
     });
     infos
 }

@@ -2,9 +2,11 @@
 
 use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
     process::{Command, Output},
 };
 
+use chadthrottle::process::key_of;
 use serde_json::{Value, json};
 
 use crate::{
@@ -134,6 +136,24 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
         refused["error"], "io.chadthrottle.Engine.NotAllowed",
         "{refused}"
     );
+    // Connections of their own, and what the engine can do.
+    let of = |process: &Running| {
+        let key = key_of(Path::new("/proc"), process.pid()).expect("it lives");
+        json!({ "processes": [{ "pid": key.pid, "start_ticks": key.start_ticks }] })
+    };
+    let seen = call_as_nobody(&program, "GetConnections", &of(&own), 1);
+    assert_eq!(seen["parameters"]["connections"], json!([]), "{seen}");
+    let refused = call_as_nobody(&program, "GetConnections", &of(&roots), 1);
+    assert_eq!(
+        refused["error"], "io.chadthrottle.Engine.NotAllowed",
+        "{refused}"
+    );
+    let examined = user("doctor --json");
+    check(&examined, 0, "");
+    let report: Value = serde_json::from_slice(&examined.stdout).expect("JSON");
+    assert_eq!(report["missing_capabilities"], json!([]), "{report}");
+    let attached = report["attached"].as_array().expect("a list");
+    assert!(!attached.is_empty(), "{report}");
     // A member of the group may do all of it.
     let member = as_user(&program, &format!("--groups={GROUP}"), "unlimit --all").output();
     check(&member.expect("setpriv(1)"), 0, "no limit any more");
@@ -141,6 +161,9 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
     end(engine);
     assert_nothing_left();
     check(&user("list --count 1"), 3, "CAP_NET_ADMIN");
+    // Nobody answers for it any more.
+    let examined = user("doctor --json");
+    check(&examined, 3, "");
 }
 
 /// A process of nobody's that connects and watches as often as it can, and says so.

@@ -4,13 +4,17 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
     time::Instant,
 };
 
-use chadthrottle::protocol::{DESCRIPTION, INTERFACE};
+use chadthrottle::{
+    process::key_of,
+    protocol::{DESCRIPTION, INTERFACE},
+};
 use serde_json::{Value, json};
 use zlink_idl::{Field, Interface};
 
@@ -214,6 +218,22 @@ fn what_varlinkctl_is_answered_is_what_it_has_been_told() {
         "for_ns": 60_000_000_000_u64,
         "detach": true,
     });
+    let examined = call("Doctor", &json!({}));
+    assert_eq!(examined["exit_code"], 0, "{examined}");
+    assert!(examined["report"]["kernel"].is_string(), "{examined}");
+    // Two connections of this very process.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("its address");
+    let _client = TcpStream::connect(address).expect("a connection");
+    let us = key_of(Path::new("/proc"), std::process::id()).expect("us");
+    let us = json!({ "processes": [{ "pid": us.pid, "start_ticks": us.start_ticks }] });
+    let seen = call("GetConnections", &us);
+    let connections = seen["connections"].as_array().expect("a list");
+    let listens = |it: &&Value| it["local"] == address.to_string() && it["remote"].is_null();
+    let listening = connections.iter().find(listens).expect("the listener");
+    assert_eq!(listening["state"], "listening");
+    let connects = |it: &&Value| it["remote"] == address.to_string();
+    assert!(connections.iter().any(|it| connects(&it)), "{seen}");
     let limit = json!({ "id": call("SetLimit", &limit)["id"] });
     let sample = served.watch(|reply| reply["sample"]["limits"][0]["id"] == limit["id"]);
     described.check_reply("Watch", &sample);

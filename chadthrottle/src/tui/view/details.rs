@@ -252,10 +252,9 @@ fn draw_connections(frame: &mut Frame, area: Rect, details: &Details, state: &St
     let title = match &details.connections {
         None => " connections: looking ".to_owned(),
         Some(connections) => {
-            format!(
-                " {} ",
-                counted(connections.len(), "connection", "connections")
-            )
+            let more = if details.more { ", and more" } else { "" };
+            let count = counted(connections.len(), "connection", "connections");
+            format!(" {count}{more} ")
         }
     };
     let block = Block::new()
@@ -301,10 +300,10 @@ fn texts(row: &ConnectionRow, state: &State, look: &Look) -> [String; 7] {
         },
     );
     [
-        it.protocol.to_owned(),
+        it.protocol.clone(),
         end(it.local),
         remote,
-        it.state.to_owned(),
+        it.state.clone(),
         rate(Direction::Down),
         rate(Direction::Up),
         rtt,

@@ -85,13 +85,13 @@ fn busy(second: u32) -> Arc<Snapshot> {
 
 fn with_connections(state: &mut State) {
     let address = |text: &str| text.parse::<SocketAddr>().ok();
-    let row = |inode, protocol, local, remote, state, rates, rtt| ConnectionRow {
+    let row = |inode, protocol: &str, local, remote, state: &str, rates, rtt| ConnectionRow {
         connection: Connection {
             inode,
-            protocol,
+            protocol: protocol.to_owned(),
             local: address(local),
             remote: address(remote),
-            state,
+            state: state.to_owned(),
             bytes: None,
             round_trip: rtt,
         },
@@ -125,7 +125,15 @@ fn with_connections(state: &mut State) {
     ];
     connections[0].name = Some("mirror.example.org".into());
     let key = state.details.as_ref().unwrap().key.clone();
-    update(state, Action::Inspected { key, connections });
+    let more = false;
+    update(
+        state,
+        Action::Inspected {
+            key,
+            connections,
+            more,
+        },
+    );
 }
 
 /// A snapshot of each size, after those keys.
