@@ -66,8 +66,13 @@ impl Engine {
         targets: Targets,
         limit: Limit,
     ) -> Result<LimitId, EngineError> {
-        // A target may have started a moment ago.
-        if let Err(error) = self.refresh_processes() {
+        // A target may have started a moment ago. Those that are known are asked themselves.
+        let mut named = targets.processes.iter();
+        let all_known = named.all(|key| self.processes.contains(*key));
+        let is_for_others = !targets.selectors.is_empty() || targets.children;
+        if (is_for_others || !all_known)
+            && let Err(error) = self.refresh_processes()
+        {
             log::warn!("{error}");
         }
         // They are asked themselves: a look at all of them may have missed them.
