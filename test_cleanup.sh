@@ -93,11 +93,13 @@ host=${net%.*}.$(( ${net##*.} + 1 ))
 server=${net%.*}.$(( ${net##*.} + 2 ))
 work=$(mktemp -d)
 started=() # processes of ours, by id
+service= # the unit that we have made, where systemd runs
 failed=0
 
 remove_all() {
     trap - EXIT INT TERM HUP
     local pid
+    end_service
     for pid in ${started[@]+"${started[@]}"}; do
         kill "$pid" 2>/dev/null || true
     done
@@ -247,6 +249,59 @@ killed() {
     audit 'after SIGKILL'
 }
 
+# The packaged service, its engine killed and then its guard with it: limits go on, and after a stop nothing is left.
+service_killed() {
+    local method=$1 unit=chadthrottle-audit-$$.service
+    say "attach method $method: SIGKILL of the service"
+    # What it may not see or write is where the program and its state directory are.
+    sed -e "s|^ExecStart=.*|ExecStart=$program --attach $method --state-dir $work/state engine|" \
+        -e '/^ProtectHome=/d' -e '/^PrivateTmp=/d' -e '/^RuntimeDirectory/d' \
+        -e "s|^ProtectSystem=.*|&\nReadWritePaths=$work|" \
+        "$here/packaging/systemd/chadthrottle.service" >"/run/systemd/system/$unit"
+    service=$unit
+    systemctl daemon-reload
+    systemctl start "$unit"
+    (chadthrottle "$method" limit --detach --up 30KB name:ct-nobody 2>/dev/null)
+    one_of_each
+    for whom in main all; do
+        next_engine "$unit" "$whom"
+        local limits
+        limits=$( (chadthrottle "$method" limits --json) | grep -c '"name:ct-nobody"' || true)
+        # With its guard nobody is left who could hand anything over but systemd, which has it all.
+        if [ "$limits" = 1 ]; then
+            say "  the next engine has the limit"
+        else
+            say "  WRONG: the next engine has not got the limit"
+            failed=1
+        fi
+    done
+    systemctl stop "$unit"
+    audit 'after its stop'
+    end_service
+}
+
+# Kills the service's engine, with all its processes or alone, and waits until the next one has taken over.
+next_engine() {
+    local unit=$1 whom=$2 before tries
+    before=$(cat "$work/state/engine.lock")
+    systemctl kill --kill-whom="$whom" --signal=KILL "$unit"
+    for tries in $(seq 100); do
+        sleep 0.1
+        [ "$(systemctl is-active "$unit")" = active ] || continue
+        [ "$(cat "$work/state/engine.lock")" != "$before" ] || continue
+        [ "$(attached | wc -l)" != 4 ] || break
+    done
+    one_of_each
+}
+
+end_service() {
+    [ -n "$service" ] || return 0
+    systemctl stop "$service" || true
+    rm -f "/run/systemd/system/$service"
+    systemctl daemon-reload
+    service=
+}
+
 say "ChadThrottle: $program; cgroup2: $cgroup2; kernel $(uname -r)"
 detach_leftovers
 audit 'before'
@@ -256,6 +311,14 @@ for method in link legacy refused; do
         killed "$method" "$who"
     done
 done
+
+if [ -d /run/systemd/system ]; then
+    for method in link legacy; do
+        service_killed "$method"
+    done
+else
+    say 'the service was not tried: systemd does not run here'
+fi
 
 if [ "$failed" = 0 ]; then
     say 'passed: nothing was left behind'

@@ -70,7 +70,9 @@ impl Engine {
         let mut named = targets.processes.iter();
         let all_known = named.all(|key| self.processes.contains(*key));
         let is_for_others = !targets.selectors.is_empty() || targets.children;
-        if (is_for_others || !all_known)
+        // Whose they are now counts, for who may only have their own.
+        let is_of_user = targets.of_user.is_some();
+        if (is_for_others || is_of_user || !all_known)
             && let Err(error) = self.refresh_processes()
         {
             log::warn!("{error}");
