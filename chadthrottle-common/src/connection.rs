@@ -72,6 +72,8 @@ pub struct Connection {
     pub up: u64,
     /// For what the program was called last, in its own numbers.
     pub event: u64,
+    /// What the kernel knew of it last.
+    pub facts: Facts,
 }
 
 /// How long one is new at that round-trip time, in microseconds: slow start takes some round trips.
@@ -102,7 +104,8 @@ pub const fn is_busy(bytes: u64, fair: u64) -> bool {
 }
 
 /// What the kernel knows of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Smoothed round-trip time, in microseconds; 0: not measured yet.
     pub round_trip_us: u64,

@@ -15,11 +15,11 @@ impl Lever for Flight {
     const NEAR: u64 = u64::MAX;
 
     #[inline(always)]
-    fn wanted(context: &Context<'_>) -> u64 {
+    fn wanted(context: &Context) -> u64 {
         if context.terms_up == 0 {
             return 0;
         }
-        flight::largest(context.terms_up, context.facts).map_or(0, u64::from)
+        flight::largest(context.terms_up, &context.facts).map_or(0, u64::from)
     }
 
     #[inline(always)]

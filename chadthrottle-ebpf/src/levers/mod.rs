@@ -47,7 +47,7 @@ macro_rules! levers {
 
         /// Holds each where it is wanted.
         #[inline(always)]
-        fn hold_each<C>(ctx: *mut C, connection: &mut Connection, address: u64, context: &Context<'_>) {
+        fn hold_each<C>(ctx: *mut C, connection: &mut Connection, address: u64, context: &Context) {
             $(hold_setting::<$number, $lever, C>(ctx, connection, address, context);)*
         }
 
@@ -324,19 +324,20 @@ fn hold<C>(
     terms: &Terms,
     acknowledges: Option<u64>,
 ) -> bool {
+    connection.facts = *facts;
     let down = sys::noted(&mut connection.down, terms.down);
     let up = sys::noted(&mut connection.up, terms.up);
     let mode = if down == 0 {
         Mode::Open
     } else {
         let may_close = connection.hearing != Hearing::Nobody && connection.gate.may_close();
-        chadthrottle_common::window::mode(down, facts, may_close)
+        chadthrottle_common::window::mode(down, &sys::again(&mut connection.facts), may_close)
     };
     connection.gate.set_mode(mode);
     let context = Context {
         terms_up: up,
         terms_down: down,
-        facts,
+        facts: *facts,
         // As noted.
         mode: connection.gate.mode(),
         is_closed: acknowledges.is_some_and(|now| connection.gate.closes(now)),
@@ -350,10 +351,14 @@ fn hold_setting<const N: usize, L: Lever, C>(
     ctx: *mut C,
     connection: &mut Connection,
     address: u64,
-    context: &Context<'_>,
+    context: &Context,
 ) {
+    let context = Context {
+        facts: sys::again(&mut connection.facts),
+        ..*context
+    };
     if let Some(setting) = connection.settings.get_mut(N) {
-        setting::hold::<L, C>(ctx, setting, address, L::wanted(context));
+        setting::hold::<L, C>(ctx, setting, address, L::wanted(&context));
     }
 }
 

@@ -14,7 +14,7 @@ impl Lever for Pace {
     const NEAR: u64 = NEAR;
 
     #[inline(always)]
-    fn wanted(context: &Context<'_>) -> u64 {
+    fn wanted(context: &Context) -> u64 {
         if context.terms_up < NO_PACE {
             context.terms_up
         } else {

@@ -8,12 +8,13 @@ use chadthrottle_common::{
 use crate::sys;
 
 /// What levers decide by.
-pub struct Context<'a> {
+#[derive(Clone, Copy)]
+pub struct Context {
     /// What the connection may send, in bytes a second; 0: as much as it likes.
     pub terms_up: u64,
     /// What it may receive.
     pub terms_down: u64,
-    pub facts: &'a Facts,
+    pub facts: Facts,
     pub mode: Mode,
     /// Whether its window is to be closed for now.
     pub is_closed: bool,
@@ -22,7 +23,7 @@ pub struct Context<'a> {
 /// A lever: one setting of a socket.
 pub trait Lever {
     /// What it is to be; 0: as the program likes.
-    fn wanted(context: &Context<'_>) -> u64;
+    fn wanted(context: &Context) -> u64;
     /// What it is, of the socket at that address.
     fn present(address: u64) -> u64;
     /// Sets it, from a `sock_ops` program or on a socket of a pass.

@@ -17,11 +17,11 @@ impl Lever for Window {
     const NEAR: u64 = NEAR;
 
     #[inline(always)]
-    fn wanted(context: &Context<'_>) -> u64 {
+    fn wanted(context: &Context) -> u64 {
         if context.is_closed {
             CLOSED_WINDOW
         } else if context.terms_down != 0 && context.terms_down <= FASTEST {
-            window::window(context.terms_down, context.facts, context.mode)
+            window::window(context.terms_down, &context.facts, context.mode)
         } else {
             0
         }

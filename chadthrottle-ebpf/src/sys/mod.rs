@@ -163,6 +163,14 @@ pub fn connection(sk: *mut c_void, create: bool) -> Option<&'static mut Connecti
     }
 }
 
+/// What is there, as if nobody had looked before: verifiers forget what comparisons have told them of it, and go on once,
+/// rather than once for each way in which they may have come out.
+#[inline(always)]
+pub fn again<T: Copy>(place: &mut T) -> T {
+    // SAFETY: a value that is the caller's.
+    unsafe { ptr::from_mut(place).read_volatile() }
+}
+
 /// Notes a number in the value of a map, and gives it as it is there. Of what it can be verifiers know nothing
 /// then, so that they go on once, rather than once for each way in which it came about.
 #[inline(always)]
