@@ -5,6 +5,7 @@ use std::{
     io::Read,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use anyhow::{Context, bail};
@@ -12,15 +13,32 @@ use anyhow::{Context, bail};
 use super::lab::Lab;
 use crate::shell::{cargo, root, run};
 
+/// Whether the load is the one that the kernel tests have, which is slower and takes no minute to build.
+static OF_THE_TESTS: AtomicBool = AtomicBool::new(false);
+
+/// Has the load be the one that the kernel tests have: for who tries whether something can be done at all.
+pub fn take_that_of_the_tests() {
+    OF_THE_TESTS.store(true, Relaxed);
+}
+
 /// Builds it.
 pub fn build() -> anyhow::Result<()> {
-    let load = ["--package", "chadthrottle", "--example", "load"];
-    run(cargo().args(["build", "--release", "--locked"]).args(load))
+    let mut build = cargo();
+    build.args(["build", "--locked", "--package", "chadthrottle"]);
+    if !OF_THE_TESTS.load(Relaxed) {
+        build.arg("--release");
+    }
+    run(build.args(["--example", "load"]))
 }
 
 /// Where it is.
 pub fn program() -> PathBuf {
-    root().join("target/release/examples/load")
+    let profile = if OF_THE_TESTS.load(Relaxed) {
+        "debug"
+    } else {
+        "release"
+    };
+    root().join("target").join(profile).join("examples/load")
 }
 
 /// It in a namespace.

@@ -95,6 +95,9 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
     {
         return delay::run([one, two], Duration::from_micros(*microseconds));
     }
+    if matches!(bench, Bench::Escapes { quick: true, .. }) {
+        load::take_that_of_the_tests();
+    }
     if !is_root() {
         // What root builds would be root's.
         build()?;
