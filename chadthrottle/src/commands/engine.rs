@@ -28,7 +28,7 @@ use crate::{
     protocol::{Examined, Left},
     reversal::{LockError, StateDir},
     server::{Doctor, Server},
-    service::{Inherited, Manager, Predecessor},
+    service::{Inherited, Manager, Predecessor, Store},
     session::{
         PATIENCE, SOCKET, Session,
         report::Report,
@@ -117,8 +117,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
             Err(error) => log::warn!("keeping limits for the next engine: {error}"),
         }
         // Before anybody can have a limit.
-        let store = store.clone();
-        let _ = spawn_blocking(move || store.settle()).await;
+        let _ = spawn_blocking(Store::settle).await;
     }
     let socket = match listener {
         Some(listener) => Socket::of_manager(listener)?,

@@ -4,6 +4,7 @@ use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
 use humantime::format_duration;
 
+use super::Warned;
 use crate::{
     cli::{Global, LimitArgs},
     error::Error,
@@ -194,6 +195,7 @@ struct Status<'a> {
     shown: bool,
     /// Members of the sample before, which have been named.
     named: HashSet<ProcessKey>,
+    warned: Warned,
 }
 
 /// How many new members are named after one sample.
@@ -211,6 +213,7 @@ impl<'a> Status<'a> {
             },
             shown: false,
             named: HashSet::new(),
+            warned: Warned::default(),
         }
     }
 
@@ -272,7 +275,7 @@ impl<'a> Status<'a> {
 
     /// Hands on what the engine has to say.
     fn warn(&mut self, snapshot: &Snapshot) {
-        for warning in &snapshot.warnings {
+        for warning in self.warned.news(&snapshot.warnings) {
             self.clear();
             output::say(warning);
         }

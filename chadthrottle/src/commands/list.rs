@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::Warned;
 use crate::{
     cli::{Global, List, Sort},
     error::Error,
@@ -35,6 +36,7 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     let stdout = output::stdout().ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
     let mut left = args.count.unwrap_or(u64::MAX);
     let mut gone = Gone::default();
+    let mut warned = Warned::default();
     // Who reads slowly gets the newest sample, not all of them.
     let mut newest: Option<Arc<Snapshot>> = None;
     let mut writing: Option<Writing> = None;
@@ -54,7 +56,7 @@ pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
                     session.reopen().await?;
                     continue;
                 };
-                for warning in &snapshot.warnings {
+                for warning in warned.news(&snapshot.warnings) {
                     output::say(warning);
                 }
                 // The first sample has no interval behind it, so no rates.

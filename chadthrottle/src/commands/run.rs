@@ -23,6 +23,7 @@ use tokio::{
     time::{Instant, Interval, interval_at},
 };
 
+use super::Warned;
 use crate::{
     cli::{Global, Run},
     error::Error,
@@ -309,9 +310,10 @@ impl Held<'_> {
     /// one, if there is one. Never ends.
     async fn hand_on(self) {
         let name = self.name;
+        let mut warned = Warned::default();
         while self.limit.get().is_some() {
             while let Some(snapshot) = self.session.engine.next_snapshot().await {
-                for warning in &snapshot.warnings {
+                for warning in warned.news(&snapshot.warnings) {
                     output::say(warning);
                 }
                 if self.has_lost(&snapshot) {

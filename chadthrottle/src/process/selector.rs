@@ -243,6 +243,12 @@ pub enum SelectorError {
         "'{0}' is not a target. Give a process id, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH"
     )]
     NotATarget(String),
+    /// A name alone.
+    #[error(
+        "'{0}' is not a target: name:{0} is every process of that name. Others are a process id, name:GLOB, exe:GLOB, \
+         user:NAME and cgroup:PATH"
+    )]
+    Bare(String),
     /// The pattern is not one.
     #[error("'{pattern}' is not a pattern: {reason}")]
     Pattern {
@@ -270,7 +276,15 @@ impl FromStr for Target {
             return Ok(Self::Pid(pid));
         }
         let not_a_target = || SelectorError::NotATarget(shown());
-        let (kind, value) = text.split_once(':').ok_or_else(not_a_target)?;
+        let Some((kind, value)) = text.split_once(':') else {
+            let is_name =
+                !text.is_empty() && !text.starts_with('-') && text.parse::<u32>().is_err();
+            let is_one_word = text.chars().all(|c| c.is_ascii_graphic());
+            return Err(match is_name && is_one_word {
+                true => SelectorError::Bare(shown()),
+                false => not_a_target(),
+            });
+        };
         if value.is_empty() {
             return Err(not_a_target());
         }
@@ -448,6 +462,8 @@ mod tests {
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
+        let error = "firefox".parse::<Target>().unwrap_err().to_string();
+        assert!(error.contains(": name:firefox is"), "{error}");
         let error = "fire\u{1b}fox".parse::<Target>().unwrap_err().to_string();
         assert!(
             error.contains("name:GLOB") && !error.contains('\u{1b}'),

@@ -441,11 +441,16 @@ impl State {
         self.follow_selection();
     }
 
-    /// Finds the selected row again; where it has vanished, selects what is in its place now.
+    /// Finds the selected row again; where it has vanished, selects what is in its place now, and the first that is found
+    /// where one is looked for.
     fn follow_selection(&mut self) {
         let selected = self.selected.as_ref().filter(|_| self.touched);
         let row = selected.and_then(|key| self.rows.iter().position(|row| row.key == *key));
-        self.select(row.unwrap_or(self.cursor));
+        let instead = match self.mode {
+            Mode::Filter => 0,
+            _ => self.cursor,
+        };
+        self.select(row.unwrap_or(instead));
     }
 
     /// Selects a row, or the last one, and brings it onto the screen.
