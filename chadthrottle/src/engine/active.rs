@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use chadthrottle_common::{abi::MAX_RULES, ownership::RuleId};
 
-use super::EngineError;
+use super::{EngineError, heirs::Heirs};
 use crate::{
     model::{Carried, Limit, LimitId, ProcessKey},
     process::Targets,
@@ -121,20 +121,25 @@ impl Limits {
             .ok_or(EngineError::TooManyLimits(MAX_RULES - 1))
     }
 
-    /// What there is to go, of limits and of those that have slots. Heirs are members without one, of whom the rules are
-    /// given: the kernel forgets them with the process.
+    /// What there is to go, of limits and of those that have slots. Heirs are members without one.
     pub(super) fn garbage(
         &self,
         members: impl Iterator<Item = Member>,
-        heirs: impl Iterator<Item = u32>,
+        heirs: &Heirs,
         is_alive: impl Fn(ProcessKey) -> bool,
     ) -> Garbage {
-        let mut living: HashSet<u32> = heirs.collect();
+        // One that lives is enough, and each question costs a look at /proc.
+        let mut living: HashSet<u32> = HashSet::new();
+        for (key, rule) in heirs {
+            if !living.contains(rule) && is_alive(*key) {
+                living.insert(*rule);
+            }
+        }
         let mut garbage = Garbage::default();
         for Member { key, slot, rule } in members.filter(|member| member.rule != 0) {
             if !self.active.contains_key(&rule) {
                 garbage.slots.push(slot);
-            } else if is_alive(key) {
+            } else if !living.contains(&rule) && is_alive(key) {
                 living.insert(rule);
             }
         }
@@ -276,7 +281,7 @@ mod tests {
         };
         let garbage = |members: &[Member]| {
             let alive = |key: ProcessKey| key.pid < 5;
-            limits.garbage(members.iter().copied(), [].into_iter(), alive)
+            limits.garbage(members.iter().copied(), &Heirs::default(), alive)
         };
         let going = |slots: &[u32], rules: &[u32]| Garbage {
             slots: slots.to_vec(),
@@ -289,7 +294,11 @@ mod tests {
         let some = [member(5, 1), member(2, 3), member(3, 9), member(4, 0)];
         assert_eq!(garbage(&some), going(&[13], &[1]));
         // A child without a socket keeps the limit of a parent that has ended.
-        let with_heir = limits.garbage(some.into_iter(), [1].into_iter(), |key| key.pid < 5);
-        assert_eq!(with_heir, going(&[13], &[]));
+        let with_heir = |pid| {
+            let heirs = Heirs::from([(member(pid, 1).key, 1)]);
+            limits.garbage(some.iter().copied(), &heirs, |key| key.pid < 5)
+        };
+        assert_eq!(with_heir(4), going(&[13], &[]));
+        assert_eq!(with_heir(5), going(&[13], &[1]));
     }
 }

@@ -223,8 +223,12 @@ impl Engine {
 
     pub(super) fn living_owner(&self, socket: &OwnedFd) -> Option<Owner> {
         let Value(note) = self.throttle.maps.owners.get(socket, 0).ok()?;
-        let owner = note.owner();
-        (owner_of(&self.throttle.maps.slots, owner.slot) == owner).then_some(owner)
+        Some(note.owner()).filter(|owner| self.is_living(*owner))
+    }
+
+    /// Whether the slot is that owner's still.
+    pub(super) fn is_living(&self, owner: Owner) -> bool {
+        owner_of(&self.throttle.maps.slots, owner.slot) == owner
     }
 }
 

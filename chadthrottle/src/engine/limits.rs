@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    model::{Carried, Limit, LimitId},
-    process::{Selector, Targets, cgroup_of, processes_in},
+    model::{Carried, Limit, LimitId, ProcessKey},
+    process::{Selector, Targets, cgroup_of, key_of, processes_in},
     sys::clock::now_ns,
     text,
     units::Rate,
@@ -284,7 +284,9 @@ impl Engine {
     pub(super) fn collect_garbage(&mut self) -> Heirs {
         let (mut heirs, Garbage { slots, mut rules }) = self.look_for_garbage();
         for _ in 1..LOOKS {
-            if rules.is_empty() {
+            let mut over = rules.iter().filter_map(|rule| self.limits.active.get(rule));
+            // Others have no heirs.
+            if !over.any(|active| active.targets.children) {
                 break;
             }
             let (now, again) = self.look_for_garbage();
@@ -309,8 +311,9 @@ impl Engine {
             slot,
             rule: self.rule_of(slot),
         });
-        let alive = |key| self.is_alive(key);
-        let garbage = self.limits.garbage(members, heirs.values().copied(), alive);
+        // The table has zombies too, to which nothing can be done any more.
+        let alive = |key: ProcessKey| key_of(self.processes.root(), key.pid) == Some(key);
+        let garbage = self.limits.garbage(members, &heirs, alive);
         (heirs, garbage)
     }
 
@@ -388,6 +391,7 @@ impl Engine {
         // kernel takes care; of one that did not yet, the next round finds them. Where they come faster
         // than we look, the next watch goes on.
         let mut known = HashSet::new();
+        let mut enrolled = 0_usize;
         for _ in 0..ROUNDS {
             if children {
                 let parents = members.iter().chain(&known).copied().collect();
@@ -399,7 +403,16 @@ impl Engine {
                 return Ok(());
             }
             for key in &members {
-                let owner = self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE)?;
+                let owner = match self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE) {
+                    Ok(owner) => owner,
+                    Err(error) if enrolled == 0 => return Err(error),
+                    // The others are held all the same.
+                    Err(error) => {
+                        log::warn!("process {}: {error}", key.pid);
+                        break;
+                    }
+                };
+                enrolled += 1;
                 if self
                     .limits
                     .takes_over(serial, of_user, self.rule_of(owner.slot))

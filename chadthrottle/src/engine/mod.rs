@@ -50,7 +50,7 @@ use attribution::Attribution;
 use patterns::Patterns;
 use sampling::Sampling;
 use slots::Slots;
-use unseen::Unseen;
+use unseen::{Asking, Unseen};
 
 /// How long the engine waits for a look at all processes before it goes on without.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -92,6 +92,7 @@ pub struct Engine {
     attribution: Attribution,
     sampling: Sampling,
     unseen: Unseen,
+    asking: Option<Asking>,
 }
 
 impl Drop for Engine {
@@ -113,6 +114,8 @@ impl Engine {
         if config.takes_over {
             levers.wait();
         }
+        let owners = throttle.maps.asked.take();
+        let asking = owners.map(|owners| Asking::of(&config.proc_root, owners));
         let processes = ProcessReader::new(&config.proc_root, throttle.sees_processes)
             .map_err(|error| EngineError::io("starting a thread to read processes", error))?;
         let mut engine = Self {
@@ -129,6 +132,7 @@ impl Engine {
             attribution: Attribution::default(),
             sampling: Sampling::default(),
             unseen: Unseen::default(),
+            asking,
         };
         match engine.first_look() {
             Ok(()) => {}

@@ -2,16 +2,24 @@
 //! holds for nobody, and is not to be shown as one that does.
 //!
 //! It is looked for in each sample, among members whose counters stand still: their connections say
-//! themselves what they have carried (`TCP_INFO`).
+//! themselves what they have carried (`TCP_INFO`). Who asks them waits while a program has them locked, so that is done
+//! aside.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+use chadthrottle_common::ownership::Owner;
 
 use super::Engine;
 use crate::{
+    backends::throttle::maps::Owners,
     model::ProcessKey,
-    process::each_socket_of,
-    sys::{socket, tcp},
+    process::{aside::Aside, each_socket_of},
+    sys::{apart::apart, socket, tcp},
 };
 
 /// What to say of such a limit.
@@ -23,6 +31,9 @@ const BUDGET: usize = 64;
 
 /// What connections may carry between two looks without being counted yet, in bytes.
 const TOLERATED: u64 = 4_096;
+
+/// Of one member, so many descriptors are looked at.
+const DESCRIPTORS: usize = 65_536;
 
 /// What is kept from one sample to the next.
 #[derive(Debug, Default)]
@@ -65,6 +76,47 @@ struct Connection {
     counted: u64,
     /// Whether it has been found with another member in this sample.
     is_known: bool,
+}
+
+/// What a connection says of itself.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    inode: u64,
+    /// All that it has carried, in bytes of payload.
+    carried: u64,
+    /// Whom it is counted for, as far as that is noted on it.
+    owner: Option<Owner>,
+}
+
+/// Asks the connections of processes.
+pub struct Asking(Aside<ProcessKey, Vec<Told>>);
+
+impl Asking {
+    /// Of processes in that /proc.
+    pub fn of(root: &Path, owners: Owners) -> Self {
+        let root = root.to_owned();
+        Self(Aside::new("connections", move |key: &ProcessKey| {
+            let told = apart(&[owners.raw_fd()], || told_by(&root, key.pid, &owners));
+            told.unwrap_or_default()
+        }))
+    }
+}
+
+fn told_by(root: &Path, pid: u32, owners: &Owners) -> Vec<Told> {
+    let mut all = Vec::new();
+    let mut budget = DESCRIPTORS;
+    let ask = |socket: &OwnedFd| {
+        if let (Some(inode), Ok(info)) = (socket::inode(socket), tcp::info(socket)) {
+            all.push(Told {
+                inode,
+                carried: info.bytes_acked + info.bytes_received,
+                owner: owners.noted_on(socket),
+            });
+        }
+        ControlFlow::Continue(())
+    };
+    let _all = each_socket_of(root, pid, &mut budget, ask);
+    all
 }
 
 impl Unseen {
@@ -139,25 +191,34 @@ impl Engine {
                 counted,
             })
         });
-        let members = members.collect();
-        let mut known = HashSet::new();
+        let members: Vec<Member> = members.collect();
+        let by_key: HashMap<ProcessKey, Member> = members.iter().map(|it| (it.key, *it)).collect();
+        let Some(Asking(asking)) = &mut self.asking else {
+            return;
+        };
         for member in self.unseen.due(members) {
-            let mut connections = HashMap::new();
-            let _all = each_socket_of(self.processes.root(), member.key.pid, |socket| {
-                let (Some(inode), Ok(info)) = (socket::inode(socket), tcp::info(socket)) else {
-                    return ControlFlow::Continue(());
-                };
-                let owner = self.living_owner(socket);
-                let connection = Connection {
-                    carried: info.bytes_acked + info.bytes_received,
-                    counted: owner.map_or(member.counted, |owner| self.counted(owner.slot)),
-                    is_known: known.contains(&inode),
-                };
-                connections.insert(inode, connection);
-                ControlFlow::Continue(())
-            });
+            asking.ask(member.key);
+        }
+        let mut known = HashSet::new();
+        // Those of who hangs come with a later sample.
+        for (key, told) in asking.answers() {
+            let Some(member) = by_key.get(&key) else {
+                continue;
+            };
+            let connections: HashMap<u64, Connection> = told
+                .into_iter()
+                .map(|told| {
+                    let owner = told.owner.filter(|owner| self.is_living(*owner));
+                    let connection = Connection {
+                        carried: told.carried,
+                        counted: owner.map_or(member.counted, |owner| self.counted(owner.slot)),
+                        is_known: known.contains(&told.inode),
+                    };
+                    (told.inode, connection)
+                })
+                .collect();
             known.extend(connections.keys().copied());
-            self.unseen.look(member, connections);
+            self.unseen.look(*member, connections);
         }
         for rule in self.unseen.conclude() {
             log::warn!("limit {rule} is {NOT_HELD}");

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::SocketAddr, ops::ControlFlow, path::Path, t
 
 use serde::{Deserialize, Serialize};
 
-use super::{key_of, sockets::each_socket_of};
+use super::{key_of, sockets::each_socket_of, user_of};
 use crate::{
     model::{Both, ProcessKey},
     sys::{socket, tcp},
@@ -39,39 +39,74 @@ pub struct Seen {
     pub more: bool,
 }
 
-/// So many connections at most are looked at in one go: each costs some system calls.
-pub const MOST_CONNECTIONS: usize = 4_096;
-
-/// The connections of these processes, read from `root`, [`MOST_CONNECTIONS`] at most; none of one that is gone, or may
-/// not be looked into. Reads as many descriptors as they have: not for a thread that must not wait.
-pub fn connections_of(root: &Path, processes: &[ProcessKey]) -> Seen {
-    connections_up_to(MOST_CONNECTIONS, root, processes)
+/// What one look may cost.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// So many processes, each counted once.
+    processes: usize,
+    /// So many descriptors of them, sockets or not: each costs some microseconds.
+    descriptors: usize,
+    /// And so many connections are told.
+    connections: usize,
 }
 
-fn connections_up_to(most: usize, root: &Path, processes: &[ProcessKey]) -> Seen {
+const BOUNDS: Bounds = Bounds {
+    processes: 64,
+    descriptors: 16_384,
+    connections: 4_096,
+};
+
+/// The connections of these processes, read from `root`: of 64 processes, 16,384 descriptors and 4,096 connections at
+/// most, and none of a process that is gone, that may not be looked into, or that is not that user's, where one is
+/// given. It may hang, where a program has its socket locked.
+pub fn connections_of(root: &Path, processes: &[ProcessKey], of_user: Option<u32>) -> Seen {
+    connections_within(BOUNDS, root, processes, of_user)
+}
+
+fn connections_within(
+    bounds: Bounds,
+    root: &Path,
+    processes: &[ProcessKey],
+    of_user: Option<u32>,
+) -> Seen {
+    let mut processes = processes.to_vec();
+    processes.sort_unstable();
+    processes.dedup();
+    let mut seen = Seen {
+        more: processes.len() > bounds.processes,
+        ..Seen::default()
+    };
+    processes.truncate(bounds.processes);
+    let is_theirs = |key: ProcessKey| {
+        key_of(root, key.pid) == Some(key)
+            && of_user.is_none_or(|user| user_of(root, key.pid) == Some(user))
+    };
     let mut known = HashSet::new();
-    let mut seen = Seen::default();
+    let mut budget = bounds.descriptors;
     for key in processes {
+        if !is_theirs(key) {
+            continue;
+        }
         let before = seen.connections.len();
-        let all = each_socket_of(root, key.pid, |fd| {
+        let all = each_socket_of(root, key.pid, &mut budget, |fd| {
             // Several descriptors may share one.
-            let Some(inode) = socket::inode(fd) else {
-                return ControlFlow::Continue(());
-            };
-            if socket::is_internet(fd) && known.insert(inode) {
-                if seen.connections.len() == most {
-                    seen.more = true;
+            if let Some(inode) = socket::inode(fd)
+                && socket::is_internet(fd)
+                && known.insert(inode)
+            {
+                if seen.connections.len() == bounds.connections {
                     return ControlFlow::Break(());
                 }
                 seen.connections.push(describe(fd, inode));
             }
             ControlFlow::Continue(())
         });
-        if key_of(root, key.pid) != Some(*key) {
-            // They may be those of whoever has its id now.
+        // They may be those of whoever has its id now, or of what it has become.
+        if !is_theirs(key) {
             seen.connections.truncate(before);
         }
         if all.is_break() {
+            seen.more = true;
             break;
         }
     }
@@ -179,7 +214,7 @@ mod tests {
         let Seen {
             connections: all,
             more,
-        } = connections_of(root, &[us]);
+        } = connections_of(root, &[us, us], Some(user_of(root, us.pid).unwrap()));
         assert!(!more);
         let of = |local: SocketAddr, remote: Option<SocketAddr>| {
             let mut found = all
@@ -201,13 +236,25 @@ mod tests {
         let udp = of(udp.local_addr().unwrap(), None);
         assert_eq!((told(&udp), udp.bytes), (words("udp", ""), None));
         drop(twice);
-        let some = connections_up_to(2, root, &[us]);
-        assert_eq!((some.connections.len(), some.more), (2, true));
+        let within = |descriptors, connections| {
+            let bounds = Bounds {
+                descriptors,
+                connections,
+                ..BOUNDS
+            };
+            let seen = connections_within(bounds, root, &[us], None);
+            (seen.connections.len(), seen.more)
+        };
+        assert_eq!(within(16_384, 2), (2, true));
+        assert_eq!(within(1, 4_096), (0, true));
         let other = ProcessKey {
             start_ticks: us.start_ticks + 1,
             ..us
         };
-        assert_eq!(connections_of(root, &[other]), Seen::default());
+        assert_eq!(connections_of(root, &[other], None), Seen::default());
+        assert_eq!(connections_of(root, &[us], Some(u32::MAX)), Seen::default());
+        let many = (1..100).map(|pid| ProcessKey { pid, ..other });
+        assert!(connections_of(root, &many.collect::<Vec<_>>(), None).more);
         let json = serde_json::to_string(&client).unwrap();
         assert_eq!(serde_json::from_str::<Connection>(&json).unwrap(), client);
     }

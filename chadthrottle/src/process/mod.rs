@@ -3,7 +3,7 @@
 //! Architecture invariant: everything here takes the root of the file system to read from, so
 //! that tests use made-up trees; and everything expects a process to vanish between two reads.
 
-mod aside;
+pub mod aside;
 mod cgroup;
 mod connections;
 mod executable;

@@ -20,17 +20,17 @@ pub struct SocketFd {
 
 /// The sockets among the descriptors of process `pid`, read from `root`; none where it is gone.
 pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
-    let Ok(entries) = fs::read_dir(descriptors(root, pid)) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let fd = entry.file_name().to_str()?.parse().ok()?;
-            let inode = inode_of(&entry.path())?;
-            Some(SocketFd { fd, inode })
-        })
-        .collect()
+    each_descriptor_of(root, pid).flatten().collect()
+}
+
+/// Each descriptor of a process, where it is a socket.
+fn each_descriptor_of(root: &Path, pid: u32) -> impl Iterator<Item = Option<SocketFd>> {
+    let entries = fs::read_dir(descriptors(root, pid));
+    entries.into_iter().flatten().flatten().map(|entry| {
+        let fd = entry.file_name().to_str()?.parse().ok()?;
+        let inode = inode_of(&entry.path())?;
+        Some(SocketFd { fd, inode })
+    })
 }
 
 /// Ids of the processes that `root` shows.
@@ -48,18 +48,25 @@ pub fn threads(root: &Path, pid: u32) -> impl Iterator<Item = PathBuf> + use<> {
     entries.map(|entry| entry.path())
 }
 
-/// Does something with a short-lived duplicate of each socket of process `pid`, until it breaks off; nothing where the
-/// process is gone, or may not be looked into.
+/// Does something with a short-lived duplicate of each socket of process `pid`, until it breaks off, or has looked at as
+/// many descriptors as there are left of `budget`; nothing where the process is gone, or may not be looked into.
 pub fn each_socket_of(
     root: &Path,
     pid: u32,
+    budget: &mut usize,
     mut act: impl FnMut(&OwnedFd) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let Ok(process) = socket::pidfd_open(pid) else {
         return ControlFlow::Continue(());
     };
-    for SocketFd { fd, .. } in sockets_of(root, pid) {
-        if let Ok(socket) = socket::pidfd_getfd(process.as_fd(), fd) {
+    for descriptor in each_descriptor_of(root, pid) {
+        let Some(left) = budget.checked_sub(1) else {
+            return ControlFlow::Break(());
+        };
+        *budget = left;
+        if let Some(SocketFd { fd, .. }) = descriptor
+            && let Ok(socket) = socket::pidfd_getfd(process.as_fd(), fd)
+        {
             act(&socket)?;
         }
     }

@@ -115,11 +115,12 @@ impl Custody {
         for (namespace, setting) in self.shrinking {
             system.stop_shrinking(namespace, setting);
         }
-        if let Some(pass) = self.put_back {
-            system.put_sockets_back(pass);
-        }
         if let Some(terminal) = self.terminal {
             system.restore(terminal);
+        }
+        // It may hang, where a program has its socket locked.
+        if let Some(pass) = self.put_back {
+            system.put_sockets_back(pass);
         }
         // Last of all: should this be killed too, the next start finds what is left.
         system.forget(all_detached);
@@ -271,8 +272,8 @@ mod tests {
                 "detach 1",
                 "stop shrinking in 8",
                 "stop shrinking in 9",
-                "put sockets back",
                 "restore the terminal",
+                "put sockets back",
                 "forget all"
             ]
         );

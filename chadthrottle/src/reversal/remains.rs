@@ -10,7 +10,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf, absolute},
@@ -136,9 +136,14 @@ pub fn recover(directory: &StateDir, dry_run: bool) -> Option<usize> {
         }
         let _ = directory.remove(&mark);
     }
-    let sockets = pinned.map_or(0, |pass| passes::run(pass.as_fd(), &namespaces));
+    let sockets = pinned.map_or(Some(0), |pass| passes::run_aside(pass, namespaces));
+    if sockets.is_none() {
+        log::warn!(
+            "options of sockets are put back when some program lets go of its own: it hangs in the kernel"
+        );
+    }
     unpin(directory);
-    Some(sockets)
+    sockets
 }
 
 fn pinned(directory: &StateDir) -> Option<OwnedFd> {

@@ -13,12 +13,13 @@ use tokio::{
 
 use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing, intervals::SECOND};
 use crate::config::Others;
-use crate::model::{LimitId, ProcessKey};
-use crate::process::{connections_of, key_of, user_of};
+use crate::model::LimitId;
+use crate::process::connections_of;
 use crate::protocol::{
     Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
     SERVICE, SetLimit, Unmatched, Watch, frame,
 };
+use crate::sys::apart::apart;
 
 /// Between samples at least: one looks at every process.
 const SHORTEST: Duration = Duration::from_millis(10);
@@ -96,14 +97,8 @@ pub async fn say_farewell(left: &Left, to: &mut (impl AsyncWrite + Unpin)) {
 
 fn allowed(server: &Server, peer: &Peer, method: &Method) -> Result<(), RequestError> {
     let origins = server.origins();
-    let user = |key: ProcessKey| {
-        let root = Path::new("/proc");
-        // Whoever has its id now is another one.
-        key_of(root, key.pid).filter(|now| *now == key)?;
-        user_of(root, key.pid)
-    };
     peer.standing
-        .allows(peer.uid, method, |id| origins.user_of(id), user)
+        .allows(peer.uid, method, |id| origins.user_of(id))
 }
 
 /// Sends samples until the client goes, or the engine ends.
@@ -151,7 +146,7 @@ fn to_json(reply: impl Serialize) -> Result<Value, RequestError> {
 
 /// The newest sample may have been taken before it was set, or after.
 fn limited(server: &Server, id: LimitId) -> Limited {
-    let sequence = server.0.samples.sequence();
+    let sequence = server.sequence();
     Limited { id, sequence }
 }
 
@@ -172,9 +167,16 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             }
             let before = server.0.handover.taken_back(peer.uid, &set);
             if let Some(before) = &before {
-                before.complete(&mut targets);
+                before.complete(&mut targets).await;
             }
-            let id = engine.set_limit(targets.clone(), set.limit).await?;
+            let set_now = engine.set_limit(targets.clone(), set.limit).await;
+            let id = match (set_now, before.clone()) {
+                (Err(error), Some(before)) => {
+                    server.0.handover.awaits(before);
+                    return Err(error.into());
+                }
+                (set_now, _) => set_now?,
+            };
             let limited = limited(server, id);
             let time = set.for_ns.map(Duration::from_nanos);
             let set = SetLimit { targets, ..set };
@@ -207,15 +209,18 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             to_json(Unmatched { words })
         }
         Method::GetConnections(of) => {
-            let _one = server.0.looking.lock().await;
-            let seen = spawn_blocking(move || connections_of(Path::new("/proc"), &of.processes));
-            to_json(seen.await.unwrap_or_default())
+            let of_user = (peer.standing != Standing::All).then_some(peer.uid);
+            let look = move || {
+                let root = Path::new("/proc");
+                apart(&[], || connections_of(root, &of.processes, of_user))
+            };
+            let seen = server.0.looks.look(peer.standing, look).await?;
+            to_json(seen.unwrap_or_default())
         }
         Method::Doctor => {
-            let _one = server.0.looking.lock().await;
-            let server = server.clone();
-            let examined = spawn_blocking(move || (server.0.doctor.0)()).await;
-            to_json(examined.map_err(|_| RequestError::Gone)?)
+            let same = server.clone();
+            let look = move || (same.0.doctor.0)();
+            to_json(server.0.looks.look(peer.standing, look).await?)
         }
         Method::ServiceInfo => Ok(json!({
             "vendor": "ChadThrottle",

@@ -55,6 +55,11 @@ impl Handover {
         found
     }
 
+    /// It could not be set: it is waited for as before.
+    pub fn awaits(&self, kept: Kept) {
+        self.awaited.send_modify(|awaited| awaited.push(kept));
+    }
+
     /// Keeps these, and those that clients may still come back for.
     pub fn write(&self, limits: impl FnOnce() -> Vec<Kept>) {
         if let Some(kept) = &mut *self.kept() {
@@ -72,13 +77,26 @@ impl Handover {
 }
 
 impl Kept {
-    /// Has targets that are set again have all members of before, and nobody who has ended: that must not keep the
-    /// others from the limit.
-    pub fn complete(&self, targets: &mut Targets) {
+    /// Leaves out who has ended: that must not keep the others from the limit. Looks at each.
+    fn leave_the_ended_out(&mut self) {
         let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
-        targets.processes.retain(lives);
-        let members = self.targets.members.iter().copied();
-        targets.members = members.filter(lives).collect();
+        self.targets.processes.retain(lives);
+        self.targets.members.retain(lives);
+    }
+
+    /// Has targets that are set again have all members of before that live.
+    pub async fn complete(&self, targets: &mut Targets) {
+        let mut kept = self.clone();
+        let asked = targets.processes.clone();
+        let living = spawn_blocking(move || {
+            kept.targets.processes = asked;
+            kept.leave_the_ended_out();
+            kept.targets
+        });
+        if let Ok(living) = living.await {
+            targets.processes = living.processes;
+            targets.members = living.members;
+        }
     }
 }
 
@@ -111,14 +129,15 @@ impl Server {
             .partition(|kept| kept.origin.detached);
         self.0.handover.awaited.send_replace(of_clients);
         detached.sort_by_key(|kept| kept.origin.since_ns);
-        for mut kept in detached {
-            let mut targets = kept.targets.clone();
-            kept.complete(&mut targets);
-            kept.targets = targets;
+        let alive = spawn_blocking(move || {
+            detached.iter_mut().for_each(Kept::leave_the_ended_out);
+            detached
+        });
+        for kept in alive.await? {
             let set = self.0.engine.set_limit(kept.targets.clone(), kept.limit);
             match set.await {
                 Ok(id) => {
-                    let sequence = self.0.samples.sequence();
+                    let sequence = self.sequence();
                     let (serial, left) = self.change(|origins| origins.restore(id, kept, sequence));
                     if let Some(left) = left {
                         self.end_after(serial, left);
@@ -145,11 +164,11 @@ impl Server {
 
     /// Looks who belongs to each limit, for the next engine.
     pub async fn note_members(&self) {
-        let before = self.0.samples.sequence();
+        let before = self.sequence();
         let _wanted = self.0.intervals.want(AT_ONCE, &self.0.engine);
         let mut changed = self.0.changed.subscribe();
         let look = async {
-            while self.0.samples.sequence() <= before + 1 {
+            while self.sequence() <= before + 1 {
                 if changed.changed().await.is_err() {
                     return;
                 }

@@ -58,7 +58,7 @@ impl Intervals {
         change(&mut wishes);
         let watching = wishes.watching.keys().next().copied();
         let limits = wishes.limits.then_some(SECOND);
-        let shortest = watching.into_iter().chain(limits).min();
+        let shortest = watching.into_iter().chain(limits).chain([IDLE]).min();
         // The engine knows whether it is another one.
         engine.set_interval(shortest.unwrap_or(IDLE));
     }
@@ -109,5 +109,8 @@ mod tests {
         assert_eq!(interval(), 1_000);
         intervals.for_limits(false, &engine);
         assert_eq!(interval(), 10_000);
+        let hardly_ever = want(u64::MAX);
+        assert_eq!(interval(), 10_000);
+        drop(hardly_ever);
     }
 }

@@ -35,6 +35,7 @@ impl Kept {
     pub fn is_again(&self, uid: u32, targets: &Targets) -> bool {
         let named = &self.targets.processes;
         self.origin.uid == uid
+            && !(targets.processes.is_empty() && targets.selectors.is_empty())
             && self.targets.children == targets.children
             && self.targets.selectors == targets.selectors
             // Some may have ended meanwhile.
@@ -311,9 +312,10 @@ mod tests {
             start_ticks: 1,
         });
         assert!(!kept.is_again(uid, &again));
-        again.processes.clear();
+        again.processes.pop();
         assert!(kept.is_again(uid, &again));
         again.children = false;
         assert!(!kept.is_again(uid, &again));
+        assert!(!kept.is_again(uid, &Targets::default()));
     }
 }

@@ -8,6 +8,7 @@ mod connection;
 mod handover;
 mod intervals;
 mod kept;
+mod looks;
 mod origins;
 mod samples;
 
@@ -33,7 +34,7 @@ use tokio::{
 use crate::{
     config::Others,
     engine::{Commands, EngineError, Handle},
-    model::LimitId,
+    model::{LimitId, Snapshot},
     process::user::LocalAccounts,
     protocol::{Examined, Info, Left, RequestError},
     sys::socket::peer_groups,
@@ -41,6 +42,7 @@ use crate::{
 };
 use handover::Handover;
 use intervals::Intervals;
+use looks::Looks;
 use origins::{Origins, Peer};
 use samples::Samples;
 
@@ -62,6 +64,8 @@ pub struct Server(Arc<Shared>);
 struct Shared {
     engine: Commands,
     info: Info,
+    /// As the engine has taken them, before anybody is given any.
+    taken: watch::Receiver<Option<Arc<Snapshot>>>,
     samples: Samples,
     intervals: Intervals,
     origins: Mutex<Origins>,
@@ -78,8 +82,7 @@ struct Shared {
     /// What users may who are neither root nor in the group.
     others: watch::Sender<Others>,
     doctor: Doctor,
-    /// Held by who looks into processes, or at the machine: one at a time is enough work.
-    looking: tokio::sync::Mutex<()>,
+    looks: Looks,
     handover: Handover,
     last: Mutex<Option<Last>>,
 }
@@ -119,6 +122,7 @@ impl Server {
         let server = Self(Arc::new(Shared {
             engine: engine.commands().clone(),
             info,
+            taken: engine.snapshots(),
             samples,
             intervals: Intervals::default(),
             origins: Mutex::default(),
@@ -129,7 +133,7 @@ impl Server {
             until_idle,
             others: watch::Sender::new(others),
             doctor,
-            looking: tokio::sync::Mutex::default(),
+            looks: Looks::default(),
             handover: Handover::default(),
             last: Mutex::default(),
         }));
@@ -271,6 +275,13 @@ impl Server {
             // The kernel closes it when we are gone.
             std::mem::forget(last);
         }
+    }
+
+    /// The number of a sample that may not know of a limit that was set before this is asked; later ones do. The engine
+    /// has put it here before it carries out anything that is asked after it was taken.
+    fn sequence(&self) -> u64 {
+        let taken = self.0.taken.borrow();
+        taken.as_ref().map_or(0, |taken| taken.sequence)
     }
 
     fn origins(&self) -> MutexGuard<'_, Origins> {

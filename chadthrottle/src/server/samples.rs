@@ -74,12 +74,6 @@ impl Samples {
         }
     }
 
-    /// The number of the newest sample; 0 where there is none.
-    pub fn sequence(&self) -> u64 {
-        let taken = self.newest.borrow();
-        taken.as_ref().map_or(0, |taken| taken.snapshot.sequence)
-    }
-
     /// The same for a client that has not been given any yet: the newest there is comes at once, unless it is older than
     /// that.
     pub fn with_newest(&self, peer: &Peer, oldest: Duration) -> Self {

@@ -78,10 +78,11 @@ impl Inherited {
                 Kind::Limits => {}
             }
         }
+        let of_limits = limits.as_ref().map(|(of, _)| *of);
         before.limits = limits.map(|(_, file)| file);
         before.generations.sort_unstable();
         before.generations.dedup();
-        before.drop_interim();
+        before.drop_interim(of_limits);
         let last = before.generations.last().copied();
         Ok(Self {
             listener,
@@ -99,13 +100,16 @@ impl Predecessor {
 
     /// Has the store forget engines that have ended before they had taken over. The first of all still holds what was
     /// set before they came, and of those that clients have set again the last one knows all that the others did.
-    fn drop_interim(&mut self) {
+    fn drop_interim(&mut self, of_limits: Option<u32>) {
         let Some((last, before)) = self.generations.split_last() else {
             return;
         };
-        let interim = before.get(1..).unwrap_or_default().to_vec();
-        let first_and_last = before.first().copied().into_iter().chain([*last]).collect();
-        self.generations = first_and_last;
+        // Nor the one whose list is the newest that there is.
+        let is_needed =
+            |it: &u32| Some(*it) == before.first().copied() || it == last || Some(*it) == of_limits;
+        let (needed, interim) = self.generations.iter().copied().partition(is_needed);
+        self.generations = needed;
+        let interim: Vec<u32> = interim;
         let is_interim = |(generation, _): &(u32, OwnedFd)| interim.contains(generation);
         self.links.retain(|link| !is_interim(link));
         self.guards.retain(|guard| !is_interim(guard));
@@ -141,6 +145,8 @@ impl Predecessor {
         for generation in self.generations {
             Store::drop_all_of(generation);
         }
+        // From then on they are not attached any more.
+        Store::settle();
     }
 }
 
@@ -203,10 +209,14 @@ mod tests {
     fn engines_that_have_not_taken_over_do_not_pile_up() {
         let names = [3, 4, 5, 6].map(|generation| format!("links-{generation}"));
         let named = names.into_iter().map(|name| (null(), name));
-        let before = Inherited::of(named).unwrap().predecessor.unwrap();
-        assert_eq!(before.generations, [3, 6]);
+        let limits = (with_limits(""), "limits-4".to_owned());
+        let before = Inherited::of(named.chain([limits]))
+            .unwrap()
+            .predecessor
+            .unwrap();
+        assert_eq!(before.generations, [3, 4, 6]);
         let of_links: Vec<u32> = before.links.iter().map(|(of, _)| *of).collect();
-        assert_eq!(of_links, [3, 6]);
+        assert_eq!(of_links, [3, 4, 6]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Store {
 
     /// Waits until the manager has taken what it was given so far: what comes of a process that has ended meanwhile it
     /// may not know whose it is. See `BARRIER=1` in sd_notify(3).
-    pub fn settle(&self) {
+    pub fn settle() {
         let settle = || -> io::Result<bool> {
             let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
             let state = [NotifyState::Custom("BARRIER=1")];

@@ -3,6 +3,7 @@
 //! Architecture invariant: modules outside this one hold no `unsafe` (the crate denies it), and
 //! what is in here takes and gives safe types only.
 
+pub mod apart;
 pub mod bpf;
 pub mod clock;
 pub mod fdpass;

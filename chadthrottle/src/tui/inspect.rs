@@ -153,7 +153,7 @@ mod tests {
         };
         let inspector = Inspector::default();
         let sent = |request: &Request| {
-            let seen = connections_of(root, &request.processes);
+            let seen = connections_of(root, &request.processes, None);
             let rows = inspector.rows(seen.connections, request);
             let local = here.local_addr().ok();
             let row = rows.iter().find(|row| row.connection.local == local);

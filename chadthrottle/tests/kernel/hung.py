@@ -1,4 +1,5 @@
-"""A process that hangs in the kernel with its address space locked, as one on a dead NFS does.
+"""A process that hangs in the kernel with its address space locked, as one on a dead NFS does; or, with "socket" as the
+second argument, with a connection of its own locked, which it sends such memory through.
 
 It lives on a file system (FUSE) whose server, this program, never answers a read. One thread reads
 its own memory where such a file is mapped, which holds the lock for reading; a second one asks for
@@ -21,6 +22,27 @@ memory = os.open('/proc/self/mem', os.O_RDONLY)
 threading.Thread(target=os.pread, args=(memory, 1, address), daemon=True).start()
 time.sleep(0.3)
 mmap.mmap(-1, 1 << 24)
+"""
+
+
+SENDER = """
+import mmap, os, socket, sys, threading, time
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(listener.getsockname())
+file = os.open(sys.argv[1] + '/file', os.O_RDONLY)
+area = mmap.mmap(file, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+threading.Thread(target=client.send, args=(memoryview(area),), daemon=True).start()
+while True:
+    # A thread that asks would have the others wait too, for the interpreter's lock.
+    asking = os.fork()
+    if asking == 0:
+        client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 100)
+        os._exit(0)
+    time.sleep(0.5)
+    if os.waitpid(asking, os.WNOHANG) == (0, 0):
+        break
+print("hangs", flush=True)
+time.sleep(1e6)
 """
 
 
@@ -74,12 +96,14 @@ if libc.mount(b"hung", directory.encode(), b"fuse", 0, options):
     sys.exit(os.strerror(ctypes.get_errno()))
 try:
     threading.Thread(target=serve, args=(fuse,), daemon=True).start()
+    sends = sys.argv[2:] == ["socket"]
     victim = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, directory],
+        [sys.executable, "-c", SENDER if sends else VICTIM, directory],
+        stdout=subprocess.PIPE,
         preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0),
     )
     deadline = time.monotonic() + 10
-    while not hangs(victim.pid):
+    while not (victim.stdout.readline() if sends else hangs(victim.pid)):
         assert time.monotonic() < deadline, "it does not hang"
     print(f"ready\n{victim.pid}", flush=True)
     sys.stdin.read()

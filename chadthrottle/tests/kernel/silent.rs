@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chadthrottle::{
@@ -17,12 +17,13 @@ use chadthrottle::{
     process::{Targets, key_of},
     reversal::{EngineLock, Ledger},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    audit::{assert_nothing_left, cgroup2, top},
+    audit::{OURS, assert_nothing_left, attached, cgroup2, top},
+    engine::{SOON, call, connect, end, engine, limits},
     lifecycle::in_this_process,
-    program::{Chadthrottle, Running},
+    program::{Chadthrottle, Running, eventually},
 };
 
 const HUNG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/hung.py");
@@ -36,9 +37,19 @@ struct Hung {
 
 impl Hung {
     fn start() -> Self {
+        Self::as_told("")
+    }
+
+    /// One that has a connection of its own locked.
+    fn sending() -> Self {
+        Self::as_told("socket")
+    }
+
+    fn as_told(how: &str) -> Self {
         let mount = tempfile::tempdir().expect("a directory");
         let mut command = Command::new("python3");
         command.arg(HUNG).arg(mount.path()).stdin(Stdio::piped());
+        command.args(how.split_whitespace());
         let mut server = Running::ready(&mut command);
         let mut line = String::new();
         let output = server.0.stdout.take().expect("its output");
@@ -106,6 +117,35 @@ fn a_process_that_hangs_in_the_kernel_hides_neither_itself_nor_others() {
     );
     // The audit reads command lines.
     drop(hung);
+    assert_nothing_left();
+}
+
+#[test]
+fn a_program_that_has_its_connection_locked_holds_nobody_up_and_keeps_nothing_attached() {
+    let program = Chadthrottle::new();
+    let mut first = engine(&program, "");
+    let hung = Hung::sending();
+    let key = key_of(Path::new("/proc"), hung.pid).expect("it lives");
+    let set = program.output(&format!("limit {} --up 30KB --detach", hung.pid));
+    assert!(set.status.success(), "{}", words(&set));
+    let of = json!({ "processes": [{ "pid": key.pid, "start_ticks": key.start_ticks }] });
+    let refused = call(&mut connect(&program), "GetConnections", &of);
+    let said = refused["parameters"]["message"].as_str();
+    assert!(said.is_some_and(|it| it.contains("hangs")), "{refused}");
+    // Samples look at its connections, and passes at all.
+    std::thread::sleep(Duration::from_secs(3));
+    let began = Instant::now();
+    assert_eq!(limits(&program).len(), 1);
+    let changed = program.output(&format!("limit {} --up 40KB --detach", hung.pid));
+    assert!(changed.status.success(), "{}", words(&changed));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    // What waits for its connection cannot even be killed, but has nothing that counts.
+    first.signal("-KILL");
+    let next = engine(&program, "");
+    eventually("one of each", SOON, || attached(&top()) == OURS);
+    drop(hung);
+    first.wait(SOON);
+    end(next);
     assert_nothing_left();
 }
 

@@ -12,7 +12,7 @@ use crate::lab::Lab;
 /// Of its TCP sockets and others, one after the other; those that are none have nothing to tell.
 pub fn infos(pid: u32) -> Vec<TcpInfo> {
     let mut infos = Vec::new();
-    let _all = each_socket_of(Path::new("/proc"), pid, |socket| {
+    let _all = each_socket_of(Path::new("/proc"), pid, &mut 1_000, |socket| {
         infos.push(tcp::info(socket).unwrap_or_default());
         ControlFlow::Continue(())
     });

@@ -1,5 +1,7 @@
 //! The maps of the loaded object, with their types.
 
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, PerCpuArray, Queue, SkStorage, Stack},
@@ -35,6 +37,35 @@ pub struct Maps {
     /// How many slots are in use, mapped.
     pub shares: MappedArray<Shared>,
     totals: PerCpuArray<MapData, Value<Totals>>,
+    /// The owners once more, for who asks sockets aside.
+    pub asked: Option<Owners>,
+}
+
+/// Who owns which socket, to be asked anywhere.
+pub struct Owners {
+    owners: SkStorage<MapData, Value<NoteCopy>>,
+    fd: RawFd,
+}
+
+impl Owners {
+    fn of(map: &MapData) -> Result<Self, MapError> {
+        let again = map.fd().as_fd().try_clone_to_owned();
+        let again = MapData::from_fd(again.map_err(MapError::IoError)?)?;
+        let fd = again.fd().as_fd().as_raw_fd();
+        let owners = Map::from_map_data(again)?.try_into()?;
+        Ok(Self { owners, fd })
+    }
+
+    /// Who is noted on the socket, living or not.
+    pub fn noted_on(&self, socket: &OwnedFd) -> Option<Owner> {
+        let Value(note) = self.owners.get(socket, 0).ok()?;
+        Some(note.owner())
+    }
+
+    /// The number of its descriptor.
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd
+    }
 }
 
 impl Maps {
@@ -46,7 +77,13 @@ impl Maps {
         let rules = mapped(object, names::RULES, MAX_RULES)?;
         let patterns = mapped(object, names::PATTERNS, MAX_PATTERNS)?;
         let shares = mapped(object, names::SHARES, shares::WORDS)?;
+        let owners = data(object, names::OWNERS)?;
+        let asked = Owners::of(owners).map_err(|source| ThrottleError::Map {
+            map: names::OWNERS,
+            source,
+        })?;
         Ok(Self {
+            asked: Some(asked),
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
             heirs: typed(object, names::HEIRS)?,
@@ -114,7 +151,7 @@ fn mapped<T: Mapped>(
 /// The bare map, of which only the descriptor is used.
 fn data<'a>(object: &'a Ebpf, name: &'static str) -> Result<&'a MapData, ThrottleError> {
     match object.map(name) {
-        Some(Map::Array(data)) => Ok(data),
+        Some(Map::Array(data) | Map::SkStorage(data)) => Ok(data),
         _ => Err(ThrottleError::Missing(name)),
     }
 }

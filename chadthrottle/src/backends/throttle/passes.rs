@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex,
         mpsc::{Sender, channel},
@@ -202,7 +202,8 @@ fn allow(word: &MappedArray<Shared>) {
     }
 }
 
-/// Runs a pass over the sockets of these network namespaces. Gives how many have been put back.
+/// Runs a pass over the sockets of these network namespaces. Gives how many have been put back. It hangs where a program
+/// has its socket locked, for as long as that has.
 pub fn run(link: BorrowedFd<'_>, namespaces: &[Namespace]) -> usize {
     let mut sockets = 0;
     for Namespace { inode, fd } in namespaces {
@@ -222,7 +223,7 @@ pub fn run(link: BorrowedFd<'_>, namespaces: &[Namespace]) -> usize {
                 }
             }
         };
-        match netns::within(fd, pass) {
+        match netns::within_apart(fd, &[link.as_raw_fd()], pass) {
             Some(Ok(put_back)) => sockets += put_back,
             Some(Err(error)) => {
                 log::warn!("sockets of network namespace {inode} were not passed over: {error}");
@@ -231,4 +232,17 @@ pub fn run(link: BorrowedFd<'_>, namespaces: &[Namespace]) -> usize {
         }
     }
     sockets
+}
+
+/// The same where it is waited for no longer than an engine's last one: it goes on by itself then. `None`: how many have
+/// been put back is not known.
+pub fn run_aside(link: OwnedFd, namespaces: Vec<Namespace>) -> Option<usize> {
+    let (done, finished) = channel();
+    let pass = move || {
+        // Who has lost patience does not listen.
+        let _ = done.send(run(link.as_fd(), &namespaces));
+    };
+    let started = thread::Builder::new().name("passes".to_owned()).spawn(pass);
+    started.ok()?;
+    finished.recv_timeout(LAST_PATIENCE).ok()
 }
