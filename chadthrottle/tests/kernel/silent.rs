@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     audit::{OURS, assert_nothing_left, attached, cgroup2, top},
     engine::{SOON, call, connect, end, engine, limits},
+    lab::Lab,
     lifecycle::in_this_process,
     program::{Chadthrottle, Running, eventually},
 };
@@ -37,17 +38,16 @@ struct Hung {
 
 impl Hung {
     fn start() -> Self {
-        Self::as_told("")
+        Self::running(Command::new("python3"), "")
     }
 
-    /// One that has a connection of its own locked.
-    fn sending() -> Self {
-        Self::as_told("socket")
+    /// One that has a connection of its own locked, in a network where no other engine passes over it.
+    fn sending(lab: &Lab) -> Self {
+        Self::running(Lab::command(&lab.client, "python3"), "socket")
     }
 
-    fn as_told(how: &str) -> Self {
+    fn running(mut command: Command, how: &str) -> Self {
         let mount = tempfile::tempdir().expect("a directory");
-        let mut command = Command::new("python3");
         command.arg(HUNG).arg(mount.path()).stdin(Stdio::piped());
         command.args(how.split_whitespace());
         let mut server = Running::ready(&mut command);
@@ -124,7 +124,8 @@ fn a_process_that_hangs_in_the_kernel_hides_neither_itself_nor_others() {
 fn a_program_that_has_its_connection_locked_holds_nobody_up_and_keeps_nothing_attached() {
     let program = Chadthrottle::new();
     let mut first = engine(&program, "");
-    let hung = Hung::sending();
+    let lab = Lab::new();
+    let hung = Hung::sending(&lab);
     let key = key_of(Path::new("/proc"), hung.pid).expect("it lives");
     let set = program.output(&format!("limit {} --up 30KB --detach", hung.pid));
     assert!(set.status.success(), "{}", words(&set));
