@@ -113,6 +113,7 @@ impl Global {
             cgroup: self.cgroup.clone(),
             state_dir: self.state_dir.clone(),
             interval,
+            fields: None,
             verbose: self.verbose,
             log_file: self.log_file.clone(),
             engine_speaks: self.verbose > 0 && self.log_file.is_none(),

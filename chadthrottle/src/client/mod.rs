@@ -17,8 +17,8 @@ use tokio::{
 use crate::{
     model::{EngineInfo, LimitId, Snapshot},
     protocol::{
-        Frames, Info, LONGEST_REPLY, Left, Limited, Method, Reply, RequestError, Sample, Watch,
-        frame,
+        Field, Frames, Info, LONGEST_REPLY, Left, Limited, Method, Reply, RequestError, Sample,
+        Watch, frame,
     },
 };
 use pace::Pace;
@@ -36,7 +36,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Introduces itself over two connections to the same engine.
+    /// Introduces itself over two connections to the same engine, and asks for these lists of its samples; for all where
+    /// none are given.
     ///
     /// # Errors
     /// Where the engine has gone, or is of another version.
@@ -44,12 +45,18 @@ impl Client {
         requests: UnixStream,
         samples: UnixStream,
         interval: Duration,
+        fields: Option<Vec<Field>>,
     ) -> Result<Self, RequestError> {
         let requests = Requests::over(requests);
         let info = requests.info().await?;
         let (from, mut to) = samples.into_split();
         let interval_ns = u64::try_from(interval.as_nanos()).ok();
-        let watch = Method::Watch(Watch { interval_ns }).call();
+        let watch = Watch {
+            interval_ns,
+            own: None,
+            fields,
+        };
+        let watch = Method::Watch(watch).call();
         let call = watch.and_then(|call| frame(&call)).unwrap_or_default();
         to.write_all(&call).await.map_err(|error| gone(&error))?;
         Ok(Self {

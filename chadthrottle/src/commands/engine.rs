@@ -162,6 +162,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
         never = socket.accept(&server) => match never {},
         never = give_life_signs(manager, session.engine.commands()) => match never {},
         never = succeeding => match never {},
+        never = tell_status(manager, &server) => match never {},
     };
     if let Some(manager) = manager {
         manager.stopping();
@@ -237,6 +238,26 @@ async fn give_life_signs(manager: Option<Manager>, engine: &Commands) -> Infalli
         while engine.ping().await.is_ok() {
             manager.alive();
             sleep(within / 3).await;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Has the state of the service say how many limits there are.
+async fn tell_status(manager: Option<Manager>, server: &Server) -> Infallible {
+    if let Some(manager) = manager {
+        let mut changes = server.changes();
+        let mut told = None;
+        // The server has its end of it.
+        while changes.changed().await.is_ok() {
+            let limits = server.limits();
+            if told.replace(limits) != Some(limits) {
+                manager.status(&match limits {
+                    0 => "nothing is limited".to_owned(),
+                    1 => "one limit is set".to_owned(),
+                    limits => format!("{limits} limits are set"),
+                });
+            }
         }
     }
     std::future::pending().await

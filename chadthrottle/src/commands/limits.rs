@@ -11,14 +11,19 @@ use crate::{
     cli::{Global, LimitsArgs},
     error::Error,
     model::{Direction, LimitSample, Origin, Snapshot, scope_name},
-    protocol::RequestError,
-    session, text,
+    protocol::{Field, RequestError},
+    session::{self, Settings},
+    text,
     units::{Rate, Style, format_rate},
 };
 
 /// Lists them and gives the exit code.
 pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
-    let session = session::open_running(global.settings(session::AT_ONCE)).await?;
+    let settings = Settings {
+        fields: Some(vec![Field::Limits, Field::Origins]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let session = session::open_running(settings).await?;
     let snapshot = match session {
         None => Snapshot::default(),
         Some(mut session) => {

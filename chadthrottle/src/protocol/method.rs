@@ -41,12 +41,51 @@ pub enum Method {
 }
 
 /// `Watch`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Nanoseconds between samples; a second where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_ns: Option<u64>,
+    /// Whether only what is the caller's own is wanted, whatever else it may see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<bool>,
+    /// Which lists are wanted, and all where it is left out: the others are empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<Field>>,
+}
+
+/// A list of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// All processes.
+    Processes,
+    /// The limits.
+    Limits,
+    /// Who has set them.
+    Origins,
+    /// What of them matches nothing.
+    Unmatched,
+}
+
+impl Watch {
+    /// Has a sample hold nothing but the lists that are wanted.
+    pub fn cut(&self, sample: &mut Snapshot) {
+        let Some(fields) = &self.fields else { return };
+        if !fields.contains(&Field::Processes) {
+            sample.processes.clear();
+        }
+        if !fields.contains(&Field::Limits) {
+            sample.limits.clear();
+        }
+        if !fields.contains(&Field::Origins) {
+            sample.origins.clear();
+        }
+        if !fields.contains(&Field::Unmatched) {
+            sample.unmatched.clear();
+        }
+    }
 }
 
 /// `SetLimit`
@@ -286,6 +325,8 @@ mod tests {
             Method::GetInfo,
             Method::Watch(Watch {
                 interval_ns: Some(1),
+                own: Some(true),
+                fields: Some(vec![Field::Limits, Field::Origins]),
             }),
             Method::Watch(Watch::default()),
             Method::SetLimit(SetLimit {
@@ -347,6 +388,11 @@ mod tests {
                 r#"{"method":"io.chadthrottle.Engine.Watch"}"#,
                 "ExpectedMore",
                 "",
+            ),
+            (
+                r#"{"method":"io.chadthrottle.Engine.Watch","more":true,"parameters":{"fields":["sums"]}}"#,
+                "InvalidParameter",
+                "sums",
             ),
             (
                 r#"{"method":"io.chadthrottle.Engine.RemoveLimit"}"#,

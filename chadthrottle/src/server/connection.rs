@@ -57,7 +57,7 @@ pub async fn serve(
         let reply = match method {
             Ok(method) if let Err(error) = allowed(server, peer, &method) => Reply::refusal(&error),
             Ok(Method::Watch(asked)) => {
-                watch(server, peer, asked, calls, to).await;
+                watch(server, peer, &asked, calls, to).await;
                 return false;
             }
             Ok(Method::Leave) => return !oneway,
@@ -105,7 +105,7 @@ fn allowed(server: &Server, peer: &Peer, method: &Method) -> Result<(), RequestE
 async fn watch(
     server: &Server,
     peer: &Peer,
-    asked: Watch,
+    asked: &Watch,
     mut calls: Frames<OwnedReadHalf>,
     to: &mut (impl AsyncWrite + Unpin),
 ) {
@@ -116,7 +116,10 @@ async fn watch(
     };
     let interval = asked.interval_ns.map_or(SECOND, Duration::from_nanos);
     // Before the engine is asked for another one, which may come at once.
-    let mut samples = server.0.samples.with_newest(peer, interval.max(SECOND));
+    let mut samples = server
+        .0
+        .samples
+        .with_newest(peer, asked, interval.max(SECOND));
     let _wanted = server
         .0
         .intervals

@@ -312,6 +312,11 @@ impl Server {
         self.origins().len()
     }
 
+    /// Changes whenever the limits may have, and with each sample.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
     /// How many connections there are, now and whenever that changes.
     pub fn connections(&self) -> watch::Receiver<usize> {
         self.0.connections.subscribe()

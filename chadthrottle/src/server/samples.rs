@@ -10,16 +10,17 @@ use tokio::sync::watch;
 
 use super::{access::Standing, origins::Peer};
 use crate::{
+    config::Others,
     model::Snapshot,
-    protocol::{Reply, frame},
+    protocol::{Reply, Watch, frame},
 };
 
 /// The newest sample, and whoever waits for the next.
 #[derive(Clone, Debug)]
 pub struct Samples {
     newest: watch::Receiver<Option<Arc<Taken>>>,
-    /// Who watches, where it does not see everything.
-    of: Option<(u32, Standing)>,
+    /// Who watches, and what it asks for.
+    of: Option<(u32, Standing, Watch)>,
 }
 
 /// A sample, and the reply with it, once somebody wants it.
@@ -65,9 +66,12 @@ impl Samples {
             self.newest.changed().await.ok()?;
             let taken = self.newest.borrow_and_update().clone();
             let Some(taken) = taken else { continue };
-            return Some(match self.of {
-                Some((uid, standing)) if standing != Standing::All => {
-                    taken.reply_for(uid, standing)
+            return Some(match &self.of {
+                Some((uid, standing, asked)) if *asked != Watch::default() => {
+                    words(&part(&taken.snapshot, *uid, *standing, asked))
+                }
+                Some((uid, standing, _)) if *standing != Standing::All => {
+                    taken.reply_for(*uid, *standing)
                 }
                 _ => Arc::clone(taken.reply.get_or_init(|| words(&taken.snapshot))),
             });
@@ -76,7 +80,7 @@ impl Samples {
 
     /// The same for a client that has not been given any yet: the newest there is comes at once, unless it is older than
     /// that.
-    pub fn with_newest(&self, peer: &Peer, oldest: Duration) -> Self {
+    pub fn with_newest(&self, peer: &Peer, asked: &Watch, oldest: Duration) -> Self {
         let mut newest = self.newest.clone();
         let at = newest.borrow_and_update().as_ref().map(|taken| taken.at);
         // Timers are late by milliseconds.
@@ -85,7 +89,14 @@ impl Samples {
         }
         Self {
             newest,
-            of: Some((peer.uid, peer.standing)),
+            of: Some((
+                peer.uid,
+                peer.standing,
+                Watch {
+                    interval_ns: None,
+                    ..asked.clone()
+                },
+            )),
         }
     }
 }
@@ -96,6 +107,19 @@ impl Taken {
         let own = || words(&standing.sees(uid, &self.snapshot).unwrap_or_default());
         Arc::clone(replies.entry(uid).or_insert_with(own))
     }
+}
+
+/// What a client wants of a sample that it may see.
+fn part(snapshot: &Snapshot, uid: u32, standing: Standing, asked: &Watch) -> Snapshot {
+    let standing = match asked.own {
+        Some(true) => Standing::Other(Others::Own),
+        _ => standing,
+    };
+    let mut part = standing
+        .sees(uid, snapshot)
+        .unwrap_or_else(|| snapshot.clone());
+    asked.cut(&mut part);
+    part
 }
 
 fn words(snapshot: &Snapshot) -> Arc<[u8]> {
@@ -110,4 +134,44 @@ fn words(snapshot: &Snapshot) -> Arc<[u8]> {
     };
     // Numbers and strings are always JSON.
     frame(&reply).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{ProcessSample, testing},
+        protocol::Field,
+    };
+
+    #[test]
+    fn a_client_gets_the_part_of_a_sample_that_it_asks_for() {
+        let process = |pid, uid| ProcessSample {
+            uid,
+            ..testing::process(pid)
+        };
+        let snapshot = Snapshot {
+            sequence: 4,
+            processes: vec![process(7, 0), process(8, 1000)],
+            limits: vec![testing::limit(1)],
+            origins: vec![testing::origin(1)],
+            ..Snapshot::default()
+        };
+        let of = |own, fields| {
+            let asked = Watch {
+                own,
+                fields,
+                ..Watch::default()
+            };
+            let part = part(&snapshot, 0, Standing::All, &asked);
+            let pids: Vec<u32> = part.processes.iter().map(|it| it.key.pid).collect();
+            (part.sequence, pids, part.limits.len(), part.origins.len())
+        };
+        assert_eq!(of(None, None), (4, vec![7, 8], 1, 1));
+        assert_eq!(of(Some(true), None), (4, vec![7], 1, 1));
+        let limits = Some(vec![Field::Limits]);
+        assert_eq!(of(None, limits), (4, vec![], 1, 0));
+        let processes = Some(vec![Field::Processes]);
+        assert_eq!(of(Some(true), processes), (4, vec![7], 0, 0));
+    }
 }

@@ -34,6 +34,11 @@ impl Manager {
             .map(|_| Self(()))
     }
 
+    /// What `systemctl status` is to say.
+    pub fn status(self, words: &str) {
+        notify(&[NotifyState::Status(words)]);
+    }
+
     /// We wait for something before we are ready, and go on waiting.
     pub fn waiting(self, words: &str) {
         // Until the next time that we say so.

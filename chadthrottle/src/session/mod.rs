@@ -25,6 +25,7 @@ use crate::{
     engine::{Config, Handle},
     error::Error,
     output,
+    protocol::Field,
     reversal::{EngineLock, Heir, JournalError, Ledger, StateDir, cleanup},
     server::{Doctor, Server},
     service::{Predecessor, Store},
@@ -47,6 +48,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Time between samples.
     pub interval: Duration,
+    /// Which lists of samples are wanted; all where none are given.
+    pub fields: Option<Vec<Field>>,
     /// How much an engine logs that a command starts.
     pub verbose: u8,
     /// To which file.

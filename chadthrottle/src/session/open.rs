@@ -204,7 +204,8 @@ async fn start(settings: &Settings) -> Result<(Report, Child), Error> {
 async fn connect(settings: &Settings) -> Result<Option<Client>, Error> {
     match sockets(&settings.state_dir)? {
         Some((requests, samples)) => {
-            let client = Client::over(requests, samples, settings.interval);
+            let fields = settings.fields.clone();
+            let client = Client::over(requests, samples, settings.interval, fields);
             let client = timeout(PATIENCE, client).await;
             Ok(Some(client.unwrap_or(Err(RequestError::Silent))?))
         }

@@ -221,6 +221,7 @@ pub fn in_this_process(state: &Path) -> Settings {
         attach: AttachMode::Link,
         cgroup: lane().map(Into::into),
         state_dir: state.to_owned(),
+        fields: None,
         interval: Duration::from_secs(1),
         verbose: 0,
         log_file: None,

@@ -188,6 +188,8 @@ fn a_detached_limit_is_there_after_a_restart_with_what_is_left_of_its_time() {
     let set = program.output("limit --detach --for 1h --up 30KB name:ct-nobody");
     assert!(set.status.success(), "{}", words(&set));
     let before = limits(program);
+    let says = || systemd.service("StatusText") == "one limit is set";
+    eventually("systemctl status says so", SOON, says);
     systemd.does("restart chadthrottle.service");
     let after = limits(program);
     assert_eq!(after.len(), 1, "{}", systemd.log());
