@@ -1,12 +1,16 @@
 //! The screen on a terminal of its own, from start to quit, with real traffic.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
     audit::{assert_nothing_left, attached, top},
+    engine::limits,
+    following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
-    program::Chadthrottle,
+    program::{Chadthrottle, Running},
     pty::Screen,
 };
 
@@ -66,6 +70,44 @@ fn row(text: &str, pid: u32) -> Option<&str> {
     let pid = pid.to_string();
     text.lines()
         .find(|line| line.split_whitespace().next() == Some(&pid))
+}
+
+#[test]
+fn screen_limit_and_list_show_the_same_limit_at_once() {
+    // Nobody else has that on the command line.
+    const SECONDS: &str = "71.5309";
+    let program = Chadthrottle::new();
+    let sleeper = Command::new("sleep").arg(SECONDS).spawn();
+    let sleeper = Running(sleeper.expect("sleep(1)"));
+    let pid = sleeper.pid();
+    let mut screen = Screen::open(&program, "");
+    screen.shows("the table", |text| text.contains("processes by"));
+    screen.press(&format!("/{SECONDS}\r"));
+    screen.shows("its row", |text| row(text, pid).is_some());
+    let mut limit = Limit::start(&program, &format!("{pid} --down 300KB"));
+    screen.shows("the limit of somebody else", |text| {
+        row(text, pid).is_some_and(|row| row.contains("300 KB/s"))
+    });
+    let output = program.output("list --json --all --count 1 --interval 200ms");
+    let sample: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let processes = sample["processes"].as_array().expect("a list");
+    let listed = processes.iter().find(|process| process["pid"] == pid);
+    let listed = listed.expect("the same process");
+    assert_eq!(listed["limit"]["down_bytes_per_s"], 300_000, "{listed}");
+    assert_eq!(limits(&program)[0]["down_bytes_per_s"], 300_000);
+    screen.press("d");
+    screen.shows("who has set it", |text| {
+        text.contains("set by    root, process ")
+    });
+    screen.press("\x1b");
+    limit.signal("-INT");
+    limit.wait(Duration::from_secs(5));
+    screen.shows("no limit any more", |text| {
+        row(text, pid).is_some_and(|row| !row.contains("300 KB/s"))
+    });
+    screen.press("q");
+    screen.ends();
+    assert_nothing_left();
 }
 
 #[test]

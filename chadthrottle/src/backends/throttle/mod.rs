@@ -77,8 +77,9 @@ pub enum ThrottleError {
     },
     /// Capabilities are missing.
     #[error(
-        "not enough privilege: {} missing. Run it with sudo, as root; an engine that root keeps running serves \
-         other users too",
+        "not enough privilege: {} missing. Run it with sudo. Where root keeps an engine running, as the service does, \
+         nobody needs that: it serves users for their own processes, and members of the group chadthrottle for all \
+         (sudo usermod -aG chadthrottle NAME, and log in again)",
         .0.join(", ")
     )]
     Privilege(Vec<&'static str>),
