@@ -78,6 +78,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
     };
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let settings = global.settings(Duration::from_secs(1));
+    let mut told = None;
     let session = loop {
         let takes_over = predecessor.is_some();
         let start = Session::start_as_service(settings.clone(), store.clone(), takes_over);
@@ -86,7 +87,10 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
             (Err(Error::Lock(error @ LockError::Held(_))), Some(manager)) => {
                 let words = format!("{error}: waiting for its end");
                 manager.waiting(&words);
-                output::say(&words);
+                if told.as_ref() != Some(&words) {
+                    output::say(&words);
+                    told = Some(words);
+                }
                 tokio::select! {
                     () = sleep(ANOTHER_LOOK) => {}
                     _ = signals.next() => return Ok(0),
