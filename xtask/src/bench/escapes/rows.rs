@@ -173,27 +173,13 @@ pub fn rows() -> Vec<Row> {
         longer: 1.0,
     };
     let longer = |longer, row| Row { longer, ..row };
+    // The limit's own process ends first, and then it is looked for others.
+    let outlived = |name, technique| longer(2.0, one(name, technique, How::Run, None, true));
     rows.extend([
-        // Longer, since the limit's own process ends first, and then it is looked for others.
-        longer(
-            2.0,
-            one(
-                "a daemon, when `run`'s own child has ended",
-                "daemon-alone",
-                How::Run,
-                None,
-                true,
-            ),
-        ),
-        longer(
-            2.0,
-            one(
-                "a chain: each ends when it has started the next",
-                "fork-chain",
-                How::Run,
-                None,
-                true,
-            ),
+        outlived("a daemon, when `run`'s own child has ended", "daemon-alone"),
+        outlived(
+            "a chain: each ends when it has started the next",
+            "fork-chain",
         ),
         // There are 65,536 slots for processes that have not ended for longer than five seconds.
         longer(
