@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use env_logger::{Builder, Logger, Target};
@@ -29,6 +29,10 @@ const SCREEN_LOG: &str = "screen.log";
 
 /// A screen that is open for months writes no more than that, in bytes.
 const MAX_SCREEN_LOG: u64 = 1 << 20;
+
+/// How long the program waits at its end for a file that it logs to: no reader keeps us waiting there, but a busy disk
+/// takes its time.
+const FOR_A_DISK: Duration = Duration::from_secs(1);
 
 /// The latest warnings, for a screen to show, or for an engine to tell its clients.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +108,10 @@ pub fn start(global: &Global, screen: bool) -> Result<Warnings, Error> {
         latest: latest.clone(),
         restraint: Restraint::default(),
         outlet,
+        patience: match &global.log_file {
+            Some(path) if path.is_file() => FOR_A_DISK,
+            _ => output::LAST_WORDS / 2,
+        },
     };
     // Whoever has set one before us, say a test, keeps it.
     let _ = log::set_boxed_logger(Box::new(logger));
@@ -138,6 +146,8 @@ struct NotingLogger {
     restraint: Restraint,
     /// Where it is written.
     outlet: Option<Outlet>,
+    /// How long the program waits at its end for what is still to be written there.
+    patience: Duration,
 }
 
 /// What writes it.
@@ -200,7 +210,7 @@ impl Log for NotingLogger {
 
     fn flush(&self) {
         if let Some(outlet) = &self.outlet {
-            outlet.flush(Instant::now() + output::LAST_WORDS / 2);
+            outlet.flush(Instant::now() + self.patience);
         }
     }
 }
@@ -279,6 +289,7 @@ mod tests {
             latest: latest.clone(),
             restraint: Restraint::default(),
             outlet: None,
+            patience: Duration::ZERO,
         };
         for (level, text) in [
             (log::Level::Warn, "first"),
