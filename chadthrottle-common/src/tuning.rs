@@ -15,10 +15,6 @@ pub mod sparing {
     /// anybody for so long that timers double.
     pub const LONG_NS: u64 = 500_000_000;
 
-    /// Uploads hand over two segments at once. Where those take less than this, in nanoseconds of the limit, they
-    /// may: from 150 KB/s up.
-    pub const SHORT_NS: u64 = 20_000_000;
-
     /// A pace counts as the limit's own up to one part in so many above it: a pace counts payload, a limit
     /// packets.
     pub const PACE_ABOVE: u64 = 8;

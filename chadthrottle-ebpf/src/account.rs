@@ -4,12 +4,12 @@ use aya_ebpf::bindings::__sk_buff;
 use chadthrottle_common::{
     abi::{Meter, ProcessSlot, Rule, Totals, Unattributed},
     gate::Gate,
-    kernel::{ETH_P_IP, ETH_P_IPV6, LOOPBACK_IFINDEX, PACED_FROM},
+    kernel::{ETH_P_IP, ETH_P_IPV6, LOOPBACK_IFINDEX},
     ownership::{Note, Owner, RuleId, Unused},
     policer::{Bucket, Verdict},
     scope::{self, Scope},
     sys::Shared,
-    tuning::sparing::{LARGE, LONG_NS, PACE_ABOVE, SHORT_NS, SMALL_PACKET},
+    tuning::sparing::{LARGE, LONG_NS, PACE_ABOVE, SMALL_PACKET},
 };
 
 use crate::{
@@ -126,9 +126,9 @@ impl Direction for Egress {
     /// TCP with nothing on its way would wait for its probe timer. Of the others, who negotiated ECN is
     /// told before anything is dropped.
     #[inline(always)]
-    fn tolerated(bucket: &Bucket, skb: *mut __sk_buff, _gate: Option<&Gate>) -> bool {
+    fn tolerated(_bucket: &Bucket, skb: *mut __sk_buff, _gate: Option<&Gate>) -> bool {
         match sys::tcp_sent(skb) {
-            Some(sent) => waits_for_its_packet(bucket, skb, sent),
+            Some(sent) => waits_for_its_packet(sent),
             None => sys::mark_congestion(skb),
         }
     }
@@ -140,8 +140,7 @@ impl Direction for Egress {
         let Some(sent) = sys::tcp_sent(skb) else {
             return false;
         };
-        waits_for_its_packet(bucket, skb, sent)
-            && (sys::segment_count(skb) <= 1 || is_paced(bucket, skb))
+        waits_for_its_packet(sent) && (sys::segment_count(skb) <= 1 || is_paced(bucket, skb))
     }
 
     /// What TCP hands over at once when it was fast would take seconds at the pace that it has now, in which
@@ -172,16 +171,9 @@ fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
 
 /// Whether the connection has at most one packet on its way: if this one were refused, it could have to
 /// wait for a timer.
-///
-/// Until it is paced that does not go for what it hands over at once at a slow limit: the kernel paces
-/// it from the tenth segment on, and those that are refused count. So it starts with single packets
-/// where the limit is used up, and not with ten times as much as it may carry.
 #[inline(always)]
-fn waits_for_its_packet(bucket: &Bucket, skb: *mut __sk_buff, sent: sys::Sent) -> bool {
-    let segments = sys::segment_count(skb);
-    let starts = sent.segments < PACED_FROM + segments;
-    let single = segments <= 1 || !starts || bucket.cost_ns(sys::packet_len(skb)) < SHORT_NS;
-    sent.in_flight <= 1 && single
+fn waits_for_its_packet(sent: sys::Sent) -> bool {
+    sent.in_flight <= 1
 }
 
 /// Accounts for an arriving packet.

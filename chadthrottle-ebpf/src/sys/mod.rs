@@ -354,8 +354,6 @@ pub fn packet_len(skb: *mut __sk_buff) -> u64 {
 pub struct Sent {
     /// Packets that are not acknowledged yet.
     pub in_flight: u32,
-    /// Segments with payload so far, the one at hand and refused ones included; it runs over.
-    pub segments: u32,
     /// How long until it is acknowledged, smoothed, in nanoseconds.
     pub round_trip_ns: u64,
 }
@@ -368,7 +366,6 @@ pub fn tcp_sent(skb: *mut __sk_buff) -> Option<Sent> {
     unsafe {
         Some(Sent {
             in_flight: (*tcp).packets_out,
-            segments: (*tcp).data_segs_out,
             // In eighths of a microsecond.
             round_trip_ns: u64::from((*tcp).srtt_us) * 125,
         })
