@@ -226,8 +226,9 @@ pub struct Run {
 /// `limit`
 #[derive(Debug, Args)]
 pub struct LimitArgs {
-    /// PID, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH; several share the limit. A process that another limit holds
-    /// leaves that one
+    /// PID, name:GLOB, exe:GLOB, command:GLOB, user:NAME, group:NAME, cgroup:PATH, unit:GLOB, container:NAME or
+    /// parent:TARGET; ! before one is for all others, + joins several that must all hold. Several TARGETs share the
+    /// limit. A process that another limit holds leaves that one
     #[arg(value_name = "TARGET", required = true)]
     pub targets: Vec<Target>,
     /// How much

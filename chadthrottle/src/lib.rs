@@ -19,6 +19,7 @@ pub mod process;
 pub mod protocol;
 mod restraint;
 pub mod reversal;
+pub mod rules;
 pub mod server;
 pub mod service;
 pub mod session;

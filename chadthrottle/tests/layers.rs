@@ -7,10 +7,11 @@ use std::{
 };
 
 /// From the kernel's side to the user's. Those of one line do not know each other.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["sys", "units", "text", "restraint"],
     &["model", "output"],
     &["process"],
+    &["rules"],
     &["backends", "protocol", "service"],
     &["reversal"],
     &["levers"],

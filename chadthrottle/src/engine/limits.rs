@@ -16,7 +16,7 @@ use super::{
 use crate::{
     engine::EngineError,
     model::{Carried, Limit, LimitId, ProcessKey},
-    process::{Selector, Targets, cgroup_of, key_of, processes_in},
+    process::{Condition, Selector, Targets, cgroup_of, key_of, processes_in},
     sys::clock::now_ns,
     text,
     units::Rate,
@@ -262,16 +262,17 @@ impl Engine {
             .active
             .values()
             .flat_map(|active| &active.targets.selectors);
-        let cgroups = selectors.filter_map(|selector| match selector {
-            Selector::Cgroup(path) => Some((selector, path)),
+        let conditions = selectors.flat_map(Selector::terms);
+        let cgroups = conditions.filter_map(|term| match &term.condition {
+            Condition::Cgroup(path) => Some((&term.condition, path)),
             _ => None,
         });
-        cgroups.flat_map(|(selector, path)| {
+        cgroups.flat_map(|(condition, path)| {
             let directory = self.cgroup2.join(path.trim_start_matches('/'));
             let known = |pid: &u32| {
                 self.processes
                     .get(*pid)
-                    .is_some_and(|info| selector.matches(info))
+                    .is_some_and(|info| condition.matches(info, &self.processes))
             };
             processes_in(&directory)
                 .into_iter()
@@ -383,10 +384,13 @@ impl Engine {
         let of_user = active.targets.of_user;
         let id = active.id(rule);
         let point = self.attached_to.as_ref();
-        let mut members =
-            membership::members(&active.targets, self.processes.iter(), point, |key| {
-                self.is_alive(key)
-            });
+        let mut members = membership::members(
+            &active.targets,
+            self.processes.iter(),
+            &self.processes,
+            point,
+            |key| self.is_alive(key),
+        );
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
         // kernel takes care; of one that did not yet, the next round finds them. Where they come faster
         // than we look, the next watch goes on.
@@ -440,7 +444,8 @@ impl Engine {
     }
 
     pub(super) fn without_match(&self, targets: &Targets) -> Vec<String> {
-        membership::unmatched(targets, &self.processes.iter(), self.attached_to.as_ref())
+        let point = self.attached_to.as_ref();
+        membership::unmatched(targets, &self.processes.iter(), &self.processes, point)
     }
 
     fn rule(&self, rule: u32) -> Option<&Rule> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     backends::throttle::below::CgroupPath,
     model::ProcessKey,
-    process::{ProcessInfo, Targets},
+    process::{ProcessInfo, Processes, Targets},
 };
 
 /// What to do about processes in that cgroup, of which programs attached to `point` see nothing.
@@ -26,6 +26,7 @@ pub fn is_outside(point: Option<&CgroupPath>, cgroup: &str) -> bool {
 pub fn members<'a>(
     targets: &Targets,
     processes: impl Iterator<Item = &'a ProcessInfo>,
+    known: &dyn Processes,
     point: Option<&CgroupPath>,
     is_alive: impl Fn(ProcessKey) -> bool,
 ) -> Vec<ProcessKey> {
@@ -38,7 +39,7 @@ pub fn members<'a>(
         let named = targets.of_user.is_some()
             && (targets.processes.contains(&info.key) || targets.members.contains(&info.key));
         let mut selectors = targets.selectors.iter();
-        let matches = selectors.any(|selector| selector.matches(info));
+        let matches = selectors.any(|selector| selector.matches(info, known));
         if named || matches && !is_outside(point, &info.cgroup) {
             members.push(info.key);
         }
@@ -71,11 +72,14 @@ pub fn descendants_of<'a>(
 pub fn unmatched<'a>(
     targets: &Targets,
     processes: &(impl Iterator<Item = &'a ProcessInfo> + Clone),
+    known: &dyn Processes,
     point: Option<&CgroupPath>,
 ) -> Vec<String> {
     let mut words = Vec::new();
     for selector in &targets.selectors {
-        let mut matching = processes.clone().filter(|info| selector.matches(info));
+        let mut matching = processes
+            .clone()
+            .filter(|info| selector.matches(info, known));
         match matching.next() {
             None => words.push(selector.nothing_matches(processes.clone())),
             Some(first) if is_outside(point, &first.cgroup) => {
@@ -114,7 +118,9 @@ mod tests {
             command: "".into(),
             uid: 0,
             user: "root".into(),
+            gid: 0,
             cgroup: cgroup.into(),
+            container: "".into(),
         }
     }
 
@@ -160,7 +166,7 @@ mod tests {
             };
             let alive = |key| processes.iter().any(|info| info.key == key);
             let point = CgroupPath::of(point);
-            let members = members(&targets, processes.iter(), Some(&point), alive);
+            let members = members(&targets, processes.iter(), &processes, Some(&point), alive);
             let pids: Vec<u32> = members.iter().map(|key| key.pid).collect();
             assert_eq!(pids, expected, "{named:?} {words:?} {point:?}");
         }
@@ -207,7 +213,7 @@ mod tests {
                 ..Targets::default()
             };
             let point = CgroupPath::of(point);
-            unmatched(&targets, &processes.iter(), Some(&point))
+            unmatched(&targets, &processes.iter(), &processes, Some(&point))
         };
         assert!(words(&["name:curl", "cgroup:/a"], "/").is_empty());
         assert!(words(&["name:curl"], "/a").is_empty(), "one is seen");

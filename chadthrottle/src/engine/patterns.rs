@@ -12,7 +12,7 @@ use chadthrottle_common::{
 };
 
 use super::Engine;
-use crate::process::{Devices, ProcessInfo, Selector};
+use crate::process::{Condition, Devices, ProcessInfo, Selector};
 
 /// How many examples there are of a limit, the first ones.
 const MOST_EXAMPLES: usize = 8;
@@ -49,15 +49,30 @@ pub struct Patterns {
 enum Example {
     Name(Arc<str>),
     Exe(Arc<str>),
+    /// A cgroup is a unit's or a container's.
+    Cgroup(Arc<str>),
 }
 
 impl Example {
     /// Of a target that the kernel programs cannot be told.
     fn of(selector: &Selector, process: &ProcessInfo) -> Option<Self> {
-        match selector {
-            Selector::Name(_) => Some(Self::Name(process.name.clone())),
-            Selector::Exe(_) => Some(Self::Exe(process.exe.clone())),
-            Selector::User(_) | Selector::Cgroup(_) => None,
+        match selector.only()? {
+            Condition::Name(_) => Some(Self::Name(process.name.clone())),
+            Condition::Exe(_) => Some(Self::Exe(process.exe.clone())),
+            Condition::Unit(_) | Condition::Container(_) => {
+                Some(Self::Cgroup(process.cgroup.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel programs need some for a target.
+    fn are_needed(selector: &Selector) -> bool {
+        match selector.only() {
+            Some(Condition::Name(pattern)) => literal(pattern.as_str()).is_none(),
+            Some(Condition::Exe(pattern)) => literal(pattern.as_str()).is_none_or(|(_, more)| more),
+            Some(Condition::Unit(_) | Condition::Container(_)) => true,
+            _ => false,
         }
     }
 }
@@ -96,35 +111,75 @@ impl Trait {
         Self::at(place, [value], [u64::MAX])
     }
 
-    /// What the kernel programs can be told of a target; nothing where that needs examples.
+    /// What the kernel programs can be told of a target, any of which will do; nothing where they would take in others
+    /// too, or need examples.
     fn of(selector: &Selector, cgroup2: &Path, devices: &mut Devices) -> Vec<Self> {
-        match selector {
-            Selector::Name(pattern) => literal(pattern.as_str())
+        let mut all = vec![Self::default()];
+        for term in selector.terms() {
+            let each = match term.negated {
+                false => Self::of_condition(&term.condition, cgroup2, devices),
+                true => Vec::new(),
+            };
+            let both = |one: &Self| each.iter().filter_map(|other| one.and(*other)).collect();
+            all = all.iter().flat_map::<Vec<_>, _>(both).collect();
+            all.truncate(MOST_CGROUPS);
+        }
+        all
+    }
+
+    /// What is both; `None`: nothing can be.
+    fn and(self, other: Self) -> Option<Self> {
+        let mut both = Self::default();
+        for word in 0..Pattern::WORDS {
+            let common = self.mask[word] & other.mask[word];
+            if (self.value[word] ^ other.value[word]) & common != 0 {
+                return None;
+            }
+            both.value[word] = self.value[word] | other.value[word];
+            both.mask[word] = self.mask[word] | other.mask[word];
+        }
+        Some(both)
+    }
+
+    fn of_condition(condition: &Condition, cgroup2: &Path, devices: &mut Devices) -> Vec<Self> {
+        match condition {
+            Condition::Name(pattern) => literal(pattern.as_str())
                 .and_then(|(start, more)| Self::name(&start, more))
                 .into_iter()
                 .collect(),
-            Selector::Exe(pattern) => match literal(pattern.as_str()) {
+            Condition::Exe(pattern) => match literal(pattern.as_str()) {
                 Some((path, false)) => Self::executable(path.as_ref(), devices)
                     .into_iter()
                     .collect(),
                 _ => Vec::new(),
             },
             // Before anybody knows the name there is nothing to tell; this is asked again soon.
-            Selector::User(user) => user
-                .uid()
+            Condition::User(user) => user
+                .id()
                 .map(|uid| Self::word(Pattern::USER, u64::from(uid)))
                 .into_iter()
                 .collect(),
-            Selector::Cgroup(path) => cgroups_at(&cgroup2.join(path.trim_start_matches('/')))
+            Condition::Cgroup(path) => cgroups_at(&cgroup2.join(path.trim_start_matches('/')))
                 .into_iter()
                 .map(|id| Self::word(Pattern::CGROUP, id))
                 .collect(),
+            Condition::Pid(_)
+            | Condition::Command(_)
+            | Condition::Group(_)
+            | Condition::Unit(_)
+            | Condition::Container(_)
+            | Condition::Parent(_) => Vec::new(),
         }
     }
 
     /// What others have in common with an example.
-    fn shown_by(example: &Example, devices: &mut Devices) -> Option<Self> {
+    fn shown_by(example: &Example, cgroup2: &Path, devices: &mut Devices) -> Option<Self> {
         match example {
+            Example::Cgroup(path) => {
+                let directory = cgroup2.join(path.trim_start_matches('/'));
+                let id = fs::metadata(directory).ok()?.ino();
+                Some(Self::word(Pattern::CGROUP, id))
+            }
             Example::Name(name) => Self::name(name, false),
             Example::Exe(path) => Self::executable(Path::new(&**path), devices),
         }
@@ -187,7 +242,7 @@ impl Engine {
                 told.extend(Trait::of(selector, &self.cgroup2, devices));
             }
             for example in examples.get(&rule.serial).into_iter().flatten() {
-                told.extend(Trait::shown_by(example, devices));
+                told.extend(Trait::shown_by(example, &self.cgroup2, devices));
             }
             rows.extend(told.into_iter().map(|what| Row {
                 what,
@@ -231,20 +286,13 @@ impl Engine {
             let before = self.patterns.examples.get(&rule.serial);
             let mut known = before.cloned().unwrap_or_default();
             for selector in &targets.selectors {
-                let by_example = match selector {
-                    Selector::Name(pattern) => literal(pattern.as_str()).is_none(),
-                    Selector::Exe(pattern) => {
-                        literal(pattern.as_str()).is_none_or(|(_, more)| more)
-                    }
-                    Selector::User(_) | Selector::Cgroup(_) => false,
-                };
-                if !by_example || known.len() >= MOST_EXAMPLES {
+                if !Example::are_needed(selector) || known.len() >= MOST_EXAMPLES {
                     continue;
                 }
                 let ended = self.sampling.ended_processes();
                 for process in self.processes.iter().chain(ended) {
                     if known.len() < MOST_EXAMPLES
-                        && selector.matches(process)
+                        && selector.matches(process, &self.processes)
                         && let Some(example) = Example::of(selector, process)
                         && !known.contains(&example)
                     {
@@ -301,6 +349,34 @@ mod tests {
             ("a**", None),
         ] {
             assert_eq!(literal(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_joined_is_told_where_all_of_it_can_be() {
+        let told = |target: &str| {
+            let selector = target.parse().unwrap();
+            Trait::of(
+                &selector,
+                Path::new("/nonexistent"),
+                &mut Devices::default(),
+            )
+        };
+        let joined = told("name:curl+user:7");
+        assert_eq!(joined.len(), 1);
+        assert!(has(joined[0], "curl") || joined[0].mask[Pattern::USER] == u64::MAX);
+        assert_eq!(joined[0].value[Pattern::USER], 7);
+        assert_eq!(
+            joined[0].value[Pattern::NAME],
+            Trait::name("curl", false).unwrap().value[0]
+        );
+        for target in [
+            "name:curl+!user:7",
+            "name:curl+command:*x*",
+            "name:curl+name:wget",
+            "unit:*.service",
+        ] {
+            assert_eq!(told(target), [], "{target}");
         }
     }
 

@@ -328,7 +328,9 @@ fn unseen(key: ProcessKey, slot: &ProcessSlot) -> ProcessInfo {
         command: "".into(),
         uid: 0,
         user: "".into(),
+        gid: 0,
         cgroup: "".into(),
+        container: "".into(),
     }
 }
 

@@ -72,6 +72,11 @@ pub fn scope_name(scope: Scope) -> &'static str {
 
 const SCOPES: [Scope; 4] = [Scope::DEFAULT, Scope::INTERNET, Scope::LOCAL, Scope::ALL];
 
+/// The scope of that word.
+pub fn scope_of(name: &str) -> Option<Scope> {
+    SCOPES.into_iter().find(|scope| scope_name(*scope) == name)
+}
+
 fn default_scope() -> Scope {
     Scope::DEFAULT
 }
@@ -84,8 +89,5 @@ fn write_scope<S: Serializer>(scope: &Scope, serializer: S) -> Result<S::Ok, S::
 
 fn read_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
     let name = String::deserialize(deserializer)?;
-    SCOPES
-        .into_iter()
-        .find(|scope| scope_name(*scope) == name)
-        .ok_or_else(|| D::Error::custom("a scope is default, internet, local or all"))
+    scope_of(&name).ok_or_else(|| D::Error::custom("a scope is default, internet, local or all"))
 }

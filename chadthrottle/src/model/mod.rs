@@ -15,7 +15,7 @@ pub use ability::Ability;
 pub use connections::Connections;
 pub use direction::{Both, Direction};
 pub use key::ProcessKey;
-pub use limit::{Limit, LimitId, scope_name};
+pub use limit::{Limit, LimitId, scope_name, scope_of};
 pub use snapshot::{
     Carried, EngineInfo, LimitSample, Origin, ProcessSample, Snapshot, Traffic, Unmatched,
 };

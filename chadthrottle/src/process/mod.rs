@@ -5,7 +5,9 @@
 
 pub mod aside;
 mod cgroup;
+mod condition;
 mod connections;
+mod container;
 mod executable;
 mod identity;
 mod image;
@@ -22,6 +24,7 @@ mod unit;
 pub mod user;
 
 pub use cgroup::{cgroup_of, processes_in};
+pub use condition::{Condition, Processes};
 pub use connections::{Connection, Seen, connections_of};
 pub use executable::Devices;
 pub use identity::{key_of, user_of};
@@ -30,5 +33,5 @@ pub use selector::{Selector, SelectorError, Target};
 use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};
-pub use targets::Targets;
+pub use targets::{MOST_SELECTORS, Targets};
 pub use unit::unit_of;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    ProcessInfo,
+    ProcessInfo, Processes,
     table::{Changes, ProcessTable, Reread},
 };
 use crate::model::ProcessKey;
@@ -129,6 +129,12 @@ impl ProcessReader {
     /// Whether that very process is there.
     pub fn contains(&self, key: ProcessKey) -> bool {
         self.get(key.pid).is_some_and(|info| info.key == key)
+    }
+}
+
+impl Processes for ProcessReader {
+    fn of_pid(&self, pid: u32) -> Option<&ProcessInfo> {
+        self.get(pid)
     }
 }
 

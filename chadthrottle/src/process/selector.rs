@@ -1,4 +1,4 @@
-//! Targets as users name them: a process id, or a pattern for processes now and later.
+//! Targets as users name them: a process id, or a selector for processes now and later.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -6,8 +6,9 @@ use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ProcessInfo, cgroup,
-    user::{self, NamedUser},
+    ProcessInfo,
+    condition::{AccountKind, Condition, KINDS, LookUp, Processes, shown},
+    user::{self, Account},
 };
 
 /// One TARGET of the command line.
@@ -19,85 +20,103 @@ pub enum Target {
     Selector(Selector),
 }
 
-/// A pattern for processes. In JSON it is as a target is typed.
+/// Conditions on processes, all of which hold for those that match: `user:anna+!name:ssh`. In JSON it is as a target is
+/// typed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Selector {
-    /// `name:GLOB`, on `comm`, of which the kernel keeps 15 characters, and on the name of the
-    /// executable's file.
-    Name(Pattern),
-    /// `exe:GLOB`, on the executable's path.
-    Exe(Pattern),
-    /// `user:NAME`, on the effective user id.
-    User(NamedUser),
-    /// `cgroup:PATH`, the cgroup and those below it.
-    Cgroup(String),
+pub struct Selector(Vec<Term>);
+
+/// A condition, or its opposite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Whether it is meant the other way round: `!`.
+    pub negated: bool,
+    /// What is asked.
+    pub condition: Condition,
 }
+
+/// So many conditions has a selector at most.
+const MOST_TERMS: usize = 16;
 
 impl Selector {
     /// All processes with exactly that executable.
     pub fn of_exe(path: &str) -> Self {
-        Self::Exe(exactly(path))
+        Self::of(Condition::Exe(exactly(path)))
     }
 
     /// All processes with exactly that name.
     pub fn of_name(name: &str) -> Self {
-        Self::Name(exactly(name))
+        Self::of(Condition::Name(exactly(name)))
     }
 
-    /// All processes of a user who is known already, as that one was named.
-    pub fn of_user(name: &str, uid: u32) -> Self {
-        Self::User(NamedUser::known(name, uid))
+    /// All processes that are as one condition asks.
+    pub fn of(condition: Condition) -> Self {
+        Self(vec![Term {
+            negated: false,
+            condition,
+        }])
     }
 
-    /// The user, where it is for one who is known, with the name that was given.
-    pub fn user(&self) -> Option<(&str, u32)> {
-        match self {
-            Self::User(user) => Some((user.name(), user.uid()?)),
+    /// Its conditions.
+    pub fn terms(&self) -> &[Term] {
+        &self.0
+    }
+
+    /// Its condition, where it has just one.
+    pub fn only(&self) -> Option<&Condition> {
+        match &*self.0 {
+            [
+                Term {
+                    negated: false,
+                    condition,
+                },
+            ] => Some(condition),
             _ => None,
         }
     }
 
-    /// Whether the process matches.
-    pub fn matches(&self, process: &ProcessInfo) -> bool {
-        match self {
-            Self::Name(pattern) => {
-                pattern.matches(&process.name)
-                    || process
-                        .file_name()
-                        .is_some_and(|name| pattern.matches(name))
-            }
-            Self::Exe(pattern) => pattern.matches(&process.exe),
-            Self::User(user) => user.uid() == Some(process.uid),
-            Self::Cgroup(path) => process
-                .cgroup
-                .strip_prefix(path.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        }
+    /// Ids of the users and groups that it names, in their order, where they are known.
+    pub fn ids(&self) -> Vec<Option<u32>> {
+        let accounts = self.0.iter().filter_map(|term| term.condition.account());
+        accounts.map(Account::id).collect()
     }
-}
 
-impl Selector {
+    /// The same selector again, without asking who users and groups are whose ids were known.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn with_ids(text: &str, ids: &[Option<u32>]) -> Result<Self, SelectorError> {
+        let mut ids = ids.iter();
+        read(text, &mut |kind, name| match ids.next() {
+            Some(Some(id)) => Ok(Account::known(name, *id)),
+            _ => look_up(kind, name),
+        })
+    }
+
+    /// Whether the process matches. What has started it is found among `processes`.
+    pub fn matches(&self, process: &ProcessInfo, processes: &dyn Processes) -> bool {
+        self.0
+            .iter()
+            .all(|term| term.condition.matches(process, processes) != term.negated)
+    }
+
     /// What to say where no process matches, with what comes near among those that there are.
     pub fn nothing_matches<'a>(
         &self,
         processes: impl IntoIterator<Item = &'a ProcessInfo>,
     ) -> String {
-        if let Self::User(user) = self {
-            let name = crate::text::escape(user.name());
-            return if user.is_looked_up() {
-                format!("nothing matches {self} so far")
-            } else {
-                format!(
-                    "nothing matches {self} yet: who '{name}' is has not been answered. The number works at once"
-                )
-            };
+        let mut accounts = self.0.iter().filter_map(|term| term.condition.account());
+        if let Some(account) = accounts.find(|account| !account.is_looked_up()) {
+            let name = crate::text::escape(account.name());
+            return format!(
+                "nothing matches {self} yet: who '{name}' is has not been answered. The number works at once"
+            );
         }
         /// How many are named.
         const NAMED: usize = 3;
         let near: BTreeSet<String> = processes
             .into_iter()
-            .filter_map(|process| self.near(process))
+            .filter_map(|process| self.only()?.near(process))
             .collect();
         let mut words = format!("nothing matches {self} so far");
         for (number, near) in near.iter().take(NAMED).enumerate() {
@@ -107,68 +126,26 @@ impl Selector {
         words
     }
 
-    /// The target that would have matched that process, where it may have been meant.
-    fn near(&self, process: &ProcessInfo) -> Option<String> {
-        let alike = |pattern: &str, text: &str| {
-            let (wanted, text) = (literal(pattern), text.to_lowercase());
-            !wanted.is_empty() && text.contains(&wanted)
-        };
-        match self {
-            Self::Name(pattern) => {
-                let names = [Some(&*process.name), process.file_name()];
-                let name = names
-                    .into_iter()
-                    .flatten()
-                    .find(|name| alike(pattern.as_str(), name))?;
-                Some(format!("name:{name}"))
-            }
-            Self::Exe(pattern) => {
-                // Of a path, the file is what was meant.
-                let file = pattern.as_str().rsplit('/').next()?;
-                let is_near =
-                    alike(pattern.as_str(), &process.exe) || alike(file, process.file_name()?);
-                is_near.then(|| format!("exe:{}", process.exe))
-            }
-            Self::Cgroup(path) => {
-                let last = path.rsplit('/').next()?;
-                alike(last, &process.cgroup).then(|| format!("cgroup:{}", process.cgroup))
-            }
-            Self::User(_) => None,
-        }
-    }
-}
-
-/// What a pattern has beside wildcards, where it may be compared.
-fn literal(pattern: &str) -> String {
-    pattern.to_lowercase().replace(['*', '?', '[', ']'], "")
-}
-
-impl Selector {
-    /// Kind and value, as a target is typed.
-    fn parts(&self) -> (&'static str, &str) {
-        match self {
-            Self::Name(pattern) => ("name", pattern.as_str()),
-            Self::Exe(pattern) => ("exe", pattern.as_str()),
-            Self::User(user) => ("user", user.name()),
-            Self::Cgroup(path) if path.is_empty() => ("cgroup", "/"),
-            Self::Cgroup(path) => ("cgroup", path.as_str()),
-        }
+    fn text(&self) -> String {
+        let terms = self.0.iter().map(|term| {
+            let not = if term.negated { "!" } else { "" };
+            format!("{not}{}", term.condition.text())
+        });
+        terms.collect::<Vec<_>>().join("+")
     }
 }
 
 impl fmt::Display for Selector {
     /// As a target is typed, and safe to show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, value) = self.parts();
-        write!(f, "{kind}:{}", crate::text::escape(value))
+        f.write_str(&crate::text::escape(&self.text()))
     }
 }
 
 impl From<Selector> for String {
     /// As a target is typed, whatever is in it.
     fn from(selector: Selector) -> Self {
-        let (kind, value) = selector.parts();
-        format!("{kind}:{value}")
+        selector.text()
     }
 }
 
@@ -183,19 +160,18 @@ impl TryFrom<String> for Selector {
     }
 }
 
+/// What a target can be.
+const FORMS: &str = "a process id, name:GLOB, exe:GLOB, command:GLOB, user:NAME, group:NAME, cgroup:PATH, unit:GLOB, \
+     container:NAME or parent:TARGET; with ! before it for all others, and + between several that must all hold";
+
 /// Why a target could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
     /// Neither a number nor one of the prefixes.
-    #[error(
-        "'{0}' is not a target. Give a process id, name:GLOB, exe:GLOB, user:NAME or cgroup:PATH"
-    )]
+    #[error("'{0}' is not a target. Give {FORMS}")]
     NotATarget(String),
     /// A name alone.
-    #[error(
-        "'{0}' is not a target: name:{0} is every process of that name. Others are a process id, name:GLOB, exe:GLOB, \
-         user:NAME and cgroup:PATH"
-    )]
+    #[error("'{0}' is not a target: name:{0} is every process of that name. Others are {FORMS}")]
     Bare(String),
     /// The pattern is not one.
     #[error("'{pattern}' is not a pattern: {reason}")]
@@ -205,77 +181,109 @@ pub enum SelectorError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The user is not known.
+    /// A parent's parent.
+    #[error("'{0}': parent: is for all that were started below, so it is given once")]
+    Nested(String),
+    /// Conditions that exclude each other.
+    #[error("'{0}' can never match: no process is both")]
+    Never(String),
+    /// More conditions than there is room for.
+    #[error("'{0}' has more than {MOST_TERMS} conditions")]
+    TooMany(String),
+    /// The user or group is not known.
     #[error(transparent)]
-    User(#[from] user::UserError),
+    Account(#[from] user::UserError),
 }
 
 impl FromStr for Target {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let shown = || {
-            text.chars()
-                .take(80)
-                .flat_map(char::escape_debug)
-                .collect::<String>()
-        };
         if let Some(pid) = text.parse().ok().filter(|pid| *pid > 0) {
             return Ok(Self::Pid(pid));
         }
-        let not_a_target = || SelectorError::NotATarget(shown());
-        let Some((kind, value)) = text.split_once(':') else {
-            let is_name =
-                !text.is_empty() && !text.starts_with('-') && text.parse::<u32>().is_err();
-            let is_one_word = text.chars().all(|c| c.is_ascii_graphic());
-            return Err(match is_name && is_one_word {
-                true => SelectorError::Bare(shown()),
-                false => not_a_target(),
-            });
-        };
-        if value.is_empty() {
-            return Err(not_a_target());
-        }
-        let pattern = || {
-            Pattern::new(value).map_err(|error| SelectorError::Pattern {
-                pattern: shown(),
-                reason: error.msg,
-            })
-        };
-        Ok(Self::Selector(match kind {
-            "name" => Selector::Name(pattern()?),
-            "exe" => Selector::Exe(pattern()?),
-            "user" => Selector::User(NamedUser::find(value)?),
-            // No process is in such a cgroup, and the path would lead out of where cgroups are.
-            "cgroup" if value.split('/').any(|name| name == "." || name == "..") => {
-                return Err(not_a_target());
-            }
-            "cgroup" => Selector::Cgroup(cgroup_path(value, &cgroup::mounts())),
-            _ => return Err(not_a_target()),
-        }))
+        Ok(Self::Selector(read(text, &mut look_up)?))
     }
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        read(text, &mut look_up)
+    }
+}
+
+fn look_up(kind: AccountKind, name: &str) -> Result<Account, SelectorError> {
+    Ok(match kind {
+        AccountKind::User => Account::find_user(name)?,
+        AccountKind::Group => Account::find_group(name)?,
+    })
+}
+
+fn read(text: &str, account: &mut LookUp<'_>) -> Result<Selector, SelectorError> {
+    let is_bare = !text.is_empty()
+        && !text.contains([':', '!'])
+        && !text.starts_with('-')
+        && text.parse::<u32>().is_err()
+        && text.chars().all(|c| c.is_ascii_graphic());
+    if is_bare {
+        return Err(SelectorError::Bare(shown(text)));
+    }
+    let mut terms: Vec<Term> = Vec::new();
+    for part in parts(text) {
+        if terms.len() == MOST_TERMS {
+            return Err(SelectorError::TooMany(shown(text)));
+        }
+        let (negated, condition) = match part.strip_prefix('!') {
+            Some(condition) => (true, condition),
+            None => (false, part),
+        };
+        let condition = Condition::read(condition, account)?;
+        let excludes = |other: &Term| match (negated, other.negated) {
+            (true, true) => false,
+            (false, false) => condition.excludes(&other.condition),
+            _ => condition == other.condition,
+        };
+        if terms.iter().any(excludes) {
+            return Err(SelectorError::Never(shown(text)));
+        }
+        terms.push(Term { negated, condition });
+    }
+    Ok(Selector(terms))
+}
+
+/// What a `+` joins. One is only what stands before another condition: `name:g++` is a name.
+fn parts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices('+') {
+        // The first of several belongs to the condition before.
+        if at > start && begins_condition(&text[at + 1..]) {
+            parts.push(&text[start..at]);
+            start = at + 1;
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// Whether a condition begins there: a word and a colon. One of another word is a mistake, and no part of what stands
+/// before it; `[+]` is.
+fn begins_condition(text: &str) -> bool {
+    let text = text.strip_prefix('!').unwrap_or(text);
+    let Some((word, _)) = text.split_once(':') else {
+        return false;
+    };
+    KINDS.contains(&word) || (!word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()))
 }
 
 /// A pattern that matches that text and no other.
 fn exactly(text: &str) -> Pattern {
+    // Before a word and a colon, a plus would be read as the beginning of another condition.
+    let escaped = Pattern::escape(text).replace('+', "[+]");
     // Escaped, every text is a pattern.
-    Pattern::new(&Pattern::escape(text)).unwrap_or_default()
-}
-
-/// A cgroup path as /proc/PID/cgroup has it: absolute in the hierarchy, without a slash at the
-/// end; the root is the empty string. Where it is mounted is left out, as in what completion of file
-/// names gives.
-fn cgroup_path(value: &str, mounts: &[String]) -> String {
-    let path = format!("/{}", value.trim_matches('/'));
-    let below = |mount: &String| {
-        let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
-        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
-    };
-    let inside = mounts
-        .iter()
-        .filter_map(below)
-        .min_by_key(|rest| rest.len());
-    inside.unwrap_or(&path).trim_end_matches('/').to_owned()
+    Pattern::new(&escaped).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -295,25 +303,37 @@ mod tests {
             command: "".into(),
             uid: 1,
             user: "daemon".into(),
+            gid: 12,
             cgroup: "/user.slice/app".into(),
+            container: "".into(),
         }
+    }
+
+    fn nobody() -> Vec<ProcessInfo> {
+        Vec::new()
     }
 
     #[test]
     fn a_name_with_wildcards_in_it_means_only_itself() {
         let mut process = process();
-        for name in ["[*]?", "a[b", "*", "]", ""] {
+        for name in ["[*]?", "a[b", "*", "]", "", "a+name:b"] {
             process.name = name.into();
-            assert!(Selector::of_name(name).matches(&process), "{name}");
+            assert!(
+                Selector::of_name(name).matches(&process, &nobody()),
+                "{name}"
+            );
             process.name = format!("{name}x").into();
-            assert!(!Selector::of_name(name).matches(&process), "{name}");
+            assert!(
+                !Selector::of_name(name).matches(&process, &nobody()),
+                "{name}"
+            );
         }
     }
 
     #[track_caller]
     fn matches(target: &str) -> bool {
         match target.parse().unwrap() {
-            Target::Selector(selector) => selector.matches(&process()),
+            Target::Selector(selector) => selector.matches(&process(), &nobody()),
             Target::Pid(pid) => pid == 7,
         }
     }
@@ -330,6 +350,10 @@ mod tests {
             "cgroup:/user.slice",
             "cgroup:user.slice/app/",
             "cgroup:/",
+            "group:12",
+            "name:fire*+user:daemon",
+            "name:fire*+!user:root",
+            "!name:wget",
         ] {
             assert!(matches(yes), "{yes}");
         }
@@ -340,6 +364,14 @@ mod tests {
             "user:root",
             "cgroup:/user",
             "cgroup:/user.slice/ap",
+            "group:1",
+            // Its command line has not been read.
+            "command:*",
+            "unit:app",
+            "container:*",
+            "parent:name:sh",
+            "name:fire*+user:root",
+            "!name:firefox",
         ] {
             assert!(!matches(no), "{no}");
         }
@@ -351,26 +383,11 @@ mod tests {
         cut.name = "transmission-da".into();
         cut.exe = "/usr/bin/transmission-daemon".into();
         let matches = |target: &str| match target.parse().unwrap() {
-            Target::Selector(selector) => selector.matches(&cut),
+            Target::Selector(selector) => selector.matches(&cut, &nobody()),
             Target::Pid(_) => false,
         };
         assert!(matches("name:transmission-daemon") && matches("name:transmission-da"));
         assert!(!matches("name:transmission") && !matches("name:bin*"));
-    }
-
-    #[test]
-    fn a_cgroup_may_be_named_by_where_it_is_mounted() {
-        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(str::to_owned);
-        for (typed, path) in [
-            ("/sys/fs/cgroup/unified/user.slice/", "/user.slice"),
-            ("/sys/fs/cgroup/user.slice", "/user.slice"),
-            ("/sys/fs/cgroup/unified", ""),
-            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
-            ("user.slice/app", "/user.slice/app"),
-            ("/", ""),
-        ] {
-            assert_eq!(cgroup_path(typed, &mounts), path, "{typed}");
-        }
     }
 
     #[test]
@@ -418,6 +435,17 @@ mod tests {
             "firefox",
             "name:",
             "pid:7",
+            "name:a+nmae:b",
+            "+name:a",
+            "!",
+            "!firefox",
+            "parent:",
+            "parent:parent:name:a",
+            "name:a+!name:a",
+            "user:0+user:1",
+            "exe:/a+exe:/b",
+            "cgroup:/a+cgroup:/b",
+            "group:no-such-group",
             "name:[",
             "user:nobody-here",
             "٣",
@@ -431,5 +459,87 @@ mod tests {
             error.contains("name:GLOB") && !error.contains('\u{1b}'),
             "{error}"
         );
+    }
+
+    #[test]
+    fn units_containers_commands_and_ancestors() {
+        let id = "0123456789abcdef".repeat(4);
+        let mut all = vec![process(), process(), process()];
+        for other in all.iter_mut().take(2) {
+            other.exe = "".into();
+        }
+        all[0].key.pid = 1;
+        all[0].name = "make".into();
+        all[1].key.pid = 2;
+        all[1].parent = 1;
+        all[1].name = "sh".into();
+        all[2].parent = 2;
+        all[2].command = "curl -O https://example.com/x".into();
+        all[2].cgroup = format!("/system.slice/docker-{id}.scope/x\\x2dy.service").into();
+        all[2].container = "web".into();
+        let matches = |target: &str| {
+            let selector: Selector = target.parse().unwrap();
+            selector.matches(&all[2], &all)
+        };
+        for yes in [
+            "command:curl*example.com*",
+            "unit:system.slice",
+            "unit:x-y.service",
+            "container:web",
+            "container:w*",
+            "container:0123",
+            "parent:name:make",
+            "parent:name:sh",
+            "parent:1",
+            "parent:name:make+!name:sh+container:web",
+        ] {
+            assert!(matches(yes), "{yes}");
+        }
+        for no in [
+            "command:curl",
+            "unit:system",
+            "container:012",
+            "container:1234",
+            "parent:name:firefox",
+            "parent:7",
+            "parent:name:make+name:sh",
+        ] {
+            assert!(!matches(no), "{no}");
+        }
+        // Its id is another's by now, who started later.
+        all[0].key.start_ticks = 2;
+        let make: Selector = "parent:name:make".parse().unwrap();
+        assert!(!make.matches(&all[2], &all));
+        // Whoever is said to be his own ancestor is not followed for ever.
+        all[0].key.start_ticks = 1;
+        all[0].parent = 2;
+        let none: Selector = "parent:name:none".parse().unwrap();
+        assert!(!none.matches(&all[2], &all));
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        for text in [
+            "name:g++",
+            "name:c++*+user:root",
+            "exe:/usr/bin/g+++!user:root",
+            "name:a[+]b:c",
+            "!unit:*.slice+parent:exe:/bin/sh",
+            "parent:7",
+            "7+user:root",
+        ] {
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!(String::from(selector.clone()), text);
+            assert_eq!(selector.to_string().parse::<Selector>().unwrap(), selector);
+            let again = Selector::with_ids(text, &selector.ids()).unwrap();
+            assert_eq!(again, selector);
+        }
+        let name = Selector::of_name("a+name:b");
+        assert_eq!(
+            String::from(name.clone()).parse::<Selector>().unwrap(),
+            name
+        );
+        let cpp: Selector = "name:g+++user:0".parse().unwrap();
+        assert_eq!(cpp.terms().len(), 2);
     }
 }

@@ -13,6 +13,7 @@ use procfs::{ProcError, process::Process};
 
 use super::{
     aside::Aside,
+    container::ContainerNames,
     image::{command, executable},
     user::UserNames,
 };
@@ -36,8 +37,12 @@ pub struct ProcessInfo {
     pub uid: u32,
     /// Name of that user; the number where it has none, and until it is known.
     pub user: Arc<str>,
+    /// Effective group id.
+    pub gid: u32,
     /// cgroup v2 path.
     pub cgroup: Arc<str>,
+    /// Name of the container that the cgroup leads into; empty where there is none, and until it is known.
+    pub container: Arc<str>,
 }
 
 impl ProcessInfo {
@@ -52,6 +57,7 @@ impl ProcessInfo {
 pub struct ProcessTable {
     root: PathBuf,
     users: UserNames,
+    containers: ContainerNames,
     /// Command lines, which a process that hangs in the kernel keeps to itself.
     commands: Aside<ProcessKey, Arc<str>>,
     entries: BTreeMap<u32, Entry>,
@@ -74,7 +80,7 @@ struct Entry {
 pub struct Changes {
     /// New processes.
     pub started: Vec<ProcessInfo>,
-    /// Processes that are what they were, but for name, executable, user or cgroup.
+    /// Processes that are what they were, but for name, executable, user, group, cgroup or container.
     pub changed: Vec<ProcessInfo>,
     /// Processes that are gone, as they were last seen.
     pub ended: Vec<ProcessInfo>,
@@ -148,6 +154,7 @@ impl ProcessTable {
         let proc = root.clone();
         Self {
             users: UserNames::system(),
+            containers: ContainerNames::of("/"),
             commands: Aside::new("command-lines", move |key: &ProcessKey| {
                 command(&proc, key.pid).into()
             }),
@@ -218,6 +225,15 @@ impl ProcessTable {
                 let user = self.users.name(info.uid);
                 if info.user != user {
                     info.user = user;
+                    amended.insert(info.key, info.clone());
+                }
+            }
+        }
+        if self.containers.has_learnt() {
+            for info in self.entries.values_mut().filter_map(|it| it.info.as_mut()) {
+                let container = self.containers.name(&info.cgroup);
+                if info.container != container {
+                    info.container = container;
                     amended.insert(info.key, info.clone());
                 }
             }
@@ -294,7 +310,8 @@ impl ProcessTable {
             pid,
             start_ticks: stat.starttime,
         };
-        let uid = process.status()?.euid;
+        let status = process.status()?;
+        let uid = status.euid;
         self.commands.ask(key);
         let cgroup = process
             .cgroups()
@@ -313,6 +330,8 @@ impl ProcessTable {
                 .map_or_else(|| "".into(), |old| Arc::clone(&old.command)),
             uid,
             user: self.users.name(uid),
+            gid: status.egid,
+            container: self.containers.name(&cgroup),
             cgroup: cgroup.into(),
         }))
     }

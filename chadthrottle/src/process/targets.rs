@@ -76,7 +76,7 @@ mod tests {
             selectors: vec![
                 Selector::of_name("[\u{1b}*]? \""),
                 Selector::of_exe("/a b/\n:c"),
-                Selector::Cgroup(String::new()),
+                "cgroup:/".parse().unwrap(),
                 user,
             ],
             children: true,

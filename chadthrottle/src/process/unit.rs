@@ -1,50 +1,41 @@
 //! What a cgroup's path says of who runs a process: a container, or a unit of systemd.
 
+use super::container::{Container, container_of};
+
 /// The container or unit of that cgroup v2 path, in a word and its name; `None` where the path
 /// says nothing of the kind.
-///
-/// Container managers put the id into the last part of the path: `docker-ID.scope` (also `libpod-`,
-/// `crio-`, `cri-containerd-`) under systemd, `docker/ID` and the like without it.
 pub fn unit_of(cgroup: &str) -> Option<String> {
-    let parts: Vec<&str> = cgroup.split('/').filter(|part| !part.is_empty()).collect();
-    let container = parts.iter().enumerate().rev().find_map(|(at, part)| {
-        let parent = at.checked_sub(1).and_then(|at| parts.get(at)).copied();
-        container(part, parent)
-    });
-    container.or_else(|| {
-        let unit = parts
-            .iter()
-            .rev()
-            .find(|part| part.ends_with(".service") || part.ends_with(".scope"))?;
-        Some(format!("unit {}", unescape(unit)))
-    })
+    container_of(cgroup)
+        .map(|container| described(&container))
+        .or_else(|| {
+            let mut units = units_of(cgroup).collect::<Vec<_>>().into_iter().rev();
+            let unit = units.find(|unit| unit.ends_with(".service") || unit.ends_with(".scope"))?;
+            Some(format!("unit {unit}"))
+        })
 }
 
-fn container(part: &str, parent: Option<&str>) -> Option<String> {
+fn described(container: &Container<'_>) -> String {
     /// Ids are 64 digits, of which twelve are shown, as the managers themselves do.
     const SHOWN: usize = 12;
-    let name = part.strip_suffix(".scope").unwrap_or(part);
-    if let Some(machine) = name.strip_prefix("lxc.payload.") {
-        return Some(format!("container {machine} (lxc)"));
+    let manager = container.manager;
+    match (&container.name, container.id) {
+        (Some(name), _) if manager == "machine" => format!("machine {name}"),
+        (Some(name), _) => format!("container {name} ({manager})"),
+        (None, Some(id)) => format!("container {} ({manager})", id.get(..SHOWN).unwrap_or(id)),
+        (None, None) => format!("container ({manager})"),
     }
-    if let Some(machine) = name.strip_prefix("machine-") {
-        return Some(format!("machine {}", unescape(machine)));
-    }
-    let (manager, id) = match name.rsplit_once('-') {
-        Some((manager, id)) => (manager, id),
-        None => (parent?, name),
-    };
-    let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let manager = match manager {
-        "libpod" => "podman",
-        "cri-containerd" => "containerd",
-        other => other,
-    };
-    is_id.then(|| format!("container {} ({manager})", id.get(..SHOWN).unwrap_or(id)))
+}
+
+/// The names of all units of systemd that a cgroup v2 path leads through, the outermost first.
+pub fn units_of(cgroup: &str) -> impl Iterator<Item = String> {
+    const KINDS: [&str; 5] = [".slice", ".service", ".scope", ".mount", ".socket"];
+    let parts = cgroup.split('/');
+    let units = parts.filter(|part| KINDS.iter().any(|kind| part.ends_with(kind)));
+    units.map(unescape)
 }
 
 /// systemd writes a dash in a name as `\x2d`.
-fn unescape(unit: &str) -> String {
+pub fn unescape(unit: &str) -> String {
     unit.replace("\\x2d", "-")
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nix::unistd::{Gid, Uid, User as PasswdEntry, getgrouplist};
+use nix::unistd::{Gid, Group as GroupEntry, Uid, User as PasswdEntry, getgrouplist};
 
 use super::aside::Aside;
 use crate::sys::process::User;
@@ -20,8 +20,11 @@ pub enum UserError {
     /// No entry in the password database.
     #[error("there is no user '{0}'")]
     Unknown(String),
+    /// No entry in the group database.
+    #[error("there is no group '{0}'")]
+    UnknownGroup(String),
     /// The database could not be read.
-    #[error("looking up user '{name}': {source}")]
+    #[error("looking up '{name}': {source}")]
     Lookup {
         /// Who was looked up.
         name: String,
@@ -75,22 +78,21 @@ fn number(uid: u32) -> Arc<str> {
     uid.to_string().into()
 }
 
-/// A user that was named, and who that is: known at once, or when the password database has
-/// answered.
+/// A user or group that was named, and who that is: known at once, or when the database has answered.
 #[derive(Clone, Debug)]
-pub struct NamedUser {
+pub struct Account {
     name: String,
-    /// `None`: there is no such user.
-    uid: Arc<OnceLock<Option<u32>>>,
+    /// `None`: there is no such one.
+    id: Arc<OnceLock<Option<u32>>>,
 }
 
-impl PartialEq for NamedUser {
+impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for NamedUser {}
+impl Eq for Account {}
 
 /// The name of a user of this machine, and the id of a group of it: from the files alone, since a directory service may
 /// not answer, and whoever comes to the engine is not to wait for it.
@@ -128,23 +130,31 @@ impl LocalAccounts {
     }
 }
 
-/// How long a user who is named is waited for.
+/// How long one that is named is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-impl NamedUser {
+impl Account {
     /// The user of that name or number.
     ///
     /// # Errors
     /// Where there is none.
-    pub fn find(name: &str) -> Result<Self, UserError> {
+    pub fn find_user(name: &str) -> Result<Self, UserError> {
         Self::find_by(name, PATIENCE, uid_of)
     }
 
-    /// A user whom somebody has looked up before.
-    pub fn known(name: &str, uid: u32) -> Self {
+    /// The group of that name or number.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn find_group(name: &str) -> Result<Self, UserError> {
+        Self::find_by(name, PATIENCE, gid_of)
+    }
+
+    /// One that somebody has looked up before.
+    pub fn known(name: &str, id: u32) -> Self {
         Self {
             name: name.to_owned(),
-            uid: Arc::new(OnceLock::from(Some(uid))),
+            id: Arc::new(OnceLock::from(Some(id))),
         }
     }
 
@@ -155,16 +165,16 @@ impl NamedUser {
     ) -> Result<Self, UserError> {
         let found = Self {
             name: name.to_owned(),
-            uid: Arc::default(),
+            id: Arc::default(),
         };
-        if let Ok(uid) = name.parse() {
+        if let Ok(id) = name.parse() {
             // It is the first to set it.
-            let _ = found.uid.set(Some(uid));
+            let _ = found.id.set(Some(id));
             return Ok(found);
         }
-        let (later, asked) = (Arc::clone(&found.uid), name.to_owned());
+        let (later, asked) = (Arc::clone(&found.id), name.to_owned());
         let (result, answer) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("user-id".to_owned());
+        let thread = std::thread::Builder::new().name("account-id".to_owned());
         let spawned = thread.spawn(move || {
             let looked_up = look_up(&asked);
             let _ = later.set(looked_up.as_ref().ok().copied());
@@ -186,14 +196,14 @@ impl NamedUser {
         &self.name
     }
 
-    /// Its id; `None` where there is no such user, or nobody has answered.
-    pub fn uid(&self) -> Option<u32> {
-        self.uid.get().copied().flatten()
+    /// Its id; `None` where there is no such one, or nobody has answered.
+    pub fn id(&self) -> Option<u32> {
+        self.id.get().copied().flatten()
     }
 
-    /// Whether the password database has answered.
+    /// Whether the database has answered.
     pub fn is_looked_up(&self) -> bool {
-        self.uid.get().is_some()
+        self.id.get().is_some()
     }
 }
 
@@ -206,6 +216,22 @@ fn uid_of(name: &str) -> Result<u32, UserError> {
     match PasswdEntry::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
         Ok(None) => Err(UserError::Unknown(shown())),
+        Err(source) => Err(UserError::Lookup {
+            name: shown(),
+            source,
+        }),
+    }
+}
+
+/// The id of a group given by number or name.
+fn gid_of(name: &str) -> Result<u32, UserError> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    let shown = || crate::text::escape(name).into_owned();
+    match GroupEntry::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err(UserError::UnknownGroup(shown())),
         Err(source) => Err(UserError::Lookup {
             name: shown(),
             source,
@@ -343,10 +369,13 @@ mod tests {
         names.name(4_000_000_001);
         learn(&mut names);
         assert_eq!(&*names.name(4_000_000_001), "4000000001");
-        assert_eq!(NamedUser::find("root").unwrap().uid(), Some(0));
-        assert_eq!(NamedUser::find("1234").unwrap().uid(), Some(1234));
-        let error = NamedUser::find("no such\u{1b}user").unwrap_err();
+        assert_eq!(Account::find_user("root").unwrap().id(), Some(0));
+        assert_eq!(Account::find_user("1234").unwrap().id(), Some(1234));
+        let error = Account::find_user("no such\u{1b}user").unwrap_err();
         assert_eq!(error.to_string(), "there is no user 'no such\\u{1b}user'");
+        assert_eq!(Account::find_group("root").unwrap().id(), Some(0));
+        let error = Account::find_group("no such group").unwrap_err();
+        assert_eq!(error.to_string(), "there is no group 'no such group'");
     }
 
     fn behind(variables: &[(&str, &str)]) -> Result<Option<Invoker>, UserError> {
@@ -379,16 +408,16 @@ mod tests {
 
         let (speak, silence) = mpsc::channel::<()>();
         let find = |patience, silence: mpsc::Receiver<()>| {
-            NamedUser::find_by("late", patience, move |_| {
+            Account::find_by("late", patience, move |_| {
                 let _ = silence.recv();
                 Ok(9)
             })
         };
         let late = find(Duration::ZERO, silence).unwrap();
-        assert_eq!((late.uid(), late.is_looked_up()), (None, false));
+        assert_eq!((late.id(), late.is_looked_up()), (None, false));
         drop(speak);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while late.uid() != Some(9) {
+        while late.id() != Some(9) {
             assert!(Instant::now() < deadline);
         }
     }

@@ -51,18 +51,15 @@ mod whole {
     #[derive(Serialize, Deserialize)]
     struct Whole {
         processes: Vec<ProcessKey>,
-        /// As they are typed, and the id of a user, so that nobody has to be asked again who that is.
-        selectors: Vec<(String, Option<u32>)>,
+        /// As they are typed, and the ids of users and groups, so that nobody has to be asked again who they are.
+        selectors: Vec<(String, Vec<Option<u32>>)>,
         children: bool,
         of_user: Option<u32>,
         members: Vec<ProcessKey>,
     }
 
     pub fn serialize<S: Serializer>(targets: &Targets, serializer: S) -> Result<S::Ok, S::Error> {
-        let words = |selector: &Selector| match selector.user() {
-            Some((name, uid)) => (name.to_owned(), Some(uid)),
-            None => (selector.clone().into(), None),
-        };
+        let words = |selector: &Selector| (selector.clone().into(), selector.ids());
         let whole = Whole {
             processes: targets.processes.clone(),
             selectors: targets.selectors.iter().map(words).collect(),
@@ -75,10 +72,7 @@ mod whole {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Targets, D::Error> {
         let whole = Whole::deserialize(deserializer)?;
-        let selector = |(words, uid): (String, Option<u32>)| match uid {
-            Some(uid) => Ok(Selector::of_user(&words, uid)),
-            None => words.try_into(),
-        };
+        let selector = |(words, ids): (String, Vec<_>)| Selector::with_ids(&words, &ids);
         let selectors = whole.selectors.into_iter().map(selector);
         let selectors: Result<_, SelectorError> = selectors.collect();
         Ok(Targets {
@@ -260,13 +254,13 @@ mod tests {
         let mut file = KeptLimits::new().unwrap();
         let read = |file: &KeptLimits| KeptLimits::read(&file.file).unwrap();
         assert_eq!(read(&file), []);
-        let nobody_knows = Selector::of_user("user-of-a-directory", 4242);
+        let nobody_knows =
+            Selector::with_ids("!name:y+user:user-of-a-directory", &[Some(4242)]).unwrap();
         let one = kept(1, vec![nobody_knows, Selector::of_name("x*")]);
         file.write(&[one.clone(), kept(2, Vec::new())]).unwrap();
         let back = read(&file);
         assert_eq!(back, [one, kept(2, Vec::new())]);
-        let user = back[0].targets.selectors[0].user();
-        assert_eq!(user, Some(("user-of-a-directory", 4242)));
+        assert_eq!(back[0].targets.selectors[0].ids(), [Some(4242)]);
         // A shorter one, with the longer one still beside it.
         file.write(&[kept(2, Vec::new())]).unwrap();
         assert_eq!(read(&file), [kept(2, Vec::new())]);

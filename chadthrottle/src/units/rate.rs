@@ -18,9 +18,17 @@ impl Rate {
     /// The fastest limit: 1 TB/s.
     pub const MAX: Self = Self(MAX_RATE);
 
+    /// Nothing may pass: never typed, but what a block is.
+    pub const BLOCKED: Self = Self(0);
+
     /// A rate of that many bytes a second, brought into [`Rate::MIN`]..=[`Rate::MAX`].
     pub fn clamped(bytes_per_second: u64) -> Self {
         Self(bytes_per_second).clamp(Self::MIN, Self::MAX)
+    }
+
+    /// Whether nothing may pass.
+    pub const fn is_blocked(self) -> bool {
+        self.0 == 0
     }
 
     /// Bytes a second.
@@ -33,20 +41,23 @@ impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes_per_second = u64::deserialize(deserializer)?;
         let rate = Self(bytes_per_second);
-        if (Self::MIN..=Self::MAX).contains(&rate) {
+        if rate.is_blocked() || (Self::MIN..=Self::MAX).contains(&rate) {
             Ok(rate)
         } else {
             let (min, max) = (Self::MIN.0, Self::MAX.0);
             Err(D::Error::custom(format_args!(
-                "a rate is {min} to {max} bytes a second, not {bytes_per_second}"
+                "a rate is {min} to {max} bytes a second, or 0 for a block, and not {bytes_per_second}"
             )))
         }
     }
 }
 
-/// Both readings: `1 MB/s (8 Mbit/s)`.
+/// Both readings: `1 MB/s (8 Mbit/s)`; or `blocked`.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_blocked() {
+            return f.write_str("blocked");
+        }
         let rate = self.0 as f64;
         let bytes = format_rate(rate, Style::Bytes);
         let bits = format_rate(rate, Style::Bits);
@@ -75,7 +86,7 @@ pub enum ParseRateError {
     /// Zero.
     #[error(
         "a limit of 0 would be a block, and a limit is at least 1 KB/s. \
-         To block a program, use the firewall. {FORMS}"
+         To block a program, use 'chadthrottle block'. {FORMS}"
     )]
     Zero,
     /// Under [`Rate::MIN`].

@@ -267,6 +267,20 @@ fn processes_of_a_user_that_start_later_are_held_and_named() {
     assert_nothing_left();
 }
 
+/// Only a look can find these: none of it is among what the kernel programs compare.
+#[test]
+fn processes_of_a_group_a_command_or_a_parent_that_start_later_are_held_and_named() {
+    let script = "exec ip netns exec $NAMESPACE setpriv --regid 1 --clear-groups $FETCH";
+    let (_directory, mut of_group) = client(script);
+    later_process_is_held("group:1", &mut of_group);
+    let (_directory, mut of_command) = client("exec ip netns exec $NAMESPACE $FETCH");
+    later_process_is_held("command:*ct-fetch*-b?80M+!user:1", &mut of_command);
+    let above = "printf ct-above > /proc/$$/comm; $FETCH; exit $?";
+    let (_directory, mut below) = client(&format!("exec ip netns exec $NAMESPACE sh -c '{above}'"));
+    later_process_is_held("parent:name:ct-above", &mut below);
+    assert_nothing_left();
+}
+
 #[test]
 fn processes_that_move_into_a_cgroup_later_are_held_and_named() {
     let cgroup = Cgroup::new("limited");

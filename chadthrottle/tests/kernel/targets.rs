@@ -7,9 +7,14 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
 use crate::{
     audit::{Cgroup, assert_nothing_left},
-    program::{Chadthrottle, Running, eventually, example},
+    program::{Chadthrottle, Running, eventually, example, lives},
 };
 
 /// A copy of sleep(1) in that directory, and a process of it.
@@ -71,6 +76,50 @@ fn a_cgroup_may_be_named_by_the_path_that_it_is_mounted_at() {
     .expect("moving it");
     assert_limits(&program, &format!("cgroup:{}", cgroup.0), running.pid());
     drop(running);
+}
+
+/// A unit and a container are what their cgroups say; here they are made by hand.
+#[test]
+fn units_containers_groups_commands_and_what_is_started_below() {
+    let program = Chadthrottle::new();
+    let id = "c0ffee00".repeat(8);
+    let unit = Cgroup::new("unit.service");
+    let container = Cgroup::below(&unit, &format!("docker-{id}.scope"));
+    let group = Command::new("setpriv")
+        .args(["--regid", "1", "--clear-groups", "--"])
+        .args(["unshare", "--net", "--ipc", "--uts"])
+        .args(["sh", "-c", "sleep 71 & wait"])
+        .spawn();
+    let parent = Running(group.expect("setpriv(1)"));
+    eventually("it has a child", Duration::from_secs(5), || {
+        parent.children().len() == 1
+    });
+    let child = parent.children()[0];
+    let inside = Path::new(&container.0).join("cgroup.procs");
+    fs::write(inside, child.to_string()).expect("moving it");
+    let unit_name = unit.0.rsplit('/').next().expect("a name");
+    for target in [
+        format!("unit:{unit_name}"),
+        "container:c0ffee".to_owned(),
+        "command:sleep?71".to_owned(),
+        "group:1+name:sleep".to_owned(),
+        format!("parent:{}", parent.pid()),
+        format!("name:sleep+!user:1+cgroup:{}", unit.path()),
+    ] {
+        assert_limits(&program, &target, child);
+    }
+    for target in [
+        format!("unit:{unit_name}+!group:1"),
+        format!("parent:{child}"),
+        "container:c0ffed".to_owned(),
+    ] {
+        let words = limit(&program, &target);
+        assert!(words.contains("nothing matches"), "{target}: {words}");
+    }
+    signal::kill(Pid::from_raw(child as i32), Signal::SIGKILL).expect("it lives");
+    eventually("it has ended", Duration::from_secs(5), || !lives(child));
+    drop(parent);
+    assert_nothing_left();
 }
 
 #[test]

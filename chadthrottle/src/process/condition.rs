@@ -1,0 +1,316 @@
+//! One condition of a selector: what it asks of a process, how it is typed, and what comes near it.
+
+use glob::Pattern;
+
+use super::{
+    ProcessInfo, cgroup,
+    container::{container_of, is_id_prefix},
+    selector::SelectorError,
+    unit::units_of,
+    user::Account,
+};
+
+/// Finds processes by id, for conditions on what has started a process.
+pub trait Processes {
+    /// The process of that id, where it is known.
+    fn of_pid(&self, pid: u32) -> Option<&ProcessInfo>;
+}
+
+impl Processes for [ProcessInfo] {
+    fn of_pid(&self, pid: u32) -> Option<&ProcessInfo> {
+        self.iter().find(|info| info.key.pid == pid)
+    }
+}
+
+impl Processes for Vec<ProcessInfo> {
+    fn of_pid(&self, pid: u32) -> Option<&ProcessInfo> {
+        self.as_slice().of_pid(pid)
+    }
+}
+
+/// What is asked of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// `PID`, where it is not alone: whatever process has that id.
+    Pid(u32),
+    /// `name:GLOB`, on `comm`, of which the kernel keeps 15 characters, and on the name of the executable's file.
+    Name(Pattern),
+    /// `exe:GLOB`, on the executable's path.
+    Exe(Pattern),
+    /// `command:GLOB`, on the command line with spaces between its arguments.
+    Command(Pattern),
+    /// `user:NAME`, on the effective user id.
+    User(Account),
+    /// `group:NAME`, on the effective group id.
+    Group(Account),
+    /// `cgroup:PATH`, the cgroup and those below it.
+    Cgroup(String),
+    /// `unit:GLOB`, on the names of all units of systemd that the process is in: slices, services and scopes, those of a
+    /// user's manager too.
+    Unit(Pattern),
+    /// `container:GLOB`, on a container's name, or the beginning of its id.
+    Container(Pattern),
+    /// `parent:CONDITION`: some process that matches has started it, or has started what has, and so on.
+    Parent(Box<Condition>),
+}
+
+/// Kinds of conditions, as they are typed.
+pub const KINDS: [&str; 9] = [
+    "name",
+    "exe",
+    "command",
+    "user",
+    "group",
+    "cgroup",
+    "unit",
+    "container",
+    "parent",
+];
+
+/// A longer line of ancestors is not followed.
+const MOST_ANCESTORS: usize = 64;
+
+impl Condition {
+    /// Reads one condition; `account` looks up users and groups.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn read(text: &str, account: &mut LookUp<'_>) -> Result<Self, SelectorError> {
+        let not_a_target = || SelectorError::NotATarget(shown(text));
+        if let Some(pid) = text.parse().ok().filter(|pid| *pid > 0) {
+            return Ok(Self::Pid(pid));
+        }
+        let (kind, value) = text.split_once(':').ok_or_else(not_a_target)?;
+        if !KINDS.contains(&kind) || value.is_empty() {
+            return Err(not_a_target());
+        }
+        let pattern = || {
+            Pattern::new(value).map_err(|error| SelectorError::Pattern {
+                pattern: shown(text),
+                reason: error.msg,
+            })
+        };
+        Ok(match kind {
+            "name" => Self::Name(pattern()?),
+            "exe" => Self::Exe(pattern()?),
+            "command" => Self::Command(pattern()?),
+            "user" => Self::User(account(AccountKind::User, value)?),
+            "group" => Self::Group(account(AccountKind::Group, value)?),
+            // No process is in such a cgroup, and the path would lead out of where cgroups are.
+            "cgroup" if value.split('/').any(|name| name == "." || name == "..") => {
+                return Err(not_a_target());
+            }
+            "cgroup" => Self::Cgroup(cgroup_path(value, &cgroup::mounts())),
+            "unit" => Self::Unit(pattern()?),
+            "container" => Self::Container(pattern()?),
+            _ => match Self::read(value, account)? {
+                Self::Parent(_) => return Err(SelectorError::Nested(shown(text))),
+                inner => Self::Parent(Box::new(inner)),
+            },
+        })
+    }
+
+    /// Kind and value, as it is typed.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Pid(pid) => pid.to_string(),
+            Self::Name(pattern) => format!("name:{pattern}"),
+            Self::Exe(pattern) => format!("exe:{pattern}"),
+            Self::Command(pattern) => format!("command:{pattern}"),
+            Self::User(user) => format!("user:{}", user.name()),
+            Self::Group(group) => format!("group:{}", group.name()),
+            Self::Cgroup(path) if path.is_empty() => "cgroup:/".to_owned(),
+            Self::Cgroup(path) => format!("cgroup:{path}"),
+            Self::Unit(pattern) => format!("unit:{pattern}"),
+            Self::Container(pattern) => format!("container:{pattern}"),
+            Self::Parent(condition) => format!("parent:{}", condition.text()),
+        }
+    }
+
+    /// Whether the process is as it asks.
+    pub fn matches(&self, process: &ProcessInfo, processes: &dyn Processes) -> bool {
+        match self {
+            Self::Pid(pid) => process.key.pid == *pid,
+            Self::Name(pattern) => {
+                pattern.matches(&process.name)
+                    || process
+                        .file_name()
+                        .is_some_and(|name| pattern.matches(name))
+            }
+            Self::Exe(pattern) => pattern.matches(&process.exe),
+            Self::Command(pattern) => {
+                !process.command.is_empty() && pattern.matches(&process.command)
+            }
+            Self::User(user) => user.id() == Some(process.uid),
+            Self::Group(group) => group.id() == Some(process.gid),
+            Self::Cgroup(path) => process
+                .cgroup
+                .strip_prefix(path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Unit(pattern) => units_of(&process.cgroup).any(|unit| pattern.matches(&unit)),
+            Self::Container(pattern) => {
+                let Some(container) = container_of(&process.cgroup) else {
+                    return false;
+                };
+                let begins = |id: &str| {
+                    let wanted = pattern.as_str();
+                    is_id_prefix(wanted) && id.starts_with(wanted)
+                };
+                container.id.is_some_and(begins)
+                    || container.name.is_some_and(|name| pattern.matches(&name))
+                    || (!process.container.is_empty() && pattern.matches(&process.container))
+            }
+            Self::Parent(condition) => {
+                ancestors(process, processes).any(|ancestor| condition.matches(ancestor, processes))
+            }
+        }
+    }
+
+    /// The user or group that it names.
+    pub fn account(&self) -> Option<&Account> {
+        match self {
+            Self::User(account) | Self::Group(account) => Some(account),
+            Self::Parent(condition) => condition.account(),
+            _ => None,
+        }
+    }
+
+    /// Whether no process can match both.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Pid(one), Self::Pid(other)) => one != other,
+            (Self::User(one), Self::User(other)) | (Self::Group(one), Self::Group(other)) => one
+                .id()
+                .zip(other.id())
+                .is_some_and(|(one, other)| one != other),
+            (Self::Exe(one), Self::Exe(other)) => {
+                let is_plain = |pattern: &Pattern| !pattern.as_str().contains(['*', '?', '[']);
+                is_plain(one) && is_plain(other) && one != other
+            }
+            (Self::Cgroup(one), Self::Cgroup(other)) => {
+                let holds = |one: &str, other: &str| {
+                    let rest = other.strip_prefix(one);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                !holds(one, other) && !holds(other, one)
+            }
+            _ => false,
+        }
+    }
+
+    /// The target that would have matched that process, where it may have been meant.
+    pub fn near(&self, process: &ProcessInfo) -> Option<String> {
+        let alike = |pattern: &str, text: &str| {
+            let (wanted, text) = (literal(pattern), text.to_lowercase());
+            !wanted.is_empty() && text.contains(&wanted)
+        };
+        match self {
+            Self::Name(pattern) => {
+                let names = [Some(&*process.name), process.file_name()];
+                let mut names = names.into_iter().flatten();
+                let name = names.find(|name| alike(pattern.as_str(), name))?;
+                Some(format!("name:{name}"))
+            }
+            Self::Exe(pattern) => {
+                // Of a path, the file is what was meant.
+                let file = pattern.as_str().rsplit('/').next()?;
+                let is_near =
+                    alike(pattern.as_str(), &process.exe) || alike(file, process.file_name()?);
+                is_near.then(|| format!("exe:{}", process.exe))
+            }
+            Self::Cgroup(path) => {
+                let last = path.rsplit('/').next()?;
+                alike(last, &process.cgroup).then(|| format!("cgroup:{}", process.cgroup))
+            }
+            Self::Unit(pattern) => {
+                let mut units = units_of(&process.cgroup);
+                let unit = units.find(|unit| alike(pattern.as_str(), unit))?;
+                Some(format!("unit:{unit}"))
+            }
+            Self::Container(pattern) => {
+                let container = container_of(&process.cgroup)?;
+                let name = match (&*process.container, container.name) {
+                    ("", Some(name)) => name,
+                    (name, _) => name.to_owned(),
+                };
+                alike(pattern.as_str(), &name).then(|| format!("container:{name}"))
+            }
+            Self::Pid(_) | Self::Command(_) | Self::User(_) | Self::Group(_) | Self::Parent(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// What has started the process, what has started that, and so on, as far as they live.
+fn ancestors<'a>(
+    process: &'a ProcessInfo,
+    processes: &'a dyn Processes,
+) -> impl Iterator<Item = &'a ProcessInfo> {
+    let parent = move |process: &&'a ProcessInfo| {
+        let parent = processes.of_pid(process.parent)?;
+        // Its id may be another's by now.
+        (parent.key.start_ticks <= process.key.start_ticks).then_some(parent)
+    };
+    std::iter::successors(Some(process), parent)
+        .skip(1)
+        .take(MOST_ANCESTORS)
+}
+
+/// Of which database an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountKind {
+    /// Users.
+    User,
+    /// Groups.
+    Group,
+}
+
+/// Looks up users and groups by name.
+pub type LookUp<'a> = dyn FnMut(AccountKind, &str) -> Result<Account, SelectorError> + 'a;
+
+/// What a pattern has beside wildcards, where it may be compared.
+fn literal(pattern: &str) -> String {
+    pattern.to_lowercase().replace(['*', '?', '[', ']'], "")
+}
+
+/// What was typed, safe to show.
+pub fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+/// A cgroup path as /proc/PID/cgroup has it: absolute in the hierarchy, without a slash at the
+/// end; the root is the empty string. Where it is mounted is left out, as in what completion of file
+/// names gives.
+fn cgroup_path(value: &str, mounts: &[String]) -> String {
+    let path = format!("/{}", value.trim_matches('/'));
+    let below = |mount: &String| {
+        let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    };
+    let inside = mounts
+        .iter()
+        .filter_map(below)
+        .min_by_key(|rest| rest.len());
+    inside.unwrap_or(&path).trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_may_be_named_by_where_it_is_mounted() {
+        let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(str::to_owned);
+        for (typed, path) in [
+            ("/sys/fs/cgroup/unified/user.slice/", "/user.slice"),
+            ("/sys/fs/cgroup/user.slice", "/user.slice"),
+            ("/sys/fs/cgroup/unified", ""),
+            ("/sys/fs/cgroups", "/sys/fs/cgroups"),
+            ("user.slice/app", "/user.slice/app"),
+            ("/", ""),
+        ] {
+            assert_eq!(cgroup_path(typed, &mounts), path, "{typed}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Rules: limits that last, written in files and chosen by name, time and profile.
+//!
+//! Nothing here knows an engine. What is read becomes [`Rule`]s in the order in which they are tried; a [`Calendar`]
+//! says which of them are on; [`edit`] writes changes back without touching the rest of a file.
+
+mod calendar;
+pub mod edit;
+mod mistake;
+mod places;
+mod read;
+mod rule;
+mod write;
+
+pub use calendar::{Calendar, CalendarError};
+pub use mistake::Mistake;
+pub use places::Places;
+pub use places::{Problem, Rules};
+pub use rule::{Rule, Share, Why};
+pub use write::WriteError;

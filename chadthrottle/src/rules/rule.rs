@@ -1,0 +1,109 @@
+//! One rule.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use jiff::ZonedDateTime;
+use serde::{Deserialize, Serialize};
+
+use super::Calendar;
+use crate::{model::Limit, process::Selector};
+
+/// A limit for all that match, whenever it is on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Which one; no two have the same.
+    pub name: Arc<str>,
+    /// For whom: all that match any of these.
+    pub targets: Vec<Selector>,
+    /// How much.
+    pub limit: Limit,
+    /// Who shares it.
+    pub share: Share,
+    /// When it is on; always where it is empty.
+    pub when: Calendar,
+    /// Whether it may be on at all.
+    pub enabled: bool,
+    /// Profiles that have it; in all cases where there are none.
+    pub profiles: Vec<String>,
+    /// The file that it is in.
+    pub file: Arc<Path>,
+    /// Its first line there, counted from 1.
+    pub line: usize,
+}
+
+/// Which of those that match a rule share one limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// All of them.
+    #[default]
+    All,
+    /// Each process has its own.
+    Process,
+    /// Those of one executable.
+    Program,
+    /// Those of one user.
+    User,
+    /// Those of one unit of systemd, or of one container.
+    Unit,
+}
+
+impl Share {
+    /// All of them, with their words in a file.
+    pub const WORDS: [(&str, Self); 5] = [
+        ("all", Self::All),
+        ("process", Self::Process),
+        ("program", Self::Program),
+        ("user", Self::User),
+        ("unit", Self::Unit),
+    ];
+
+    /// Its word in a file.
+    pub fn word(self) -> &'static str {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(_, share)| *share == self)
+            .map_or("all", |(word, _)| word)
+    }
+}
+
+/// Why a rule is on, or is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It is on.
+    On,
+    /// It is switched off.
+    Disabled,
+    /// It belongs to profiles, none of which is chosen: these.
+    Profile(Vec<String>),
+    /// It is not its time: when that is.
+    Time(String),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::On => f.write_str("on"),
+            Self::Disabled => f.write_str("disabled"),
+            Self::Profile(profiles) => write!(f, "only with profile {}", profiles.join(", ")),
+            Self::Time(when) => write!(f, "not now, but {when}"),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether it is on at that time, with that profile chosen.
+    pub fn why(&self, now: &ZonedDateTime, profile: Option<&str>) -> Why {
+        let is_chosen = |name: &String| profile == Some(name);
+        if !self.enabled {
+            Why::Disabled
+        } else if !self.profiles.is_empty() && !self.profiles.iter().any(is_chosen) {
+            Why::Profile(self.profiles.clone())
+        } else if !self.when.is_on(now) {
+            Why::Time(self.when.to_string())
+        } else {
+            Why::On
+        }
+    }
+}
