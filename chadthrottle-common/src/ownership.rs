@@ -101,6 +101,16 @@ impl Unused {
     }
 }
 
+/// Who comes under a process's limit when it forks.
+pub mod inheritance {
+    /// Nobody.
+    pub const NONE: u64 = 0;
+    /// Its children, and theirs.
+    pub const FOR_GOOD: u64 = 1;
+    /// They do until they become another program: the limit is for what a process is.
+    pub const UNTIL_EXEC: u64 = 2;
+}
+
 /// What a process that has made no socket yet has inherited.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +130,7 @@ pub struct Heir {
 pub struct Pattern {
     /// The limit's [`RuleId`].
     pub rule: Shared,
-    /// Whether their children inherit it.
+    /// Whether their children inherit it: see [`inheritance`].
     pub inherit: Shared,
     /// What must be there, in the order of the constants …
     pub value: [Shared; Self::WORDS],

@@ -42,6 +42,10 @@ const MAX_LEN: u64 = 1 << 19;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
+/// An instant that does not come, in nanoseconds of the monotonic clock, from which a packet's cost can still be counted.
+#[cfg(not(target_arch = "bpf"))]
+const NEVER_NS: u64 = 1 << 62;
+
 /// Nanoseconds a byte takes at `rate` bytes a second, with [`FRACTION_BITS`] fraction bits.
 ///
 /// `rate` is brought into [`MIN_RATE`]..=[`MAX_RATE`] first.
@@ -182,13 +186,22 @@ impl Bucket {
         self.ns_per_byte.set(ns_per_byte);
     }
 
+    /// Has nothing of that scope pass: the bound has no room for anything.
+    pub fn block(&self, scope: Scope) {
+        self.configure(Some(MIN_RATE), 0, scope);
+        self.most_debt_ns.set(0);
+        self.tolerance_ns.set(0);
+        self.tat_ns.set(NEVER_NS);
+    }
+
     /// The same for a bucket in use, at `now` (nanoseconds, monotonic). The new rate holds from the next
     /// packet, and the bytes that are owed, or saved, stay: changing a limit often gives nothing away.
     pub fn change(&self, rate: Option<u64>, burst_ns: u64, scope: Scope, now: u64) {
         let (saved_ns, before) = (self.saved_ns(now), self.ns_per_byte.get());
+        let was_blocked = self.tat_ns.get() >= NEVER_NS;
         self.configure(rate, burst_ns, scope);
         let after = self.ns_per_byte.get();
-        if before == 0 {
+        if before == 0 || was_blocked {
             return;
         }
         let saved_ns = i128::from(saved_ns) * i128::from(after) / i128::from(before);

@@ -308,3 +308,20 @@ fn callers_on_all_cpus_at_once_overshoot_by_a_bounded_race() {
     println!("{THREADS} callers: {ratio:.4} of rate × time + burst");
     assert!((0.95..1.5).contains(&ratio), "{ratio}");
 }
+
+#[test]
+fn nothing_passes_a_block_and_what_comes_after_it_starts_afresh() {
+    let bucket = Bucket::default();
+    let now = 5_000_000_000;
+    bucket.block(Scope::DEFAULT);
+    for len in [0, 1, 1_500, 1 << 19] {
+        for later in [0, 1, 3_600_000_000_000, 1 << 60] {
+            assert!(!bucket.has_room(now + later, len), "{len} after {later}");
+        }
+    }
+    bucket.change(Some(1_000_000), 250_000_000, Scope::DEFAULT, now);
+    assert!(bucket.has_room(now, 64_000) && bucket.verdict(now) == Verdict::Pass);
+    assert!((bucket.credit(now) - 1.0).abs() < f64::EPSILON);
+    bucket.block(Scope::DEFAULT);
+    assert!(!bucket.has_room(now, 1));
+}

@@ -6,7 +6,7 @@
 use aya_ebpf::programs::RawTracePointContext;
 use chadthrottle_common::{
     abi::{ProcessSlot, TICK_NS},
-    ownership::{Heir, Owner, RuleId},
+    ownership::{Heir, Owner, RuleId, inheritance},
     shares,
 };
 
@@ -140,19 +140,40 @@ pub fn execed() {
     let process = Process::running();
     // Without a slot it is asked when it makes its first socket.
     let Some((_, slot)) = known(&process) else {
+        disinherit(&process);
         return;
     };
     rename(slot, &process);
-    let present = Lot {
-        rule: slot.egress.rule.get(),
-        inherit: slot.identity.inherit.get(),
+    let before = slot.egress.rule.get();
+    let present = match slot.identity.inherit.get() {
+        inheritance::UNTIL_EXEC => Lot::NONE,
+        inherit => Lot {
+            rule: before,
+            inherit,
+        },
     };
     let lot = present.or(patterns::matched(&process));
-    if lot.rule != present.rule {
+    if lot.rule != before {
         slot.identity.inherit.set(lot.inherit);
         slot.ingress.rule.set(lot.rule);
         slot.egress.rule.set(lot.rule);
     }
+}
+
+/// What holds for a process's children until they become another program does not hold for that.
+#[inline(always)]
+fn disinherit(process: &Process) {
+    let (lot, _) = inherited(process);
+    if lot.inherit != inheritance::UNTIL_EXEC {
+        return;
+    }
+    let heir = Heir {
+        start_ticks: process.start_ticks,
+        from: Owner::NONE.word(),
+        rule: 0,
+    };
+    // Without room for it user space finds out, when it looks.
+    let _ = HEIRS.insert(process.tgid, heir, BPF_ANY);
 }
 
 /// A process forks: what its child inherits is noted.
@@ -170,7 +191,7 @@ pub fn forked(ctx: &RawTracePointContext) {
     }
     let parent = Process::of(parent, sys::current_task());
     let (from, rule) = match known(&parent) {
-        Some((_, slot)) if slot.identity.inherit.get() == 0 => return,
+        Some((_, slot)) if slot.identity.inherit.get() == inheritance::NONE => return,
         Some((owner, slot)) => (owner.word(), slot.egress.rule.get()),
         None => match noted_heir(&parent) {
             Some(heir) => (heir.from, heir.rule),
@@ -226,17 +247,22 @@ fn inherited(process: &Process) -> (Lot, u64) {
             None => return nothing,
         },
     };
-    let rule = match SLOTS.get(Owner::from_word(heir.from).slot) {
+    let lot = match SLOTS.get(Owner::from_word(heir.from).slot) {
         // What it is under now, which may be another limit, or none.
         Some(slot) if is_of(slot, heir.from) => {
-            if slot.identity.inherit.get() == 0 {
+            let inherit = slot.identity.inherit.get();
+            if inherit == inheritance::NONE {
                 return nothing;
             }
-            slot.egress.rule.get()
+            let rule = slot.egress.rule.get();
+            Lot { rule, inherit }
         }
-        _ => still_set(heir.rule),
+        _ => Lot {
+            rule: still_set(heir.rule),
+            inherit: inheritance::FOR_GOOD,
+        },
     };
-    (Lot { rule, inherit: 1 }, heir.from)
+    (lot, heir.from)
 }
 
 /// The nearest ancestor with a slot, as if it had been noted at the fork: there is room for so many

@@ -11,6 +11,7 @@ use crate::{
     config::ThemeName,
     model::Limit,
     process::Target,
+    rules::Places,
     session::Settings,
     units::{Rate, Style, parse_duration},
 };
@@ -77,6 +78,9 @@ pub struct Global {
         default_value = "/run/chadthrottle"
     )]
     pub state_dir: PathBuf,
+    /// Look for rules below this directory instead of /
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    pub rules_root: Option<PathBuf>,
     /// Show rates in bits a second
     #[arg(long, global = true, conflicts_with = "bytes")]
     pub bits: bool,
@@ -105,6 +109,14 @@ impl Global {
         self.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
     }
 
+    /// Where rules are.
+    pub fn places(&self) -> Places {
+        match &self.rules_root {
+            Some(root) => Places::below(root, 0),
+            None => Places::system(),
+        }
+    }
+
     /// What the engine needs to know.
     pub fn settings(&self, interval: Duration) -> Settings {
         Settings {
@@ -112,6 +124,7 @@ impl Global {
             attach: self.attach,
             cgroup: self.cgroup.clone(),
             state_dir: self.state_dir.clone(),
+            rules_root: self.rules_root.clone(),
             interval,
             fields: None,
             verbose: self.verbose,
@@ -132,6 +145,13 @@ pub enum Command {
     Limits(LimitsArgs),
     /// End limits, whoever has set them
     Unlimit(Unlimit),
+    /// Let nothing through to or from running processes, until Ctrl-C, for a while, or detached
+    Block(BlockArgs),
+    /// Keep limits in files, which hold whenever an engine runs
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Choose the profile of rules, or list profiles
+    Profile(Profile),
     /// List processes with their rates, a sample a second
     List(List),
     /// Keep an engine running for all other commands, until Ctrl-C or, as a service, until it is stopped
@@ -192,7 +212,8 @@ pub enum ScopeArg {
 }
 
 impl ScopeArg {
-    fn scope(self) -> Scope {
+    /// The scope meant.
+    pub fn scope(self) -> Scope {
         match self {
             Self::Internet => Scope::INTERNET,
             Self::Local => Scope::LOCAL,
@@ -244,6 +265,140 @@ pub struct LimitArgs {
     /// it is for have ended. It ends with the engine, but goes on where the service is restarted
     #[arg(long)]
     pub detach: bool,
+}
+
+/// `block`
+#[derive(Debug, Args)]
+pub struct BlockArgs {
+    /// As with 'limit'
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<Target>,
+    /// Which direction; both unless given
+    #[arg(long, value_enum, default_value_t = BlockArg::Both)]
+    pub direction: BlockArg,
+    /// Which remote addresses are blocked; everything but loopback unless given
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+    /// Block the processes that they started, and will start, too
+    #[arg(long)]
+    pub children: bool,
+    /// How long: 500ms, 30s, 5m, 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Return at once, and have the block go on, as with 'limit'
+    #[arg(long)]
+    pub detach: bool,
+}
+
+impl BlockArgs {
+    /// The limit that it is.
+    pub fn limit(self) -> LimitArgs {
+        let blocked = |is: bool| is.then_some(Rate::BLOCKED);
+        LimitArgs {
+            targets: self.targets,
+            limits: Limits {
+                down: blocked(self.direction != BlockArg::Up),
+                up: blocked(self.direction != BlockArg::Down),
+                scope: self.scope,
+            },
+            children: self.children,
+            duration: self.duration,
+            detach: self.detach,
+        }
+    }
+}
+
+/// What is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BlockArg {
+    /// What arrives
+    Down,
+    /// What is sent
+    Up,
+    /// Both
+    Both,
+}
+
+/// `rule`
+#[derive(Debug, Subcommand)]
+pub enum RuleCommand {
+    /// List all rules, in the order in which they are tried: the first that matches a process and is on holds it
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one rule
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Add a rule to /etc/chadthrottle/rules.toml
+    Add(RuleAdd),
+    /// Remove a rule
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Have a rule hold again
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Have a rule not hold, and keep it
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Move a rule to another place among those of its file
+    Move {
+        /// Its name
+        name: String,
+        /// The place, from 1
+        place: usize,
+    },
+    /// Say what is wrong in a file, or in all that there are
+    Check {
+        /// A file, which need not be where rules are
+        file: Option<PathBuf>,
+    },
+    /// Say which rule would hold a process now, and why
+    Test {
+        /// As with 'limit'
+        target: Target,
+    },
+}
+
+/// `rule add`
+#[derive(Debug, Args)]
+pub struct RuleAdd {
+    /// Its name
+    pub name: String,
+    /// For whom, as with 'limit', but for process ids; all that match any of them
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<String>,
+    /// How much
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Let nothing through
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub block: Option<BlockArg>,
+    /// Who shares the limit: all that match, or each process, program, user or unit has its own
+    #[arg(long, value_parser = ["all", "process", "program", "user", "unit"])]
+    pub share: Option<String>,
+    /// When it is on, in local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'; several times
+    #[arg(long, value_name = "TIME")]
+    pub when: Vec<String>,
+    /// Before all others of the file, and not behind them
+    #[arg(long)]
+    pub first: bool,
+}
+
+/// `profile`
+#[derive(Debug, Args)]
+pub struct Profile {
+    /// Which one from now on, or 'off'; without a name they are listed
+    pub name: Option<String>,
 }
 
 /// `limits`

@@ -8,6 +8,7 @@ use crate::{
     process::user::UserError,
     protocol::RequestError,
     reversal::{GuardError, JournalError, LockError},
+    rules::WriteError,
 };
 
 /// Anything that ends a command or refuses a wish.
@@ -25,6 +26,9 @@ pub enum Error {
     /// The programs could not be loaded, attached or detached.
     #[error(transparent)]
     Throttle(#[from] ThrottleError),
+    /// Rules could not be changed.
+    #[error(transparent)]
+    Rules(#[from] WriteError),
     /// The engine cannot do it.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -71,6 +75,7 @@ impl Error {
         match self {
             Self::Usage(_) | Self::Selector(_) | Self::User(_) | Self::Config(_) => 2,
             Self::Throttle(error) => error.exit_code(),
+            Self::Rules(error) => error.exit_code(),
             Self::Engine(error) => error.exit_code(),
             Self::Request(error) => error.exit_code(),
             Self::NoTarget(_) => 5,

@@ -56,6 +56,9 @@ fn run(cli: Cli, warnings: &Warnings) -> Result<u8, Error> {
         Some(Command::Run(args)) => runtime.block_on(commands::run::run(&global, args)),
         Some(Command::Limit(args)) => runtime.block_on(commands::limit::run(&global, args)),
         Some(Command::Limits(args)) => runtime.block_on(commands::limits::run(&global, &args)),
+        Some(Command::Block(args)) => runtime.block_on(commands::limit::run(&global, args.limit())),
+        Some(Command::Rule(command)) => runtime.block_on(commands::rule::run(&global, command)),
+        Some(Command::Profile(args)) => runtime.block_on(commands::rule::profile(&global, args)),
         Some(Command::Unlimit(args)) => runtime.block_on(commands::unlimit::run(&global, &args)),
         Some(Command::List(args)) => runtime.block_on(commands::list::run(&global, args)),
         Some(Command::Engine(args)) => {

@@ -6,13 +6,14 @@ mod described;
 use chadthrottle::{
     model::{
         Ability, Both, Carried, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin,
-        ProcessKey, ProcessSample, Snapshot, Traffic, Unmatched,
+        ProcessKey, ProcessSample, RuleSample, Snapshot, Traffic, Unmatched,
     },
     process::{Connection, Seen, Targets},
     protocol::{
-        self, ChangeLimit, DESCRIPTION, Examined, Info, Left, Limited, Method, Named, OfProcesses,
-        Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
+        self, ChangeLimit, DESCRIPTION, EditRules, Examined, Info, Left, Limited, Method, Named,
+        OfProcesses, Reloaded, Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
     },
+    rules::edit::Edit,
     units::Rate,
 };
 use serde::Serialize;
@@ -79,7 +80,27 @@ fn snapshot() -> Snapshot {
             since_ns: 1,
             until_ns: Some(2),
             detached: true,
+            rule: Some("x".into()),
         }],
+        rules: vec![RuleSample {
+            name: "x".into(),
+            targets: vec!["name:x".to_owned()],
+            limit: limit(),
+            share: "all".to_owned(),
+            when: vec!["Mon".to_owned()],
+            profiles: vec!["hotel".to_owned()],
+            is_on: true,
+            why: "on".to_owned(),
+            enabled: true,
+            file: "/x".to_owned(),
+            line: 1,
+            limits: vec![id],
+            members: 1,
+            carried_today: bytes,
+        }],
+        profiles: vec!["hotel".to_owned()],
+        profile: Some("hotel".to_owned()),
+        ruled: Vec::new(),
         unmatched: vec![Unmatched {
             id,
             words: "nothing".to_owned(),
@@ -152,6 +173,9 @@ fn exchanges() -> Vec<(Method, Value)> {
         exit_code: 0,
     };
     let words = vec!["nothing matches".to_owned()];
+    let reloaded = Reloaded {
+        problems: vec!["rain".to_owned()],
+    };
     vec![
         (Method::GetInfo, json(info)),
         (
@@ -174,6 +198,13 @@ fn exchanges() -> Vec<(Method, Value)> {
             json(protocol::Unmatched { words }),
         ),
         (Method::GetConnections(of), json(seen)),
+        (
+            Method::EditRules(EditRules {
+                edit: Edit::Profile { name: None },
+            }),
+            json(&reloaded),
+        ),
+        (Method::ReloadRules, json(&reloaded)),
         (Method::Doctor, json(examined)),
         (Method::Leave, json(left)),
     ]

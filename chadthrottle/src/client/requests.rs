@@ -19,9 +19,10 @@ use crate::{
     model::{Carried, Limit, LimitId, ProcessKey, Snapshot},
     process::{Seen, Targets, key_of},
     protocol::{
-        ChangeLimit, Examined, Frames, Info, LONGEST_REPLY, Left, Limited, Method, Named,
-        OfProcesses, Reply, RequestError, SetChildren, SetLimit, Unmatched, frame,
+        ChangeLimit, EditRules, Examined, Frames, Info, LONGEST_REPLY, Left, Limited, Method,
+        Named, OfProcesses, Reloaded, Reply, RequestError, SetChildren, SetLimit, Unmatched, frame,
     },
+    rules::edit::Edit,
 };
 
 /// How long an engine may take to answer. One that is well does within a second: it waits for /proc for a quarter of
@@ -187,6 +188,16 @@ impl Requests {
     /// Where the engine has gone.
     pub async fn examine(&self) -> Result<Examined, RequestError> {
         self.ask(&Method::Doctor).await
+    }
+
+    /// Changes the rules, and has them hold. Gives what is wrong with the files, where the rules in force stay as they
+    /// were for that.
+    ///
+    /// # Errors
+    /// Where the change cannot be made.
+    pub async fn edit_rules(&self, edit: Edit) -> Result<Vec<String>, RequestError> {
+        let Reloaded { problems } = self.ask(&Method::EditRules(EditRules { edit })).await?;
+        Ok(problems)
     }
 
     /// Removes a limit.

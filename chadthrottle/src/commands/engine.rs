@@ -109,7 +109,10 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
             exit_code: report.exit_code,
         }
     });
-    let server = session.server(args.until_idle, others, doctor, move || said.take());
+    let rules = global.places();
+    let server = session.server(args.until_idle, others, rules, doctor, move || said.take());
+    // Before the engine before gives anybody free.
+    server.begin_rules().await;
     let all_known = match predecessor.as_mut().and_then(Predecessor::limits) {
         Some(limits) => restore(limits, &server).await,
         // It had come to no client.
@@ -167,6 +170,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
         never = give_life_signs(manager, session.engine.commands()) => match never {},
         never = succeeding => match never {},
         never = tell_status(manager, &server) => match never {},
+        never = server.keep_rules() => match never {},
     };
     if let Some(manager) = manager {
         manager.stopping();
@@ -218,7 +222,7 @@ async fn ending(signals: &mut Signals, manager: Option<Manager>, server: &Server
         match (signals.next().await, manager) {
             (Ending::HangUp, Some(manager)) => {
                 manager.reloading();
-                reload(server);
+                reload(server).await;
                 manager.ready();
             }
             (ending, _) => return ending,
@@ -226,8 +230,10 @@ async fn ending(signals: &mut Signals, manager: Option<Manager>, server: &Server
     }
 }
 
-/// Reads the configuration anew; one that cannot be used leaves everything as it is.
-fn reload(server: &Server) {
+/// Reads rules and configuration anew; those that cannot be used leave everything as it is.
+async fn reload(server: &Server) {
+    // What is wrong with them is in the log.
+    let _problems = server.reload_rules().await;
     match Config::of_system() {
         Ok(config) => server.set_others(config.access.others),
         Err(error) => log::error!("the configuration stays as it was: {error}"),

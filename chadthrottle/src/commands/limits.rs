@@ -69,11 +69,7 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
         .map(str::to_owned),
     ];
     for (limit, origin) in all(snapshot) {
-        let rate = |rate: Option<Rate>| {
-            rate.map_or("-".to_owned(), |rate| {
-                format_rate(rate.bytes_per_second() as f64, style)
-            })
-        };
+        let rate = |rate: Option<Rate>| rate.map_or("-".to_owned(), |rate| rate.shown(style));
         let carried =
             |direction: Direction| format_rate(limit.traffic[direction].bytes_per_s, style);
         let not_held = if limit.unseen_bytes > 0 {
@@ -88,8 +84,14 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
             carried(Direction::Up),
             rate(limit.limit.up),
             limit.members.to_string(),
-            format!("{} ({})", text::escape(&origin.user), origin.pid),
-            age(at(origin.since_ns), now),
+            match &origin.rule {
+                Some(rule) => format!("rule {}", text::escape(rule)),
+                None => format!("{} ({})", text::escape(&origin.user), origin.pid),
+            },
+            match origin.rule {
+                Some(_) => "-".to_owned(),
+                None => age(at(origin.since_ns), now),
+            },
             ends(origin, now),
             format!(
                 "{}{}{not_held}",
@@ -140,6 +142,7 @@ fn age(then: SystemTime, now: SystemTime) -> String {
 
 fn ends(origin: &Origin, now: SystemTime) -> String {
     match (origin.until_ns, origin.detached) {
+        _ if origin.rule.is_some() => "with the rule".to_owned(),
         (Some(until), _) => format!("in {}", age(now, at(until))),
         (None, true) => "by unlimit".to_owned(),
         (None, false) => "with it".to_owned(),
@@ -172,6 +175,7 @@ struct Item<'a> {
     since: String,
     until: Option<String>,
     detached: bool,
+    rule: Option<&'a str>,
 }
 
 impl<'a> Report<'a> {
@@ -195,6 +199,7 @@ impl<'a> Report<'a> {
             since: time(origin.since_ns),
             until: origin.until_ns.map(time),
             detached: origin.detached,
+            rule: origin.rule.as_deref(),
         });
         Self {
             schema: 1,

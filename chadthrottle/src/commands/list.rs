@@ -170,9 +170,7 @@ fn table(out: &mut impl Write, processes: &[&ProcessSample], global: &Global) ->
         process
             .limit
             .and_then(|(_, limit)| rate(limit))
-            .map_or("-".to_owned(), |rate| {
-                format_rate(rate.bytes_per_second() as f64, style)
-            })
+            .map_or("-".to_owned(), |rate| rate.shown(style))
     };
     writeln!(
         out,
@@ -231,6 +229,7 @@ struct Process<'a> {
 
 #[derive(Serialize)]
 struct JsonLimit {
+    id: u32,
     down_bytes_per_s: Option<Rate>,
     up_bytes_per_s: Option<Rate>,
     scope: &'static str,
@@ -284,7 +283,8 @@ impl<'a> Process<'a> {
             dropped_up_bytes: process.traffic.up.dropped_bytes,
             loopback_down_bytes: process.loopback.down,
             loopback_up_bytes: process.loopback.up,
-            limit: process.limit.map(|(_, limit)| JsonLimit {
+            limit: process.limit.map(|(id, limit)| JsonLimit {
+                id: id.0,
                 down_bytes_per_s: limit.down,
                 up_bytes_per_s: limit.up,
                 scope: scope_name(limit.scope),

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod limit;
 pub mod limits;
 pub mod list;
+pub mod rule;
 pub mod run;
 pub mod tui;
 pub mod unlimit;

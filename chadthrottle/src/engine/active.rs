@@ -16,9 +16,17 @@ use crate::{
 pub struct Limits {
     /// By rule index.
     pub(super) active: BTreeMap<u32, Active>,
-    /// Counts the limits ever set.
+    /// Counts the limits ever set, but for those of rules.
     pub(super) serial: u64,
+    /// Counts those.
+    of_rules: u64,
 }
+
+/// Serials of limits that somebody has set are above all that come from rules.
+const BY_HAND: u64 = 1 << 31;
+
+/// So many bits of a serial tell the limits of one rule apart; above them, those of the first rules are the highest.
+const OF_ONE_RULE: u32 = 19;
 
 #[derive(Debug)]
 pub(super) struct Active {
@@ -26,6 +34,8 @@ pub(super) struct Active {
     pub(super) targets: Targets,
     /// Where two limits claim a process, the later one has it.
     pub(super) serial: u64,
+    /// Whether it comes from a rule: it goes with that, and not with its members.
+    pub(super) of_rule: bool,
     /// By members whose slots have been given back.
     pub(super) carried: Carried,
     /// Whether a look has found no more children to enroll.
@@ -75,6 +85,13 @@ impl Limits {
         self.active.keys().copied()
     }
 
+    /// Those of limits that take processes in by themselves.
+    pub fn enrolling(&self) -> impl Iterator<Item = u32> {
+        let all = self.active.iter();
+        all.filter(|(_, active)| !active.of_rule)
+            .map(|(rule, _)| *rule)
+    }
+
     /// Every limit, and whom it is for.
     pub fn iter(&self) -> impl Iterator<Item = (LimitId, Limit, &Targets)> {
         self.active
@@ -98,23 +115,61 @@ impl Limits {
 
     /// Takes a rule for a limit that takes processes over from all that are set.
     pub(super) fn add(&mut self, targets: Targets, limit: Limit) -> Result<RuleId, EngineError> {
-        let rule = self.free_rule()?;
+        let index = self.free_rule()?;
         self.serial += 1;
+        Ok(self.insert(index, targets, limit, BY_HAND + self.serial, false))
+    }
+
+    /// Takes a rule for a limit that comes from the file's rule in that place: it takes processes over from those of
+    /// later ones.
+    pub(super) fn add_of_rule(
+        &mut self,
+        limit: Limit,
+        place: usize,
+    ) -> Result<RuleId, EngineError> {
+        let index = self.free_rule()?;
+        self.of_rules += 1;
+        let places = (BY_HAND >> OF_ONE_RULE) - 1;
+        let rank = places.saturating_sub(place as u64) << OF_ONE_RULE;
+        let serial = rank | (self.of_rules % (1 << OF_ONE_RULE));
+        Ok(self.insert(index, Targets::default(), limit, serial.max(1), true))
+    }
+
+    fn insert(
+        &mut self,
+        index: u32,
+        targets: Targets,
+        limit: Limit,
+        serial: u64,
+        of_rule: bool,
+    ) -> RuleId {
         let active = Active {
             limit,
             targets,
-            serial: self.serial,
+            serial,
+            of_rule,
             carried: Carried::default(),
             settled: true,
         };
-        let id = active.id(rule);
-        self.active.insert(rule, active);
-        Ok(id)
+        let id = active.id(index);
+        self.active.insert(index, active);
+        id
+    }
+
+    /// Counts from the start again, and gives whether there ever was a limit.
+    pub(super) fn reset(&mut self) -> bool {
+        std::mem::take(&mut self.serial) + std::mem::take(&mut self.of_rules) != 0
+    }
+
+    /// As processes carry a limit.
+    pub(super) fn id(&self, index: u32) -> Option<RuleId> {
+        Some(self.active.get(&index)?.id(index))
     }
 
     /// A rule index that is free, and has been for as long as possible.
     fn free_rule(&self) -> Result<u32, EngineError> {
-        let in_turn = 1 + (self.serial % u64::from(MAX_RULES - 1)) as u32;
+        let ever = self.serial + self.of_rules;
+        let in_turn = 1 + (ever % u64::from(MAX_RULES - 1)) as u32;
         (in_turn..MAX_RULES)
             .chain(1..in_turn)
             .find(|rule| !self.active.contains_key(rule))
@@ -145,7 +200,7 @@ impl Limits {
         }
         // One that matches may find somebody later.
         let over = self.active.iter().filter(|(rule, active)| {
-            active.targets.selectors.is_empty() && !living.contains(*rule)
+            active.targets.selectors.is_empty() && !active.of_rule && !living.contains(*rule)
         });
         garbage.rules.extend(over.map(|(rule, _)| *rule));
         garbage
@@ -231,7 +286,8 @@ mod tests {
         limits.active.remove(&77);
         let again = limits.add(Targets::default(), Limit::NONE).unwrap();
         assert_eq!(again.index, 77);
-        assert_eq!(again.serial, MAX_RULES, "a refused one has none");
+        let expected = BY_HAND as u32 + MAX_RULES;
+        assert_eq!(again.serial, expected, "a refused one has none");
     }
 
     #[test]
@@ -245,13 +301,19 @@ mod tests {
             // Of a limit that was removed.
             (1, 9, true),
         ] {
-            let takes_over = limits.takes_over(serial, None, rule);
+            let takes_over = limits.takes_over(BY_HAND + serial, None, rule);
             assert_eq!(takes_over, expected, "{serial} from rule {rule}");
         }
         // The first one is root's.
-        assert!(!limits.takes_over(2, Some(1000), 1) && limits.takes_over(2, Some(1000), 9));
+        assert!(!limits.takes_over(BY_HAND + 2, Some(1000), 1));
+        assert!(limits.takes_over(BY_HAND + 2, Some(1000), 9));
         let order: Vec<u32> = limits.latest_first().map(|(id, _)| id.serial).collect();
-        assert_eq!(order, [2, 1]);
+        let by_hand = BY_HAND as u32;
+        assert_eq!(order, [by_hand + 2, by_hand + 1]);
+        let mut limits = limits;
+        let second = limits.add_of_rule(Limit::NONE, 1).unwrap();
+        let first = limits.add_of_rule(Limit::NONE, 0).unwrap();
+        assert!(second.serial < first.serial && first.serial < by_hand);
     }
 
     #[test]

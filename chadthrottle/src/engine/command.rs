@@ -5,7 +5,7 @@ use std::{os::fd::OwnedFd, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, InForce},
     model::{Carried, Limit, LimitId},
     process::Targets,
 };
@@ -29,6 +29,13 @@ pub enum Command {
         /// How much from now on.
         limit: Limit,
         /// Whether it was there.
+        answer: oneshot::Sender<Result<(), EngineError>>,
+    },
+    /// Has rules hold, in place of those before.
+    SetRules {
+        /// Those that are on, in the order in which they are tried.
+        rules: Vec<InForce>,
+        /// Done.
         answer: oneshot::Sender<Result<(), EngineError>>,
     },
     /// Asks which of a limit's selectors match nothing.

@@ -20,6 +20,12 @@ pub enum EngineError {
     /// A limit that was removed meanwhile.
     #[error("this limit is no longer set")]
     NoLimit,
+    /// A limit that would be set again at once.
+    #[error(
+        "this limit comes from rule '{0}': change that, or 'chadthrottle rule disable {0}'. A limit that is set for a \
+         process by hand stands above it"
+    )]
+    OfRule(String),
     /// All rules are in use.
     #[error("there are {0} limits already, which is as many as there can be: remove one first")]
     TooManyLimits(u32),
@@ -68,6 +74,7 @@ impl EngineError {
             Self::NotAllowed(_) => 3,
             Self::OutOfReach(_) => 4,
             Self::NoTarget(_) => 5,
+            Self::OfRule(_) => 2,
             Self::NoLimit
             | Self::TooManyLimits(_)
             | Self::TooManyProcesses(_)

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{Command, Config, Engine};
+use super::{Command, Config, Engine, InForce};
 use crate::{
     backends::throttle::ThrottleError,
     engine::EngineError,
@@ -122,6 +122,14 @@ impl Commands {
             answer,
         })
         .await
+    }
+
+    /// Has rules hold, those that are on in the order in which they are tried, in place of those before.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`].
+    pub async fn set_rules(&self, rules: Vec<InForce>) -> Result<(), EngineError> {
+        self.ask(|answer| Command::SetRules { rules, answer }).await
     }
 
     /// Changes a limit for all its members.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chadthrottle_common::{
     abi::{ProcessSlot, Rule},
-    ownership::RuleId,
+    ownership::{RuleId, inheritance},
 };
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     active::{Garbage, Member},
     heirs::Heirs,
     membership,
+    ruled::RulesInForce,
 };
 use crate::{
     engine::EngineError,
@@ -44,7 +45,7 @@ fn longest_burst_ns(rate: u64) -> u64 {
 const ROUNDS: u32 = 4;
 
 /// Slots for processes that are to be limited count for nobody.
-const NO_SHARE: u32 = 0;
+pub(super) const NO_SHARE: u32 = 0;
 
 /// So many looks find no process of a limit that is over. Of processes that fork and end faster than one look takes, each
 /// look may miss the only one that lives.
@@ -139,15 +140,7 @@ impl Engine {
     ) -> Result<LimitId, EngineError> {
         let id = self.limits.add(targets, limit)?;
         let index = id.index;
-        // Members are held from the moment in which they are enrolled: finding them all may take a while.
-        self.configure(index, limit, None);
-        if let Some(rule) = self.rule(index) {
-            if let Some(old) = in_place_of.and_then(|old| self.rule(old.0)) {
-                rule.ingress.tat_ns.set(old.ingress.tat_ns.get());
-                rule.egress.tat_ns.set(old.egress.tat_ns.get());
-            }
-            rule.identity.serial.set(u64::from(id.serial));
-        }
+        self.begin(id, limit, in_place_of);
         self.offer_patterns();
         if let Err(error) = self.enroll(index) {
             self.drop_limit(index);
@@ -157,22 +150,48 @@ impl Engine {
         Ok(LimitId(index))
     }
 
+    /// Has a limit's buckets be there: members are held from the moment in which they are enrolled, and finding them
+    /// all may take a while.
+    pub(super) fn begin(&mut self, id: RuleId, limit: Limit, in_place_of: Option<LimitId>) {
+        self.configure(id.index, limit, None);
+        if let Some(rule) = self.rule(id.index) {
+            if let Some(old) = in_place_of.and_then(|old| self.rule(old.0)) {
+                rule.ingress.tat_ns.set(old.ingress.tat_ns.get());
+                rule.egress.tat_ns.set(old.egress.tat_ns.get());
+            }
+            rule.identity.serial.set(u64::from(id.serial));
+        }
+    }
+
     /// Changes a limit for all its members.
     pub(super) fn change_limit(&mut self, id: LimitId, limit: Limit) -> Result<(), EngineError> {
-        let active = self
-            .limits
-            .active
-            .get_mut(&id.0)
-            .ok_or(EngineError::NoLimit)?;
+        self.refuse_of_rule(id)?;
+        self.change(id.0, limit)
+    }
+
+    /// The same whatever it comes from.
+    pub(super) fn change(&mut self, index: u32, limit: Limit) -> Result<(), EngineError> {
+        let active = self.limits.active.get_mut(&index);
+        let active = active.ok_or(EngineError::NoLimit)?;
         let before = std::mem::replace(&mut active.limit, limit);
-        self.configure(id.0, limit, Some(now_ns()));
-        self.slow_down(id.0, limit, Some(before));
+        self.configure(index, limit, Some(now_ns()));
+        self.slow_down(index, limit, Some(before));
         Ok(())
+    }
+
+    /// Refuses to change or end a limit that comes from a rule: it would be set again.
+    fn refuse_of_rule(&self, id: LimitId) -> Result<(), EngineError> {
+        match self.ruled.of_limit(id.0) {
+            Some(rule) => Err(EngineError::OfRule(text::escape(rule).into_owned())),
+            None => Ok(()),
+        }
     }
 
     /// Has the connections of a limit's members slow down by themselves, anew or after a change.
     pub(super) fn slow_down(&mut self, rule: u32, limit: Limit, before: Option<Limit>) {
         let members = self.member_pids(rule);
+        // Nothing slows down what is blocked.
+        let (limit, before) = (limit.without_blocks(), before.map(Limit::without_blocks));
         if let Some(bucket) = self.throttle.maps.rules.get(rule as usize) {
             self.levers.begin(rule, bucket, &limit, before, &members);
         }
@@ -189,6 +208,7 @@ impl Engine {
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }
+        self.refuse_of_rule(id)?;
         let active = self.limits.active.get(&id.0).ok_or(EngineError::NoLimit)?;
         if active.targets.children == children {
             return Ok(id);
@@ -236,7 +256,10 @@ impl Engine {
         if !self.limits.active.contains_key(&id.0) {
             return Err(EngineError::NoLimit);
         }
+        self.refuse_of_rule(id)?;
         self.drop_limit(id.0);
+        // Rules hold again for whom they are.
+        self.follow_rules();
         Ok(())
     }
 
@@ -247,12 +270,13 @@ impl Engine {
         }
         self.learn_patterns();
         self.offer_patterns();
-        let rules: Vec<u32> = self.limits.rules().collect();
+        let rules: Vec<u32> = self.limits.enrolling().collect();
         for rule in rules {
             if let Err(error) = self.enroll(rule) {
                 log::warn!("{error}");
             }
         }
+        self.follow_rules();
     }
 
     /// Processes that are in a limited cgroup, and were not when they were last read.
@@ -261,7 +285,8 @@ impl Engine {
             .limits
             .active
             .values()
-            .flat_map(|active| &active.targets.selectors);
+            .flat_map(|active| &active.targets.selectors)
+            .chain(self.ruled.selectors());
         let conditions = selectors.flat_map(Selector::terms);
         let cgroups = conditions.filter_map(|term| match &term.condition {
             Condition::Cgroup(path) => Some((&term.condition, path)),
@@ -295,7 +320,7 @@ impl Engine {
             rules.retain(|rule| again.rules.contains(rule));
         }
         for slot in slots {
-            self.assign(slot, RuleId::default(), false);
+            self.assign(slot, RuleId::default(), inheritance::NONE);
         }
         for rule in rules {
             self.drop_limit(rule);
@@ -318,14 +343,14 @@ impl Engine {
         (heirs, garbage)
     }
 
-    fn drop_limit(&mut self, rule: u32) {
+    pub(super) fn drop_limit(&mut self, rule: u32) {
         self.limits.active.remove(&rule);
         self.unconfigure(rule);
         self.offer_patterns();
         self.scan_slots();
         for (_, slot) in self.slots.iter() {
             if self.rule_of(slot) == rule {
-                self.assign(slot, RuleId::default(), false);
+                self.assign(slot, RuleId::default(), inheritance::NONE);
             }
         }
         // After the kernel program has no rate any more that it could give to a new connection.
@@ -334,7 +359,8 @@ impl Engine {
 
     /// Ends all limits, and leaves no socket as they made it.
     pub(super) fn remove_all_limits(&mut self) {
-        let ever_limited = std::mem::take(&mut self.limits.serial) != 0;
+        let ever_limited = self.limits.reset();
+        self.ruled = RulesInForce::default();
         for rule in std::mem::take(&mut self.limits.active).into_keys() {
             self.unconfigure(rule);
         }
@@ -359,6 +385,10 @@ impl Engine {
         for (bucket, rate) in [(&rule.ingress, limit.down), (&rule.egress, limit.up)] {
             let rate = rate.map(Rate::bytes_per_second);
             let burst = rate.map_or(BURST_NS, longest_burst_ns);
+            if rate == Some(0) {
+                bucket.block(limit.scope);
+                continue;
+            }
             match change_at {
                 None => {
                     bucket.configure(rate, burst, limit.scope);
@@ -381,6 +411,11 @@ impl Engine {
             return Ok(());
         };
         let (serial, children) = (active.serial, active.targets.children);
+        let inherit = if children {
+            inheritance::FOR_GOOD
+        } else {
+            inheritance::NONE
+        };
         let of_user = active.targets.of_user;
         let id = active.id(rule);
         let point = self.attached_to.as_ref();
@@ -421,7 +456,7 @@ impl Engine {
                     .limits
                     .takes_over(serial, of_user, self.rule_of(owner.slot))
                 {
-                    self.assign(owner.slot, id, children);
+                    self.assign(owner.slot, id, inherit);
                 }
             }
             if !children {
@@ -463,11 +498,11 @@ impl Engine {
         RuleId::from_word(slot.map_or(0, |slot| slot.ingress.rule.get()))
     }
 
-    fn assign(&self, slot: u32, rule: RuleId, inherit: bool) {
+    pub(super) fn assign(&self, slot: u32, rule: RuleId, inherit: u64) {
         if let Some(slot) = self.throttle.maps.slots.get(slot as usize) {
             slot.ingress.rule.set(rule.word());
             slot.egress.rule.set(rule.word());
-            slot.identity.inherit.set(u64::from(inherit));
+            slot.identity.inherit.set(inherit);
         }
     }
 }

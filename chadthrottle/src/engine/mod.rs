@@ -14,6 +14,7 @@ mod levers;
 mod limits;
 mod membership;
 mod patterns;
+mod ruled;
 mod sampling;
 mod slots;
 mod unseen;
@@ -28,6 +29,7 @@ use std::{
 pub use command::Command;
 pub use error::EngineError;
 pub use handle::{Commands, Handle};
+pub use ruled::InForce;
 pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;
@@ -48,6 +50,7 @@ use crate::{
 use active::Limits;
 use attribution::Attribution;
 use patterns::Patterns;
+use ruled::RulesInForce;
 use sampling::Sampling;
 use slots::Slots;
 use unseen::{Asking, Unseen};
@@ -88,6 +91,7 @@ pub struct Engine {
     attached_to: Option<CgroupPath>,
     slots: Slots,
     limits: Limits,
+    ruled: RulesInForce,
     patterns: Patterns,
     attribution: Attribution,
     sampling: Sampling,
@@ -128,6 +132,7 @@ impl Engine {
             attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
             limits: Limits::default(),
+            ruled: RulesInForce::default(),
             patterns: Patterns::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
@@ -202,6 +207,10 @@ impl Engine {
             } => {
                 let _ = answer.send(self.set_children(id, children));
             }
+            Command::SetRules { rules, answer } => {
+                self.set_rules(rules);
+                let _ = answer.send(Ok(()));
+            }
             // For who calls us at intervals.
             Command::SetInterval { .. } => {}
             Command::RemoveLimit { id, answer } => {
@@ -232,8 +241,10 @@ impl Engine {
     /// Whether limits wait for processes that only /proc can show, so that a look between samples
     /// is needed.
     pub fn watches_for_processes(&self) -> bool {
-        self.limits
-            .any_open_ended(self.children_inherit_in_kernel())
+        !self.ruled.is_empty()
+            || self
+                .limits
+                .any_open_ended(self.children_inherit_in_kernel())
     }
 
     fn children_inherit_in_kernel(&self) -> bool {
@@ -268,6 +279,7 @@ impl Engine {
                 error,
             )
         })?;
+        self.ask_rules(&changes);
         self.attribution
             .started(changes.started.iter().map(|info| info.key));
         let execed = std::mem::take(&mut self.execed);

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, sync
 
 use chadthrottle_common::{
     abi::MAX_PATTERNS,
-    ownership::{Pattern, RuleId},
+    ownership::{Pattern, RuleId, inheritance},
 };
 
 use super::Engine;
@@ -32,7 +32,7 @@ struct Trait {
 struct Row {
     what: Trait,
     rule: RuleId,
-    inherit: bool,
+    inherit: u64,
 }
 
 /// What the kernel programs have been told.
@@ -247,13 +247,44 @@ impl Engine {
             rows.extend(told.into_iter().map(|what| Row {
                 what,
                 rule,
-                inherit: targets.children,
+                inherit: match targets.children {
+                    true => inheritance::FOR_GOOD,
+                    false => inheritance::NONE,
+                },
             }));
         }
+        self.offer_rules(&mut rows);
         rows.truncate(MAX_PATTERNS as usize);
         if rows != self.patterns.rows {
             self.write_patterns(&rows);
             self.patterns.rows = rows;
+        }
+    }
+
+    /// Below those, the first rules of those that are on.
+    fn offer_rules(&mut self, rows: &mut Vec<Row>) {
+        let Patterns {
+            examples, devices, ..
+        } = &mut self.patterns;
+        for (rule, index) in self.ruled.told() {
+            if rows.len() >= MAX_PATTERNS as usize {
+                return;
+            }
+            let Some(id) = self.limits.id(index) else {
+                continue;
+            };
+            let mut told = Vec::new();
+            for selector in &rule.targets {
+                told.extend(Trait::of(selector, &self.cgroup2, devices));
+            }
+            for example in examples.get(&id.serial).into_iter().flatten() {
+                told.extend(Trait::shown_by(example, &self.cgroup2, devices));
+            }
+            rows.extend(told.into_iter().map(|what| Row {
+                what,
+                rule: id,
+                inherit: inheritance::UNTIL_EXEC,
+            }));
         }
     }
 
@@ -269,7 +300,7 @@ impl Engine {
             pattern.value[cgroup].set(u64::MAX);
             pattern.mask[cgroup].set(u64::MAX);
             pattern.rule.set(row.rule.word());
-            pattern.inherit.set(u64::from(row.inherit));
+            pattern.inherit.set(row.inherit);
             for word in 0..cgroup {
                 pattern.value[word].set(row.what.value[word]);
                 pattern.mask[word].set(row.what.mask[word]);
@@ -282,10 +313,16 @@ impl Engine {
     /// Takes processes that match a target for examples of it, where the kernel programs need some.
     pub(super) fn learn_patterns(&mut self) {
         let mut examples = BTreeMap::new();
-        for (rule, targets) in self.limits.latest_first() {
+        let by_hand = self.limits.latest_first();
+        let by_hand = by_hand.map(|(rule, targets)| (rule, &targets.selectors));
+        let ruled = self.ruled.told().filter_map(|(rule, index)| {
+            let id = self.limits.id(index)?;
+            Some((id, &rule.targets))
+        });
+        for (rule, selectors) in by_hand.chain(ruled) {
             let before = self.patterns.examples.get(&rule.serial);
             let mut known = before.cloned().unwrap_or_default();
-            for selector in &targets.selectors {
+            for selector in selectors {
                 if !Example::are_needed(selector) || known.len() >= MOST_EXAMPLES {
                     continue;
                 }

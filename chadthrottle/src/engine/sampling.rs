@@ -138,6 +138,10 @@ impl Engine {
             interval,
             limits: self.sample_limits(&processes),
             origins: Vec::new(),
+            rules: Vec::new(),
+            profiles: Vec::new(),
+            profile: None,
+            ruled: self.ruled.limits().collect(),
             unmatched: self.sample_unmatched(),
             processes,
             unattributed: Both {

@@ -193,7 +193,7 @@ impl Levers {
             |state: &mut FairRate, bucket: &Bucket, rate: Option<Rate>, connections, most| {
                 let limit = rate
                     .map(Rate::bytes_per_second)
-                    .filter(|rate| *rate <= FASTEST)?;
+                    .filter(|rate| (1..=FASTEST).contains(rate))?;
                 let credit = bucket.credit(now_ns);
                 let look = Look {
                     limit: limit as f64,

@@ -33,6 +33,16 @@ impl Limit {
         scope: Scope::DEFAULT,
     };
 
+    /// The same without a limit where nothing is to pass at all.
+    pub fn without_blocks(self) -> Self {
+        let limited = |rate: Option<Rate>| rate.filter(|rate| !rate.is_blocked());
+        Self {
+            down: limited(self.down),
+            up: limited(self.up),
+            scope: self.scope,
+        }
+    }
+
     /// Of one direction; `None`: not limited.
     pub fn rate(&self, direction: Direction) -> Option<Rate> {
         match direction {

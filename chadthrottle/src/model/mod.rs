@@ -17,5 +17,6 @@ pub use direction::{Both, Direction};
 pub use key::ProcessKey;
 pub use limit::{Limit, LimitId, scope_name, scope_of};
 pub use snapshot::{
-    Carried, EngineInfo, LimitSample, Origin, ProcessSample, Snapshot, Traffic, Unmatched,
+    Carried, EngineInfo, LimitSample, Origin, ProcessSample, RuleSample, Ruled, Snapshot, Traffic,
+    Unmatched,
 };

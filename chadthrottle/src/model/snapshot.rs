@@ -106,6 +106,18 @@ pub struct Snapshot {
     /// Where the limits come from, in the order of their ids.
     #[serde(default)]
     pub origins: Vec<Origin>,
+    /// The rules that there are, in the order in which they are tried.
+    #[serde(default)]
+    pub rules: Vec<RuleSample>,
+    /// The profiles of rules that there are.
+    #[serde(default)]
+    pub profiles: Vec<String>,
+    /// The one that is chosen.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// Which limits come from rules that are on: what the engine tells of them to who knows the rest.
+    #[serde(skip)]
+    pub ruled: Vec<Ruled>,
     /// Limits with selectors that match nothing now.
     pub unmatched: Vec<Unmatched>,
     /// Traffic that belongs to no process.
@@ -137,6 +149,51 @@ pub struct Origin {
     pub until_ns: Option<u64>,
     /// Whether it goes on without the process that has set it.
     pub detached: bool,
+    /// The rule that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+}
+
+/// A limit that comes from a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruled {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The limit.
+    pub id: LimitId,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleSample {
+    /// Its name.
+    pub name: Arc<str>,
+    /// For whom, as targets are typed.
+    pub targets: Vec<String>,
+    /// How much.
+    pub limit: Limit,
+    /// Who shares it: all, process, program, user or unit.
+    pub share: String,
+    /// When it is on; always where there is nothing.
+    pub when: Vec<String>,
+    /// Profiles that have it; it is in none where there is nothing.
+    pub profiles: Vec<String>,
+    /// Whether it is on now.
+    pub is_on: bool,
+    /// Why, or why not.
+    pub why: String,
+    /// Whether it may be on.
+    pub enabled: bool,
+    /// Where it stands.
+    pub file: String,
+    /// In which line.
+    pub line: usize,
+    /// Its limits now.
+    pub limits: Vec<LimitId>,
+    /// Processes that these hold.
+    pub members: usize,
+    /// IP bytes that its members have carried since midnight, or since the engine started.
+    pub carried_today: Both<u64>,
 }
 
 /// A selector that matches nothing.

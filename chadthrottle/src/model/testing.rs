@@ -51,5 +51,6 @@ pub fn origin(id: u32) -> Origin {
         since_ns: 0,
         until_ns: None,
         detached: false,
+        rule: None,
     }
 }

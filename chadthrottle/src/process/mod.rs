@@ -19,7 +19,7 @@ mod sockets;
 mod table;
 mod targets;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 mod unit;
 pub mod user;
 

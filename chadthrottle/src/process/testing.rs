@@ -2,6 +2,9 @@
 
 use std::{fs, path::Path};
 
+use super::ProcessInfo;
+use crate::model::ProcessKey;
+
 const STATUS: &str = "Name:\tx\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t5\nNgid:\t0\n\
     Pid:\t5\nPPid:\t1\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t64\n\
     Groups:\t0 \nThreads:\t1\nSigQ:\t0/1\nSigPnd:\t0000000000000000\n\
@@ -21,4 +24,23 @@ pub fn write_process(root: &Path, pid: u32, comm: &str, ppid: u32, flags: u32, s
     fs::write(directory.join("cgroup"), "0::/user.slice\n").unwrap();
     fs::write(directory.join("cmdline"), format!("{comm}\0-x\0")).unwrap();
     fs::write(directory.join("status"), STATUS).unwrap();
+}
+
+/// A process of root's with that name, and nothing else known of it.
+pub fn process_info(pid: u32, name: &str) -> ProcessInfo {
+    ProcessInfo {
+        key: ProcessKey {
+            pid,
+            start_ticks: 1,
+        },
+        parent: 0,
+        name: name.into(),
+        exe: "".into(),
+        command: "".into(),
+        uid: 0,
+        user: "root".into(),
+        gid: 0,
+        cgroup: "".into(),
+        container: "".into(),
+    }
 }

@@ -7,6 +7,7 @@ use super::{Call, INTERFACE, Reply, SERVICE};
 use crate::{
     model::{EngineInfo, Limit, LimitId, ProcessKey, Snapshot},
     process::Targets,
+    rules::edit::Edit,
 };
 
 /// A call that is understood.
@@ -32,6 +33,10 @@ pub enum Method {
     GetConnections(OfProcesses),
     /// What the machine can do, as the engine sees it.
     Doctor,
+    /// A change to the rules.
+    EditRules(EditRules),
+    /// A look at the files of rules.
+    ReloadRules,
     /// The end of the connection, and of what belongs to it.
     Leave,
     /// Of every service: who it is.
@@ -67,6 +72,8 @@ pub enum Field {
     Origins,
     /// What of them matches nothing.
     Unmatched,
+    /// The rules, and the profiles.
+    Rules,
 }
 
 impl Watch {
@@ -85,6 +92,10 @@ impl Watch {
         if !fields.contains(&Field::Unmatched) {
             sample.unmatched.clear();
         }
+        if !fields.contains(&Field::Rules) {
+            sample.rules.clear();
+            sample.profiles.clear();
+        }
     }
 }
 
@@ -102,6 +113,21 @@ pub struct SetLimit {
     /// Whether it goes on when the connection has ended.
     #[serde(default)]
     pub detach: bool,
+}
+
+/// `EditRules`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditRules {
+    /// What to change.
+    pub edit: Edit,
+}
+
+/// Reply to `EditRules` and `ReloadRules`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is wrong with the files: where something is, the rules in force have stayed as they were.
+    pub problems: Vec<String>,
 }
 
 /// `ChangeLimit`
@@ -254,6 +280,8 @@ impl Method {
             "RemoveLimit" => Self::RemoveLimit(parameters(call)?),
             "GetCarried" => Self::GetCarried(parameters(call)?),
             "GetUnmatched" => Self::GetUnmatched(parameters(call)?),
+            "EditRules" => Self::EditRules(parameters(call)?),
+            "ReloadRules" => Self::ReloadRules,
             "GetConnections" => Self::GetConnections(parameters(call)?),
             _ => return Err(not_found()),
         };
@@ -279,6 +307,8 @@ impl Method {
             Self::RemoveLimit(named) => ("RemoveLimit", serde_json::to_value(named)?),
             Self::GetCarried(named) => ("GetCarried", serde_json::to_value(named)?),
             Self::GetUnmatched(named) => ("GetUnmatched", serde_json::to_value(named)?),
+            Self::EditRules(edit) => ("EditRules", serde_json::to_value(edit)?),
+            Self::ReloadRules => ("ReloadRules", Value::Null),
             Self::GetConnections(of) => ("GetConnections", serde_json::to_value(of)?),
             Self::ServiceInfo => return Ok(service_call("GetInfo", Value::Null)),
             Self::Description(interface) => {
@@ -346,6 +376,12 @@ mod tests {
             Method::GetConnections(OfProcesses {
                 processes: vec![key],
             }),
+            Method::EditRules(EditRules {
+                edit: Edit::Remove {
+                    name: "x".to_owned(),
+                },
+            }),
+            Method::ReloadRules,
             Method::Doctor,
             Method::Leave,
             Method::ServiceInfo,
@@ -366,7 +402,7 @@ mod tests {
             }
         }
         let described = DESCRIPTION.matches("\nmethod ").count();
-        assert_eq!(described, 11, "one is described that is not there");
+        assert_eq!(described, 13, "one is described that is not there");
     }
 
     #[test]

@@ -371,7 +371,7 @@ mod tests {
         assert_eq!((&first.file, &second.file), (&bad, &again));
         let words = first.to_string();
         assert!(
-            words.contains("1.toml: line 5") && words.contains("nmae"),
+            words.contains("1.toml: line 6") && words.contains("nmae"),
             "{words}"
         );
         let words = second.to_string();

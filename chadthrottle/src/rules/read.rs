@@ -145,6 +145,7 @@ impl Reader<'_> {
                 .map_or(1, |before| before.matches('\n').count() + 1),
         };
         let mut blocked = None;
+        let before = self.mistakes.len();
         for (key, item) in entries(table) {
             match key.get() {
                 "name" => {
@@ -192,6 +193,10 @@ impl Reader<'_> {
                     *rate = Some(Rate::BLOCKED);
                 }
             }
+        }
+        if self.mistakes.len() > before {
+            // What is missing may be what was written wrong.
+            return rule;
         }
         for (is_missing, key) in [
             (table.get("name").is_none(), "name"),
@@ -604,7 +609,7 @@ rules = [\"updates\"]
         // All of them, in the order of lines.
         let both = file("[[rule]]\nname = 1\nup = 2\n[other]").unwrap_err();
         let lines: Vec<usize> = both.iter().map(|mistake| mistake.line).collect();
-        assert_eq!(lines, [1, 2, 3, 4]);
+        assert_eq!(lines, [2, 3, 4]);
     }
 
     #[test]

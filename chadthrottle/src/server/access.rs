@@ -56,6 +56,9 @@ impl Standing {
             Method::GetInfo | Method::Watch(_) | Method::GetConnections(_) | Method::Doctor => {
                 return Ok(());
             }
+            Method::EditRules(_) | Method::ReloadRules => {
+                return refused("rules are for root and its group to change");
+            }
             _ if others == Others::See => return refused("you may watch, and set no limits"),
             Method::SetLimit(_) => return Ok(()),
             Method::ChangeLimit(change) => change.id,
@@ -112,7 +115,8 @@ mod tests {
             testing::{self, limit},
         },
         process::Targets,
-        protocol::{ChangeLimit, Named, OfProcesses, SetChildren, SetLimit, Watch},
+        protocol::{ChangeLimit, EditRules, Named, OfProcesses, SetChildren, SetLimit, Watch},
+        rules::edit::Edit,
     };
 
     const ANNA: u32 = 1000;
@@ -141,6 +145,9 @@ mod tests {
             for_ns: None,
             detach: false,
         };
+        let edit = EditRules {
+            edit: Edit::Profile { name: None },
+        };
         vec![
             ("service", Method::ServiceInfo),
             ("describe", Method::Description(String::new())),
@@ -157,6 +164,8 @@ mod tests {
             ("carried", Method::GetCarried(Named { id })),
             ("unmatched", Method::GetUnmatched(Named { id })),
             ("doctor", Method::Doctor),
+            ("reload", Method::ReloadRules),
+            ("edit", Method::EditRules(edit)),
             (
                 "connections",
                 Method::GetConnections(OfProcesses {
@@ -184,13 +193,15 @@ mod tests {
             "remove",
             "carried",
             "unmatched",
+            "reload",
+            "edit",
         ];
         let (own, see) = (Standing::Other(Others::Own), Standing::Other(Others::See));
         let nothing = Standing::Other(Others::Nothing);
         for (standing, limit, more) in [
             (Standing::All, 1, &each[..]),
             (Standing::All, 2, &each),
-            (own, 1, &each),
+            (own, 1, &each[..each.len() - 2]),
             (own, 2, &["set"]),
             (own, 3, &["set"]),
             (see, 1, &[]),

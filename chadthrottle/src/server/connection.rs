@@ -16,8 +16,8 @@ use crate::config::Others;
 use crate::model::LimitId;
 use crate::process::connections_of;
 use crate::protocol::{
-    Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reply, RequestError,
-    SERVICE, SetLimit, Unmatched, Watch, frame,
+    Call, DESCRIPTION, Frames, INTERFACE, LONGEST_CALL, Left, Limited, Method, Reloaded, Reply,
+    RequestError, SERVICE, SetLimit, Unmatched, Watch, frame,
 };
 use crate::sys::apart::apart;
 
@@ -224,6 +224,14 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             let same = server.clone();
             let look = move || (same.0.doctor.0)();
             to_json(server.0.looks.look(peer.standing, look).await?)
+        }
+        Method::EditRules(edit) => {
+            let problems = server.edit_rules(edit.edit).await?;
+            to_json(Reloaded { problems })
+        }
+        Method::ReloadRules => {
+            let problems = server.reload_rules().await;
+            to_json(Reloaded { problems })
         }
         Method::ServiceInfo => Ok(json!({
             "vendor": "ChadThrottle",

@@ -10,6 +10,7 @@ mod intervals;
 mod kept;
 mod looks;
 mod origins;
+mod rules;
 mod samples;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::{
     model::{LimitId, Snapshot},
     process::user::LocalAccounts,
     protocol::{Examined, Info, Left, RequestError},
+    rules::Places,
     sys::socket::peer_groups,
     text::escape,
 };
@@ -44,6 +46,7 @@ use handover::Handover;
 use intervals::Intervals;
 use looks::Looks;
 use origins::{Origins, Peer};
+use rules::Book;
 use samples::Samples;
 
 /// At most so many connections: with the descriptors that the engine has itself, they are fewer than a process may have
@@ -84,6 +87,7 @@ struct Shared {
     doctor: Doctor,
     looks: Looks,
     handover: Handover,
+    book: Book,
     last: Mutex<Option<Last>>,
 }
 
@@ -109,6 +113,7 @@ impl Server {
         engine: &Handle,
         until_idle: bool,
         others: Others,
+        rules: Places,
         doctor: Doctor,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Self {
@@ -135,6 +140,7 @@ impl Server {
             doctor,
             looks: Looks::default(),
             handover: Handover::default(),
+            book: Book::of(rules),
             last: Mutex::default(),
         }));
         server.change(|_| ());
@@ -150,6 +156,7 @@ impl Server {
                     let said = said.iter().map(|warning| escape(warning).into_owned());
                     complete.warnings.extend(said);
                     shared.change(|origins| origins.write_to(complete));
+                    shared.write_rules(complete);
                     newest.send(snapshot);
                 }
             }

@@ -90,6 +90,7 @@ impl Origins {
             since_ns: before.map_or(now_ns, |kept| kept.origin.since_ns),
             until_ns: for_ns.map(|time| now_ns.saturating_add(time)),
             detached: detach,
+            rule: None,
         };
         let connection = (!detach).then_some(peer.connection);
         self.insert(origin, targets, limit, connection, sequence)

@@ -27,6 +27,7 @@ use crate::{
     output,
     protocol::Field,
     reversal::{EngineLock, Heir, JournalError, Ledger, StateDir, cleanup},
+    rules::Places,
     server::{Doctor, Server},
     service::{Predecessor, Store},
 };
@@ -46,6 +47,8 @@ pub struct Settings {
     pub cgroup: Option<PathBuf>,
     /// Where the lock is.
     pub state_dir: PathBuf,
+    /// Below which directory an engine that a command starts looks for rules; `None`: /.
+    pub rules_root: Option<PathBuf>,
     /// Time between samples.
     pub interval: Duration,
     /// Which lists of samples are wanted; all where none are given.
@@ -64,7 +67,11 @@ impl Settings {
         let mut arguments: Vec<OsString> = vec!["engine".into(), "--until-idle".into()];
         arguments.extend(["--attach".into(), self.attach.to_string().into()]);
         arguments.extend(["--state-dir".into(), absolute(&self.state_dir)?.into()]);
-        for (name, path) in [("--cgroup", &self.cgroup), ("--log-file", &self.log_file)] {
+        for (name, path) in [
+            ("--cgroup", &self.cgroup),
+            ("--log-file", &self.log_file),
+            ("--rules-root", &self.rules_root),
+        ] {
             if let Some(path) = path {
                 arguments.extend([name.into(), absolute(path)?.into()]);
             }
@@ -172,10 +179,11 @@ impl Session {
         &self,
         until_idle: bool,
         others: Others,
+        rules: Places,
         doctor: Doctor,
         warnings: impl Fn() -> Vec<String> + Send + 'static,
     ) -> Server {
-        Server::of(&self.engine, until_idle, others, doctor, warnings)
+        Server::of(&self.engine, until_idle, others, rules, doctor, warnings)
     }
 
     /// Where the lock is.

@@ -43,6 +43,9 @@ pub const SCOPES: [(Scope, &str); 4] = [
     (Scope::ALL, "everything, loopback too"),
 ];
 
+/// What is typed where nothing is to pass.
+pub const BLOCK: &str = "block";
+
 /// What a field says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -59,6 +62,9 @@ impl Reading {
     pub fn of(field: &Field) -> Self {
         if field.text.trim().is_empty() {
             return Self::Unlimited;
+        }
+        if field.text.trim() == BLOCK {
+            return Self::Rate(Rate::BLOCKED);
         }
         match field.text.parse() {
             Ok(rate) => Self::Rate(rate),
@@ -234,6 +240,9 @@ fn is_init(row: &RowKey) -> bool {
 /// A rate in a form that a field reads back exactly: the largest unit that divides it.
 fn typed(rate: Rate) -> String {
     let bytes = rate.bytes_per_second();
+    if rate.is_blocked() {
+        return BLOCK.to_owned();
+    }
     let (unit, name) = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "KB")]
         .into_iter()
         .find(|(unit, _)| bytes.is_multiple_of(*unit))
@@ -269,6 +278,9 @@ pub fn stepped(rate: Rate, faster: bool) -> Rate {
         decades.flat_map(|decade| STEPS.map(|step| step * decade))
     };
     let bytes = rate.bytes_per_second();
+    if rate.is_blocked() {
+        return rate;
+    }
     let next = if faster {
         ladder().find(|step| *step > bytes)
     } else {

@@ -52,6 +52,9 @@ impl Use {
 
     /// How much of the limit is used, as a part of it.
     pub fn part(&self) -> f64 {
+        if self.limit == 0.0 {
+            return 0.0;
+        }
         self.traffic.bytes_per_s / self.limit
     }
 
@@ -85,6 +88,10 @@ impl Use {
         let much_refused = self.refused() > 0.05;
         if self.unseen {
             NOT_HELD
+        } else if self.limit == 0.0 && self.traffic.dropped_bytes_per_s > 0.0 {
+            "blocked: what comes is refused"
+        } else if self.limit == 0.0 {
+            "blocked"
         } else if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
             "idle"
         } else if self.part() > OVER {

@@ -31,6 +31,14 @@ impl Rate {
         self.0 == 0
     }
 
+    /// In one word, as tables show it.
+    pub fn shown(self, style: Style) -> String {
+        match self.is_blocked() {
+            true => "blocked".to_owned(),
+            false => format_rate(self.0 as f64, style),
+        }
+    }
+
     /// Bytes a second.
     pub const fn bytes_per_second(self) -> u64 {
         self.0

@@ -112,6 +112,11 @@ impl Report {
         }
     }
 
+    /// All of it.
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
     /// Bytes a second that arrived, whichever way they went.
     #[track_caller]
     pub fn goodput(&self) -> f64 {

@@ -221,6 +221,8 @@ pub fn in_this_process(state: &Path) -> Settings {
         attach: AttachMode::Link,
         cgroup: lane().map(Into::into),
         state_dir: state.to_owned(),
+        // Rules of the machine are not to hold there.
+        rules_root: Some(state.to_owned()),
         fields: None,
         interval: Duration::from_secs(1),
         verbose: 0,

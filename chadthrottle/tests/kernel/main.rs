@@ -44,6 +44,7 @@ mod offspring;
 mod ownership;
 mod program;
 mod pty;
+mod rules;
 mod run;
 mod screen;
 mod service;

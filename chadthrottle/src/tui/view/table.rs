@@ -17,7 +17,7 @@ use crate::{
         rows::{Branch, Row, RowKey, RowLimit, Sort},
         state::State,
     },
-    units::{Rate, format_bytes, format_rate},
+    units::{format_bytes, format_rate},
 };
 
 /// Draws titles and rows.
@@ -226,9 +226,8 @@ fn limit<'a>(row: &Row, direction: Direction, state: &State, look: &Look) -> Lin
         RowLimit::None => String::new(),
         RowLimit::Several => "mixed".to_owned(),
         RowLimit::One(_, limit) => {
-            let rate = limit.rate(direction).map(Rate::bytes_per_second);
-            rate.map(|rate| format_rate(rate as f64, state.style))
-                .unwrap_or_default()
+            let rate = limit.rate(direction);
+            rate.map(|rate| rate.shown(state.style)).unwrap_or_default()
         }
     };
     Line::styled(text, look.theme.limit)

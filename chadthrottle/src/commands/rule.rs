@@ -1,0 +1,377 @@
+//! `rule` and `profile`: limits that last.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::ZonedDateTime;
+
+use crate::{
+    cli::{BlockArg, Global, Profile, RuleAdd, RuleCommand},
+    error::Error,
+    model::{Both, RuleSample, scope_name},
+    output,
+    process::{ProcessInfo, ProcessReader, Reread, Target},
+    protocol::{Field, RequestError},
+    rules::{
+        Places, Rule, Rules, Why,
+        edit::{Edit, NewRule},
+    },
+    session::{self, Settings},
+    text,
+    units::{Rate, Style, format_bytes},
+};
+
+/// Carries out one of them and gives the exit code.
+pub async fn run(global: &Global, command: RuleCommand) -> Result<u8, Error> {
+    match command {
+        RuleCommand::List { json } => list(global, json).await,
+        RuleCommand::Show { name } => show(global, &name).await,
+        RuleCommand::Add(add) => edit(global, added(add)).await,
+        RuleCommand::Remove { name } => edit(global, Edit::Remove { name }).await,
+        RuleCommand::Enable { name } => enable(global, name, true).await,
+        RuleCommand::Disable { name } => enable(global, name, false).await,
+        RuleCommand::Move { name, place } => edit(global, Edit::Move { name, to: place }).await,
+        RuleCommand::Check { file } => check(global, file.as_deref()),
+        RuleCommand::Test { target } => test(global, &target),
+    }
+}
+
+/// `profile`
+pub async fn profile(global: &Global, args: Profile) -> Result<u8, Error> {
+    let rules = global.places().load();
+    let Some(name) = args.name else {
+        let mut words = String::new();
+        for profile in &rules.profiles {
+            let mark = if rules.profile.as_ref() == Some(profile) {
+                "*"
+            } else {
+                " "
+            };
+            let _ = writeln!(words, "{mark} {}", text::escape(profile));
+        }
+        if rules.profiles.is_empty() {
+            words = "There are no profiles: [profile.NAME] in a rules file makes one.\n".to_owned();
+        }
+        super::print(words.as_bytes())?;
+        return Ok(0);
+    };
+    if name == "off" {
+        return edit(global, Edit::Profile { name: None }).await;
+    }
+    if !rules.profiles.contains(&name) {
+        return Err(Error::NoTarget(format!(
+            "there is no profile '{}'; there are: {}",
+            text::escape(&name),
+            text::escape(&rules.profiles.join(", "))
+        )));
+    }
+    edit(global, Edit::Profile { name: Some(name) }).await
+}
+
+fn added(add: RuleAdd) -> Edit {
+    let limits = add.limits;
+    let rate = |rate: Option<Rate>| rate.map(written);
+    Edit::Add {
+        rule: NewRule {
+            name: add.name,
+            targets: add.targets,
+            down: rate(limits.down),
+            up: rate(limits.up),
+            block: add.block.map(|block| block.word().to_owned()),
+            scope: limits
+                .scope
+                .map(|scope| scope_name(scope.scope()).to_owned()),
+            share: add.share,
+            when: add.when,
+        },
+        first: add.first,
+    }
+}
+
+/// A rate as it is written in a file.
+pub fn written(rate: Rate) -> String {
+    let bytes = rate.bytes_per_second();
+    match bytes {
+        0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(1_000_000) => format!("{}MB/s", bytes / 1_000_000),
+        _ if bytes.is_multiple_of(1_000) => format!("{}KB/s", bytes / 1_000),
+        _ => format!("{bytes}B/s"),
+    }
+}
+
+async fn enable(global: &Global, name: String, enabled: bool) -> Result<u8, Error> {
+    edit(global, Edit::Enable { name, enabled }).await
+}
+
+/// Makes a change, by the engine where one runs: whoever may use it may change rules.
+async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Rules]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let problems = match session::open_running(settings).await? {
+        Some(session) => {
+            let problems = session.engine.requests().edit_rules(edit).await?;
+            let _clean = session.close().await;
+            problems
+        }
+        None => {
+            global.places().edit(&edit)?;
+            output::say("no engine is running: rules hold from when one is, as with the service");
+            let rules = global.places().load();
+            rules.problems.iter().map(ToString::to_string).collect()
+        }
+    };
+    for problem in &problems {
+        output::say(problem);
+    }
+    if problems.is_empty() {
+        return Ok(0);
+    }
+    output::say("the rules in force stay as they were until this is mended");
+    Ok(2)
+}
+
+fn say_problems(rules: &Rules) {
+    for problem in &rules.problems {
+        output::say(format_args!("{problem}"));
+    }
+}
+
+/// What the engine says of the rules; `None` where none runs.
+async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Rules]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let Some(mut session) = session::open_running(settings).await? else {
+        return Ok(None);
+    };
+    let snapshot = session.engine.next_snapshot().await;
+    let _clean = session.close().await;
+    Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules.clone()))
+}
+
+/// What the files say, where no engine runs.
+fn read(rules: &Rules) -> Vec<RuleSample> {
+    let now = ZonedDateTime::now();
+    let sample = |rule: &Rule| {
+        let why = rule.why(&now, rules.profile.as_deref());
+        RuleSample {
+            name: rule.name.clone(),
+            targets: rule.targets.iter().cloned().map(String::from).collect(),
+            limit: rule.limit,
+            share: rule.share.word().to_owned(),
+            when: rule.when.texts().map(str::to_owned).collect(),
+            profiles: rule.profiles.clone(),
+            is_on: why == Why::On,
+            why: why.to_string(),
+            enabled: rule.enabled,
+            file: rule.file.display().to_string(),
+            line: rule.line,
+            limits: Vec::new(),
+            members: 0,
+            carried_today: Both::default(),
+        }
+    };
+    rules.rules.iter().map(sample).collect()
+}
+
+async fn list(global: &Global, json: bool) -> Result<u8, Error> {
+    let rules = global.places().load();
+    say_problems(&rules);
+    let code = if rules.problems.is_empty() { 0 } else { 2 };
+    let asked = asked(global).await?;
+    let (samples, is_running) = match asked {
+        Some(samples) => (samples, true),
+        None => (read(&rules), false),
+    };
+    let words = if json {
+        text::json(&samples).map_err(|error| Error::io("writing the rules", error.into()))?
+    } else {
+        table(&samples, is_running, global.style()).into_bytes()
+    };
+    super::print(&words)?;
+    Ok(code)
+}
+
+fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
+    if rules.is_empty() {
+        return "There are no rules. 'chadthrottle rule add' makes one.\n".to_owned();
+    }
+    let mut rows =
+        vec![["", "RULE", "DOWN", "UP", "HELD", "TODAY", "STATE", "MATCH"].map(str::to_owned)];
+    for (at, rule) in rules.iter().enumerate() {
+        let rate = |rate: Option<Rate>| rate.map_or("-".to_owned(), |rate| rate.shown(style));
+        let carried = rule.carried_today.down + rule.carried_today.up;
+        rows.push([
+            (at + 1).to_string(),
+            text::escape(&rule.name).into_owned(),
+            rate(rule.limit.down),
+            rate(rule.limit.up),
+            match is_running {
+                true => rule.members.to_string(),
+                false => "-".to_owned(),
+            },
+            match is_running {
+                true => format_bytes(carried),
+                false => "-".to_owned(),
+            },
+            if is_running || !rule.is_on {
+                rule.why.clone()
+            } else {
+                "no engine runs".to_owned()
+            },
+            text::escape(&rule.targets.join(" ")).into_owned(),
+        ]);
+    }
+    let mut table = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            let width = cells.max().unwrap_or_default();
+            // Figures to the right.
+            let _ = if [0, 2, 3, 4, 5].contains(&column) {
+                write!(line, "{cell:>width$}  ")
+            } else {
+                write!(line, "{cell:<width$}  ")
+            };
+        }
+        let _ = writeln!(table, "{}", line.trim_end());
+    }
+    table
+}
+
+async fn show(global: &Global, name: &str) -> Result<u8, Error> {
+    let rules = global.places().load();
+    say_problems(&rules);
+    let asked = asked(global).await?;
+    let samples = asked.unwrap_or_else(|| read(&rules));
+    let rule = samples.iter().find(|rule| *rule.name == *name);
+    let rule = rule.ok_or_else(|| no_rule(name, &samples))?;
+    let mut words = String::new();
+    let mut line = |label: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(words, "{label:>9}  {}", text::escape(value));
+        }
+    };
+    line("rule", &rule.name);
+    line("match", &rule.targets.join(" "));
+    line("limit", &rule.limit.to_string());
+    line("share", &rule.share);
+    line("when", &rule.when.join(", "));
+    line("profiles", &rule.profiles.join(", "));
+    line("state", &rule.why);
+    line("held", &rule.members.to_string());
+    line("file", &format!("{}:{}", rule.file, rule.line));
+    super::print(words.as_bytes())?;
+    Ok(0)
+}
+
+fn no_rule(name: &str, rules: &[RuleSample]) -> Error {
+    let names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
+    Error::NoTarget(format!(
+        "there is no rule '{}'; there are: {}",
+        text::escape(name),
+        text::escape(&names.join(", "))
+    ))
+}
+
+/// Reads a file, or all of them, and says what is wrong.
+fn check(global: &Global, file: Option<&Path>) -> Result<u8, Error> {
+    let (count, problems) = match file {
+        Some(path) => match Places::check(path) {
+            Ok(count) => (count, Vec::new()),
+            Err(mistakes) => {
+                let file = path.display().to_string();
+                let named = |what: String| format!("{}: {what}", text::escape(&file));
+                (0, mistakes.into_iter().map(named).collect())
+            }
+        },
+        None => {
+            let rules = global.places().load();
+            let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
+            (rules.rules.len(), problems)
+        }
+    };
+    if problems.is_empty() {
+        let words = match count {
+            1 => "one rule, no mistakes\n".to_owned(),
+            count => format!("{count} rules, no mistakes\n"),
+        };
+        super::print(words.as_bytes())?;
+        return Ok(0);
+    }
+    for problem in &problems {
+        output::say(problem);
+    }
+    Ok(2)
+}
+
+/// Says which rule would hold each process that matches.
+fn test(global: &Global, target: &Target) -> Result<u8, Error> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let rules = global.places().load();
+    say_problems(&rules);
+    let failed = |error| Error::io("reading /proc", error);
+    let mut processes = ProcessReader::new(PathBuf::from("/proc"), false).map_err(failed)?;
+    processes
+        .refresh(Reread::InTurn, PATIENCE)
+        .map_err(failed)?;
+    let is_meant = |process: &ProcessInfo| match target {
+        Target::Pid(pid) => process.key.pid == *pid,
+        Target::Selector(selector) => selector.matches(process, &processes),
+    };
+    let now = ZonedDateTime::now();
+    let mut words = String::new();
+    for process in processes.iter().filter(|process| is_meant(process)) {
+        let name = text::escape(&process.name);
+        let _ = writeln!(words, "{} {name}", process.key.pid);
+        let mut is_held = false;
+        for rule in &rules.rules {
+            let mut targets = rule.targets.iter();
+            let Some(by) = targets.find(|selector| selector.matches(process, &processes)) else {
+                continue;
+            };
+            let why = rule.why(&now, rules.profile.as_deref());
+            let what = match (&why, is_held) {
+                (Why::On, false) => format!("holds it: {}", rule.limit),
+                (Why::On, true) => "matches too, but comes later".to_owned(),
+                (why, _) => format!("would match, but is {why}"),
+            };
+            is_held |= why == Why::On;
+            let _ = writeln!(
+                words,
+                "  rule '{}' {what} (by {by}, {}:{})",
+                text::escape(&rule.name),
+                rule.file.display(),
+                rule.line
+            );
+        }
+        if !is_held {
+            words += "  no rule holds it\n";
+        }
+    }
+    if words.is_empty() {
+        return Err(Error::NoTarget(match target {
+            Target::Pid(pid) => format!("there is no process {pid}"),
+            Target::Selector(selector) => selector.nothing_matches(processes.iter()),
+        }));
+    }
+    super::print(words.as_bytes())?;
+    Ok(0)
+}
+
+impl BlockArg {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Both => "both",
+        }
+    }
+}

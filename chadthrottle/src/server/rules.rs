@@ -1,0 +1,314 @@
+//! The rules of this machine: which of them are on, and what a sample says of them.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::{ZonedDateTime, civil::Date};
+use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
+
+use super::Server;
+use crate::{
+    engine::InForce,
+    model::{Both, LimitId, Origin, RuleSample, Snapshot},
+    protocol::RequestError,
+    rules::{Places, Rule, Rules, Why, edit::Edit},
+};
+
+/// Between looks at the clock at most: it may have been set, and the machine may have slept.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The rules, as they were read.
+#[derive(Debug)]
+pub struct Book {
+    places: Places,
+    state: Mutex<State>,
+    /// They have changed.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Rules,
+    /// Of each rule, whether it is on.
+    why: Vec<Why>,
+    /// What the engine was told last.
+    told: Vec<InForce>,
+    /// What is wrong with the files, each in a line.
+    problems: Vec<String>,
+    /// What members have carried today.
+    carried: HashMap<Arc<str>, Both<f64>>,
+    today: Option<Date>,
+}
+
+impl Book {
+    /// With the rules of these places, none of which is read yet.
+    pub fn of(places: Places) -> Self {
+        Self {
+            places,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Decides which rules are on, and gives those, and when that changes next.
+    fn decide(&mut self, now: &ZonedDateTime) -> (Vec<InForce>, Option<ZonedDateTime>) {
+        let profile = self.rules.profile.as_deref();
+        let rules = &self.rules.rules;
+        self.why = rules.iter().map(|rule| rule.why(now, profile)).collect();
+        let on = rules.iter().zip(&self.why);
+        let on = on.filter(|(_, why)| **why == Why::On);
+        let in_force = on.map(|(rule, _)| InForce {
+            name: Arc::clone(&rule.name),
+            targets: rule.targets.clone(),
+            limit: rule.limit,
+            share: rule.share,
+        });
+        let next = rules.iter().filter_map(|rule| rule.when.next_change(now));
+        (in_force.collect(), next.min())
+    }
+
+    /// Has a sample tell of the rules, and of limits where they come from.
+    fn write_to(&mut self, snapshot: &mut Snapshot, today: Date) {
+        if self.today.replace(today) != Some(today) {
+            self.carried.clear();
+        }
+        let mut limits: HashMap<&str, Vec<LimitId>> = HashMap::new();
+        for ruled in &snapshot.ruled {
+            limits.entry(&ruled.rule).or_default().push(ruled.id);
+        }
+        let seconds = snapshot.interval.as_secs_f64();
+        let mut samples = Vec::new();
+        for (at, rule) in self.rules.rules.iter().enumerate() {
+            let limits = limits.remove(&*rule.name).unwrap_or_default();
+            let carried = self.carried.entry(Arc::clone(&rule.name)).or_default();
+            let mut members = 0;
+            for limit in &snapshot.limits {
+                if limits.contains(&limit.id) {
+                    members += limit.members;
+                    carried.down += limit.traffic.down.bytes_per_s * seconds;
+                    carried.up += limit.traffic.up.bytes_per_s * seconds;
+                }
+            }
+            snapshot
+                .origins
+                .extend(limits.iter().map(|id| origin(*id, rule)));
+            let why = self.why.get(at).unwrap_or(&Why::Disabled);
+            samples.push(RuleSample {
+                name: Arc::clone(&rule.name),
+                targets: texts(rule),
+                limit: rule.limit,
+                share: rule.share.word().to_owned(),
+                when: rule.when.texts().map(str::to_owned).collect(),
+                profiles: rule.profiles.clone(),
+                is_on: *why == Why::On,
+                why: why.to_string(),
+                enabled: rule.enabled,
+                file: rule.file.display().to_string(),
+                line: rule.line,
+                limits,
+                members,
+                carried_today: carried.map(|bytes| bytes.round() as u64),
+            });
+        }
+        for problem in &self.problems {
+            // When it is news, the log has it too.
+            if !snapshot.warnings.contains(problem) {
+                snapshot.warnings.push(problem.clone());
+            }
+        }
+        snapshot.origins.sort_by_key(|origin| origin.id);
+        snapshot.rules = samples;
+        snapshot.profiles.clone_from(&self.rules.profiles);
+        snapshot.profile.clone_from(&self.rules.profile);
+    }
+}
+
+fn texts(rule: &Rule) -> Vec<String> {
+    rule.targets.iter().cloned().map(String::from).collect()
+}
+
+fn origin(id: LimitId, rule: &Rule) -> Origin {
+    Origin {
+        id,
+        targets: texts(rule),
+        children: false,
+        uid: 0,
+        user: "root".to_owned(),
+        pid: 0,
+        since_ns: 0,
+        until_ns: None,
+        detached: true,
+        rule: Some(Arc::clone(&rule.name)),
+    }
+}
+
+impl Server {
+    /// Reads the rules for the first time, and has those hold that are on. Of a file with mistakes, it says so.
+    pub async fn begin_rules(&self) {
+        let places = self.0.book.places.clone();
+        let Ok(rules) = spawn_blocking(move || places.load()).await else {
+            return;
+        };
+        let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
+        self.note_problems(&problems, "its rules do not hold");
+        self.0.book.state().rules = rules;
+        self.tell_rules().await;
+    }
+
+    /// Reads the rules anew. Where a file has mistakes, all stays as it was, and everybody who watches is told. Gives
+    /// what is wrong.
+    pub async fn reload_rules(&self) -> Vec<String> {
+        let places = self.0.book.places.clone();
+        let Ok(rules) = spawn_blocking(move || places.load()).await else {
+            return Vec::new();
+        };
+        let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
+        self.note_problems(&problems, "the rules stay as they were");
+        if problems.is_empty() {
+            self.0.book.state().rules = rules;
+            self.tell_rules().await;
+            self.0.book.changed.notify_one();
+        }
+        problems
+    }
+
+    /// Tells everybody who watches of what is wrong with the files, for as long as it is.
+    fn note_problems(&self, problems: &[String], consequence: &str) {
+        let mut lines = Vec::new();
+        for problem in problems {
+            let first = problem.lines().next().unwrap_or_default();
+            let line = format!("{first}: {consequence}. 'chadthrottle rule check' says more");
+            log::warn!("{line}");
+            log::info!("{problem}");
+            lines.push(line);
+        }
+        self.0.book.state().problems = lines;
+    }
+
+    /// Makes a change in the file of rules, and has it hold.
+    pub(super) async fn edit_rules(&self, edit: Edit) -> Result<Vec<String>, RequestError> {
+        let places = self.0.book.places.clone();
+        let edited = spawn_blocking(move || places.edit(&edit)).await;
+        match edited {
+            Ok(Ok(())) => Ok(self.reload_rules().await),
+            Ok(Err(error)) => Err(RequestError::Failed {
+                message: error.to_string(),
+                exit_code: error.exit_code(),
+            }),
+            Err(_) => Err(RequestError::Gone),
+        }
+    }
+
+    /// Has rules begin and end at their times.
+    pub async fn keep_rules(&self) -> Infallible {
+        loop {
+            let next = self.tell_rules().await;
+            let left = next.map(|next| ZonedDateTime::now().duration_until(&next));
+            let left = left.and_then(|left| Duration::try_from(left).ok());
+            let wait = left.unwrap_or(LONGEST).min(LONGEST);
+            // Either it is time, or something has changed.
+            let _ = timeout(wait, self.0.book.changed.notified()).await;
+        }
+    }
+
+    /// Tells the engine which rules are on, where that has changed, and gives when it changes next.
+    async fn tell_rules(&self) -> Option<ZonedDateTime> {
+        let now = ZonedDateTime::now();
+        let (in_force, next, is_news) = {
+            let mut state = self.0.book.state();
+            let (in_force, next) = state.decide(&now);
+            let is_news = in_force != state.told;
+            state.told.clone_from(&in_force);
+            (in_force, next, is_news)
+        };
+        if is_news && let Err(error) = self.0.engine.set_rules(in_force).await {
+            log::warn!("having rules hold: {error}");
+        }
+        next
+    }
+
+    /// Has a sample tell of the rules.
+    pub(super) fn write_rules(&self, snapshot: &mut Snapshot) {
+        let today = ZonedDateTime::now().date();
+        self.0.book.state().write_to(snapshot, today);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Ruled, testing};
+    use std::path::Path;
+
+    fn rule(name: &str, enabled: bool) -> Rule {
+        Rule {
+            name: name.into(),
+            targets: vec!["name:x".parse().unwrap()],
+            limit: crate::model::Limit::NONE,
+            share: Default::default(),
+            when: Default::default(),
+            enabled,
+            profiles: Vec::new(),
+            file: Path::new("/rules").into(),
+            line: 1,
+        }
+    }
+
+    #[test]
+    fn rules_are_on_by_their_times_and_profiles_and_carry_day_by_day() {
+        let mut state = State::default();
+        let mut timed = rule("timed", true);
+        timed.when.add("Fri 08:00-18:00").unwrap();
+        let mut hotel = rule("hotel", true);
+        hotel.profiles = vec!["hotel".to_owned()];
+        state.rules.rules = vec![rule("always", true), rule("off", false), timed, hotel];
+        let at = |text: &str| -> ZonedDateTime { format!("{text}[UTC]").parse().unwrap() };
+        let names = |state: &mut State, now: &str| {
+            let (on, next) = state.decide(&at(now));
+            let names: Vec<String> = on.iter().map(|rule| rule.name.to_string()).collect();
+            (names.join(" "), next)
+        };
+        // A Friday.
+        let (on, next) = names(&mut state, "2026-11-27T07:00");
+        assert_eq!(
+            (on.as_str(), next),
+            ("always", Some(at("2026-11-27T08:00")))
+        );
+        assert_eq!(names(&mut state, "2026-11-27T08:00").0, "always timed");
+        state.rules.profile = Some("hotel".to_owned());
+        assert_eq!(names(&mut state, "2026-11-27T18:00").0, "always hotel");
+
+        let mut limit = testing::limit(4);
+        limit.members = 2;
+        limit.traffic.down.bytes_per_s = 1_000.0;
+        let sample = || Snapshot {
+            interval: Duration::from_secs(2),
+            limits: vec![testing::limit(1), limit],
+            ruled: vec![Ruled {
+                rule: "always".into(),
+                id: LimitId(4),
+            }],
+            ..Snapshot::default()
+        };
+        let day = |day| jiff::civil::date(2026, 11, day);
+        for (today, down) in [(27, 2_000), (27, 4_000), (28, 2_000)] {
+            let mut sample = sample();
+            state.write_to(&mut sample, day(today));
+            let always = &sample.rules[0];
+            assert_eq!((always.members, always.carried_today.down), (2, down));
+            assert_eq!(sample.origins[0].rule.as_deref(), Some("always"));
+            assert!(!sample.rules[1].is_on && sample.rules[1].why == "disabled");
+            assert_eq!(sample.rules[2].why, "not now, but Fri 08:00-18:00");
+        }
+    }
+}

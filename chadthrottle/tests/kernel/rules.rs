@@ -1,0 +1,418 @@
+//! Rules: who is held, from when on, and what becomes of transfers when a rule begins, ends or changes.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    audit::{Cgroup, assert_nothing_left},
+    engine::{SOON, call, connect, end},
+    iperf::{Client, MB, Report, server},
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running, eventually},
+};
+
+/// An engine with rules of its own.
+struct Ruled {
+    program: Chadthrottle,
+    root: PathBuf,
+    engine: Option<Running>,
+}
+
+impl Ruled {
+    /// With these rules in the file that commands edit.
+    #[track_caller]
+    fn with(rules: &str) -> Self {
+        Self::at("UTC", rules)
+    }
+
+    /// The same in a time zone.
+    #[track_caller]
+    fn at(zone: &str, rules: &str) -> Self {
+        let program = Chadthrottle::new();
+        let root = program.state().join("root");
+        let directory = root.join("etc/chadthrottle");
+        fs::create_dir_all(&directory).expect("a directory");
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&directory, open).expect("its mode");
+        let mut ruled = Self {
+            program,
+            root,
+            engine: None,
+        };
+        ruled.write(rules);
+        let mut command = ruled.command("engine");
+        let engine = command.env("TZ", zone).spawn().expect("chadthrottle");
+        ruled.engine = Some(Running(engine));
+        eventually("it listens", SOON, || {
+            std::os::unix::net::UnixStream::connect(ruled.program.state().join("control.sock"))
+                .is_ok()
+        });
+        ruled
+    }
+
+    fn file(&self) -> PathBuf {
+        self.root.join("etc/chadthrottle/rules.toml")
+    }
+
+    fn write(&self, rules: &str) {
+        fs::write(self.file(), rules).expect("the rules");
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(self.file(), mode).expect("its mode");
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let root = self.root.display();
+        self.program
+            .command(&format!("{arguments} --rules-root {root}"))
+    }
+
+    /// Runs a command that has to succeed.
+    #[track_caller]
+    fn run(&self, arguments: &str) -> String {
+        let output = self.command(arguments).output().expect("chadthrottle");
+        assert!(output.status.success(), "{arguments}: {}", said(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// What somebody who watches is told.
+    #[track_caller]
+    fn warned(&self) -> String {
+        let mut list = self.command("list --json --count 2 --interval 100ms");
+        said(&list.output().expect("chadthrottle"))
+    }
+
+    /// The limit of a process: its id, and how much it may download.
+    #[track_caller]
+    fn limit(&self, pid: u32) -> Option<(u64, u64)> {
+        let list = self.run("list --json --all --count 1 --interval 100ms");
+        let sample: Value = serde_json::from_str(list.lines().last()?).expect("JSON");
+        let mut processes = sample["processes"].as_array().expect("processes").iter();
+        let process = processes.find(|it| it["pid"] == pid)?;
+        let limit = &process["limit"];
+        Some((limit["id"].as_u64()?, limit["down_bytes_per_s"].as_u64()?))
+    }
+
+    #[track_caller]
+    fn is_held(&self, pid: u32, down: Option<u64>) {
+        let words = format!("process {pid} has the limit {down:?}");
+        eventually(&words, SOON, || {
+            self.limit(pid).map(|(_, down)| down) == down
+        });
+    }
+
+    fn end(mut self) {
+        end(self.engine.take().expect("an engine"));
+        assert_nothing_left();
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn rule(name: &str, target: &str, more: &str) -> String {
+    format!("[[rule]]\nname = '{name}'\nmatch = '{target}'\n{more}\n")
+}
+
+/// What arrived in a transfer in that time, in MB a second.
+fn mean(report: &Report, from: f64, to: f64) -> f64 {
+    let intervals = report.intervals();
+    let within: Vec<f64> = intervals
+        .iter()
+        .filter(|(start, _)| (from..to).contains(start))
+        .map(|(_, rate)| rate / MB)
+        .collect();
+    within.iter().sum::<f64>() / within.len() as f64
+}
+
+const DOWNLOAD: &str = "-p 5201 -i 0.1 -R -b 80M";
+
+fn download(lab: &Lab, seconds: u32) -> Client {
+    Client::started(lab, &format!("-c {SERVER_V4} -t {seconds} {DOWNLOAD}"))
+}
+
+/// A copy of sleep(1) under that name, and a process of it.
+fn sleeper(directory: &Path, name: &str) -> Running {
+    let path = directory.join(name);
+    fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
+    Running(Command::new(&path).arg("60").spawn().expect("sleep(1)"))
+}
+
+#[test]
+fn a_rule_holds_a_program_that_starts_later_from_its_first_packet() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let ruled = Ruled::with(&rule("slow", "name:iperf3", "down = '1MB/s'"));
+    std::thread::sleep(Duration::from_millis(500));
+    let report = download(&lab, 3).report();
+    let (first, all) = (mean(&report, 0.0, 0.3), mean(&report, 0.0, 3.0));
+    println!("1 MB/s: {first:.2} MB/s in the first 0.3 s, {all:.2} in all");
+    // The bound lets a second pass at once, of which a quarter is saved.
+    assert!(all < 1.34 && first < 3.0, "{first:.2}, {all:.2}");
+    let list = ruled.run("rule list --json");
+    let rules: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(
+        (&rules[0]["name"], &rules[0]["is_on"]),
+        (&json!("slow"), &json!(true))
+    );
+    ruled.end();
+}
+
+/// Zones in which it is that time of day now.
+fn zone_at(hour: u64, minute: u64, second: u64) -> String {
+    const DAY: u64 = 24 * 3600;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock");
+    let there = hour * 3600 + minute * 60 + second;
+    // In POSIX, what is to be subtracted from UTC comes.
+    let less = (now.as_secs() % DAY + DAY - there) % DAY;
+    format!("TST{}:{}:{}", less / 3600, less / 60 % 60, less % 60)
+}
+
+#[test]
+fn a_rule_begins_and_ends_under_a_transfer_when_it_is_time() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    for (now, begins) in [((7, 59, 57), true), ((8, 59, 57), false)] {
+        let (hour, minute, second) = now;
+        let limit = "down = '1MB/s'\nwhen = '08:00-09:00'";
+        let zone = zone_at(hour, minute, second);
+        let ruled = Ruled::at(&zone, &rule("office", "name:iperf3", limit));
+        let report = download(&lab, 6).report();
+        let (before, after) = (mean(&report, 0.5, 1.5), mean(&report, 4.5, 6.0));
+        println!("{now:?}: {before:.2} MB/s before, {after:.2} after");
+        let (free, held) = if begins {
+            (before, after)
+        } else {
+            (after, before)
+        };
+        assert!(free > 8.0 && held < 1.3, "{before:.2}, {after:.2}");
+        ruled.end();
+    }
+}
+
+#[test]
+fn a_profile_is_switched_under_a_transfer() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let slow = rule("slow", "name:iperf3", "down = '1MB/s'");
+    let ruled = Ruled::with(&format!("{slow}[profile.hotel]\nrules = ['slow']\n"));
+    let client = download(&lab, 7);
+    std::thread::sleep(Duration::from_secs(1));
+    ruled.run("profile hotel");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(ruled.run("profile").contains("* hotel"));
+    ruled.run("profile off");
+    let report = client.report();
+    let parts = [(0.2, 0.8), (2.0, 3.5), (5.5, 7.0)].map(|(from, to)| mean(&report, from, to));
+    println!("before, in the hotel and after it: {parts:.2?} MB/s");
+    assert!(
+        parts[0] > 8.0 && parts[1] < 1.3 && parts[2] > 8.0,
+        "{parts:?}"
+    );
+    // It is chosen for the next engine too.
+    ruled.run("profile hotel");
+    let text = fs::read_to_string(ruled.file()).expect("the rules");
+    assert!(text.contains("profile = \"hotel\""), "{text}");
+    ruled.end();
+}
+
+#[test]
+fn a_block_holds_open_and_new_connections_and_datagrams_until_it_ends() {
+    let lab = Lab::new();
+    let servers = [5201, 5202].map(|port| server(&lab, port));
+    let block = rule("block", "name:iperf3", "block = 'both'\nenabled = false");
+    let ruled = Ruled::with(&format!(
+        "{block}{}",
+        rule("new", "name:ct-new", "block = 'both'")
+    ));
+    let tcp = download(&lab, 7);
+    let udp = Client::started(
+        &lab,
+        &format!("-c {SERVER_V4} -p 5202 -t 7 -i 0.1 -u -b 8M"),
+    );
+    std::thread::sleep(Duration::from_secs(2));
+    ruled.run("rule enable block");
+    std::thread::sleep(Duration::from_secs(2));
+    // A process that comes now cannot even connect.
+    let bash = ruled.root.join("ct-new");
+    let which = Command::new("sh").args(["-c", "command -v bash"]).output();
+    let path = String::from_utf8(which.expect("sh").stdout).expect("a path");
+    fs::copy(path.trim_end(), &bash).expect("a copy of bash");
+    let script = format!("exec 3<>/dev/tcp/{SERVER_V4}/5201");
+    let status = Lab::command(&lab.client, "timeout")
+        .arg("1")
+        .arg(&bash)
+        .args(["-c", &script])
+        .stderr(Stdio::null())
+        .status()
+        .expect("timeout(1)");
+    assert_eq!(status.code(), Some(124), "it connected, or was refused");
+    ruled.run("rule disable block");
+    let (tcp, udp) = (tcp.report(), udp.report());
+    let during = mean(&tcp, 2.6, 4.5);
+    let parts = [(0.5, 1.5), (6.5, 7.0)].map(|(from, to)| mean(&tcp, from, to));
+    println!("TCP before and after: {parts:.2?} MB/s; while it was blocked: {during:.3}");
+    assert!(parts[0] > 8.0 && during < 0.01 && parts[1] > 1.0);
+    let lost = udp.json()["end"]["sum"]["lost_percent"]
+        .as_f64()
+        .expect("a number");
+    println!("UDP, blocked for three of seven seconds: {lost:.0} % lost");
+    assert!((20.0..70.0).contains(&lost));
+    drop(servers);
+    ruled.end();
+}
+
+#[test]
+fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let held = sleeper(directory.path(), "ct-held");
+    let good = rule("good", "name:ct-held", "down = '1MB/s'");
+    let ruled = Ruled::with(&good);
+    ruled.is_held(held.pid(), Some(1_000_000));
+    let mut stream = connect(&ruled.program);
+    ruled.write(&format!("{}[[rule]]\nnmae = 'x'\n", good.replace('1', "2")));
+    let reply = call(&mut stream, "ReloadRules", &json!({}));
+    let problem = reply["parameters"]["problems"][0]
+        .as_str()
+        .expect("a problem");
+    assert!(
+        problem.contains("line 6, column 1") && problem.contains("'nmae'"),
+        "{problem}"
+    );
+    let warned = ruled.warned();
+    assert!(warned.contains("the rules stay as they were"), "{warned}");
+    ruled.is_held(held.pid(), Some(1_000_000));
+    // Nor can a command write on in it.
+    let output = ruled
+        .command("rule disable good")
+        .output()
+        .expect("chadthrottle");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    ruled.write(&good.replace('1', "2"));
+    let reply = call(&mut stream, "ReloadRules", &json!({}));
+    assert_eq!(reply["parameters"]["problems"], json!([]));
+    ruled.is_held(held.pid(), Some(2_000_000));
+    drop(stream);
+    ruled.end();
+    // At the start, the good files hold and the bad one is named.
+    let bad = Ruled::with("= 1");
+    let warned = bad.warned();
+    assert!(warned.contains("rules.toml: line 1, column 1"), "{warned}");
+    bad.end();
+}
+
+#[test]
+fn a_limit_set_by_hand_stands_above_rules_and_the_first_rule_above_later_ones() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let held = sleeper(directory.path(), "ct-held");
+    let rules = [
+        rule("second", "name:ct-h*", "down = '2MB/s'"),
+        rule("third", "name:ct-held", "down = '3MB/s'"),
+    ];
+    let ruled = Ruled::with(&rules.concat());
+    ruled.is_held(held.pid(), Some(2_000_000));
+    ruled.run(&format!("limit {} --down 1MB --detach", held.pid()));
+    ruled.is_held(held.pid(), Some(1_000_000));
+    // Whatever happens to rules meanwhile.
+    ruled.run("rule add first name:ct-held --down 4MB --first");
+    ruled.is_held(held.pid(), Some(1_000_000));
+    ruled.run(&format!("unlimit {}", held.pid()));
+    ruled.is_held(held.pid(), Some(4_000_000));
+    let (id, _) = ruled.limit(held.pid()).expect("a limit");
+    let output = ruled
+        .command(&format!("unlimit {id}"))
+        .output()
+        .expect("chadthrottle");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("rule 'first'"), "{}", said(&output));
+    ruled.run("rule move first 3");
+    ruled.is_held(held.pid(), Some(2_000_000));
+    ruled.run("rule remove second");
+    ruled.is_held(held.pid(), Some(3_000_000));
+    let why = ruled.run(&format!("rule test {}", held.pid()));
+    assert!(
+        why.contains("rule 'third' holds it") && why.contains("'first' matches too"),
+        "{why}"
+    );
+    ruled.run("rule disable third");
+    ruled.run("rule disable first");
+    ruled.is_held(held.pid(), None);
+    ruled.end();
+}
+
+#[test]
+fn who_shares_a_limit_is_as_the_rule_says_and_who_becomes_another_program_leaves_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let two = ["ct-one", "ct-two"].map(|name| sleeper(directory.path(), name));
+    let shell = format!("sleep 1; exec {}/ct-other 60", directory.path().display());
+    let _other = sleeper(directory.path(), "ct-other");
+    let path = directory.path().join("ct-shell");
+    fs::copy("/bin/sh", &path).expect("a copy of sh");
+    let ruled = Ruled::with(&rule(
+        "each",
+        "name:ct-*+!name:ct-other",
+        "down = '1MB/s'\nshare = 'process'",
+    ));
+    let ids: Vec<u64> = two
+        .iter()
+        .map(|process| {
+            ruled.is_held(process.pid(), Some(1_000_000));
+            ruled.limit(process.pid()).expect("a limit").0
+        })
+        .collect();
+    assert_ne!(ids[0], ids[1]);
+    let becomes = Command::new(&path).args(["-c", &shell]).spawn();
+    let becomes = Running(becomes.expect("a shell"));
+    ruled.is_held(becomes.pid(), Some(1_000_000));
+    ruled.is_held(becomes.pid(), None);
+    ruled.write(&rule("each", "name:ct-*", "down = '1MB/s'"));
+    call(&mut connect(&ruled.program), "ReloadRules", &json!({}));
+    for process in two.iter().chain([&becomes]) {
+        ruled.is_held(process.pid(), Some(1_000_000));
+    }
+    let id = |process: &Running| ruled.limit(process.pid()).expect("a limit").0;
+    assert_eq!(id(&two[0]), id(&two[1]));
+    ruled.end();
+}
+
+#[test]
+fn units_and_containers_are_held_when_they_start_later() {
+    let id = "c0ffee00".repeat(8);
+    let unit = Cgroup::new("later.service");
+    let container = Cgroup::below(&unit, &format!("docker-{id}.scope"));
+    let rules = [
+        rule("container", "container:c0ffee00", "down = '1MB/s'"),
+        rule(
+            "unit",
+            "unit:*later.service",
+            "down = '2MB/s'\nshare = 'unit'",
+        ),
+    ];
+    let ruled = Ruled::with(&rules.concat());
+    let start = |cgroup: &Cgroup| {
+        let script = format!(
+            "echo $$ > {}/cgroup.procs; exec unshare --net --uts --ipc sleep 60",
+            cgroup.0
+        );
+        Running(
+            Command::new("sh")
+                .args(["-c", &script])
+                .spawn()
+                .expect("sh"),
+        )
+    };
+    let (inside, beside) = (start(&container), start(&unit));
+    ruled.is_held(inside.pid(), Some(1_000_000));
+    ruled.is_held(beside.pid(), Some(2_000_000));
+    drop((inside, beside));
+    ruled.end();
+}
