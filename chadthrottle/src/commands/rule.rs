@@ -21,7 +21,7 @@ use crate::{
     },
     session::{self, Settings},
     text,
-    units::{Rate, Style, format_bytes},
+    units::{Rate, Style, format_bytes, written},
 };
 
 /// Carries out one of them and gives the exit code.
@@ -88,17 +88,6 @@ fn added(add: RuleAdd) -> Edit {
             when: add.when,
         },
         first: add.first,
-    }
-}
-
-/// A rate as it is written in a file.
-pub fn written(rate: Rate) -> String {
-    let bytes = rate.bytes_per_second();
-    match bytes {
-        0 => "0".to_owned(),
-        _ if bytes.is_multiple_of(1_000_000) => format!("{}MB/s", bytes / 1_000_000),
-        _ if bytes.is_multiple_of(1_000) => format!("{}KB/s", bytes / 1_000),
-        _ => format!("{bytes}B/s"),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod user;
 pub use cgroup::{cgroup_of, processes_in};
 pub use condition::{Condition, Processes};
 pub use connections::{Connection, Seen, connections_of};
+pub use container::{Container, container_of};
 pub use executable::Devices;
 pub use identity::{key_of, user_of};
 pub use reader::ProcessReader;

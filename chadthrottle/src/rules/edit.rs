@@ -30,6 +30,8 @@ pub enum Edit {
         down: Option<String>,
         /// Upload.
         up: Option<String>,
+        /// What is blocked: `down`, `up` or `both`.
+        block: Option<String>,
         /// The scope's word; `None`: the usual one.
         scope: Option<String>,
     },
@@ -112,14 +114,18 @@ impl Edit {
                 name,
                 down,
                 up,
+                block,
                 scope,
             } => {
                 let table = rule_mut(&mut document, name)?;
-                for (key, to) in [("down", down), ("up", up), ("scope", scope)] {
+                let texts = [
+                    ("down", down),
+                    ("up", up),
+                    ("block", block),
+                    ("scope", scope),
+                ];
+                for (key, to) in texts {
                     set(table, key, to.as_deref());
-                }
-                if down.is_some() || up.is_some() {
-                    table.remove("block");
                 }
             }
             Self::Enable { name, enabled } => {
@@ -350,6 +356,7 @@ block = 'both'
             name: name("backup"),
             down: Some(name("1MB/s")),
             up: None,
+            block: None,
             scope: None,
         };
         let changed = change.apply(FILE).unwrap();

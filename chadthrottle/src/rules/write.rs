@@ -218,6 +218,7 @@ mod tests {
             name: "one".to_owned(),
             down: Some("fast".to_owned()),
             up: None,
+            block: None,
             scope: None,
         };
         let error = places.edit(&bad).unwrap_err();

@@ -3,6 +3,7 @@
 use super::{
     dialog::{LimitDialog, Present, Subject, stepped},
     effect::Effect,
+    keep::{self, KeepDialog},
     rows::{Program, Row, RowKey, RowLimit},
     state::{Message, Mode, State},
 };
@@ -50,6 +51,7 @@ fn subject(state: &State) -> Result<Subject, String> {
             several => format!("{} rows together", several.len()),
         },
         limit,
+        rule: None,
         // Of several rows a limit that they share already is changed, with all its members.
         present,
     })
@@ -59,6 +61,10 @@ fn subject(state: &State) -> Result<Subject, String> {
 /// starts later, which that of a process does not.
 fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
     let limit = state.limit(id)?;
+    // One that is set by hand stands above a rule's.
+    if state.is_of_rule(id) {
+        return None;
+    }
     let program = matches!(row.key, RowKey::Program(_));
     (!program || limit.open_ended).then_some(Present {
         id,
@@ -71,6 +77,16 @@ fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
 pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
     let who = dialog.subject.who.clone();
     let unlimited = limit.down.is_none() && limit.up.is_none();
+    if let Some(rule) = &dialog.subject.rule {
+        return match unlimited {
+            // A rule that limits nothing is none: it is removed by another key.
+            true => Vec::new(),
+            false => vec![Effect::EditRules {
+                edit: keep::change(rule, limit),
+                words: format!("{who}: {limit}"),
+            }],
+        };
+    }
     match dialog.subject.present {
         Some(Present { id, .. }) if unlimited => vec![Effect::RemoveLimits { ids: vec![id], who }],
         Some(Present { id, children, .. }) => vec![Effect::ChangeLimit {
@@ -102,6 +118,55 @@ pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
                 who,
             }]
         }
+    }
+}
+
+/// Blocks the chosen rows, or ends the block that they have.
+pub fn block(state: &mut State) -> Vec<Effect> {
+    let subject = match subject(state) {
+        Ok(subject) => subject,
+        Err(why) => {
+            state.message = Some(Message::error(why));
+            return Vec::new();
+        }
+    };
+    let is_blocked = |limit: Limit| limit.down.is_some_and(Rate::is_blocked);
+    if let (Some(present), Some(limit)) = (subject.present, subject.limit)
+        && is_blocked(limit)
+    {
+        return vec![Effect::RemoveLimits {
+            ids: vec![present.id],
+            who: subject.who,
+        }];
+    }
+    let mut dialog = LimitDialog::new(subject);
+    // One that they have stays with those who share it.
+    dialog.subject.present = None;
+    state.tagged.clear();
+    apply(
+        &dialog,
+        Limit {
+            down: Some(Rate::BLOCKED),
+            up: Some(Rate::BLOCKED),
+            ..Limit::NONE
+        },
+    )
+}
+
+/// Opens the dialog that makes a rule of the limit of the selected row, or says why not.
+pub fn open_keep(state: &mut State) {
+    let row = state
+        .chosen()
+        .into_iter()
+        .next()
+        .map(std::borrow::Cow::into_owned);
+    let dialog = match row {
+        Some(row) => KeepDialog::of(state, &row),
+        None => Err("no row is selected".to_owned()),
+    };
+    match dialog {
+        Ok(dialog) => state.mode = Mode::Keep(dialog),
+        Err(why) => state.message = Some(Message::error(why)),
     }
 }
 

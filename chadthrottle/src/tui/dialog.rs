@@ -1,6 +1,8 @@
 //! The limit dialog: two rates that are read while they are typed, scope, and children.
 
 use chadthrottle_common::scope::Scope;
+use std::sync::Arc;
+
 use crossterm::event::{KeyCode, KeyEvent};
 
 use super::{field::Field, rows::RowKey};
@@ -108,6 +110,8 @@ pub struct Subject {
     pub limit: Option<Limit>,
     /// The limit that is changed; `None`: a new one is set.
     pub present: Option<Present>,
+    /// The rule whose limit it is: that is changed, and no row is.
+    pub rule: Option<Arc<str>>,
 }
 
 /// The dialog.
@@ -169,8 +173,8 @@ impl LimitDialog {
                 // To what is in the way.
                 None => self.focus = self.unreadable(),
             },
-            KeyCode::Tab => self.focus = self.focus.step(1),
-            KeyCode::BackTab => self.focus = self.focus.step(Focus::ALL.len() - 1),
+            KeyCode::Tab => self.step(1),
+            KeyCode::BackTab => self.step(Focus::ALL.len() - 1),
             code => match (self.focus, code) {
                 (Focus::Scope, KeyCode::Right | KeyCode::Down | KeyCode::Char(' ')) => {
                     self.scope = (self.scope + 1) % SCOPES.len();
@@ -198,6 +202,14 @@ impl LimitDialog {
             },
         }
         Pressed::Stay
+    }
+
+    fn step(&mut self, by: usize) {
+        self.focus = self.focus.step(by);
+        // Whom a rule is for, it says itself.
+        if self.focus == Focus::Children && self.subject.rule.is_some() {
+            self.focus = self.focus.step(by);
+        }
     }
 
     /// Puts pasted text where text goes.

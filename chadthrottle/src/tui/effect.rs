@@ -8,6 +8,7 @@ use crate::{
     model::{Limit, LimitId},
     process::Targets,
     protocol::RequestError,
+    rules::edit::Edit,
     tui::update::Action,
 };
 
@@ -40,6 +41,13 @@ pub enum Effect {
         ids: Vec<LimitId>,
         /// Whom they were about.
         who: String,
+    },
+    /// Change the rules.
+    EditRules {
+        /// How.
+        edit: Edit,
+        /// What to say when it is done.
+        words: String,
     },
     /// Look at connections; the answer comes as an action.
     Inspect(Request),
@@ -119,11 +127,26 @@ async fn apply(engine: &Requests, effect: Effect) -> Option<Message> {
         Effect::RemoveLimits { ids, who } => remove(engine, &ids)
             .await
             .map(|()| format!("{who}: no limit any more")),
+        Effect::EditRules { edit, words } => match engine.edit_rules(edit).await {
+            Ok(problems) if problems.is_empty() => Ok(words),
+            Ok(problems) => {
+                let first = problems.first().and_then(|problem| problem.lines().next());
+                let first = first.unwrap_or_default();
+                return Some(Message::error(format!(
+                    "{first}: the rules stay as they were"
+                )));
+            }
+            Err(error) => Err(error),
+        },
         Effect::Inspect(_) | Effect::Suspend | Effect::Quit => return None,
     };
     Some(match result {
         Ok(text) => Message { text, error: false },
-        Err(error) => Message::error(error.to_string()),
+        // Of several lines the first one.
+        Err(error) => {
+            let words = error.to_string();
+            Message::error(words.lines().next().unwrap_or_default())
+        }
     })
 }
 

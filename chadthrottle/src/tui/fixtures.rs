@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     model::{
         Ability, Both, Connections, EngineInfo, Limit, LimitId, LimitSample, Origin, ProcessKey,
-        ProcessSample, Snapshot, Traffic, testing,
+        ProcessSample, RuleSample, Snapshot, Traffic, testing,
     },
     units::Rate,
 };
@@ -125,6 +125,26 @@ pub fn origin(id: LimitId, pid: u32) -> Origin {
     Origin {
         pid,
         ..testing::origin(id.0)
+    }
+}
+
+/// A rule that is on, for processes of its name.
+pub fn rule(name: &str) -> RuleSample {
+    RuleSample {
+        name: name.into(),
+        targets: vec![format!("name:{name}")],
+        limit: limit(Some(1_000_000), None),
+        share: "all".to_owned(),
+        when: Vec::new(),
+        profiles: Vec::new(),
+        is_on: true,
+        why: "on".to_owned(),
+        enabled: true,
+        file: "/etc/chadthrottle/rules.toml".to_owned(),
+        line: 1,
+        limits: Vec::new(),
+        members: 0,
+        carried_today: Both::default(),
     }
 }
 

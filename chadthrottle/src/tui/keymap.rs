@@ -27,6 +27,14 @@ pub enum Command {
     Remove,
     /// Remove all limits, after asking.
     RemoveAll,
+    /// Block it, or end the block.
+    Block,
+    /// Make its limit a rule.
+    Keep,
+    /// Show the rules.
+    Rules,
+    /// The next profile of rules.
+    Profile,
     /// Tag the row, or untag it.
     Tag,
     /// Untag all.
@@ -164,6 +172,20 @@ pub const KEYMAP: &[Binding] = &[
         None,
     ),
     binding(
+        Command::Block,
+        &[Char('B')],
+        Both,
+        "block it, or end the block",
+        None,
+    ),
+    binding(
+        Command::Keep,
+        &[Char('K')],
+        Both,
+        "keep its limit as a rule",
+        None,
+    ),
+    binding(
         Command::Details,
         &[Right, Char('d')],
         Table,
@@ -226,6 +248,20 @@ pub const KEYMAP: &[Binding] = &[
         Both,
         "raise its limit by a step",
         Some("faster"),
+    ),
+    binding(
+        Command::Rules,
+        &[Char('R')],
+        Table,
+        "the rules: switch, order, change",
+        Some("rules"),
+    ),
+    binding(
+        Command::Profile,
+        &[Char('P')],
+        Table,
+        "the next profile of rules",
+        None,
     ),
     binding(
         Command::Reverse,

@@ -103,10 +103,12 @@ pub enum Column {
     UpGauge,
     /// Which directions are held back.
     Held,
+    /// The rule that its limit comes from.
+    Rule,
 }
 
 /// In the order of the screen.
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 15] = [
     Column::Pid,
     Column::Name,
     Column::User,
@@ -121,6 +123,7 @@ const COLUMNS: [Column; 14] = [
     Column::UpLimit,
     Column::UpGauge,
     Column::Held,
+    Column::Rule,
 ];
 
 /// Room that the name needs at least; it takes all that is left over …
@@ -142,7 +145,7 @@ impl Column {
             Self::DownTotal => Some(Sort::DownBytes),
             Self::UpTotal => Some(Sort::UpBytes),
             Self::DownLimit | Self::UpLimit | Self::DownGauge | Self::UpGauge => Some(Sort::Limit),
-            Self::Held => None,
+            Self::Held | Self::Rule => None,
         }
     }
 
@@ -160,6 +163,7 @@ impl Column {
             Self::Down | Self::Up | Self::DownLimit | Self::UpLimit => rate,
             Self::Trend | Self::DownTotal | Self::UpTotal => 8,
             Self::Held => 4,
+            Self::Rule => 10,
         }
     }
 
@@ -175,15 +179,18 @@ impl Column {
             Self::Trend => 6,
             Self::DownTotal | Self::UpTotal => 7,
             Self::Sockets => 8,
+            // Where nobody has rules there is nothing in it.
+            Self::Rule => 9,
         }
     }
 }
 
-/// The columns that fit into `width`, each with where it begins and how wide it is.
-pub fn columns(width: u16, style: Style) -> Vec<(Column, u16, u16)> {
+/// The columns that fit into `width`, with rules where there are any, each with where it begins and how wide it is.
+pub fn columns(width: u16, style: Style, has_rules: bool) -> Vec<(Column, u16, u16)> {
     /// For the mark of a tagged row.
     const MARK: u16 = 1;
     let mut columns: Vec<Column> = COLUMNS.into();
+    columns.retain(|column| has_rules || *column != Column::Rule);
     let needed = |columns: &[Column]| -> u16 {
         MARK + columns.iter().map(|it| it.width(style) + 1).sum::<u16>() - 1
     };
@@ -216,19 +223,19 @@ mod tests {
         let mut before = usize::MAX;
         for width in (40..=400).rev() {
             for style in [Style::Bits, Style::Bytes] {
-                let columns = columns(width, style);
+                let columns = columns(width, style, true);
                 for pair in columns.windows(2) {
                     assert_eq!(pair[0].1 + pair[0].2 + 1, pair[1].1, "{width}");
                 }
                 let (_, x, last) = columns.last().unwrap();
                 assert!(x + last <= width.max(60), "{width}: {columns:?}");
             }
-            let count = columns(width, Style::Bytes).len();
+            let count = columns(width, Style::Bytes, true).len();
             assert!(count <= before, "{width}");
             before = count;
         }
         let at = |width| {
-            let columns = columns(width, Style::Bytes);
+            let columns = columns(width, Style::Bytes, true);
             columns.iter().map(|it| it.0).collect::<Vec<_>>()
         };
         assert_eq!(at(200), COLUMNS);

@@ -45,7 +45,7 @@ fn click(state: &mut State, at: Position) {
             state.select(row);
         }
     } else if areas.titles.contains(at) {
-        let columns = columns(areas.titles.width, state.style);
+        let columns = columns(areas.titles.width, state.style, state.has_rules());
         let clicked = columns
             .iter()
             .find(|(_, x, width)| (*x..=x + width).contains(&at.x));

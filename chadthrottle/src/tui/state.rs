@@ -13,6 +13,7 @@ use super::{
     field::Field,
     history::History,
     inspect::ConnectionRow,
+    keep::KeepDialog,
     layout::Areas,
     rows::{Making, Row, RowKey, RowLimit, Show, Sort},
 };
@@ -38,6 +39,10 @@ pub enum Mode {
     Normal,
     /// The filter is being typed.
     Filter,
+    /// The rules, with the place of their cursor.
+    Rules(usize),
+    /// The dialog that makes a rule.
+    Keep(KeepDialog),
     /// The limit dialog.
     Dialog(LimitDialog),
     /// The menu of orders, with the place of its cursor.
@@ -55,6 +60,8 @@ pub enum Question {
     RemoveAll,
     /// Quit, with limits set?
     Quit,
+    /// Remove the rule in that place?
+    RemoveRule(usize),
 }
 
 /// What a limit will be.
@@ -272,6 +279,22 @@ impl State {
     pub fn origin(&self, id: LimitId) -> Option<&Origin> {
         let mut origins = self.snapshot.origins.iter();
         origins.find(|origin| origin.id == id)
+    }
+
+    /// Whether there are rules.
+    pub fn has_rules(&self) -> bool {
+        !self.snapshot.rules.is_empty()
+    }
+
+    /// Whether a limit comes from a rule.
+    pub fn is_of_rule(&self, id: LimitId) -> bool {
+        self.origin(id).is_some_and(|origin| origin.rule.is_some())
+    }
+
+    /// The limits that somebody has set.
+    pub fn by_hand(&self) -> impl Iterator<Item = LimitId> {
+        let limits = self.snapshot.limits.iter().map(|limit| limit.id);
+        limits.filter(|id| !self.is_of_rule(*id))
     }
 
     /// How many limits end with this screen.

@@ -7,13 +7,15 @@ use ratatui::layout::Size;
 
 use super::{
     act,
-    dialog::Pressed,
+    dialog::{LimitDialog, Pressed},
     effect::Effect,
     field::Field,
     inspect::{ConnectionRow, Request},
+    keep::Kept,
     keymap::{Command, KEYMAP, command_of, is_interrupt, is_suspend},
     mouse,
     rows::{RowKey, Sort},
+    rulebook,
     state::{Details, Message, Mode, Question, State},
 };
 use crate::{
@@ -78,6 +80,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Paste(text) => {
             match &mut state.mode {
                 Mode::Dialog(dialog) => dialog.paste(&text),
+                Mode::Keep(dialog) => dialog.name.insert(&text),
                 Mode::Filter => {
                     state.filter.insert(&text);
                     state.make_rows();
@@ -168,26 +171,58 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                 Some(confirmed(state, question))
             }
             KeyCode::Esc | KeyCode::Char('n' | 'N' | 'q') => {
-                state.mode = Mode::Normal;
+                state.mode = match question {
+                    Question::RemoveRule(place) => Mode::Rules(*place),
+                    Question::RemoveAll | Question::Quit => Mode::Normal,
+                };
                 None
             }
             _ => None,
         },
+        Mode::Rules(cursor) => {
+            state.message = None;
+            let cursor = *cursor;
+            Some(rulebook::key(state, cursor, key))
+        }
+        Mode::Keep(dialog) => match dialog.key(key) {
+            Kept::Stay => None,
+            Kept::Cancel => {
+                state.mode = Mode::Normal;
+                None
+            }
+            Kept::Add(edit) => {
+                let words = format!("kept as rule '{}'", dialog.name.text.trim());
+                state.mode = Mode::Normal;
+                Some(vec![Effect::EditRules { edit, words }])
+            }
+        },
         Mode::Dialog(dialog) => match dialog.key(key, &state.presets) {
             Pressed::Stay => None,
             Pressed::Cancel => {
-                state.mode = Mode::Normal;
+                state.mode = after(dialog, &state.snapshot);
                 None
             }
             Pressed::Apply(limit) => {
                 let effects = act::apply(dialog, limit);
-                state.mode = Mode::Normal;
+                state.mode = after(dialog, &state.snapshot);
                 state.tagged.clear();
                 Some(effects)
             }
         },
     }
     .unwrap_or_default()
+}
+
+/// What is in front when a dialog has been closed.
+fn after(dialog: &LimitDialog, snapshot: &Snapshot) -> Mode {
+    match &dialog.subject.rule {
+        None => Mode::Normal,
+        Some(name) => {
+            let mut rules = snapshot.rules.iter();
+            let place = rules.position(|rule| rule.name == *name);
+            Mode::Rules(place.unwrap_or(0))
+        }
+    }
 }
 
 fn command(state: &mut State, command: Command) -> Vec<Effect> {
@@ -203,7 +238,11 @@ fn command(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Lower => return act::step(state, false),
         Command::Raise => return act::step(state, true),
         Command::Remove => return act::remove(state),
-        Command::RemoveAll if state.snapshot.limits.is_empty() => {
+        Command::Block => return act::block(state),
+        Command::Keep => act::open_keep(state),
+        Command::Rules => state.mode = Mode::Rules(0),
+        Command::Profile => return rulebook::next_profile(state),
+        Command::RemoveAll if state.by_hand().next().is_none() => {
             state.message = Some(Message::error("there are no limits"));
         }
         Command::RemoveAll => state.mode = Mode::Confirm(Question::RemoveAll),
@@ -362,8 +401,9 @@ pub fn sort_by(state: &mut State, sort: Sort) {
 fn confirmed(state: &mut State, question: Question) -> Vec<Effect> {
     match question {
         Question::Quit => vec![Effect::Quit],
+        Question::RemoveRule(place) => rulebook::remove(state, place),
         Question::RemoveAll => vec![Effect::RemoveLimits {
-            ids: state.snapshot.limits.iter().map(|limit| limit.id).collect(),
+            ids: state.by_hand().collect(),
             who: "all".to_owned(),
         }],
     }

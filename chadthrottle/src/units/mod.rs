@@ -6,4 +6,4 @@ mod rate;
 
 pub use duration::{ParseDurationError, parse_duration};
 pub use format::{Style, format_bytes, format_rate};
-pub use rate::{ParseRateError, Rate};
+pub use rate::{ParseRateError, Rate, written};

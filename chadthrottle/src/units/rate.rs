@@ -163,6 +163,20 @@ impl FromStr for Rate {
     }
 }
 
+/// A rate as it is written in a file, where it reads back exactly.
+pub fn written(rate: Rate) -> String {
+    let bytes = rate.bytes_per_second();
+    let (unit, name) = [
+        (1_000_000_000, "GB/s"),
+        (1_000_000, "MB/s"),
+        (1_000, "KB/s"),
+    ]
+    .into_iter()
+    .find(|(unit, _)| bytes.is_multiple_of(*unit))
+    .unwrap_or((1, "B/s"));
+    format!("{}{name}", bytes / unit)
+}
+
 /// Bytes in one of the unit; `None` for a unit that nobody knows.
 ///
 /// Case does not matter but for the B of bytes and the b of bits.

@@ -3,11 +3,14 @@
 use ratatui::{Frame, text::Line, widgets::Paragraph};
 
 use super::{Look, boxed, counted};
-use crate::tui::state::{Question, State};
+use crate::tui::{
+    keep::shown,
+    state::{Question, State},
+};
 
 /// Draws the question.
 pub fn draw(frame: &mut Frame, question: Question, state: &State, look: &Look) {
-    let all = state.snapshot.limits.len();
+    let all = state.by_hand().count();
     let own = state.own_limits();
     let of_others = match all - own {
         0 => String::new(),
@@ -18,6 +21,15 @@ pub fn draw(frame: &mut Frame, question: Question, state: &State, look: &Look) {
             "Remove all limits?",
             format!("{} set{of_others}.", counted(all, "limit is", "limits are")),
             "Everything runs at full speed again.",
+        ),
+        Question::RemoveRule(place) => (
+            "Remove this rule?",
+            state
+                .snapshot
+                .rules
+                .get(place)
+                .map_or_else(String::new, |rule| format!("It is {}.", shown(rule))),
+            "Space only switches it off.",
         ),
         Question::Quit => (
             "Quit?",

@@ -218,8 +218,13 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
         .filter(|origin| origin.pid != state.pid)
     {
         let detached = if origin.detached { ", detached" } else { "" };
-        let user = escape(&origin.user);
-        let text = format!("{user}, process {}{detached}", origin.pid);
+        let text = match &origin.rule {
+            Some(rule) => format!("rule {}", escape(rule)),
+            None => {
+                let user = escape(&origin.user);
+                format!("{user}, process {}{detached}", origin.pid)
+            }
+        };
         lines.push(labelled("set by", text, theme.dim, look));
     }
     for (direction, label) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
@@ -230,7 +235,10 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
         let numbers = format!(
             "{} of {}, {:+.1} %, refused {} ({:.1} %)",
             rate(used.traffic.bytes_per_s),
-            rate(used.limit),
+            sample
+                .limit
+                .rate(direction)
+                .map_or_else(String::new, |rate| rate.shown(state.style)),
             (used.part() - 1.0) * 100.0,
             rate(used.traffic.dropped_bytes_per_s),
             used.refused() * 100.0

@@ -97,6 +97,16 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
                 ("Esc", "cancel"),
             ])
         }
+        Mode::Rules(_) => own(&[
+            ("Space", "on or off"),
+            ("Enter", "limit"),
+            ("<>", "order"),
+            ("x", "remove"),
+            ("P", "profile"),
+            (&up_down, "move"),
+            ("Esc", "close"),
+        ]),
+        Mode::Keep(_) => own(&[("Enter", "keep"), (&up_down, "whom"), ("Esc", "cancel")]),
         Mode::Sort(_) => own(&[("Enter", "choose"), (&up_down, "move"), ("Esc", "cancel")]),
         Mode::Confirm(_) => own(&[("Enter y", "yes"), ("Esc n", "no")]),
         Mode::Help(_) => own(&[("Esc", "close"), (&up_down, "move")]),

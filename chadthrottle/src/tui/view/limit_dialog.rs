@@ -71,7 +71,10 @@ pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look)
         line(Focus::Upload, "Upload", dialog.upload.text.clone()),
         understood(&dialog.upload, look),
         line(Focus::Scope, "Scope", scope.to_owned()),
-        line(Focus::Children, "Children", children.to_owned()),
+        match dialog.subject.rule {
+            None => line(Focus::Children, "Children", children.to_owned()),
+            Some(_) => Line::default(),
+        },
         Line::styled(format!("  {shared}"), theme.limit),
         Line::styled(
             match dialog.focus {
@@ -93,7 +96,7 @@ fn understood(field: &Field, look: &Look) -> Line<'static> {
     let mut indent = usize::from(LABEL);
     let (text, style) = match Reading::of(field) {
         Reading::Unlimited => (
-            "no limit; say 1.5MB, 500KB, 8mbit, 300kbit".to_owned(),
+            "no limit; say 1.5MB, 500KB, 8mbit, 300kbit or block".to_owned(),
             look.theme.dim,
         ),
         Reading::Rate(rate) => (format!("= {rate}"), look.theme.limit),

@@ -7,6 +7,7 @@ mod graph;
 mod header;
 mod help;
 mod limit_dialog;
+mod rules;
 mod sort_menu;
 mod table;
 
@@ -20,7 +21,7 @@ use ratatui::{
 
 use super::{
     layout::{Areas, MIN_SIZE, fits},
-    state::{Mode, State},
+    state::{Mode, Question, State},
     symbols::Symbols,
     theme::Theme,
 };
@@ -48,18 +49,34 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
     }
     let areas = Areas::of(area.as_size());
     header::draw(frame, &areas, state, look);
-    if state.details.is_some() {
+    if let Some(cursor) = rules_cursor(state) {
+        rules::draw(frame, areas.body(), cursor, state, look);
+    } else if state.details.is_some() {
         details::draw(frame, areas.body(), state, look);
     } else {
         table::draw(frame, &areas, state, look);
     }
     footer::draw(frame, areas.footer, state, look);
     match &state.mode {
-        Mode::Normal | Mode::Filter => {}
+        Mode::Normal | Mode::Filter | Mode::Rules(_) => {}
+        Mode::Keep(dialog) => rules::draw_keep(frame, dialog, look),
         Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, state, look),
         Mode::Sort(cursor) => sort_menu::draw(frame, *cursor, state, look),
         Mode::Confirm(question) => confirm::draw(frame, *question, state, look),
         Mode::Help(offset) => help::draw(frame, *offset, look),
+    }
+}
+
+/// Where the cursor is among the rules, where they are shown: also behind a question or a dialog about one.
+fn rules_cursor(state: &State) -> Option<usize> {
+    match &state.mode {
+        Mode::Rules(cursor) | Mode::Confirm(Question::RemoveRule(cursor)) => Some(*cursor),
+        Mode::Dialog(dialog) => {
+            let name = dialog.subject.rule.as_ref()?;
+            let mut rules = state.snapshot.rules.iter();
+            rules.position(|rule| rule.name == *name)
+        }
+        _ => None,
     }
 }
 

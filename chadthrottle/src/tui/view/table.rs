@@ -22,7 +22,7 @@ use crate::{
 
 /// Draws titles and rows.
 pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
-    let columns = columns(areas.rows.width, state.style);
+    let columns = columns(areas.rows.width, state.style, state.has_rules());
     for (column, x, width) in &columns {
         let title = title(*column, state, look);
         let line = Line::styled(title, look.theme.title);
@@ -81,7 +81,8 @@ fn alignment(column: Column) -> Alignment {
         | Column::Trend
         | Column::DownGauge
         | Column::UpGauge
-        | Column::Held => Alignment::Left,
+        | Column::Held
+        | Column::Rule => Alignment::Left,
         _ => Alignment::Right,
     }
 }
@@ -115,6 +116,7 @@ fn title(column: Column, state: &State, look: &Look) -> String {
         Column::UpLimit => format!("{up} LIMIT"),
         Column::DownGauge | Column::UpGauge => "USED".to_owned(),
         Column::Held => "HELD".to_owned(),
+        Column::Rule => "RULE".to_owned(),
     };
     let sorted = column.sort() == Some(state.sort)
         && !matches!(column, Column::DownGauge | Column::UpGauge)
@@ -167,6 +169,7 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
         Column::DownGauge => gauge(row, Direction::Down, width, state, look),
         Column::UpGauge => gauge(row, Direction::Up, width, state, look),
         Column::Held => held(row, state, look),
+        Column::Rule => dim(cut(&rule(row, state), width, look).into_owned()),
     }
 }
 
@@ -253,6 +256,15 @@ fn gauge<'a>(
         })
         .collect();
     Line::styled(text, look.theme.limit)
+}
+
+/// The rule that a row's limit comes from.
+fn rule(row: &Row, state: &State) -> String {
+    let rule = match row.limit {
+        RowLimit::One(id, _) => state.origin(id).and_then(|origin| origin.rule.as_ref()),
+        RowLimit::None | RowLimit::Several => None,
+    };
+    rule.map_or_else(String::new, |rule| crate::text::escape(rule).into_owned())
 }
 
 /// The directions that are held back right now.

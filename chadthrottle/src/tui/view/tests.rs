@@ -15,7 +15,7 @@ use crate::{
     process::Connection,
     tui::{
         colours::Colours,
-        fixtures::{limit, press, process, snapshot, state, usual},
+        fixtures::{limit, press, process, rule, snapshot, state, usual},
         inspect::ConnectionRow,
         update::{Action, update},
     },
@@ -146,6 +146,11 @@ fn check(name: &str, keys: &[&str]) {
         }
         insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw_on(&state));
     }
+}
+
+fn shot(state: &State, name: &str) {
+    let (width, height) = (state.size.width, state.size.height);
+    insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw_on(state));
 }
 
 #[test]
@@ -408,4 +413,29 @@ fn a_process_that_has_ended_is_greyed_and_says_so() {
     let dim = Theme::new(ThemeName::Dark, Colours::Many).dim.fg;
     let name = screen.buffer().cell((10, y)).unwrap();
     assert_eq!(Some(name.fg), dim);
+}
+
+#[test]
+fn rules_and_the_dialog_that_makes_one() {
+    for size in SIZES {
+        let mut state = minute(size);
+        let sample = Arc::make_mut(&mut state.snapshot);
+        let mut timed = rule("updates \u{1b}[31m of a long name");
+        timed.is_on = false;
+        timed.why = "not now, but Mon-Fri 08:00-18:00".to_owned();
+        timed.when = vec!["Mon-Fri 08:00-18:00".to_owned()];
+        timed.limit.up = Some(crate::units::Rate::BLOCKED);
+        sample.rules = vec![rule("backup"), timed];
+        sample.rules[0].members = 2;
+        sample.rules[0].carried_today.down = 123_456_789;
+        sample.profiles = vec!["hotel".to_owned()];
+        press(&mut state, &["R", "<Down>"]);
+        shot(&state, "rules");
+        press(&mut state, &["<Enter>"]);
+        shot(&state, "rule_dialog");
+        press(&mut state, &["<Esc>", "x"]);
+        shot(&state, "remove_rule");
+        press(&mut state, &["n", "<Esc>", "/", "wget", "<Enter>", "K"]);
+        shot(&state, "keep_dialog");
+    }
 }

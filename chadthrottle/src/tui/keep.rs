@@ -1,0 +1,276 @@
+//! The dialog that makes a rule of a limit: whom it is to match, and its name.
+
+use crossterm::event::{KeyCode, KeyEvent};
+
+use super::{
+    field::Field,
+    rows::{Row, RowLimit},
+    state::State,
+};
+use crate::{
+    model::{Both, Limit, ProcessSample, RuleSample, scope_name},
+    process::{Selector, container_of, unit_of},
+    rules::edit::{Edit, NewRule},
+    units::{Rate, written},
+};
+
+/// The dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepDialog {
+    /// How much.
+    pub limit: Limit,
+    /// Whom the rule may match, as targets are typed, each with a word of what that is.
+    pub matches: Vec<(&'static str, String)>,
+    /// Which of them.
+    pub chosen: usize,
+    /// The rule's name.
+    pub name: Field,
+    /// Names that are taken.
+    taken: Vec<String>,
+}
+
+/// What a key did to the dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It stays open.
+    Stay,
+    /// No rule is to be made.
+    Cancel,
+    /// This one is.
+    Add(Edit),
+}
+
+impl KeepDialog {
+    /// For the limit of a row.
+    ///
+    /// # Errors
+    /// Where it has none: what to do.
+    pub fn of(state: &State, row: &Row) -> Result<Self, String> {
+        let who = super::act::who(state, row);
+        let limit = match row.limit {
+            RowLimit::One(id, limit) => match state.origin(id).and_then(|it| it.rule.clone()) {
+                Some(rule) => return Err(format!("{who} is held by rule '{rule}' already")),
+                None => limit,
+            },
+            RowLimit::None => {
+                return Err(format!("{who} has no limit to keep: Enter sets one"));
+            }
+            RowLimit::Several => {
+                return Err(format!("{who} has several limits: keep those of one row"));
+            }
+        };
+        let lead = state.lead(row).ok_or("there is no process")?;
+        let taken = state.snapshot.rules.iter();
+        let taken: Vec<String> = taken.map(|rule| rule.name.to_string()).collect();
+        Ok(Self {
+            limit,
+            matches: matches_of(lead),
+            chosen: 0,
+            name: Field::new(free_name(&lead.name, &taken)),
+            taken,
+        })
+    }
+
+    /// Takes a key: up and down choose whom it matches, all else goes into the name.
+    pub fn key(&mut self, key: KeyEvent) -> Kept {
+        match key.code {
+            KeyCode::Esc => return Kept::Cancel,
+            KeyCode::Enter if self.mistake().is_none() => {
+                return Kept::Add(Edit::Add {
+                    rule: self.rule(),
+                    first: true,
+                });
+            }
+            KeyCode::Enter => {}
+            KeyCode::Up => self.chosen = self.chosen.saturating_sub(1),
+            KeyCode::Down => self.chosen = (self.chosen + 1).min(self.matches.len() - 1),
+            _ => self.name.key(key),
+        }
+        Kept::Stay
+    }
+
+    /// What is wrong with the name.
+    pub fn mistake(&self) -> Option<&'static str> {
+        let name = self.name.text.trim();
+        if name.is_empty() {
+            Some("a rule has a name")
+        } else if self.taken.iter().any(|taken| taken == name) {
+            Some("there is a rule of that name")
+        } else if name.starts_with('-') {
+            Some("a name does not begin with a dash")
+        } else {
+            None
+        }
+    }
+
+    fn rule(&self) -> NewRule {
+        let target = self.matches.get(self.chosen);
+        let words = in_words(self.limit);
+        NewRule {
+            name: self.name.text.trim().to_owned(),
+            targets: target.iter().map(|(_, target)| target.clone()).collect(),
+            down: words.rates.down,
+            up: words.rates.up,
+            block: words.block.map(str::to_owned),
+            scope: words.scope.map(str::to_owned),
+            ..NewRule::default()
+        }
+    }
+}
+
+/// A limit in the words of a rules file.
+pub struct InWords {
+    /// Rates of the directions that are limited and not blocked.
+    pub rates: Both<Option<String>>,
+    /// The directions that are blocked.
+    pub block: Option<&'static str>,
+    /// The scope, where it is not the usual one.
+    pub scope: Option<&'static str>,
+}
+
+/// Puts a limit into the words of a rules file.
+pub fn in_words(limit: Limit) -> InWords {
+    let rate = |rate: Option<Rate>| rate.filter(|rate| !rate.is_blocked()).map(written);
+    let is_blocked = |rate: Option<Rate>| rate.is_some_and(Rate::is_blocked);
+    InWords {
+        rates: Both {
+            down: rate(limit.down),
+            up: rate(limit.up),
+        },
+        block: match (is_blocked(limit.down), is_blocked(limit.up)) {
+            (true, true) => Some("both"),
+            (true, false) => Some("down"),
+            (false, true) => Some("up"),
+            (false, false) => None,
+        },
+        scope: Some(scope_name(limit.scope)).filter(|scope| *scope != "default"),
+    }
+}
+
+/// A change of a rule's limit.
+pub fn change(rule: &str, limit: Limit) -> Edit {
+    let words = in_words(limit);
+    Edit::Change {
+        name: rule.to_owned(),
+        down: words.rates.down,
+        up: words.rates.up,
+        block: words.block.map(str::to_owned),
+        scope: words.scope.map(str::to_owned),
+    }
+}
+
+/// Whom a rule for that process may match: nothing that is another's after its next start.
+fn matches_of(process: &ProcessSample) -> Vec<(&'static str, String)> {
+    let mut matches = Vec::new();
+    if !process.exe.is_empty() {
+        matches.push(("program", String::from(Selector::of_exe(&process.exe))));
+    }
+    matches.push(("name", String::from(Selector::of_name(&process.name))));
+    if let Some(container) = container_of(&process.cgroup) {
+        let id = container.id.and_then(|id| id.get(..12)).map(str::to_owned);
+        if let Some(name) = container.name.or(id) {
+            matches.push(("container", format!("container:{name}")));
+        }
+    } else if let Some(unit) = unit_of(&process.cgroup) {
+        let unit = unit.strip_prefix("unit ").unwrap_or(&unit).to_owned();
+        matches.push(("unit", format!("unit:{}", glob::Pattern::escape(&unit))));
+    }
+    matches.push(("user", format!("user:{}", process.user)));
+    matches
+}
+
+/// The process's name, or that with a number, as it may be in a file.
+fn free_name(name: &str, taken: &[String]) -> String {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    let name = name.trim().trim_start_matches('-');
+    let name = if name.is_empty() { "rule" } else { name };
+    let is_free = |name: &String| !taken.contains(name);
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(is_free).unwrap_or_default()
+}
+
+/// A rule in a few words, for messages.
+pub fn shown(rule: &RuleSample) -> String {
+    format!("rule '{}'", crate::text::escape(&rule.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::LimitId,
+        tui::{
+            effect::Effect,
+            fixtures::{limit, press, process, said, snapshot, state},
+        },
+    };
+
+    #[test]
+    fn the_limit_at_hand_becomes_a_rule_for_what_is_there_after_the_next_start_too() {
+        let mut wget = process(7, "wget", 1.0, 1.0);
+        wget.limit = Some((LimitId(1), limit(Some(2_000_000), None)));
+        wget.exe = "/usr/bin/wget".into();
+        wget.cgroup = "/system.slice/a-b.service".into();
+        let mut state = state(80, 24, snapshot(vec![wget, process(8, "curl", 0.0, 0.0)]));
+        let effects = press(
+            &mut state,
+            &["K", "<Down>", "<Down>", "<Ctrl-U>", "night", "<Enter>"],
+        );
+        let [Effect::EditRules { edit, .. }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let Edit::Add { rule, first: true } = edit else {
+            panic!("{edit:?}")
+        };
+        assert_eq!(rule.name, "night");
+        assert_eq!(rule.targets, ["unit:a-b.service"]);
+        assert_eq!(
+            (rule.down.as_deref(), &rule.up, &rule.block),
+            (Some("2MB/s"), &None, &None)
+        );
+        press(&mut state, &["<Down>", "K"]);
+        assert!(
+            said(&state).contains("no limit to keep"),
+            "{}",
+            said(&state)
+        );
+    }
+
+    #[test]
+    fn names_are_free_ones_and_matches_are_patterns_for_themselves_alone() {
+        let taken = ["wget", "wget-2"].map(str::to_owned);
+        assert_eq!(free_name("wget", &taken), "wget-3");
+        assert_eq!(free_name("-\u{1b}x", &taken), "x");
+        assert_eq!(free_name("\u{1b}", &taken), "rule");
+        let mut odd = process(7, "a*+user:x", 0.0, 0.0);
+        odd.exe = "".into();
+        odd.cgroup = format!("/machine.slice/libpod-{}.scope", "ab".repeat(32)).into();
+        let targets: Vec<String> = matches_of(&odd).into_iter().map(|it| it.1).collect();
+        assert_eq!(targets[0], "name:a[*][+]user:x");
+        assert_eq!(targets[1], "container:abababababab");
+        for target in &targets {
+            assert!(
+                target.starts_with("user:") || target.parse::<Selector>().is_ok(),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn blocks_and_scopes_come_back_as_they_were() {
+        use chadthrottle_common::scope::Scope;
+        let words = in_words(Limit {
+            down: Some(Rate::BLOCKED),
+            up: Some(Rate::clamped(1_500)),
+            scope: Scope::INTERNET,
+        });
+        assert_eq!(words.block, Some("down"));
+        assert_eq!(
+            (words.rates.down, words.rates.up.as_deref()),
+            (None, Some("1500B/s"))
+        );
+        assert_eq!(words.scope, Some("internet"));
+        assert_eq!("1500B/s".parse::<Rate>().unwrap(), Rate::clamped(1_500));
+    }
+}

@@ -1,0 +1,197 @@
+//! The rules, and the dialog that makes one.
+
+use ratatui::{
+    Frame,
+    layout::{Position, Rect},
+    text::{Line, Span},
+    widgets::{Clear, Paragraph},
+};
+
+use super::{Look, boxed, counted, cut, labelled};
+use crate::{
+    model::RuleSample,
+    text::escape,
+    tui::{keep::KeepDialog, state::State},
+    units::{Rate, format_bytes},
+};
+
+/// Draws the rules in place of the table.
+pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &Look) {
+    let theme = &look.theme;
+    frame.render_widget(Clear, area);
+    frame.buffer_mut().set_style(area, theme.text);
+    let rules = &state.snapshot.rules;
+    let width = usize::from(area.width);
+    let mut lines = vec![title(state, look)];
+    if rules.is_empty() {
+        let words = "There are no rules. K makes one of the limit of the selected row.";
+        lines.push(Line::styled(format!(" {words}"), theme.dim));
+        frame.render_widget(Paragraph::new(lines), area);
+        return;
+    }
+    let cursor = cursor.min(rules.len() - 1);
+    // What is said of the one at the cursor stands below.
+    let below = 4.min(area.height.saturating_sub(4));
+    let page = usize::from(area.height.saturating_sub(2 + below)).max(1);
+    let first = (cursor + 1).saturating_sub(page);
+    let name = rules.iter().map(|rule| rule.name.chars().count()).max();
+    let name = name.unwrap_or_default().clamp(4, 20);
+    lines.push(Line::styled(
+        format!(
+            "    {:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  STATE",
+            "RULE",
+            format!("{} LIMIT", look.symbols.arrows.down),
+            format!("{} LIMIT", look.symbols.arrows.up),
+            "HELD",
+            "TODAY"
+        ),
+        theme.title,
+    ));
+    for (at, rule) in rules.iter().enumerate().skip(first).take(page) {
+        let line = row(rule, name, width, state, look);
+        lines.push(if at == cursor {
+            line.style(theme.selected)
+        } else {
+            line
+        });
+    }
+    let inside = Rect {
+        height: area.height - below,
+        ..area
+    };
+    frame.render_widget(Paragraph::new(lines), inside);
+    if let Some(rule) = rules.get(cursor) {
+        let area = Rect {
+            y: inside.bottom(),
+            height: below,
+            ..area
+        };
+        frame.render_widget(Paragraph::new(about(rule, width, look)), area);
+    }
+}
+
+fn title<'a>(state: &State, look: &Look) -> Line<'a> {
+    let snapshot = &state.snapshot;
+    let on = snapshot.rules.iter().filter(|rule| rule.is_on).count();
+    let mut text = format!(
+        " {}, {on} on",
+        counted(snapshot.rules.len(), "rule", "rules")
+    );
+    if let Some(profile) = &snapshot.profile {
+        text.push_str(&format!("  profile {}", escape(profile)));
+    } else if !snapshot.profiles.is_empty() {
+        text.push_str("  no profile");
+    }
+    Line::styled(text, look.theme.title)
+}
+
+fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &Look) -> Line<'a> {
+    let theme = &look.theme;
+    let rate = |rate: Option<Rate>| rate.map_or_else(String::new, |rate| rate.shown(state.style));
+    let mark = if rule.enabled { "x" } else { " " };
+    let carried = rule.carried_today.down + rule.carried_today.up;
+    let shown = escape(&rule.name);
+    let text = format!(
+        "[{mark}] {:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  {}",
+        cut(&shown, name, look),
+        rate(rule.limit.down),
+        rate(rule.limit.up),
+        rule.members,
+        format_bytes(carried),
+        // When it is on stands below.
+        escape(rule.why.split(", but").next().unwrap_or_default())
+    );
+    let style = if rule.is_on { theme.text } else { theme.dim };
+    Line::styled(cut(&text, width, look).into_owned(), style)
+}
+
+/// The rest of one rule.
+fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
+    let theme = &look.theme;
+    let line = |label, text: &str| {
+        let text = escape(text);
+        let text = cut(&text, width.saturating_sub(12), look).into_owned();
+        let mut line = labelled(label, text, theme.text, look);
+        line.spans.insert(0, Span::raw(" "));
+        line
+    };
+    let when = match rule.when.is_empty() {
+        true => "always".to_owned(),
+        false => rule.when.join(", "),
+    };
+    let profiles = match rule.profiles.is_empty() {
+        true => String::new(),
+        false => format!("; with profile {}", rule.profiles.join(", ")),
+    };
+    vec![
+        Line::default(),
+        line("match", &rule.targets.join(" ")),
+        line(
+            "when",
+            &format!("{when}{profiles}; shared by {}", shared(&rule.share)),
+        ),
+        line("file", &format!("{}:{}", rule.file, rule.line)),
+    ]
+}
+
+fn shared(share: &str) -> &str {
+    match share {
+        "process" => "nobody: each process has its own",
+        "program" => "all of one program",
+        "user" => "all of one user",
+        "unit" => "all of one unit",
+        _ => "all",
+    }
+}
+
+/// Draws the dialog that makes a rule.
+pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
+    const LABEL: u16 = 12;
+    let theme = &look.theme;
+    let rows = u16::try_from(dialog.matches.len()).unwrap_or(u16::MAX);
+    let inside = boxed(
+        frame,
+        "Keep this limit as a rule",
+        72,
+        rows.saturating_add(7),
+        look,
+    );
+    let width = usize::from(inside.width);
+    let limit = super::arrows(&dialog.limit.to_string(), look);
+    let labelled = |label, text: String| {
+        let mut line = labelled(label, text, theme.text, look);
+        line.spans.insert(0, Span::raw("  "));
+        line
+    };
+    let mut lines = vec![
+        labelled("Limit", limit),
+        labelled("Name", dialog.name.text.clone()),
+        match dialog.mistake() {
+            Some(words) => Line::styled(format!("  ! {words}"), theme.error),
+            None => Line::default(),
+        },
+        Line::styled("  For every process of the same", theme.dim),
+    ];
+    for (at, (word, target)) in dialog.matches.iter().enumerate() {
+        let text = format!("    {word:<10}{}", escape(target));
+        let line = Line::raw(cut(&text, width, look).into_owned());
+        lines.push(if at == dialog.chosen {
+            line.style(theme.selected)
+        } else {
+            line
+        });
+    }
+    lines.push(Line::styled(
+        "  It holds whenever an engine runs, as that of the service.",
+        theme.dim,
+    ));
+    frame.render_widget(Paragraph::new(lines), inside);
+    let before = u16::try_from(Span::raw(dialog.name.head()).width()).unwrap_or(u16::MAX);
+    frame.set_cursor_position(Position {
+        x: inside.x
+            + LABEL
+                .saturating_add(before)
+                .min(inside.width.saturating_sub(1)),
+        y: inside.y + 1,
+    });
+}
