@@ -389,6 +389,9 @@ pub struct RuleAdd {
     /// When it is on, in local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'; several times
     #[arg(long, value_name = "TIME")]
     pub when: Vec<String>,
+    /// On which networks: 'interface:GLOB', of the interface that the default route leads to; several times
+    #[arg(long, value_name = "NETWORK")]
+    pub on: Vec<String>,
     /// Before all others of the file, and not behind them
     #[arg(long)]
     pub first: bool,

@@ -88,6 +88,7 @@ fn snapshot() -> Snapshot {
             limit: limit(),
             share: "all".to_owned(),
             when: vec!["Mon".to_owned()],
+            on: vec!["interface:x".to_owned()],
             profiles: vec!["hotel".to_owned()],
             is_on: true,
             why: "on".to_owned(),

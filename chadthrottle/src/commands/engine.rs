@@ -170,7 +170,7 @@ async fn serve(global: &Global, args: &EngineArgs, warnings: &Warnings) -> Resul
         never = give_life_signs(manager, session.engine.commands()) => match never {},
         never = succeeding => match never {},
         never = tell_status(manager, &server) => match never {},
-        never = server.keep_rules() => match never {},
+        never = server.keep_rules(session.cgroup2()) => match never {},
     };
     if let Some(manager) = manager {
         manager.stopping();

@@ -16,7 +16,7 @@ use crate::{
     process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
     rules::{
-        Places, Rule, Rules, Why,
+        Networks, Places, Rule, Rules, Why,
         edit::{Edit, NewRule},
     },
     session::{self, Settings},
@@ -86,6 +86,7 @@ fn added(add: RuleAdd) -> Edit {
                 .map(|scope| scope_name(scope.scope()).to_owned()),
             share: add.share,
             when: add.when,
+            on: add.on,
         },
         first: add.first,
     }
@@ -146,15 +147,16 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
 
 /// What the files say, where no engine runs.
 fn read(rules: &Rules) -> Vec<RuleSample> {
-    let now = ZonedDateTime::now();
+    let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
     let sample = |rule: &Rule| {
-        let why = rule.why(&now, rules.profile.as_deref());
+        let why = rule.why(&now, &networks, rules.profile.as_deref());
         RuleSample {
             name: rule.name.clone(),
             targets: rule.targets.iter().cloned().map(String::from).collect(),
             limit: rule.limit,
             share: rule.share.word().to_owned(),
             when: rule.when.texts().map(str::to_owned).collect(),
+            on: rule.on.texts().collect(),
             profiles: rule.profiles.clone(),
             is_on: why == Why::On,
             why: why.to_string(),
@@ -253,6 +255,7 @@ async fn show(global: &Global, name: &str) -> Result<u8, Error> {
     line("limit", &rule.limit.to_string());
     line("share", &rule.share);
     line("when", &rule.when.join(", "));
+    line("on", &rule.on.join(", "));
     line("profiles", &rule.profiles.join(", "));
     line("state", &rule.why);
     line("held", &rule.members.to_string());
@@ -315,7 +318,7 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
         Target::Pid(pid) => process.key.pid == *pid,
         Target::Selector(selector) => selector.matches(process, &processes),
     };
-    let now = ZonedDateTime::now();
+    let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
     let mut words = String::new();
     for process in processes.iter().filter(|process| is_meant(process)) {
         let name = text::escape(&process.name);
@@ -326,7 +329,7 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
             let Some(by) = targets.find(|selector| selector.matches(process, &processes)) else {
                 continue;
             };
-            let why = rule.why(&now, rules.profile.as_deref());
+            let why = rule.why(&now, &networks, rules.profile.as_deref());
             let what = match (&why, is_held) {
                 (Why::On, false) => format!("holds it: {}", rule.limit),
                 (Why::On, true) => "matches too, but comes later".to_owned(),

@@ -265,6 +265,9 @@ impl Engine {
 
     /// Takes in processes that match a limit since the last look.
     pub fn watch(&mut self) {
+        if !self.is_look_due() {
+            return;
+        }
         if let Err(error) = self.refresh_processes() {
             log::warn!("{error}");
         }

@@ -43,7 +43,7 @@ use crate::{
     },
     levers::Levers,
     model::{EngineInfo, ProcessKey},
-    process::{ProcessReader, Reread, key_of},
+    process::{ProcessReader, Reread, key_of, newest_pid},
     reversal::Heir,
     sys::memory,
 };
@@ -60,6 +60,22 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// And how long for the first one.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long each watch looks at all processes when one has started or become another program.
+const UNSETTLED: Duration = Duration::from_secs(2);
+
+/// Between looks at all processes at most, while limits wait for some.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// When all processes were looked at, and why.
+#[derive(Debug, Default)]
+struct Looks {
+    last: Option<Instant>,
+    /// The id that was given out last.
+    newest: Option<u32>,
+    /// When one was that was not before, or an exec told of.
+    news_at: Option<Instant>,
+}
 
 /// How to run an engine.
 #[derive(Clone, Debug)]
@@ -86,6 +102,9 @@ pub struct Engine {
     processes: ProcessReader,
     /// Processes that have called exec since all were last read.
     execed: HashSet<u32>,
+    /// Which of them are to be read again.
+    told: Reread,
+    looks: Looks,
     cgroup2: PathBuf,
     /// Where programs are attached; `None`: no mount shows it.
     attached_to: Option<CgroupPath>,
@@ -128,6 +147,8 @@ impl Engine {
             ledger: Arc::clone(&config.throttle.ledger),
             processes,
             execed: HashSet::new(),
+            told: Reread::InTurn,
+            looks: Looks::default(),
             cgroup2: config.cgroup2.clone(),
             attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
@@ -272,6 +293,11 @@ impl Engine {
 
     fn refresh_processes(&mut self) -> Result<(), EngineError> {
         let reread = self.reread();
+        let now = Instant::now();
+        self.looks.last = Some(now);
+        if reread.names_any() {
+            self.looks.news_at = Some(now);
+        }
         let result = self.processes.refresh(reread, PATIENCE);
         let changes = result.map_err(|error| {
             EngineError::io(
@@ -291,10 +317,39 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a look at all processes may show anything: one has started or become another program a moment ago, or has
+    /// moved into a cgroup that is limited, or the last look was long ago.
+    fn is_look_due(&mut self) -> bool {
+        if !self.throttle.sees_processes {
+            return true;
+        }
+        let now = Instant::now();
+        let newest = newest_pid(self.processes.root());
+        self.hear_of_execs();
+        let is_news = newest.is_none()
+            || newest != self.looks.newest
+            || self.told != Reread::InTurn
+            || self.moved_processes().next().is_some();
+        if is_news {
+            self.looks.newest = newest;
+            self.looks.news_at = Some(now);
+        }
+        // Whoever has just started may become another user, or get another name.
+        let is_recent = |at: Option<Instant>, time| at.is_some_and(|at| now - at < time);
+        is_recent(self.looks.news_at, UNSETTLED) || !is_recent(self.looks.last, LONGEST_REST)
+    }
+
     /// Which processes may have become another program, another user's, or moved into a cgroup
     /// that is limited.
     fn reread(&mut self) -> Reread {
-        let mut pids: HashSet<u32> = self.moved_processes().collect();
+        self.hear_of_execs();
+        let mut reread = std::mem::take(&mut self.told);
+        reread.and(Reread::These(self.moved_processes().collect()));
+        reread
+    }
+
+    fn hear_of_execs(&mut self) {
+        let mut pids = HashSet::new();
         for _ in 0..MAX_EXECS {
             match self.throttle.maps.execs.pop(0) {
                 Ok(pid) => {
@@ -302,10 +357,15 @@ impl Engine {
                     pids.insert(pid);
                 }
                 // Empty.
-                Err(_) => return Reread::These(pids),
+                Err(_) => {
+                    if !pids.is_empty() {
+                        self.told.and(Reread::These(pids));
+                    }
+                    return;
+                }
             }
         }
         // More than fit: some were lost.
-        Reread::All
+        self.told.and(Reread::All);
     }
 }

@@ -176,6 +176,8 @@ pub struct RuleSample {
     pub share: String,
     /// When it is on; always where there is nothing.
     pub when: Vec<String>,
+    /// On which networks; on all where there is nothing.
+    pub on: Vec<String>,
     /// Profiles that have it; it is in none where there is nothing.
     pub profiles: Vec<String>,
     /// Whether it is on now.

@@ -26,3 +26,27 @@ pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
         start_ticks: stat.starttime,
     })
 }
+
+/// The id that was given out last, to a process or a thread, as /proc/loadavg below `root` has it; `None` where that
+/// cannot be read. Where it is the same, nothing has started (`loadavg_proc_show` in fs/proc/loadavg.c).
+pub fn newest_pid(root: &Path) -> Option<u32> {
+    let loads = fs::read_to_string(root.join("loadavg")).ok()?;
+    loads.split_whitespace().last()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_starts_has_the_newest_id() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        // Others may have started since.
+        let newest = newest_pid(Path::new("/proc")).unwrap();
+        // Ids begin again at the end of their range.
+        assert!(newest >= pid || newest < 5_000, "{newest} {pid}");
+        assert_eq!(newest_pid(Path::new("/nonexistent")), None);
+    }
+}

@@ -100,7 +100,7 @@ impl Changes {
 }
 
 /// Which known processes must be read again, beside those whose turn it is.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub enum Reread {
     /// No others.
     #[default]
@@ -116,6 +116,15 @@ impl Reread {
         match self {
             Self::InTurn => false,
             Self::These(pids) => pids.contains(&pid),
+            Self::All => true,
+        }
+    }
+
+    /// Whether there are any.
+    pub fn names_any(&self) -> bool {
+        match self {
+            Self::InTurn => false,
+            Self::These(pids) => !pids.is_empty(),
             Self::All => true,
         }
     }

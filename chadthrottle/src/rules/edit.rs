@@ -76,6 +76,8 @@ pub struct NewRule {
     pub share: Option<String>,
     /// When it is on.
     pub when: Vec<String>,
+    /// On which networks.
+    pub on: Vec<String>,
 }
 
 /// Why a change was not made.
@@ -188,6 +190,9 @@ fn add(document: &mut DocumentMut, rule: &NewRule, first: bool) -> Result<(), Ed
     }
     if !rule.when.is_empty() {
         put(&mut table, "when", list(&rule.when));
+    }
+    if !rule.on.is_empty() {
+        put(&mut table, "on", list(&rule.on));
     }
     if !is_empty {
         table.decor_mut().set_prefix("\n");
@@ -422,6 +427,7 @@ block = 'both'
             scope: Some(name("internet")),
             share: Some(name("process")),
             when: vec![name("Mon-Fri 08:00-18:00")],
+            on: vec![name("interface:tun*"), name("interface:wlan[0-9]")],
         };
         for (before, first) in [
             ("", false),
@@ -444,6 +450,7 @@ block = 'both'
             let targets: Vec<String> = rule.targets.iter().cloned().map(Into::into).collect();
             assert_eq!(targets, new.targets);
             assert_eq!(rule.when.texts().collect::<Vec<_>>(), new.when);
+            assert_eq!(rule.on.texts().collect::<Vec<_>>(), new.on);
             assert_eq!(
                 add.apply(&text).unwrap_err(),
                 EditError::Exists(new.name.clone())

@@ -6,14 +6,18 @@
 mod calendar;
 pub mod edit;
 mod mistake;
+mod networks;
 mod places;
 mod read;
 mod rule;
+mod units;
 mod write;
 
 pub use calendar::{Calendar, CalendarError};
 pub use mistake::Mistake;
+pub use networks::{Networks, OnNetworks};
 pub use places::Places;
 pub use places::{Problem, Rules};
 pub use rule::{Rule, Share, Why};
+pub use units::{UnitRules, running};
 pub use write::WriteError;

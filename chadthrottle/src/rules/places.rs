@@ -29,7 +29,7 @@ pub struct Places {
 }
 
 /// What the files say.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// All rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
@@ -37,8 +37,22 @@ pub struct Rules {
     pub profiles: Vec<String>,
     /// The one that is chosen.
     pub profile: Option<String>,
+    /// Whether units may have rules of their own in their files.
+    pub units: bool,
     /// Files that do not count, and why.
     pub problems: Vec<Problem>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            profiles: Vec::new(),
+            profile: None,
+            units: true,
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// What is wrong with a file.
@@ -69,6 +83,11 @@ impl Places {
             root: root.into(),
             owner,
         }
+    }
+
+    /// The directory that they are below.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The file that commands edit.
@@ -280,6 +299,7 @@ impl Rules {
                 self.profiles.push(profile);
             }
         }
+        self.units &= file.units;
         if self.profile.is_none() {
             self.profile = file.profile.map(|named| named.name);
         }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use toml_edit::{Document, Item, Key, TableLike, TomlError};
 
-use super::{Calendar, Mistake, Rule, Share};
+use super::{Calendar, Mistake, OnNetworks, Rule, Share};
 use crate::{
     model::{Both, Limit, scope_of},
     process::{Condition, Selector},
@@ -20,6 +20,8 @@ pub struct File {
     pub profiles: Vec<(String, Vec<Named>)>,
     /// The profile that is chosen.
     pub profile: Option<Named>,
+    /// Whether units may have rules of their own.
+    pub units: bool,
 }
 
 /// A name, and where it stands in the file.
@@ -42,7 +44,7 @@ const MOST_TIMES: usize = 64;
 
 const SECTIONS: &str = "[[rule]], [profile.NAME], [policy]";
 
-const KEYS: &str = "name, match, down, up, block, scope, share, when, enabled";
+const KEYS: &str = "name, match, down, up, block, scope, share, when, on, enabled";
 
 /// Reads a rules file; `path` is noted in its rules.
 ///
@@ -53,7 +55,10 @@ pub fn read(text: &str, path: &Arc<Path>) -> Result<File, Vec<Mistake>> {
     let mut reader = Reader {
         text,
         path,
-        file: File::default(),
+        file: File {
+            units: true,
+            ..File::default()
+        },
         mistakes: Vec::new(),
     };
     reader.document(document.as_table());
@@ -136,6 +141,7 @@ impl Reader<'_> {
             limit: Limit::NONE,
             share: Share::All,
             when: Calendar::default(),
+            on: OnNetworks::default(),
             enabled: true,
             profiles: Vec::new(),
             file: Arc::clone(self.path),
@@ -172,6 +178,7 @@ impl Reader<'_> {
                     }
                 }
                 "when" => rule.when = self.calendar(item),
+                "on" => rule.on = self.networks(item),
                 "enabled" => match item.as_bool() {
                     Some(enabled) => rule.enabled = enabled,
                     None => self.mistake(item.span(), "this is not a truth value", "true, false"),
@@ -264,7 +271,11 @@ impl Reader<'_> {
                         span: item.span(),
                     });
                 }
-                _ => self.unknown(key, "key of the policy", "profile"),
+                "units" => match item.as_bool() {
+                    Some(units) => self.file.units = units,
+                    None => self.mistake(item.span(), "this is not a truth value", "true, false"),
+                },
+                _ => self.unknown(key, "key of the policy", "profile, units"),
             }
         }
     }
@@ -306,6 +317,21 @@ impl Reader<'_> {
             }
         }
         calendar
+    }
+
+    fn networks(&mut self, item: &Item) -> OnNetworks {
+        let mut networks = OnNetworks::default();
+        let texts = self.texts_of(item);
+        if texts.len() > MOST_TIMES {
+            let what = format!("a rule has at most {MOST_TIMES} networks");
+            self.mistake(item.span(), &what, NETWORKS);
+        }
+        for Named { name, span } in texts {
+            if let Err(error) = networks.add(&name) {
+                self.mistake(span, &error.to_string(), NETWORKS);
+            }
+        }
+        networks
     }
 
     fn text_of(&mut self, item: &Item) -> Option<String> {
@@ -388,6 +414,8 @@ const TARGETS: &str = "name:GLOB, exe:GLOB, command:GLOB, user:NAME, group:NAME,
 
 const TIMES: &str = "\"Mon-Fri 08:00-18:00\", \"Sat,Sun\", \"22:00-06:00\"";
 
+const NETWORKS: &str = "interface:GLOB";
+
 const NAMES: &str =
     "1 to 64 characters without control characters, none of them a dash at the beginning";
 
@@ -441,7 +469,7 @@ mod tests {
         let text = "\
 [policy]
 profile = \"hotel\"
-
+units = false
 [[rule]]
 name = \"backup\"
 match = [\"exe:/usr/bin/restic\", \"name:borg*\"]
@@ -477,6 +505,7 @@ rules = [\"updates\"]
         assert_eq!(file.profiles[0].0, "hotel");
         assert_eq!(file.profiles[0].1[0].name, "updates");
         assert_eq!(file.profile.unwrap().name, "hotel");
+        assert!(!file.units);
     }
 
     #[test]
@@ -508,6 +537,13 @@ rules = [\"updates\"]
                 16,
                 "'Moon' is not a time",
                 "Mon-Fri",
+            ),
+            (
+                &format!("{rule}on = ['interface:a', 'ssid:x']"),
+                5,
+                22,
+                "NetworkManager",
+                "interface:",
             ),
             (
                 &format!("{rule}enabled = 'no'"),

@@ -5,7 +5,7 @@ use std::{fmt, path::Path, sync::Arc};
 use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
-use super::Calendar;
+use super::{Calendar, Networks, OnNetworks};
 use crate::{model::Limit, process::Selector};
 
 /// A limit for all that match, whenever it is on.
@@ -21,6 +21,8 @@ pub struct Rule {
     pub share: Share,
     /// When it is on; always where it is empty.
     pub when: Calendar,
+    /// On which networks it is on; on all where it is empty.
+    pub on: OnNetworks,
     /// Whether it may be on at all.
     pub enabled: bool,
     /// Profiles that have it; in all cases where there are none.
@@ -79,6 +81,8 @@ pub enum Why {
     Profile(Vec<String>),
     /// It is not its time: when that is.
     Time(String),
+    /// The machine is not on such a network: these.
+    Network(String),
 }
 
 impl fmt::Display for Why {
@@ -88,13 +92,14 @@ impl fmt::Display for Why {
             Self::Disabled => f.write_str("disabled"),
             Self::Profile(profiles) => write!(f, "only with profile {}", profiles.join(", ")),
             Self::Time(when) => write!(f, "not now, but {when}"),
+            Self::Network(on) => write!(f, "not here, but on {on}"),
         }
     }
 }
 
 impl Rule {
-    /// Whether it is on at that time, with that profile chosen.
-    pub fn why(&self, now: &ZonedDateTime, profile: Option<&str>) -> Why {
+    /// Whether it is on at that time and on these networks, with that profile chosen.
+    pub fn why(&self, now: &ZonedDateTime, networks: &Networks, profile: Option<&str>) -> Why {
         let is_chosen = |name: &String| profile == Some(name);
         if !self.enabled {
             Why::Disabled
@@ -102,6 +107,8 @@ impl Rule {
             Why::Profile(self.profiles.clone())
         } else if !self.when.is_on(now) {
             Why::Time(self.when.to_string())
+        } else if !self.on.hold(networks) {
+            Why::Network(self.on.to_string())
         } else {
             Why::On
         }

@@ -1,8 +1,9 @@
 //! The rules of this machine: which of them are on, and what a sample says of them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,11 +16,11 @@ use crate::{
     engine::InForce,
     model::{Both, LimitId, Origin, RuleSample, Snapshot},
     protocol::RequestError,
-    rules::{Places, Rule, Rules, Why, edit::Edit},
+    rules::{Networks, Places, Rule, Rules, UnitRules, Why, edit::Edit, running},
 };
 
-/// Between looks at the clock at most: it may have been set, and the machine may have slept.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Between looks at the clock, which may have been set while the machine slept, and at the files of units.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 /// The rules, as they were read.
 #[derive(Debug)]
@@ -33,7 +34,11 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct State {
     rules: Rules,
-    /// Of each rule, whether it is on.
+    /// Those of units that run, which come after all others.
+    units: UnitRules,
+    /// Where the machine is.
+    networks: Networks,
+    /// Of each rule, those of units last, whether it is on.
     why: Vec<Why>,
     /// What the engine was told last.
     told: Vec<InForce>,
@@ -63,18 +68,32 @@ impl State {
     /// Decides which rules are on, and gives those, and when that changes next.
     fn decide(&mut self, now: &ZonedDateTime) -> (Vec<InForce>, Option<ZonedDateTime>) {
         let profile = self.rules.profile.as_deref();
-        let rules = &self.rules.rules;
-        self.why = rules.iter().map(|rule| rule.why(now, profile)).collect();
-        let on = rules.iter().zip(&self.why);
-        let on = on.filter(|(_, why)| **why == Why::On);
-        let in_force = on.map(|(rule, _)| InForce {
-            name: Arc::clone(&rule.name),
-            targets: rule.targets.clone(),
-            limit: rule.limit,
-            share: rule.share,
-        });
+        let rules: Vec<&Rule> = self.rules().collect();
+        let why = rules
+            .iter()
+            .map(|rule| rule.why(now, &self.networks, profile));
+        let why: Vec<Why> = why.collect();
+        let on = rules.iter().zip(&why);
+        let on = on.filter(|(_, why): &(_, &Why)| **why == Why::On);
+        let in_force: Vec<InForce> = on
+            .map(|(rule, _)| InForce {
+                name: Arc::clone(&rule.name),
+                targets: rule.targets.clone(),
+                limit: rule.limit,
+                share: rule.share,
+            })
+            .collect();
         let next = rules.iter().filter_map(|rule| rule.when.next_change(now));
-        (in_force.collect(), next.min())
+        let next = next.min();
+        self.why = why;
+        (in_force, next)
+    }
+
+    /// All rules, in the order in which they are tried.
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        let is_taken = |rule: &&Rule| self.rules.rules.iter().any(|it| it.name == rule.name);
+        let units = self.units.rules().filter(move |rule| !is_taken(rule));
+        self.rules.rules.iter().chain(units)
     }
 
     /// Has a sample tell of the rules, and of limits where they come from.
@@ -88,7 +107,8 @@ impl State {
         }
         let seconds = snapshot.interval.as_secs_f64();
         let mut samples = Vec::new();
-        for (at, rule) in self.rules.rules.iter().enumerate() {
+        let rules: Vec<Rule> = self.rules().cloned().collect();
+        for (at, rule) in rules.iter().enumerate() {
             let limits = limits.remove(&*rule.name).unwrap_or_default();
             let carried = self.carried.entry(Arc::clone(&rule.name)).or_default();
             let mut members = 0;
@@ -109,6 +129,7 @@ impl State {
                 limit: rule.limit,
                 share: rule.share.word().to_owned(),
                 when: rule.when.texts().map(str::to_owned).collect(),
+                on: rule.on.texts().collect(),
                 profiles: rule.profiles.clone(),
                 is_on: *why == Why::On,
                 why: why.to_string(),
@@ -120,10 +141,13 @@ impl State {
                 carried_today: carried.map(|bytes| bytes.round() as u64),
             });
         }
-        for problem in &self.problems {
+        let of_units = self.units.problems();
+        let of_units =
+            of_units.map(|problem| format!("{problem}: the unit has no limit of its own"));
+        for problem in self.problems.iter().cloned().chain(of_units) {
             // When it is news, the log has it too.
-            if !snapshot.warnings.contains(problem) {
-                snapshot.warnings.push(problem.clone());
+            if !snapshot.warnings.contains(&problem) {
+                snapshot.warnings.push(problem);
             }
         }
         snapshot.origins.sort_by_key(|origin| origin.id);
@@ -209,20 +233,51 @@ impl Server {
         }
     }
 
-    /// Has rules begin and end at their times.
-    pub async fn keep_rules(&self) -> Infallible {
+    /// Has rules begin and end at their times, and with the units that have them.
+    ///
+    /// Units are those whose cgroups are at `mount`.
+    pub async fn keep_rules(&self, mount: &Path) -> Infallible {
         loop {
+            self.look_at_units(mount).await;
             let next = self.tell_rules().await;
             let left = next.map(|next| ZonedDateTime::now().duration_until(&next));
             let left = left.and_then(|left| Duration::try_from(left).ok());
-            let wait = left.unwrap_or(LONGEST).min(LONGEST);
+            let wait = left.unwrap_or(BETWEEN_LOOKS).min(BETWEEN_LOOKS);
             // Either it is time, or something has changed.
             let _ = timeout(wait, self.0.book.changed.notified()).await;
         }
     }
 
+    /// Finds out where the machine is, where a rule asks for that.
+    fn look_at_networks(&self) {
+        let mut state = self.0.book.state();
+        if state.rules().any(|rule| !rule.on.is_empty()) {
+            state.networks = Networks::look(Path::new("/proc"));
+        }
+    }
+
+    /// Reads what the files of units say that run, where those or the files have changed.
+    async fn look_at_units(&self, mount: &Path) {
+        let (mut units, is_wanted) = {
+            let state = self.0.book.state();
+            (state.units.clone(), state.rules.units)
+        };
+        let (places, mount) = (self.0.book.places.clone(), mount.to_owned());
+        let looked = spawn_blocking(move || {
+            let running = match is_wanted {
+                true => running(&mount),
+                false => BTreeMap::new(),
+            };
+            units.refresh(&places, &running).then_some(units)
+        });
+        if let Ok(Some(units)) = looked.await {
+            self.0.book.state().units = units;
+        }
+    }
+
     /// Tells the engine which rules are on, where that has changed, and gives when it changes next.
     async fn tell_rules(&self) -> Option<ZonedDateTime> {
+        self.look_at_networks();
         let now = ZonedDateTime::now();
         let (in_force, next, is_news) = {
             let mut state = self.0.book.state();
@@ -248,7 +303,6 @@ impl Server {
 mod tests {
     use super::*;
     use crate::model::{Ruled, testing};
-    use std::path::Path;
 
     fn rule(name: &str, enabled: bool) -> Rule {
         Rule {
@@ -257,6 +311,7 @@ mod tests {
             limit: crate::model::Limit::NONE,
             share: Default::default(),
             when: Default::default(),
+            on: Default::default(),
             enabled,
             profiles: Vec::new(),
             file: Path::new("/rules").into(),

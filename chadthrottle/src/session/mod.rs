@@ -186,6 +186,11 @@ impl Session {
         Server::of(&self.engine, until_idle, others, rules, doctor, warnings)
     }
 
+    /// Where cgroup2 is mounted.
+    pub fn cgroup2(&self) -> &Path {
+        &self.cgroup2
+    }
+
     /// Where the lock is.
     pub fn directory(&self) -> &StateDir {
         self.lock.directory()

@@ -136,6 +136,7 @@ pub fn rule(name: &str) -> RuleSample {
         limit: limit(Some(1_000_000), None),
         share: "all".to_owned(),
         when: Vec::new(),
+        on: Vec::new(),
         profiles: Vec::new(),
         is_on: true,
         why: "on".to_owned(),

@@ -119,6 +119,10 @@ fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
         true => "always".to_owned(),
         false => rule.when.join(", "),
     };
+    let on = match rule.on.is_empty() {
+        true => String::new(),
+        false => format!(" on {}", rule.on.join(", ")),
+    };
     let profiles = match rule.profiles.is_empty() {
         true => String::new(),
         false => format!("; with profile {}", rule.profiles.join(", ")),
@@ -128,7 +132,7 @@ fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
         line("match", &rule.targets.join(" ")),
         line(
             "when",
-            &format!("{when}{profiles}; shared by {}", shared(&rule.share)),
+            &format!("{when}{on}{profiles}; shared by {}", shared(&rule.share)),
         ),
         line("file", &format!("{}:{}", rule.file, rule.line)),
     ]

@@ -1,0 +1,430 @@
+//! Policy where units are described: a section of ours in the files of systemd's units, which systemd leaves alone.
+//!
+//! ```ini
+//! [X-ChadThrottle]
+//! Down=5MB/s
+//! Up=1MB/s
+//! Scope=internet
+//! Block=up
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::{
+    Calendar, OnNetworks, Places, Rule, Share,
+    places::{Problem, Unread},
+};
+use crate::{
+    model::{Limit, scope_of},
+    process::{Condition, Selector, unescape},
+    units::Rate,
+};
+
+/// Where the files of units are: those of an earlier directory take the place of those of later ones.
+const DIRECTORIES: [&str; 4] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+];
+
+const SECTION: &str = "X-ChadThrottle";
+
+const KEYS: &str = "Down, Up, Scope, Block";
+
+/// The rules that units have, as far as they were read.
+#[derive(Clone, Debug, Default)]
+pub struct UnitRules {
+    units: BTreeMap<String, Unit>,
+}
+
+#[derive(Clone, Debug)]
+struct Unit {
+    cgroup: String,
+    seen: Vec<Option<SystemTime>>,
+    rule: Option<Rule>,
+    problem: Option<Problem>,
+}
+
+impl UnitRules {
+    /// Reads the files of units that have come since the last time, or whose files have changed, and forgets those that
+    /// have gone. Gives whether there were any.
+    pub fn refresh(&mut self, places: &Places, running: &BTreeMap<String, String>) -> bool {
+        let mut is_news = false;
+        self.units.retain(|unit, known| {
+            let stays = running.get(unit) == Some(&known.cgroup);
+            is_news |= !stays;
+            stays
+        });
+        for (unit, cgroup) in running {
+            let seen = stamps(places, unit);
+            let known = self.units.get(unit);
+            if known.is_some_and(|known| known.seen == seen) {
+                continue;
+            }
+            let (rule, problem) = match read(places, unit, cgroup) {
+                Ok(rule) => (rule, None),
+                Err(problem) => (None, Some(problem)),
+            };
+            is_news = true;
+            let cgroup = cgroup.clone();
+            self.units.insert(
+                unit.clone(),
+                Unit {
+                    cgroup,
+                    seen,
+                    rule,
+                    problem,
+                },
+            );
+        }
+        is_news
+    }
+
+    /// The rules, in the order of the units' names.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.units.values().filter_map(|unit| unit.rule.as_ref())
+    }
+
+    /// What is wrong with files of units that run.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.units.values().filter_map(|unit| unit.problem.as_ref())
+    }
+}
+
+/// The units of the system's manager that run, each with its cgroup, as the cgroups at `mount` show. What is within a
+/// service, as the units of a user's manager, is not described by the system.
+pub fn running(mount: &Path) -> BTreeMap<String, String> {
+    let mut running = BTreeMap::new();
+    let mut slices = vec![String::new()];
+    while let Some(slice) = slices.pop() {
+        let entries = fs::read_dir(mount.join(slice.trim_start_matches('/')));
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let path = format!("{slice}/{name}");
+            if name.ends_with(".slice") {
+                slices.push(path.clone());
+            } else if !name.ends_with(".service") && !name.ends_with(".scope") {
+                continue;
+            }
+            running.insert(unescape(name), path);
+        }
+    }
+    running
+}
+
+/// Names that a unit's files may have: its own and, of an instance, its template's.
+fn names(unit: &str) -> Vec<String> {
+    let mut names = vec![unit.to_owned()];
+    if let Some((template, instance)) = unit.split_once('@')
+        && let Some((_, kind)) = instance.rsplit_once('.')
+    {
+        names.push(format!("{template}@.{kind}"));
+    }
+    names
+}
+
+/// When the files and directories of a unit were changed last: of each that there may be.
+fn stamps(places: &Places, unit: &str) -> Vec<Option<SystemTime>> {
+    let mut stamps = Vec::new();
+    for name in names(unit) {
+        for directory in DIRECTORIES {
+            let directory = places.root().join(directory);
+            for path in [directory.join(&name), directory.join(format!("{name}.d"))] {
+                let metadata = fs::metadata(path);
+                stamps.push(metadata.and_then(|metadata| metadata.modified()).ok());
+            }
+        }
+    }
+    stamps
+}
+
+/// The files of a unit that count, in the order in which they are read.
+fn files(places: &Places, unit: &str) -> Vec<PathBuf> {
+    let at = |name: &str| {
+        let mut paths = DIRECTORIES
+            .iter()
+            .map(|directory| places.root().join(directory).join(name));
+        paths.find(|path| path.exists())
+    };
+    let names = names(unit);
+    let mut files: Vec<PathBuf> = names.iter().find_map(|name| at(name)).into_iter().collect();
+    let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
+    // The most general first, so that the others take their place.
+    for name in names.iter().rev() {
+        for directory in DIRECTORIES.iter().rev() {
+            let directory = places.root().join(directory).join(format!("{name}.d"));
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.path().extension().is_some_and(|kind| kind == "conf") {
+                    drop_ins.insert(entry.file_name(), entry.path());
+                }
+            }
+        }
+    }
+    files.extend(drop_ins.into_values());
+    files
+}
+
+/// What the section says, and where it was said last.
+#[derive(Debug, Default)]
+struct Section {
+    limit: Option<Limit>,
+    place: Option<(PathBuf, usize)>,
+}
+
+fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Problem> {
+    let mut section = Section::default();
+    for file in files(places, unit) {
+        let text = match places.text(&file) {
+            Ok(text) => text,
+            Err(Unread::Missing) => continue,
+            // Whatever it says, it is not ours to judge where it says nothing to us.
+            Err(Unread::Refused(what)) => match fs::read_to_string(&file) {
+                Ok(text) if text.contains(SECTION) => return Err(Problem { file, what }),
+                _ => continue,
+            },
+        };
+        if let Err((line, what)) = section.take(&text, &file) {
+            let what = format!("line {line}: {what}");
+            return Err(Problem { file, what });
+        }
+    }
+    let (Some(limit), Some((file, line))) = (section.limit, section.place) else {
+        return Ok(None);
+    };
+    if limit.down.is_none() && limit.up.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Rule {
+        name: Arc::from(format!("unit:{unit}")),
+        targets: vec![Selector::of(Condition::Cgroup(cgroup.to_owned()))],
+        limit,
+        share: Share::All,
+        when: Calendar::default(),
+        on: OnNetworks::default(),
+        enabled: true,
+        profiles: Vec::new(),
+        file: Arc::from(file),
+        line,
+    }))
+}
+
+impl Section {
+    /// Takes in what a file says on top of those before.
+    fn take(&mut self, text: &str, file: &Path) -> Result<(), (usize, String)> {
+        let mut is_ours = false;
+        for (at, line) in text.lines().enumerate() {
+            let (number, line) = (at + 1, line.trim());
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            if let Some(name) = line.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+                is_ours = name == SECTION;
+                continue;
+            }
+            if !is_ours {
+                continue;
+            }
+            let wrong = |what: String| (number, crate::text::escape(&what).into_owned());
+            let (key, value) = line
+                .split_once('=')
+                .ok_or_else(|| wrong(format!("'{line}' is no assignment")))?;
+            let limit = self.limit.get_or_insert(Limit::NONE);
+            set(limit, key.trim(), value.trim()).map_err(wrong)?;
+            self.place = Some((file.to_owned(), number));
+        }
+        Ok(())
+    }
+}
+
+/// Sets what a key says; as everywhere in systemd's files, an empty value takes back what was said before.
+fn set(limit: &mut Limit, key: &str, value: &str) -> Result<(), String> {
+    let rate = || -> Result<Option<Rate>, String> {
+        if value.is_empty() {
+            return Ok(None);
+        }
+        value.parse().map(Some).map_err(|error| format!("{error}"))
+    };
+    match key {
+        "Down" => limit.down = rate()?,
+        "Up" => limit.up = rate()?,
+        "Scope" if value.is_empty() => limit.scope = Limit::NONE.scope,
+        "Scope" => {
+            let words = "Scope is default, internet, local or all";
+            limit.scope = scope_of(value).ok_or_else(|| format!("'{value}': {words}"))?;
+        }
+        "Block" => {
+            let (down, up) = match value {
+                "yes" | "true" | "on" | "1" | "both" => (true, true),
+                "down" => (true, false),
+                "up" => (false, true),
+                "" | "no" | "false" | "off" | "0" => (false, false),
+                _ => return Err(format!("'{value}': Block is yes, no, down or up")),
+            };
+            for (is_blocked, rate) in [(down, &mut limit.down), (up, &mut limit.up)] {
+                if is_blocked {
+                    *rate = Some(Rate::BLOCKED);
+                } else if rate.is_some_and(Rate::is_blocked) {
+                    *rate = None;
+                }
+            }
+        }
+        _ => return Err(format!("'{key}' is not known here; allowed: {KEYS}")),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Tree {
+        directory: tempfile::TempDir,
+        places: Places,
+        units: UnitRules,
+    }
+
+    impl Tree {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let places = Places::below(directory.path(), nix::unistd::geteuid().as_raw());
+            Self {
+                directory,
+                places,
+                units: UnitRules::default(),
+            }
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.directory.path().join(path);
+            let parent = path.parent().unwrap();
+            fs::create_dir_all(parent).unwrap();
+            fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+
+        /// The limits of units that run, and what is wrong.
+        fn limits(&mut self, cgroups: &[&str]) -> (Vec<String>, Vec<String>) {
+            let mount = tempfile::tempdir().unwrap();
+            for cgroup in cgroups {
+                fs::create_dir_all(mount.path().join(cgroup)).unwrap();
+            }
+            self.units.refresh(&self.places, &running(mount.path()));
+            let limits = self.units.rules().map(|rule| {
+                let target = String::from(rule.targets[0].clone());
+                format!("{} {target} {}", rule.name, rule.limit)
+            });
+            let problems = self.units.problems().map(ToString::to_string);
+            (limits.collect(), problems.collect())
+        }
+    }
+
+    #[test]
+    fn units_are_those_of_the_systems_manager() {
+        let mount = tempfile::tempdir().unwrap();
+        let scope = format!("docker-{}.scope", "0123456789abcdef".repeat(4));
+        for cgroup in [
+            "system.slice/a\\x2db.service/below",
+            "user.slice/user-1000.slice/user@1000.service/app.slice/x.service",
+            "custom/y.service",
+            &format!("system.slice/{scope}/inner.service"),
+        ] {
+            fs::create_dir_all(mount.path().join(cgroup)).unwrap();
+        }
+        let running = running(mount.path());
+        let names: Vec<&str> = running.keys().map(String::as_str).collect();
+        let expected = [
+            "a-b.service",
+            &scope,
+            "system.slice",
+            "user-1000.slice",
+            "user.slice",
+            "user@1000.service",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(running["a-b.service"], "/system.slice/a\\x2db.service");
+    }
+
+    #[test]
+    fn drop_ins_add_to_files_and_what_changes_is_read_again() {
+        let mut tree = Tree::new();
+        let ollama = ["system.slice/ollama.service"];
+        tree.write(
+            "usr/lib/systemd/system/ollama.service",
+            "[Service]\nDown=1\n[X-ChadThrottle]\nDown=5MB/s\n# x\nScope=internet\n",
+        );
+        let expected = "unit:ollama.service cgroup:/system.slice/ollama.service down 5 MB/s (40 Mbit/s), up unlimited, \
+             scope internet";
+        assert_eq!(tree.limits(&ollama).0, [expected]);
+        tree.write(
+            "etc/systemd/system/ollama.service.d/override.conf",
+            "[X-ChadThrottle]\nUp=1MB/s\nScope=\n",
+        );
+        let expected = "unit:ollama.service cgroup:/system.slice/ollama.service down 5 MB/s (40 Mbit/s), up 1 MB/s (8 \
+             Mbit/s)";
+        assert_eq!(tree.limits(&ollama).0, [expected]);
+        // One in /etc masks one of the same name.
+        tree.write(
+            "usr/lib/systemd/system/ollama.service.d/override.conf",
+            "[X-ChadThrottle]\nBlock=yes\n",
+        );
+        assert_eq!(tree.limits(&ollama).0, [expected]);
+        tree.write(
+            "usr/lib/systemd/system/ollama.service.d/z.conf",
+            "[X-ChadThrottle]\nBlock=up\n",
+        );
+        assert!(tree.limits(&ollama).0[0].ends_with("up blocked"));
+        let (none, _) = tree.limits(&["system.slice/other.service"]);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn instances_have_their_templates_and_mistakes_are_named() {
+        let mut tree = Tree::new();
+        tree.write(
+            "etc/systemd/system/get@.service",
+            "[X-ChadThrottle]\nDown=1MB\n",
+        );
+        let get = ["system.slice/system-get.slice/get@a.service"];
+        assert_eq!(tree.limits(&get).0.len(), 1);
+        for (text, what) in [
+            (
+                "[X-ChadThrottle]\nDwon=1MB\n",
+                "line 2: 'Dwon' is not known here",
+            ),
+            (
+                "[X-ChadThrottle]\n\nDown=fast\n",
+                "line 3: 'fast' is not a rate",
+            ),
+            ("[X-ChadThrottle]\nScope=moon\n", "Scope is default"),
+            ("[X-ChadThrottle]\nBlock=maybe\n", "Block is yes"),
+            ("[X-ChadThrottle]\nDown\n", "no assignment"),
+        ] {
+            // Stamps are as fine as the file system's clock.
+            tree.units = UnitRules::default();
+            tree.write("etc/systemd/system/get@a.service.d/x.conf", text);
+            let (rules, problems) = tree.limits(&get);
+            assert!(
+                rules.is_empty() && problems[0].contains(what),
+                "{problems:?}"
+            );
+        }
+        let path = tree
+            .directory
+            .path()
+            .join("etc/systemd/system/get@a.service.d/x.conf");
+        fs::write(&path, "[X-ChadThrottle]\nDown=2MB\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        tree.units = UnitRules::default();
+        assert!(tree.limits(&get).1[0].contains("mode 666"));
+    }
+}
