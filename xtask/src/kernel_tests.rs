@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use crate::shell::{Aside, as_root, cargo, root, run};
 
 /// Modules and tests whose subject is the root cgroup: the sockets of the kernel itself are there.
-const AT_THE_ROOT: [&str; 17] = [
+const AT_THE_ROOT: [&str; 18] = [
     "attach::",
     "attribution::raw_sockets",
     "bad_input::",
@@ -34,13 +34,15 @@ const AT_THE_ROOT: [&str; 17] = [
     "namespaces::",
     // It counts slots, which users of sockets elsewhere take too.
     "ownership::a_socket_of_an_ended_child",
+    // Where units of systemd have their cgroups.
+    "rules::at_the_root",
     "shrinking::when_the_guard_was_killed_too",
     // The last pass of every engine waits for it.
     "silent::a_program_that_has_its_connection_locked",
 ];
 
 /// Modules that measure rates: never two of them at a time.
-const MEASURING: [&str; 13] = [
+const MEASURING: [&str; 14] = [
     "bounds::",
     "debt::",
     "ecn::",
@@ -51,6 +53,7 @@ const MEASURING: [&str; 13] = [
     "limits::",
     "mptcp::",
     "no_harm::",
+    "rules::",
     "short_lives::",
     "shrinking::",
     "starts::",

@@ -289,7 +289,7 @@ impl Engine {
             .active
             .values()
             .flat_map(|active| &active.targets.selectors)
-            .chain(self.ruled.selectors());
+            .chain(self.ruled.watched());
         let conditions = selectors.flat_map(Selector::terms);
         let cgroups = conditions.filter_map(|term| match &term.condition {
             Condition::Cgroup(path) => Some((&term.condition, path)),

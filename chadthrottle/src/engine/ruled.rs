@@ -75,7 +75,8 @@ impl Of {
     }
 }
 
-/// So many of the first rules have their limits before anybody matches, so that the kernel programs can be told.
+/// So many of the first rules have their limits before anybody matches, so that the kernel programs can be told, and
+/// have their cgroups watched for processes that move there.
 pub(super) const TOLD: usize = 64;
 
 /// The rules that are on, and what they have come to.
@@ -111,9 +112,10 @@ impl RulesInForce {
         })
     }
 
-    /// All selectors.
-    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.rules.iter().flat_map(|rule| &rule.targets)
+    /// Selectors of the first rules, whose cgroups are watched.
+    pub fn watched(&self) -> impl Iterator<Item = &Selector> {
+        let rules = self.rules.iter().take(TOLD);
+        rules.flat_map(|rule| &rule.targets)
     }
 
     /// The limits that there are, each with its rule.

@@ -258,7 +258,7 @@ fn ancestors<'a>(
 }
 
 /// Of which database an account is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccountKind {
     /// Users.
     User,

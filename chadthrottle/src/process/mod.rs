@@ -30,7 +30,7 @@ pub use container::{Container, container_of};
 pub use executable::Devices;
 pub use identity::{key_of, newest_pid, user_of};
 pub use reader::ProcessReader;
-pub use selector::{Selector, SelectorError, Target};
+pub use selector::{Accounts, Selector, SelectorError, Target};
 use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};

@@ -1,6 +1,10 @@
 //! Targets as users name them: a process id, or a selector for processes now and later.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    str::FromStr,
+};
 
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
@@ -91,6 +95,15 @@ impl Selector {
             Some(Some(id)) => Ok(Account::known(name, *id)),
             _ => look_up(kind, name),
         })
+    }
+
+    /// Reads one of many: what was asked of a database before is not asked again, and one that did not answer is not
+    /// waited for again.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn read(text: &str, accounts: &mut Accounts) -> Result<Self, SelectorError> {
+        read(text, &mut |kind, name| accounts.find(kind, name))
     }
 
     /// Whether the process matches. What has started it is found among `processes`.
@@ -211,6 +224,30 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         read(text, &mut look_up)
+    }
+}
+
+/// Users and groups that were looked up.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    known: HashMap<(AccountKind, String), Account>,
+    is_slow: bool,
+}
+
+impl Accounts {
+    fn find(&mut self, kind: AccountKind, name: &str) -> Result<Account, SelectorError> {
+        let key = (kind, name.to_owned());
+        if let Some(account) = self.known.get(&key) {
+            return Ok(account.clone());
+        }
+        let account = match (kind, self.is_slow) {
+            (_, false) => look_up(kind, name)?,
+            (AccountKind::User, true) => Account::find_user_later(name)?,
+            (AccountKind::Group, true) => Account::find_group_later(name)?,
+        };
+        self.is_slow |= !account.is_looked_up();
+        self.known.insert(key, account.clone());
+        Ok(account)
     }
 }
 

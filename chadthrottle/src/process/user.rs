@@ -142,6 +142,22 @@ impl Account {
         Self::find_by(name, PATIENCE, uid_of)
     }
 
+    /// The user of that name or number, who is not waited for.
+    ///
+    /// # Errors
+    /// Where nobody can be asked.
+    pub fn find_user_later(name: &str) -> Result<Self, UserError> {
+        Self::find_by(name, Duration::ZERO, uid_of)
+    }
+
+    /// The group of that name or number, which is not waited for.
+    ///
+    /// # Errors
+    /// Where nobody can be asked.
+    pub fn find_group_later(name: &str) -> Result<Self, UserError> {
+        Self::find_by(name, Duration::ZERO, gid_of)
+    }
+
     /// The group of that name or number.
     ///
     /// # Errors

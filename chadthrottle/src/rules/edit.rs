@@ -318,7 +318,7 @@ fn list(texts: &[String]) -> Item {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::read;
+    use crate::{process::Accounts, rules::read};
     use std::{path::Path, sync::Arc};
 
     const FILE: &str = "\
@@ -443,7 +443,8 @@ block = 'both'
             for line in before.lines() {
                 assert!(text.contains(line), "{text}");
             }
-            let file = read::read(&text, &Arc::from(Path::new("x"))).unwrap();
+            let file =
+                read::read(&text, &Arc::from(Path::new("x")), &mut Accounts::default()).unwrap();
             let place = if first { 0 } else { file.rules.len() - 1 };
             let rule = &file.rules[place];
             assert_eq!(&*rule.name, new.name);

@@ -15,6 +15,7 @@ use super::{
     Mistake, Rule,
     read::{self, File, MOST_RULES},
 };
+use crate::process::Accounts;
 
 /// A longer file is no rules file, in bytes.
 pub const LONGEST: u64 = 1 << 20;
@@ -100,8 +101,9 @@ impl Places {
         let mut rules = Rules::default();
         let mut in_profiles: HashMap<String, Vec<String>> = HashMap::new();
         let mut named = Vec::new();
+        let mut accounts = Accounts::default();
         for path in self.files(&mut rules.problems) {
-            match self.read(&path) {
+            match self.read(&path, &mut accounts) {
                 Ok(None) => {}
                 Ok(Some((text, file))) => {
                     if let Err(what) = rules.take(&text, file, &mut in_profiles, &mut named) {
@@ -142,7 +144,7 @@ impl Places {
     pub fn check(path: &Path) -> Result<usize, Vec<String>> {
         let text = fs::read_to_string(path).map_err(|error| vec![error.to_string()])?;
         let path = Arc::from(path);
-        read::read(&text, &path)
+        read::read(&text, &path, &mut Accounts::default())
             .map(|file| file.rules.len())
             .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
     }
@@ -178,14 +180,14 @@ impl Places {
     }
 
     /// Reads a file; `None` where it is not there, or masks another by being /dev/null.
-    fn read(&self, path: &Path) -> Result<Option<(String, File)>, String> {
+    fn read(&self, path: &Path, accounts: &mut Accounts) -> Result<Option<(String, File)>, String> {
         let text = match self.text(path) {
             Ok(text) => text,
             Err(Unread::Missing) => return Ok(None),
             Err(Unread::Refused(what)) => return Err(what),
         };
         let shared = Arc::from(path);
-        match read::read(&text, &shared) {
+        match read::read(&text, &shared, accounts) {
             Ok(file) => Ok(Some((text, file))),
             Err(mistakes) => {
                 let words: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();

@@ -7,7 +7,7 @@ use toml_edit::{Document, Item, Key, TableLike, TomlError};
 use super::{Calendar, Mistake, OnNetworks, Rule, Share};
 use crate::{
     model::{Both, Limit, scope_of},
-    process::{Condition, Selector},
+    process::{Accounts, Condition, Selector},
     units::Rate,
 };
 
@@ -46,15 +46,16 @@ const SECTIONS: &str = "[[rule]], [profile.NAME], [policy]";
 
 const KEYS: &str = "name, match, down, up, block, scope, share, when, on, enabled";
 
-/// Reads a rules file; `path` is noted in its rules.
+/// Reads a rules file; `path` is noted in its rules, and `accounts` looks up users and groups.
 ///
 /// # Errors
 /// All mistakes that are in it, in the order of their lines.
-pub fn read(text: &str, path: &Arc<Path>) -> Result<File, Vec<Mistake>> {
+pub fn read(text: &str, path: &Arc<Path>, accounts: &mut Accounts) -> Result<File, Vec<Mistake>> {
     let document = Document::parse(text).map_err(|error| vec![syntax(text, &error)])?;
     let mut reader = Reader {
         text,
         path,
+        accounts,
         file: File {
             units: true,
             ..File::default()
@@ -78,6 +79,7 @@ fn syntax(text: &str, error: &TomlError) -> Mistake {
 struct Reader<'a> {
     text: &'a str,
     path: &'a Arc<Path>,
+    accounts: &'a mut Accounts,
     file: File,
     mistakes: Vec<Mistake>,
 }
@@ -288,7 +290,7 @@ impl Reader<'_> {
         }
         let mut targets = Vec::new();
         for Named { name, span } in texts {
-            match name.parse::<Selector>() {
+            match Selector::read(&name, self.accounts) {
                 Ok(selector) if names_an_id(&selector) => {
                     let what = "a process id is another process's after each start";
                     self.mistake(span, what, TARGETS);
@@ -461,7 +463,8 @@ mod tests {
     use chadthrottle_common::scope::Scope;
 
     fn file(text: &str) -> Result<File, Vec<Mistake>> {
-        read(text, &Arc::from(Path::new("/etc/chadthrottle/rules.toml")))
+        let path = Arc::from(Path::new("/etc/chadthrottle/rules.toml"));
+        read(text, &path, &mut Accounts::default())
     }
 
     #[test]

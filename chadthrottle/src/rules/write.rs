@@ -16,6 +16,7 @@ use super::{
     places::Unread,
     read,
 };
+use crate::process::Accounts;
 
 /// Why the rules file was not written.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +86,7 @@ impl Places {
         };
         let directory = main.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory).map_err(failed)?;
-        // Two commands at once make their changes one after the other.
-        let directory = File::open(directory).map_err(failed)?;
-        let _lock = Flock::lock(directory, FlockArg::LockExclusive)
-            .map_err(|(_, error)| failed(error.into()))?;
+        let beside = Beside::of(&main).map_err(failed)?;
         let text = match self.text(&main) {
             Ok(text) => text,
             Err(Unread::Missing) => String::new(),
@@ -99,14 +97,16 @@ impl Places {
             path: main.clone(),
             source,
         })?;
-        if let Err(mistakes) = read::read(&new, &Arc::from(main.as_path())) {
+        if let Err(mistakes) =
+            read::read(&new, &Arc::from(main.as_path()), &mut Accounts::default())
+        {
             let words: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
             return Err(WriteError::Refused {
                 path: main,
                 what: words.join("\n"),
             });
         }
-        replace(&main, &new).map_err(failed)
+        beside.replace(&main, &new).map_err(failed)
     }
 
     /// Refuses to change a rule of another file, and to add one with its name.
@@ -140,42 +140,75 @@ impl Places {
     }
 }
 
-/// Writes a file beside it, and puts that in its place.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Of a link, the file is what is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = directory.join(format!(".{name}.new"));
-    // Whoever has the lock may remove what somebody left who was killed.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// A file beside another one, which will take its place. Whoever has it is the only one who changes that: it is root's
+/// alone, so nobody else can keep it locked.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    file: Flock<File>,
+}
+
+impl Beside {
+    /// Waits until nobody else has it.
+    fn of(path: &Path) -> io::Result<Self> {
+        // Of a link, the file is what is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = path.with_file_name(format!(".{name}.new"));
+        loop {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&beside)?;
+            let file = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| io::Error::from(error))?;
+            // It may have taken its place meanwhile, or been given up.
+            let now = fs::symlink_metadata(&beside);
+            if now.is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+                return Ok(Self { path: beside, file });
+            }
+        }
     }
-    let before = fs::metadata(&path).ok();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    let written = (|| {
+
+    /// Puts it into the other's place with that text, and the other's mode and owner.
+    fn replace(self, path: &Path, text: &str) -> io::Result<()> {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let before = fs::metadata(&path).ok();
+        let mut file: &File = &self.file;
+        // Somebody may have been killed who was writing it.
+        file.set_len(0)?;
         file.write_all(text.as_bytes())?;
         if let Some(before) = &before {
-            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            let ours = file.metadata()?;
+            if (ours.uid(), ours.gid()) != (before.uid(), before.gid()) {
+                fchown(file, Some(before.uid()), Some(before.gid()))?;
+            }
         }
         let mode = before
             .as_ref()
             .map_or(MODE, |before| before.mode() & 0o7777);
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        File::open(directory)?.sync_all()
-    })();
-    if written.is_err() {
-        // The failure is told; this is tidying up after it.
-        let _ = fs::remove_file(&beside);
+        fs::rename(&self.path, &path)?;
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
-    written
+}
+
+impl Drop for Beside {
+    /// Where it has not taken the other's place, it goes. Nobody else has it until the lock is gone, which is later.
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|now| {
+            self.file
+                .metadata()
+                .is_ok_and(|ours| ours.ino() == now.ino())
+        });
+        if is_ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -244,5 +277,29 @@ mod tests {
         assert_eq!(fs::read_to_string(&main).unwrap(), "= 1");
         let names = fs::read_dir(main.parent().unwrap()).unwrap().count();
         assert_eq!(names, 2, "something is left");
+    }
+
+    #[test]
+    fn many_at_once_lose_nothing_and_leave_nothing_behind() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places::below(root.path(), nix::unistd::geteuid().as_raw());
+        let directory = root.path().join("etc/chadthrottle");
+        fs::create_dir_all(&directory).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        // Left by somebody who was killed.
+        fs::write(directory.join(".rules.toml.new"), "half a ru").unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let places = &places;
+                scope.spawn(move || {
+                    for number in 0..10 {
+                        places.edit(&rule(&format!("{thread}-{number}"))).unwrap();
+                    }
+                });
+            }
+        });
+        let rules = places.load();
+        assert_eq!((rules.rules.len(), rules.problems), (40, Vec::new()));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
     }
 }

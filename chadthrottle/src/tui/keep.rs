@@ -37,7 +37,7 @@ pub enum Kept {
     /// No rule is to be made.
     Cancel,
     /// This one is.
-    Add(Edit),
+    Add(Box<Edit>),
 }
 
 impl KeepDialog {
@@ -76,10 +76,10 @@ impl KeepDialog {
         match key.code {
             KeyCode::Esc => return Kept::Cancel,
             KeyCode::Enter if self.mistake().is_none() => {
-                return Kept::Add(Edit::Add {
+                return Kept::Add(Box::new(Edit::Add {
                     rule: self.rule(),
                     first: true,
-                });
+                }));
             }
             KeyCode::Enter => {}
             KeyCode::Up => self.chosen = self.chosen.saturating_sub(1),

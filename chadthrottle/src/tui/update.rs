@@ -193,7 +193,7 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             Kept::Add(edit) => {
                 let words = format!("kept as rule '{}'", dialog.name.text.trim());
                 state.mode = Mode::Normal;
-                Some(vec![Effect::EditRules { edit, words }])
+                Some(vec![Effect::EditRules { edit: *edit, words }])
             }
         },
         Mode::Dialog(dialog) => match dialog.key(key, &state.presets) {

@@ -269,6 +269,11 @@ impl Cgroup {
         Self::at(path)
     }
 
+    /// One of that name at the root, where units of systemd are.
+    pub fn named(name: &str) -> Self {
+        Self::at(format!("{}/{name}", cgroup2()))
+    }
+
     /// One within it.
     pub fn below(parent: &Self, name: &str) -> Self {
         Self::at(format!("{}/{name}", parent.0))

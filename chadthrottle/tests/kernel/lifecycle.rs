@@ -146,7 +146,8 @@ fn signals_to_the_foreground_group_do_not_reach_the_guard() {
     println!("guard, debug build: {} KB resident", field("VmRSS:"));
     // Of the code that is resident, a debug build has several times as much as a release build,
     // which test_cleanup.sh measures.
-    assert!(field("RssAnon:") < 1_000, "memory of its own");
+    // And tables of addresses, which the loader fills in.
+    assert!(field("RssAnon:") < 2_000, "memory of its own");
     drop(engine);
     eventually("cleaned up", Duration::from_secs(1), || {
         attached(&top()).is_empty()

@@ -14,7 +14,7 @@ use crate::{
     audit::{Cgroup, assert_nothing_left},
     engine::{SOON, call, connect, end},
     iperf::{Client, MB, Report, server},
-    lab::{Lab, SERVER_V4},
+    lab::{Lab, SERVER_V4, SERVER_V6, ip},
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -35,6 +35,21 @@ impl Ruled {
     /// The same in a time zone.
     #[track_caller]
     fn at(zone: &str, rules: &str) -> Self {
+        Self::behind(&["env", &format!("TZ={zone}")], rules)
+    }
+
+    /// The same in a network namespace.
+    #[track_caller]
+    fn within(namespace: &str, rules: &str) -> Self {
+        // `ip netns exec` would hide where cgroups are mounted.
+        Self::behind(
+            &["nsenter", &format!("--net=/run/netns/{namespace}")],
+            rules,
+        )
+    }
+
+    #[track_caller]
+    fn behind(wrapper: &[&str], rules: &str) -> Self {
         let program = Chadthrottle::new();
         let root = program.state().join("root");
         let directory = root.join("etc/chadthrottle");
@@ -47,8 +62,10 @@ impl Ruled {
             engine: None,
         };
         ruled.write(rules);
-        let mut command = ruled.command("engine");
-        let engine = command.env("TZ", zone).spawn().expect("chadthrottle");
+        let bare = ruled.command("engine");
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(bare.get_program());
+        let engine = command.args(bare.get_args()).spawn().expect("chadthrottle");
         ruled.engine = Some(Running(engine));
         eventually("it listens", SOON, || {
             std::os::unix::net::UnixStream::connect(ruled.program.state().join("control.sock"))
@@ -414,5 +431,77 @@ fn units_and_containers_are_held_when_they_start_later() {
     ruled.is_held(inside.pid(), Some(1_000_000));
     ruled.is_held(beside.pid(), Some(2_000_000));
     drop((inside, beside));
+    ruled.end();
+}
+
+/// What the section of a unit says holds while the unit runs. systemd itself is not needed for that.
+#[test]
+fn at_the_root_a_unit_that_starts_is_held_as_its_file_says() {
+    let unit = "chadthrottle-test-unit.service";
+    let ruled = Ruled::with("");
+    let files = ruled.root.join(format!("etc/systemd/system/{unit}.d"));
+    fs::create_dir_all(&files).expect("a directory");
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&files, open).expect("its mode");
+    let drop_in = files.join("override.conf");
+    let say = |text: &str| {
+        // As an editor does it.
+        let new = files.join("new");
+        fs::write(&new, format!("[X-ChadThrottle]\n{text}\n")).expect("a drop-in");
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).expect("its mode");
+        fs::rename(&new, &drop_in).expect("a drop-in");
+    };
+    say("Down=1MB/s");
+    let cgroup = Cgroup::named(unit);
+    let script = format!("echo $$ > {}/cgroup.procs; exec sleep 60", cgroup.0);
+    let process = Running(
+        Command::new("sh")
+            .args(["-c", &script])
+            .spawn()
+            .expect("sh"),
+    );
+    ruled.is_held(process.pid(), Some(1_000_000));
+    let list = ruled.run("rule list");
+    assert!(list.contains(&format!("unit:{unit}")), "{list}");
+    say("Down=2MB/s");
+    ruled.is_held(process.pid(), Some(2_000_000));
+    say("Down=fast");
+    ruled.is_held(process.pid(), None);
+    let warned = ruled.warned();
+    assert!(warned.contains("override.conf: line 2: 'fast'"), "{warned}");
+    say("Down=3MB/s");
+    ruled.is_held(process.pid(), Some(3_000_000));
+    ruled.write("[policy]\nunits = false\n");
+    call(&mut connect(&ruled.program), "ReloadRules", &json!({}));
+    ruled.is_held(process.pid(), None);
+    drop(process);
+    ruled.end();
+}
+
+#[test]
+fn a_rule_for_a_network_is_on_while_the_default_route_leads_there() {
+    let lab = Lab::new();
+    let directory = tempfile::tempdir().expect("a directory");
+    let held = sleeper(directory.path(), "ct-held");
+    let limit = "down = '1MB/s'\non = ['interface:tun*', 'interface:v?']";
+    let ruled = Ruled::within(&lab.client, &rule("here", "name:ct-held", limit));
+    ruled.is_held(held.pid(), None);
+    let list = ruled.run("rule list");
+    assert!(
+        list.contains("not here, but on interface:tun*, interface:v?"),
+        "{list}"
+    );
+    ip(&format!(
+        "-n {} route add default via {SERVER_V4}",
+        lab.client
+    ));
+    ruled.is_held(held.pid(), Some(1_000_000));
+    ip(&format!("-n {} route del default", lab.client));
+    ruled.is_held(held.pid(), None);
+    ip(&format!(
+        "-n {} -6 route add default via {SERVER_V6} dev v0",
+        lab.client
+    ));
+    ruled.is_held(held.pid(), Some(1_000_000));
     ruled.end();
 }

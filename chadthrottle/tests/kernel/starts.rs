@@ -15,8 +15,8 @@ use crate::{
 /// Bytes a second.
 const RATE: f64 = 20e3;
 
-/// The kernel paces a connection from its tenth segment on: eight of them had 116 KB on their way in
-/// the first moment. What may pass beyond the limit is the policer's bound.
+/// The kernel paces a connection from its tenth segment on: until then eight of them hand over what the policer has to
+/// refuse. What may pass beyond the limit is the policer's bound.
 #[test]
 fn eight_slow_uploads_hold_their_limit_from_the_first_second_on() {
     let lab = Lab::new();
@@ -51,7 +51,6 @@ fn eight_slow_uploads_hold_their_limit_from_the_first_second_on() {
     // A packet of each is more than half of a second.
     let later = passed[4..].iter().sum::<f64>() / (passed.len() - 4) as f64;
     assert!((0.75..1.25).contains(&later), "{passed:.2?}");
-    assert_eq!(dropped[1..].iter().min(), dropped.last(), "{dropped:?}");
     drop(client);
     assert_nothing_left();
 }

@@ -1,6 +1,7 @@
 //! The release binary as users run it, with a state directory of its own.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -72,6 +73,18 @@ impl Engine {
         Self::saying("is there for commands", state, None, &["engine"])
     }
 
+    /// The same with rules, in the words of a file of them.
+    pub fn with_rules(rules: &str) -> anyhow::Result<Self> {
+        let state = Arc::new(tempfile::tempdir()?);
+        let root = state.path().join("rules");
+        let directory = root.join("etc/chadthrottle");
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("rules.toml"), rules)?;
+        let root = root.display().to_string();
+        let arguments = ["engine", "--rules-root", &root];
+        Self::saying("is there for commands", state, None, &arguments)
+    }
+
     /// `limit` on a process, by that engine; by one of its own where none is given.
     pub fn limiting_by(engine: Option<&Self>, pid: u32) -> anyhow::Result<Self> {
         let state = match engine {
@@ -127,7 +140,7 @@ impl Engine {
 
 /// The engine of that state directory, which wrote its id into its lock.
 pub fn engine_of(state: &Path) -> anyhow::Result<u32> {
-    let text = std::fs::read_to_string(state.join("engine.lock"))?;
+    let text = fs::read_to_string(state.join("engine.lock"))?;
     text.trim().parse().context("the engine's process id")
 }
 

@@ -118,7 +118,66 @@ pub fn of_one_engine(quick: bool) -> anyhow::Result<Table> {
         ms(limit(None)?),
         "-",
     );
+
+    let engine = Engine::with_rules(&rules())?;
+    let (cpu, _) = needs(&[engine.pid()], seconds)?;
+    row(
+        format!("of one core over {seconds} s with {RULES} rules that are on"),
+        format!("{:.2} %", cpu * 100.0),
+        "0.5 %",
+    );
+    let mut client = Client::connect(&engine)?;
+    let reload = |client: &mut Client| {
+        let began = Instant::now();
+        let reply = client.call("ReloadRules", &json!({}))?;
+        if reply["problems"] != json!([]) {
+            bail!("the rules of the benchmark: {reply}");
+        }
+        Ok(began.elapsed())
+    };
+    let times_of_reloads = times(limits, || reload(&mut client))?;
+    row(
+        format!("{RULES} rules read anew, median of {limits}"),
+        ms(times_of_reloads),
+        "-",
+    );
+    let mut turn = 0;
+    let times_of_changes = times(limits, || {
+        // What is told of the first rule changes, so that all processes are asked again.
+        turn += 1;
+        let change = json!({ "edit": { "change": {
+            "name": "rule 0", "down": format!("{turn}MB/s"), "up": null, "block": null, "scope": null,
+        } } });
+        let began = Instant::now();
+        client.call("EditRules", &change)?;
+        Ok(began.elapsed())
+    })?;
+    let each = median(times_of_changes) / PROCESSES as f64;
+    row(
+        format!(
+            "a rule changed, for each of the processes that are matched again, median of {limits}"
+        ),
+        format!("{each:.3} ms"),
+        "1 ms",
+    );
     Ok(table)
+}
+
+const RULES: usize = 1_000;
+
+/// Rules of every kind, none of which is for anybody.
+fn rules() -> String {
+    let rule = |n: usize| {
+        let target = match n % 5 {
+            0 => format!("name:program-{n}*"),
+            1 => format!("exe:/opt/*/program-{n}"),
+            2 => format!("command:*--option={n}*"),
+            3 => format!("unit:program-{n}-*.service"),
+            _ => format!("user:{n}+!name:other+parent:name:shell-{n}"),
+        };
+        format!("[[rule]]\nname = 'rule {n}'\nmatch = '{target}'\ndown = '1MB'\n")
+    };
+    (0..RULES).map(rule).collect()
 }
 
 /// Milliseconds of each of so many turns.

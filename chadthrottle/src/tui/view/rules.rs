@@ -9,9 +9,9 @@ use ratatui::{
 
 use super::{Look, boxed, counted, cut, labelled};
 use crate::{
-    model::RuleSample,
+    model::{Direction, RuleSample},
     text::escape,
-    tui::{keep::KeepDialog, state::State},
+    tui::{held::Use, keep::KeepDialog, state::State},
     units::{Rate, format_bytes},
 };
 
@@ -66,7 +66,7 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
             height: below,
             ..area
         };
-        frame.render_widget(Paragraph::new(about(rule, width, look)), area);
+        frame.render_widget(Paragraph::new(about(rule, width, state, look)), area);
     }
 }
 
@@ -106,7 +106,7 @@ fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &L
 }
 
 /// The rest of one rule.
-fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
+fn about<'a>(rule: &RuleSample, width: usize, state: &State, look: &Look) -> Vec<Line<'a>> {
     let theme = &look.theme;
     let line = |label, text: &str| {
         let text = escape(text);
@@ -128,7 +128,10 @@ fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
         false => format!("; with profile {}", rule.profiles.join(", ")),
     };
     vec![
-        Line::default(),
+        line(
+            "state",
+            &met(rule, state).unwrap_or_else(|| rule.why.clone()),
+        ),
         line("match", &rule.targets.join(" ")),
         line(
             "when",
@@ -136,6 +139,25 @@ fn about<'a>(rule: &RuleSample, width: usize, look: &Look) -> Vec<Line<'a>> {
         ),
         line("file", &format!("{}:{}", rule.file, rule.line)),
     ]
+}
+
+/// How the limit is met, where it holds somebody, or why it is not.
+fn met(rule: &RuleSample, state: &State) -> Option<String> {
+    let words = |direction| {
+        let word = match direction {
+            Direction::Down => "down",
+            Direction::Up => "up",
+        };
+        let mut samples = rule.limits.iter().filter_map(|id| state.limit(*id));
+        // Of several limits, one that is used.
+        let used = samples.find_map(|sample| {
+            let used = Use::of(sample, direction)?;
+            (sample.members > 0).then_some(used)
+        })?;
+        Some(format!("{word} {}", used.in_words()))
+    };
+    let words: Vec<String> = Direction::ALL.into_iter().filter_map(words).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn shared(share: &str) -> &str {
