@@ -161,6 +161,12 @@ impl Limits {
         std::mem::take(&mut self.serial) + std::mem::take(&mut self.of_rules) != 0
     }
 
+    /// Whether a limit comes from a rule.
+    pub fn is_of_rule(&self, id: LimitId) -> bool {
+        let active = self.active.get(&id.0);
+        active.is_some_and(|active| active.of_rule)
+    }
+
     /// As processes carry a limit.
     pub(super) fn id(&self, index: u32) -> Option<RuleId> {
         Some(self.active.get(&index)?.id(index))

@@ -3,20 +3,25 @@
 use super::Engine;
 
 impl Engine {
-    /// Whether levers want looking at: a limit is set.
+    /// Whether levers want looking at: a limit is set, or a rule's has members.
     pub fn wants_looks(&self) -> bool {
-        self.limits.rules().next().is_some()
+        self.limits.enrolling().next().is_some() || self.ruled.has_members()
     }
 
     /// Moves the fair rates of all limits, and does what is due from time to time.
     pub fn follow_levers(&mut self) {
         let Self {
             limits,
+            ruled,
             throttle,
             levers,
             ..
         } = self;
         for (id, limit, _) in limits.iter() {
+            // There may be a thousand for which nobody has come yet.
+            if limits.is_of_rule(id) && !ruled.has_begun(id) {
+                continue;
+            }
             if let Some(rule) = throttle.maps.rules.get(id.0 as usize) {
                 levers.follow(id.0, rule, &limit);
             }

@@ -99,6 +99,16 @@ impl RulesInForce {
         self.rules.is_empty() && self.limits.is_empty()
     }
 
+    /// Whether anybody is to share one of the limits.
+    pub fn has_members(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Whether a limit has had members.
+    pub fn has_begun(&self, id: LimitId) -> bool {
+        self.begun.contains(&id.0)
+    }
+
     /// Those that the kernel programs may be told of, in order, each with the limit of all that match it.
     pub fn told(&self) -> impl Iterator<Item = (&InForce, u32)> {
         let rules = self.rules.iter().take(TOLD);
@@ -260,7 +270,12 @@ impl Engine {
             let slot = self.slots.get(key);
             let has = slot.map_or(0, |slot| self.rule_of(slot));
             let index = self.ruled.limits.get(&group).copied();
-            if has != 0 && (Some(has) == index || !self.is_ruled(has)) {
+            if has != 0 && Some(has) == index {
+                // The kernel programs may have taken it in.
+                self.ruled.begun.insert(has);
+                continue;
+            }
+            if has != 0 && !self.is_ruled(has) {
                 continue;
             }
             let info = self.processes.get(key.pid).filter(|info| info.key == key);
@@ -353,6 +368,8 @@ impl Engine {
         let limit = self.ruled.rules[at].limit;
         let id = self.limits.add_of_rule(limit, at)?;
         self.begin(id, limit, None);
+        // Before there is a connection, so that it is paced from its first segment on.
+        self.slow_down(id.index, limit, None);
         self.ruled.limits.insert(group.clone(), id.index);
         Ok(id.index)
     }

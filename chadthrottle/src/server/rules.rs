@@ -40,8 +40,8 @@ struct State {
     networks: Networks,
     /// Of each rule, those of units last, whether it is on.
     why: Vec<Why>,
-    /// What the engine was told last.
-    told: Vec<InForce>,
+    /// The engine has not been told of them as they are.
+    is_new: bool,
     /// What is wrong with the files, each in a line.
     problems: Vec<String>,
     /// What members have carried today.
@@ -65,28 +65,35 @@ impl Book {
 }
 
 impl State {
-    /// Decides which rules are on, and gives those, and when that changes next.
-    fn decide(&mut self, now: &ZonedDateTime) -> (Vec<InForce>, Option<ZonedDateTime>) {
+    fn take(&mut self, rules: Rules) {
+        self.rules = rules;
+        self.is_new = true;
+    }
+
+    /// Decides which rules are on, and gives those, where that has changed, and when it changes next.
+    fn decide(&mut self, now: &ZonedDateTime) -> (Option<Vec<InForce>>, Option<ZonedDateTime>) {
         let profile = self.rules.profile.as_deref();
-        let rules: Vec<&Rule> = self.rules().collect();
-        let why = rules
-            .iter()
+        let whys = self
+            .rules()
             .map(|rule| rule.why(now, &self.networks, profile));
-        let why: Vec<Why> = why.collect();
-        let on = rules.iter().zip(&why);
-        let on = on.filter(|(_, why): &(_, &Why)| **why == Why::On);
-        let in_force: Vec<InForce> = on
-            .map(|(rule, _)| InForce {
-                name: Arc::clone(&rule.name),
-                targets: rule.targets.clone(),
-                limit: rule.limit,
-                share: rule.share,
-            })
-            .collect();
-        let next = rules.iter().filter_map(|rule| rule.when.next_change(now));
+        let why: Vec<Why> = whys.collect();
+        let next = self.rules().filter_map(|rule| rule.when.next_change(now));
         let next = next.min();
+        let is_news = std::mem::take(&mut self.is_new) || why != self.why;
         self.why = why;
-        (in_force, next)
+        (is_news.then(|| self.in_force()), next)
+    }
+
+    fn in_force(&self) -> Vec<InForce> {
+        let on = self.rules().zip(&self.why);
+        let on = on.filter(|(_, why)| **why == Why::On);
+        let in_force = on.map(|(rule, _)| InForce {
+            name: Arc::clone(&rule.name),
+            targets: rule.targets.clone(),
+            limit: rule.limit,
+            share: rule.share,
+        });
+        in_force.collect()
     }
 
     /// All rules, in the order in which they are tried.
@@ -185,7 +192,7 @@ impl Server {
         };
         let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
         self.note_problems(&problems, "its rules do not hold");
-        self.0.book.state().rules = rules;
+        self.0.book.state().take(rules);
         self.tell_rules().await;
     }
 
@@ -199,7 +206,7 @@ impl Server {
         let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
         self.note_problems(&problems, "the rules stay as they were");
         if problems.is_empty() {
-            self.0.book.state().rules = rules;
+            self.0.book.state().take(rules);
             self.tell_rules().await;
             self.0.book.changed.notify_one();
         }
@@ -271,7 +278,9 @@ impl Server {
             units.refresh(&places, &running).then_some(units)
         });
         if let Ok(Some(units)) = looked.await {
-            self.0.book.state().units = units;
+            let mut state = self.0.book.state();
+            state.units = units;
+            state.is_new = true;
         }
     }
 
@@ -279,14 +288,10 @@ impl Server {
     async fn tell_rules(&self) -> Option<ZonedDateTime> {
         self.look_at_networks();
         let now = ZonedDateTime::now();
-        let (in_force, next, is_news) = {
-            let mut state = self.0.book.state();
-            let (in_force, next) = state.decide(&now);
-            let is_news = in_force != state.told;
-            state.told.clone_from(&in_force);
-            (in_force, next, is_news)
-        };
-        if is_news && let Err(error) = self.0.engine.set_rules(in_force).await {
+        let (in_force, next) = self.0.book.state().decide(&now);
+        if let Some(in_force) = in_force
+            && let Err(error) = self.0.engine.set_rules(in_force).await
+        {
             log::warn!("having rules hold: {error}");
         }
         next
@@ -329,8 +334,12 @@ mod tests {
         state.rules.rules = vec![rule("always", true), rule("off", false), timed, hotel];
         let at = |text: &str| -> ZonedDateTime { format!("{text}[UTC]").parse().unwrap() };
         let names = |state: &mut State, now: &str| {
-            let (on, next) = state.decide(&at(now));
-            let names: Vec<String> = on.iter().map(|rule| rule.name.to_string()).collect();
+            let (_, next) = state.decide(&at(now));
+            let names: Vec<String> = state
+                .in_force()
+                .iter()
+                .map(|rule| rule.name.to_string())
+                .collect();
             (names.join(" "), next)
         };
         // A Friday.
