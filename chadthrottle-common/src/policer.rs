@@ -43,7 +43,6 @@ const MAX_LEN: u64 = 1 << 19;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// An instant that does not come, in nanoseconds of the monotonic clock, from which a packet's cost can still be counted.
-#[cfg(not(target_arch = "bpf"))]
 const NEVER_NS: u64 = 1 << 62;
 
 /// Nanoseconds a byte takes at `rate` bytes a second, with [`FRACTION_BITS`] fraction bits.
@@ -70,6 +69,18 @@ pub enum Verdict {
     Congested = 3,
     /// Over the limit.
     Drop = 2,
+    /// Blocked, of TCP: its sender is told that the packet could not be sent, which no program hears of (`EPERM` in
+    /// `tcp_transmit_skb`), and waits longer and longer. Were it dropped for want of room, TCP would try twice a second,
+    /// and give the connection up after fifteen times (`tcp_send_probe0`).
+    Blocked = 0,
+}
+
+impl Verdict {
+    /// Whether the packet does not pass.
+    #[inline(always)]
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Drop | Self::Blocked)
+    }
 }
 
 /// The token bucket of one rule in one direction. One cache line, shared with the kernel.
@@ -152,6 +163,12 @@ impl Bucket {
         charge(&self.tat_ns, rate, burst, now, len);
     }
 
+    /// Whether nothing is to pass.
+    #[inline(always)]
+    pub fn is_blocked(&self) -> bool {
+        self.tat_ns.get() >= NEVER_NS
+    }
+
     /// How long `len` bytes take at this rate, in nanoseconds.
     #[inline(always)]
     pub fn cost_ns(&self, len: u64) -> u64 {
@@ -198,7 +215,7 @@ impl Bucket {
     /// packet, and the bytes that are owed, or saved, stay: changing a limit often gives nothing away.
     pub fn change(&self, rate: Option<u64>, burst_ns: u64, scope: Scope, now: u64) {
         let (saved_ns, before) = (self.saved_ns(now), self.ns_per_byte.get());
-        let was_blocked = self.tat_ns.get() >= NEVER_NS;
+        let was_blocked = self.is_blocked();
         self.configure(rate, burst_ns, scope);
         let after = self.ns_per_byte.get();
         if before == 0 || was_blocked {

@@ -36,6 +36,8 @@ trait Direction {
     fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool;
     /// The gate of the packet's connection.
     fn gate(bucket: &Bucket, skb: *mut __sk_buff) -> Option<&'static Gate>;
+    /// What becomes of a packet that the bound has no room for.
+    fn without_room(bucket: &Bucket, skb: *mut __sk_buff) -> Verdict;
 }
 
 struct Ingress;
@@ -94,6 +96,11 @@ impl Direction for Ingress {
             return None;
         }
         sys::gate_of_packet(skb)
+    }
+
+    #[inline(always)]
+    fn without_room(_bucket: &Bucket, _skb: *mut __sk_buff) -> Verdict {
+        Verdict::Drop
     }
 }
 
@@ -159,6 +166,15 @@ impl Direction for Egress {
     fn gate(_bucket: &Bucket, _skb: *mut __sk_buff) -> Option<&'static Gate> {
         None
     }
+
+    #[inline(always)]
+    fn without_room(bucket: &Bucket, skb: *mut __sk_buff) -> Verdict {
+        if bucket.is_blocked() && sys::tcp_sent(skb).is_some() {
+            Verdict::Blocked
+        } else {
+            Verdict::Drop
+        }
+    }
 }
 
 /// Whether the packet's socket has a pace that goes with the limit.
@@ -215,16 +231,16 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
         verdict = police::<D>(D::bucket(rule), skb, len, wire, loopback);
     }
     let (Some(slot), Some(note)) = (slot, note) else {
-        if verdict != Verdict::Drop {
+        if !verdict.is_refusal() {
             count_unattributed::<D>(wire, loopback);
         }
         return verdict;
     };
     let meter = D::meter(slot);
-    if verdict == Verdict::Drop {
+    if verdict.is_refusal() {
         meter.dropped_bytes.add(wire);
         meter.dropped_packets.add(1);
-        return Verdict::Drop;
+        return verdict;
     }
     if note.rule.get() != rule {
         note.rule.set(rule);
@@ -275,7 +291,7 @@ fn police<D: Direction>(
     let gate = D::gate(bucket, skb);
     let limit_tat_ns = bucket.tat_ns.get();
     let verdict = match bucket.verdict(now) {
-        _ if !bucket.has_room(now, wire) => Verdict::Drop,
+        _ if !bucket.has_room(now, wire) => D::without_room(bucket, skb),
         _ if len <= SMALL_PACKET => Verdict::Pass,
         _ if gate.is_some_and(|gate| gate.refuses(now, limit_tat_ns)) => Verdict::Drop,
         _ if D::is_too_much(bucket, skb, len) => Verdict::Drop,
@@ -285,7 +301,7 @@ fn police<D: Direction>(
         Verdict::Drop if D::restrains_itself(bucket, skb) => Verdict::Congested,
         _ => Verdict::Drop,
     };
-    if verdict != Verdict::Drop {
+    if !verdict.is_refusal() {
         bucket.charge(now, wire);
         if let Some(gate) = gate {
             gate.charge(now, wire, bucket.gate_ns_per_byte.get());

@@ -41,11 +41,11 @@ use levers::Event;
 pub fn chadthrottle_in(ctx: SkBuffContext) -> i32 {
     match account::ingress(ctx.skb.skb) {
         Verdict::Pass | Verdict::Congested => 1,
-        Verdict::Drop => 0,
+        Verdict::Drop | Verdict::Blocked => 0,
     }
 }
 
-/// Packets being sent. Never 0: that gives the sender EPERM. 2 is NET_XMIT_DROP, silent for UDP
+/// Packets being sent. 0 only for TCP, and where it is blocked: others than TCP would hear of EPERM. 2 is NET_XMIT_DROP, silent for UDP
 /// and backpressure for TCP, 3 NET_XMIT_CN, sent, and TCP slows down (kernel 5.3,
 /// `BPF_CGROUP_RUN_PROG_INET_EGRESS_RUN_ARRAY`).
 #[cgroup_skb(egress)]

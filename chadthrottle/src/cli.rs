@@ -354,9 +354,11 @@ pub enum RuleCommand {
     Move {
         /// Its name
         name: String,
-        /// The place, from 1
+        /// The place among the rules of its file, a number from 1
         place: usize,
     },
+    /// Have the engine read the files anew; where one has a mistake, all rules stay as they were
+    Reload,
     /// Say what is wrong in a file, or in all that there are
     Check {
         /// A file, which need not be where rules are

@@ -200,6 +200,15 @@ impl Requests {
         Ok(problems)
     }
 
+    /// Has the engine read the rules anew. Gives what is wrong with the files, as [`Requests::edit_rules`] does.
+    ///
+    /// # Errors
+    /// Where it is not the client's to do.
+    pub async fn reload_rules(&self) -> Result<Vec<String>, RequestError> {
+        let Reloaded { problems } = self.ask(&Method::ReloadRules).await?;
+        Ok(problems)
+    }
+
     /// Removes a limit.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use jiff::ZonedDateTime;
 use crate::{
     cli::{BlockArg, Global, Profile, RuleAdd, RuleCommand},
     error::Error,
-    model::{Both, RuleSample, scope_name},
+    model::{Both, Limit, ProcessKey, RuleSample, scope_name},
     output,
     process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
@@ -29,13 +29,21 @@ pub async fn run(global: &Global, command: RuleCommand) -> Result<u8, Error> {
     match command {
         RuleCommand::List { json } => list(global, json).await,
         RuleCommand::Show { name } => show(global, &name).await,
-        RuleCommand::Add(add) => edit(global, added(add)).await,
+        RuleCommand::Add(add) => {
+            if !add.limits.is_some() && add.block.is_none() {
+                let words =
+                    "a rule limits something: give --down RATE, --up RATE or --block DIRECTION";
+                return Err(Error::Usage(words.to_owned()));
+            }
+            edit(global, added(add)).await
+        }
         RuleCommand::Remove { name } => edit(global, Edit::Remove { name }).await,
         RuleCommand::Enable { name } => enable(global, name, true).await,
         RuleCommand::Disable { name } => enable(global, name, false).await,
         RuleCommand::Move { name, place } => edit(global, Edit::Move { name, to: place }).await,
+        RuleCommand::Reload => reload(global).await,
         RuleCommand::Check { file } => check(global, file.as_deref()),
-        RuleCommand::Test { target } => test(global, &target),
+        RuleCommand::Test { target } => test(global, &target).await,
     }
 }
 
@@ -62,10 +70,14 @@ pub async fn profile(global: &Global, args: Profile) -> Result<u8, Error> {
         return edit(global, Edit::Profile { name: None }).await;
     }
     if !rules.profiles.contains(&name) {
+        let others = match rules.profiles.is_empty() {
+            true => "none: [profile.NAME] in a rules file makes one".to_owned(),
+            false => rules.profiles.join(", "),
+        };
         return Err(Error::NoTarget(format!(
             "there is no profile '{}'; there are: {}",
             text::escape(&name),
-            text::escape(&rules.profiles.join(", "))
+            text::escape(&others)
         )));
     }
     edit(global, Edit::Profile { name: Some(name) }).await
@@ -102,6 +114,7 @@ async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
         fields: Some(vec![Field::Rules]),
         ..global.settings(session::AT_ONCE)
     };
+    let words = done(&edit);
     let problems = match session::open_running(settings).await? {
         Some(session) => {
             let problems = session.engine.requests().edit_rules(edit).await?;
@@ -115,14 +128,67 @@ async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
             rules.problems.iter().map(ToString::to_string).collect()
         }
     };
-    for problem in &problems {
+    if problems.is_empty() {
+        output::say(words);
+    }
+    Ok(told(&problems))
+}
+
+/// Has the engine read the files anew.
+async fn reload(global: &Global) -> Result<u8, Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Rules]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let session = session::open_running(settings).await?;
+    let Some(session) = session else {
+        return Err(Error::NoTarget("no engine is running".to_owned()));
+    };
+    let problems = session.engine.requests().reload_rules().await?;
+    let _clean = session.close().await;
+    Ok(told(&problems))
+}
+
+/// Says what is wrong with the files, and gives the exit code.
+fn told(problems: &[String]) -> u8 {
+    for problem in problems {
         output::say(problem);
     }
     if problems.is_empty() {
-        return Ok(0);
+        return 0;
     }
     output::say("the rules in force stay as they were until this is mended");
-    Ok(2)
+    2
+}
+
+/// What an edit has done, in words.
+fn done(edit: &Edit) -> String {
+    let named = |name: &str| format!("rule '{}'", text::escape(name));
+    match edit {
+        Edit::Add { rule, .. } => {
+            let rate = |text: &Option<String>, is_blocked: bool| match text {
+                _ if is_blocked => "blocked".to_owned(),
+                Some(text) => text
+                    .parse::<Rate>()
+                    .map_or_else(|_| text.clone(), |rate| rate.to_string()),
+                None => "unlimited".to_owned(),
+            };
+            let block = rule.block.as_deref();
+            let down = rate(&rule.down, matches!(block, Some("down" | "both")));
+            let up = rate(&rule.up, matches!(block, Some("up" | "both")));
+            format!("{}: down {down}, up {up}", named(&rule.name))
+        }
+        Edit::Remove { name } => format!("{} is removed", named(name)),
+        Edit::Change { name, .. } => format!("{} is changed", named(name)),
+        Edit::Enable {
+            name,
+            enabled: true,
+        } => format!("{} is enabled", named(name)),
+        Edit::Enable { name, .. } => format!("{} is disabled", named(name)),
+        Edit::Move { name, to } => format!("{} is in place {to}", named(name)),
+        Edit::Profile { name: Some(name) } => format!("profile {}", text::escape(name)),
+        Edit::Profile { name: None } => "no profile".to_owned(),
+    }
 }
 
 fn say_problems(rules: &Rules) {
@@ -180,6 +246,18 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
         Some(samples) => (samples, true),
         None => (read(&rules), false),
     };
+    if is_running && differ(&rules, &samples) {
+        output::say(
+            "the files have changed since they were read: 'chadthrottle rule reload' reads them anew",
+        );
+    }
+    // Where a file cannot be read, that says enough.
+    if samples.is_empty() && code != 0 && !json {
+        return Ok(code);
+    }
+    if !is_running && !samples.is_empty() {
+        output::say("no engine is running, so no rule holds anybody");
+    }
     let words = if json {
         text::json(&samples).map_err(|error| Error::io("writing the rules", error.into()))?
     } else {
@@ -187,6 +265,24 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
     };
     super::print(&words)?;
     Ok(code)
+}
+
+/// Whether the files say other things than what the engine has read.
+fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
+    let of_files = samples
+        .iter()
+        .filter(|rule| !rule.name.starts_with("unit:"));
+    let known = |rule: &RuleSample| {
+        (
+            rule.name.clone(),
+            rule.targets.clone(),
+            rule.limit,
+            rule.enabled,
+            rule.when.clone(),
+        )
+    };
+    let now = read(rules);
+    rules.problems.is_empty() && !now.iter().map(known).eq(of_files.map(known))
 }
 
 fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
@@ -211,11 +307,7 @@ fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
                 true => format_bytes(carried),
                 false => "-".to_owned(),
             },
-            if is_running || !rule.is_on {
-                rule.why.clone()
-            } else {
-                "no engine runs".to_owned()
-            },
+            rule.why.clone(),
             text::escape(&rule.targets.join(" ")).into_owned(),
         ]);
     }
@@ -305,7 +397,7 @@ fn check(global: &Global, file: Option<&Path>) -> Result<u8, Error> {
 }
 
 /// Says which rule would hold each process that matches.
-fn test(global: &Global, target: &Target) -> Result<u8, Error> {
+async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
     const PATIENCE: Duration = Duration::from_secs(2);
     let rules = global.places().load();
     say_problems(&rules);
@@ -319,11 +411,22 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
         Target::Selector(selector) => selector.matches(process, &processes),
     };
     let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
+    let (by_hand, is_running) = held_by_hand(global).await?;
+    if !is_running {
+        output::say("no engine is running: this is what would hold then");
+    }
     let mut words = String::new();
     for process in processes.iter().filter(|process| is_meant(process)) {
         let name = text::escape(&process.name);
         let _ = writeln!(words, "{} {name}", process.key.pid);
         let mut is_held = false;
+        let hand = by_hand.iter().find(|(key, _)| *key == process.key);
+        if let Some((_, limit)) = hand {
+            let _ = writeln!(
+                words,
+                "  a limit set by hand holds it: {limit}. Rules hold when that ends"
+            );
+        }
         for rule in &rules.rules {
             let mut targets = rule.targets.iter();
             let Some(by) = targets.find(|selector| selector.matches(process, &processes)) else {
@@ -331,6 +434,7 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
             };
             let why = rule.why(&now, &networks, rules.profile.as_deref());
             let what = match (&why, is_held) {
+                (Why::On, false) if hand.is_some() => format!("would hold it then: {}", rule.limit),
                 (Why::On, false) => format!("holds it: {}", rule.limit),
                 (Why::On, true) => "matches too, but comes later".to_owned(),
                 (why, _) => format!("would match, but is {why}"),
@@ -344,7 +448,7 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
                 rule.line
             );
         }
-        if !is_held {
+        if !is_held && hand.is_none() {
             words += "  no rule holds it\n";
         }
     }
@@ -356,6 +460,27 @@ fn test(global: &Global, target: &Target) -> Result<u8, Error> {
     }
     super::print(words.as_bytes())?;
     Ok(0)
+}
+
+/// The processes that limits hold which somebody has set, and whether an engine runs.
+async fn held_by_hand(global: &Global) -> Result<(Vec<(ProcessKey, Limit)>, bool), Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Processes, Field::Origins]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let Some(mut session) = session::open_running(settings).await? else {
+        return Ok((Vec::new(), false));
+    };
+    let snapshot = session.engine.next_snapshot().await;
+    let _clean = session.close().await;
+    let snapshot = snapshot.ok_or(RequestError::Gone)?;
+    let held = snapshot.processes.iter().filter_map(|process| {
+        let (id, limit) = process.limit?;
+        let mut origins = snapshot.origins.iter();
+        let is_of_rule = origins.any(|origin| origin.id == id && origin.rule.is_some());
+        (!is_of_rule).then_some((process.key, limit))
+    });
+    Ok((held.collect(), true))
 }
 
 impl BlockArg {

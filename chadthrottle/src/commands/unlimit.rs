@@ -32,12 +32,20 @@ async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error>
     let snapshot = session.engine.limits_now().await;
     let snapshot = snapshot.ok_or(RequestError::Gone)?;
     let ids = if args.all {
-        snapshot.limits.iter().map(|limit| limit.id).collect()
+        // Those of rules would be set again at once.
+        let by_hand = snapshot.limits.iter().filter(|limit| {
+            let mut origins = snapshot.origins.iter();
+            !origins.any(|origin| origin.id == limit.id && origin.rule.is_some())
+        });
+        by_hand.map(|limit| limit.id).collect()
     } else {
         chosen(&snapshot, &args.which)?
     };
     if ids.is_empty() {
-        output::say("nothing is limited");
+        output::say("nothing is limited by hand");
+    }
+    if args.all && snapshot.origins.iter().any(|origin| origin.rule.is_some()) {
+        output::say("rules hold on: 'chadthrottle rule list' shows them, 'rule disable' ends one");
     }
     for id in ids {
         match session.engine.requests().remove_limit(id).await {
@@ -48,7 +56,7 @@ async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error>
         let whose = snapshot.origins.iter().find(|origin| origin.id == id);
         let whose = whose.map(|origin| text::escape(&origin.targets.join(" ")).into_owned());
         output::say(format_args!(
-            "no limit any more: {}",
+            "limit removed: {}",
             whose.unwrap_or_else(|| id.0.to_string())
         ));
     }

@@ -89,6 +89,8 @@ pub struct RulesInForce {
     wanted: HashMap<ProcessKey, Group>,
     /// Limits that have had members.
     begun: HashSet<u32>,
+    /// A rule names a user or group whom no database has answered for yet: nobody matches that.
+    waits_for_accounts: bool,
     /// A limit could not be had, which was said.
     is_short: bool,
 }
@@ -164,6 +166,11 @@ impl RulesInForce {
         }
     }
 
+    fn any_waits(&self) -> bool {
+        let mut selectors = self.rules.iter().flat_map(|rule| &rule.targets);
+        selectors.any(Selector::waits_for_accounts)
+    }
+
     fn place(&self, name: &str) -> Option<usize> {
         self.rules.iter().position(|rule| *rule.name == *name)
     }
@@ -200,11 +207,7 @@ impl Engine {
                 log::warn!("{error}");
             }
         }
-        let processes: Vec<ProcessInfo> = self.processes.iter().cloned().collect();
-        self.ruled.wanted.clear();
-        for process in &processes {
-            self.ruled.ask(process, &self.processes);
-        }
+        self.ask_all();
         // The limits of others first: nobody is to be free in between.
         self.prepare_told();
         self.follow_rules();
@@ -212,6 +215,14 @@ impl Engine {
             self.drop_group(&group);
         }
         self.offer_patterns();
+    }
+
+    fn ask_all(&mut self) {
+        self.ruled.waits_for_accounts = self.ruled.any_waits();
+        self.ruled.wanted.clear();
+        for process in self.processes.iter() {
+            self.ruled.ask(process, &self.processes);
+        }
     }
 
     /// Asks for the rules of processes that have started or changed, and forgets those that have ended.
@@ -257,6 +268,9 @@ impl Engine {
     pub(super) fn follow_rules(&mut self) {
         if self.ruled.is_empty() {
             return;
+        }
+        if self.ruled.waits_for_accounts && !self.ruled.any_waits() {
+            self.ask_all();
         }
         let point = self.attached_to.clone();
         let wanted: Vec<(ProcessKey, Group)> = self

@@ -97,6 +97,12 @@ impl Selector {
         })
     }
 
+    /// Whether it names a user or group whom no database has answered for yet.
+    pub fn waits_for_accounts(&self) -> bool {
+        let mut accounts = self.0.iter().filter_map(|term| term.condition.account());
+        accounts.any(|account| !account.is_looked_up())
+    }
+
     /// Reads one of many: what was asked of a database before is not asked again, and one that did not answer is not
     /// waited for again.
     ///

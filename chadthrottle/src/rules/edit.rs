@@ -201,6 +201,7 @@ fn add(document: &mut DocumentMut, rule: &NewRule, first: bool) -> Result<(), Ed
     rules.push(table);
     if first && last > 0 {
         reorder(document, &rule.name, 1)?;
+        part(document)?;
     }
     Ok(())
 }
@@ -220,7 +221,11 @@ fn remove(document: &mut DocumentMut, name: &str) -> Result<(), EditError> {
     for (_, profile) in profiles.into_iter().flat_map(|table| table.iter_mut()) {
         let named = profile.get_mut("rules").and_then(Item::as_array_mut);
         if let Some(named) = named {
+            let before = named.len();
             named.retain(|rule| rule.as_str() != Some(name));
+            if named.len() < before {
+                named.fmt();
+            }
         }
     }
     Ok(())
@@ -245,6 +250,26 @@ fn reorder(document: &mut DocumentMut, name: &str, to: usize) -> Result<(), Edit
     for (mut table, place) in tables.into_iter().zip(places) {
         table.set_position(place);
         rules.push(table);
+    }
+    Ok(())
+}
+
+/// Has the first rule begin where the file does, and an empty line between it and the next.
+fn part(document: &mut DocumentMut) -> Result<(), EditError> {
+    let is_alone = document.iter().count() == 1;
+    let mut rules = rules(document)?.iter_mut();
+    let is_blank = |table: &Table| {
+        let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str());
+        prefix.unwrap_or_default() == "\n"
+    };
+    if let Some(first) = rules.next().filter(|first| is_alone && is_blank(first)) {
+        first.decor_mut().set_prefix("");
+    }
+    if let Some(second) = rules.next() {
+        let prefix = second.decor().prefix().and_then(|prefix| prefix.as_str());
+        if prefix.unwrap_or_default().is_empty() {
+            second.decor_mut().set_prefix("\n");
+        }
     }
     Ok(())
 }

@@ -48,6 +48,16 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// What is wrong and what is allowed, without the place.
+    pub fn in_words(&self) -> String {
+        match self.allowed.is_empty() {
+            true => self.what.clone(),
+            false => format!("{}; allowed: {}", self.what, self.allowed),
+        }
+    }
+}
+
 /// The beginning of the character there.
 fn floor(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());

@@ -65,6 +65,10 @@ impl WriteError {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 3,
             Self::Io { .. } => 1,
+            Self::Edit {
+                source: EditError::NoRule(_),
+                ..
+            } => 5,
             Self::Edit { .. } | Self::Refused { .. } | Self::Elsewhere { .. } => 2,
         }
     }
@@ -92,20 +96,22 @@ impl Places {
             Err(Unread::Missing) => String::new(),
             Err(Unread::Refused(what)) => return Err(WriteError::Refused { path: main, what }),
         };
+        let refused = |mistakes: &[Mistake], shown: fn(&Mistake) -> String| WriteError::Refused {
+            path: main.clone(),
+            what: mistakes.iter().map(shown).collect::<Vec<_>>().join("\n"),
+        };
+        let read = |text: &str| {
+            let path = Arc::from(main.as_path());
+            read::read(text, &path, &mut Accounts::default())
+        };
+        // What is wrong already has its place there; what would be wrong has none yet.
+        read(&text).map_err(|mistakes| refused(&mistakes, Mistake::to_string))?;
         self.refuse_others(edit)?;
         let new = edit.apply(&text).map_err(|source| WriteError::Edit {
             path: main.clone(),
             source,
         })?;
-        if let Err(mistakes) =
-            read::read(&new, &Arc::from(main.as_path()), &mut Accounts::default())
-        {
-            let words: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
-            return Err(WriteError::Refused {
-                path: main,
-                what: words.join("\n"),
-            });
-        }
+        read(&new).map_err(|mistakes| refused(&mistakes, Mistake::in_words))?;
         beside.replace(&main, &new).map_err(failed)
     }
 

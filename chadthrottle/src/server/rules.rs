@@ -232,10 +232,14 @@ impl Server {
         let edited = spawn_blocking(move || places.edit(&edit)).await;
         match edited {
             Ok(Ok(())) => Ok(self.reload_rules().await),
-            Ok(Err(error)) => Err(RequestError::Failed {
-                message: error.to_string(),
-                exit_code: error.exit_code(),
-            }),
+            Ok(Err(error)) => {
+                // Where the file is wrong as it is, everybody who watches is to hear of it.
+                self.reload_rules().await;
+                Err(RequestError::Failed {
+                    message: error.to_string(),
+                    exit_code: error.exit_code(),
+                })
+            }
             Err(_) => Err(RequestError::Gone),
         }
     }

@@ -79,8 +79,10 @@ pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
     let unlimited = limit.down.is_none() && limit.up.is_none();
     if let Some(rule) = &dialog.subject.rule {
         return match unlimited {
-            // A rule that limits nothing is none: it is removed by another key.
-            true => Vec::new(),
+            // A rule that limits nothing is none.
+            true => vec![Effect::Say(Message::error(
+                "a rule limits something: x removes it",
+            ))],
             false => vec![Effect::EditRules {
                 edit: keep::change(rule, limit),
                 words: format!("{who}: {limit}"),
@@ -95,6 +97,11 @@ pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
             children: (children != dialog.children).then_some(dialog.children),
             who,
         }],
+        // What a rule holds has a limit in its fields.
+        None if unlimited && dialog.subject.limit.is_some() => {
+            let words = format!("a rule holds {who}: R shows rules");
+            vec![Effect::Say(Message::error(words))]
+        }
         None if unlimited => Vec::new(),
         None => {
             let mut targets = Targets {
@@ -155,14 +162,10 @@ pub fn block(state: &mut State) -> Vec<Effect> {
 
 /// Opens the dialog that makes a rule of the limit of the selected row, or says why not.
 pub fn open_keep(state: &mut State) {
-    let row = state
-        .chosen()
-        .into_iter()
-        .next()
-        .map(std::borrow::Cow::into_owned);
-    let dialog = match row {
-        Some(row) => KeepDialog::of(state, &row),
-        None => Err("no row is selected".to_owned()),
+    let dialog = match state.chosen().as_slice() {
+        [row] => KeepDialog::of(state, row),
+        [] => Err("no row is selected".to_owned()),
+        _ => Err("a rule is made of one row: U untags".to_owned()),
     };
     match dialog {
         Ok(dialog) => state.mode = Mode::Keep(dialog),
@@ -174,6 +177,10 @@ pub fn open_keep(state: &mut State) {
 pub fn remove(state: &mut State) -> Vec<Effect> {
     let ids = chosen_limits(state);
     let who = chosen_in_words(state);
+    if let Some(message) = of_rule(state, &ids) {
+        state.message = Some(message);
+        return Vec::new();
+    }
     if ids.is_empty() {
         state.message = Some(without_limit(state, ""));
         return Vec::new();
@@ -186,6 +193,10 @@ pub fn step(state: &mut State, faster: bool) -> Vec<Effect> {
     let ids = chosen_limits(state);
     if ids.is_empty() {
         state.message = Some(without_limit(state, ": Enter sets one"));
+    }
+    if let Some(message) = of_rule(state, &ids) {
+        state.message = Some(message);
+        return Vec::new();
     }
     let who = chosen_in_words(state);
     let step = |rate: Rate| stepped(rate, faster);
@@ -204,6 +215,15 @@ pub fn step(state: &mut State, faster: bool) -> Vec<Effect> {
             })
         })
         .collect()
+}
+
+/// That a rule holds one of them, and what to do.
+fn of_rule(state: &State, ids: &[LimitId]) -> Option<Message> {
+    let rule = ids.iter().find_map(|id| state.origin(*id)?.rule.clone())?;
+    let rule = escape(&rule).into_owned();
+    Some(Message::error(format!(
+        "rule '{rule}' holds it: R shows rules, Enter sets a limit above it"
+    )))
 }
 
 /// The limits of the chosen rows, each once.

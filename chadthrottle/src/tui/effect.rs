@@ -49,6 +49,17 @@ pub enum Effect {
         /// What to say when it is done.
         words: String,
     },
+    /// Make a rule of limits, which end when it is there.
+    Keep {
+        /// The rule.
+        edit: Edit,
+        /// The limits.
+        ids: Vec<LimitId>,
+        /// What to say when it is done.
+        words: String,
+    },
+    /// Tell the user something.
+    Say(Message),
     /// Look at connections; the answer comes as an action.
     Inspect(Request),
     /// Put the screen aside, until the shell has it in the foreground again.
@@ -126,18 +137,18 @@ async fn apply(engine: &Requests, effect: Effect) -> Option<Message> {
             .map(|()| format!("{who}: {limit}")),
         Effect::RemoveLimits { ids, who } => remove(engine, &ids)
             .await
-            .map(|()| format!("{who}: no limit any more")),
-        Effect::EditRules { edit, words } => match engine.edit_rules(edit).await {
-            Ok(problems) if problems.is_empty() => Ok(words),
-            Ok(problems) => {
-                let first = problems.first().and_then(|problem| problem.lines().next());
-                let first = first.unwrap_or_default();
-                return Some(Message::error(format!(
-                    "{first}: the rules stay as they were"
-                )));
-            }
+            .map(|()| format!("{who}: limit removed")),
+        Effect::EditRules { edit, words } => match edit_rules(engine, edit).await {
+            Ok(None) => Ok(words),
+            Ok(Some(problem)) => return Some(problem),
             Err(error) => Err(error),
         },
+        Effect::Keep { edit, ids, words } => match edit_rules(engine, edit).await {
+            Ok(None) => remove(engine, &ids).await.map(|()| words),
+            Ok(Some(problem)) => return Some(problem),
+            Err(error) => Err(error),
+        },
+        Effect::Say(message) => return Some(message),
         Effect::Inspect(_) | Effect::Suspend | Effect::Quit => return None,
     };
     Some(match result {
@@ -148,6 +159,13 @@ async fn apply(engine: &Requests, effect: Effect) -> Option<Message> {
             Message::error(words.lines().next().unwrap_or_default())
         }
     })
+}
+
+/// Changes the rules, and says what is wrong with their files where they stay as they were for that.
+async fn edit_rules(engine: &Requests, edit: Edit) -> Result<Option<Message>, RequestError> {
+    let problems = engine.edit_rules(edit).await?;
+    let first = problems.first().and_then(|problem| problem.lines().next());
+    Ok(first.map(|first| Message::error(format!("{first}: the rules stay as they were"))))
 }
 
 async fn change(
@@ -208,7 +226,7 @@ mod tests {
             let Action::Said(message) = effects.done().await else {
                 panic!("another action");
             };
-            assert_eq!(message.text, format!("limit {number}: no limit any more"));
+            assert_eq!(message.text, format!("limit {number}: limit removed"));
         }
     }
 }

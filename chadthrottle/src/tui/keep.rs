@@ -8,7 +8,7 @@ use super::{
     state::State,
 };
 use crate::{
-    model::{Both, Limit, ProcessSample, RuleSample, scope_name},
+    model::{Both, Limit, LimitId, ProcessSample, RuleSample, scope_name},
     process::{Selector, container_of, unit_of},
     rules::edit::{Edit, NewRule},
     units::{Rate, written},
@@ -25,6 +25,8 @@ pub struct KeepDialog {
     pub chosen: usize,
     /// The rule's name.
     pub name: Field,
+    /// The limit that it is made of, which ends when the rule is there.
+    pub of: LimitId,
     /// Names that are taken.
     taken: Vec<String>,
 }
@@ -47,10 +49,10 @@ impl KeepDialog {
     /// Where it has none: what to do.
     pub fn of(state: &State, row: &Row) -> Result<Self, String> {
         let who = super::act::who(state, row);
-        let limit = match row.limit {
+        let (of, limit) = match row.limit {
             RowLimit::One(id, limit) => match state.origin(id).and_then(|it| it.rule.clone()) {
                 Some(rule) => return Err(format!("{who} is held by rule '{rule}' already")),
-                None => limit,
+                None => (id, limit),
             },
             RowLimit::None => {
                 return Err(format!("{who} has no limit to keep: Enter sets one"));
@@ -64,6 +66,7 @@ impl KeepDialog {
         let taken: Vec<String> = taken.map(|rule| rule.name.to_string()).collect();
         Ok(Self {
             limit,
+            of,
             matches: matches_of(lead),
             chosen: 0,
             name: Field::new(free_name(&lead.name, &taken)),
@@ -198,12 +201,9 @@ pub fn shown(rule: &RuleSample) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        model::LimitId,
-        tui::{
-            effect::Effect,
-            fixtures::{limit, press, process, said, snapshot, state},
-        },
+    use crate::tui::{
+        effect::Effect,
+        fixtures::{limit, press, process, said, snapshot, state},
     };
 
     #[test]
@@ -217,12 +217,13 @@ mod tests {
             &mut state,
             &["K", "<Down>", "<Down>", "<Ctrl-U>", "night", "<Enter>"],
         );
-        let [Effect::EditRules { edit, .. }] = &effects[..] else {
+        let [Effect::Keep { edit, ids, .. }] = &effects[..] else {
             panic!("{effects:?}")
         };
         let Edit::Add { rule, first: true } = edit else {
             panic!("{edit:?}")
         };
+        assert_eq!(ids, &[LimitId(1)]);
         assert_eq!(rule.name, "night");
         assert_eq!(rule.targets, ["unit:a-b.service"]);
         assert_eq!(

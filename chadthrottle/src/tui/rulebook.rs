@@ -85,8 +85,7 @@ pub fn remove(state: &mut State, place: usize) -> Vec<Effect> {
 pub fn next_profile(state: &mut State) -> Vec<Effect> {
     let profiles = &state.snapshot.profiles;
     if profiles.is_empty() {
-        let words =
-            "there are no profiles: [profile.NAME] in /etc/chadthrottle/rules.toml makes one";
+        let words = "no profiles are there: [profile.NAME] in rules.toml makes one";
         state.message = Some(Message::error(words));
         return Vec::new();
     }

@@ -297,6 +297,13 @@ impl State {
         limits.filter(|id| !self.is_of_rule(*id))
     }
 
+    /// How many limits somebody has set, or hold somebody by a rule.
+    pub fn limits_in_use(&self) -> usize {
+        let limits = self.snapshot.limits.iter();
+        let in_use = limits.filter(|limit| limit.members > 0 || !self.is_of_rule(limit.id));
+        in_use.count()
+    }
+
     /// How many limits end with this screen.
     pub fn own_limits(&self) -> usize {
         let is_own = |id| {

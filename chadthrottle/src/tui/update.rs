@@ -191,9 +191,17 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                 None
             }
             Kept::Add(edit) => {
-                let words = format!("kept as rule '{}'", dialog.name.text.trim());
+                let words = format!(
+                    "kept as rule '{}', which holds from now on",
+                    dialog.name.text.trim()
+                );
+                let of = dialog.of;
                 state.mode = Mode::Normal;
-                Some(vec![Effect::EditRules { edit: *edit, words }])
+                Some(vec![Effect::Keep {
+                    edit: *edit,
+                    ids: vec![of],
+                    words,
+                }])
             }
         },
         Mode::Dialog(dialog) => match dialog.key(key, &state.presets) {

@@ -180,7 +180,7 @@ fn draw_graphs(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &L
         let full = format_rate(full, state.style);
         let line = Line::from(vec![
             Span::styled(format!("{symbol} {now}"), style),
-            Span::styled(format!("  1 min, top {full}"), theme.dim),
+            Span::styled(format!("  1 min, peak {full}"), theme.dim),
         ]);
         frame.render_widget(Paragraph::new(line), title);
     }

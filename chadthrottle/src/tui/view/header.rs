@@ -30,7 +30,7 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         let rate = state.history.total.latest_first(direction).next();
         format_rate(rate.unwrap_or_default(), state.style)
     };
-    let limits = match state.snapshot.limits.len() {
+    let limits = match state.limits_in_use() {
         0 => "no limits".to_owned(),
         count => counted(count, "limit", "limits"),
     };

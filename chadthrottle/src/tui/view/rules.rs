@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{Look, boxed, counted, cut, labelled};
 use crate::{
-    model::{Direction, RuleSample},
+    model::{Direction, RuleSample, scope_name},
     text::escape,
     tui::{held::Use, keep::KeepDialog, state::State},
     units::{Rate, format_bytes},
@@ -127,6 +127,10 @@ fn about<'a>(rule: &RuleSample, width: usize, state: &State, look: &Look) -> Vec
         true => String::new(),
         false => format!("; with profile {}", rule.profiles.join(", ")),
     };
+    let scope = match scope_name(rule.limit.scope) {
+        "default" => String::new(),
+        scope => format!("; scope {scope}"),
+    };
     vec![
         line(
             "state",
@@ -135,7 +139,10 @@ fn about<'a>(rule: &RuleSample, width: usize, state: &State, look: &Look) -> Vec
         line("match", &rule.targets.join(" ")),
         line(
             "when",
-            &format!("{when}{on}{profiles}; shared by {}", shared(&rule.share)),
+            &format!(
+                "{when}{on}{profiles}; shared by {}{scope}",
+                shared(&rule.share)
+            ),
         ),
         line("file", &format!("{}:{}", rule.file, rule.line)),
     ]
@@ -199,7 +206,12 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
         Line::styled("  For every process of the same", theme.dim),
     ];
     for (at, (word, target)) in dialog.matches.iter().enumerate() {
-        let text = format!("    {word:<10}{}", escape(target));
+        let mark = if at == dialog.chosen {
+            look.symbols.chosen
+        } else {
+            " "
+        };
+        let text = format!("  {mark} {word:<10}{}", escape(target));
         let line = Line::raw(cut(&text, width, look).into_owned());
         lines.push(if at == dialog.chosen {
             line.style(theme.selected)
