@@ -47,6 +47,10 @@ pub struct RuleId {
 }
 
 impl RuleId {
+    /// Serials of limits that somebody has set begin here; below it are those that come from rules, which hold for what
+    /// a process is.
+    pub const BY_HAND: u32 = 1 << 31;
+
     /// The same in one word.
     #[inline(always)]
     pub const fn word(self) -> u64 {

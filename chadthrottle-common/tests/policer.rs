@@ -35,7 +35,7 @@ fn bucket(rate: u64) -> Bucket {
 /// One packet; gives the bytes that passed.
 fn offer(bucket: &Bucket, now: u64, len: u64) -> u64 {
     match bucket.verdict(now) {
-        Verdict::Congested | Verdict::Drop => 0,
+        Verdict::Congested | Verdict::Drop | Verdict::Blocked => 0,
         Verdict::Pass => {
             bucket.charge(now, len);
             len

@@ -259,7 +259,10 @@ fn inherited(process: &Process) -> (Lot, u64) {
         }
         _ => Lot {
             rule: still_set(heir.rule),
-            inherit: inheritance::FOR_GOOD,
+            inherit: match RuleId::from_word(heir.rule).serial {
+                RuleId::BY_HAND.. => inheritance::FOR_GOOD,
+                _ => inheritance::UNTIL_EXEC,
+            },
         },
     };
     (lot, heir.from)

@@ -23,7 +23,11 @@ pub struct Limits {
 }
 
 /// Serials of limits that somebody has set are above all that come from rules.
-const BY_HAND: u64 = 1 << 31;
+const BY_HAND: u64 = RuleId::BY_HAND as u64;
+
+/// So many limits come from rules at most, each process of a rule may have one: the others are left for those who set
+/// limits by hand.
+const MOST_OF_RULES: usize = 3_072;
 
 /// So many bits of a serial tell the limits of one rule apart; above them, those of the first rules are the highest.
 const OF_ONE_RULE: u32 = 19;
@@ -127,6 +131,10 @@ impl Limits {
         limit: Limit,
         place: usize,
     ) -> Result<RuleId, EngineError> {
+        let of_rules = self.active.values().filter(|active| active.of_rule).count();
+        if of_rules >= MOST_OF_RULES {
+            return Err(EngineError::TooManyLimits(MOST_OF_RULES as u32));
+        }
         let index = self.free_rule()?;
         self.of_rules += 1;
         let places = (BY_HAND >> OF_ONE_RULE) - 1;

@@ -347,17 +347,25 @@ impl Engine {
     }
 
     pub(super) fn drop_limit(&mut self, rule: u32) {
-        self.limits.active.remove(&rule);
-        self.unconfigure(rule);
+        self.drop_limits(&[rule]);
+    }
+
+    /// Several at once: for each of thousands the slots of thousands would be looked at.
+    pub(super) fn drop_limits(&mut self, rules: &[u32]) {
+        for rule in rules {
+            self.limits.active.remove(rule);
+            self.unconfigure(*rule);
+        }
         self.offer_patterns();
         self.scan_slots();
+        let over: HashSet<u32> = rules.iter().copied().collect();
         for (_, slot) in self.slots.iter() {
-            if self.rule_of(slot) == rule {
+            if over.contains(&self.rule_of(slot)) {
                 self.assign(slot, RuleId::default(), inheritance::NONE);
             }
         }
         // After the kernel program has no rate any more that it could give to a new connection.
-        self.levers.end(rule);
+        self.levers.end(rules);
     }
 
     /// Ends all limits, and leaves no socket as they made it.

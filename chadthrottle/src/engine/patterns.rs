@@ -186,6 +186,27 @@ impl Trait {
     }
 }
 
+/// Whether the kernel programs can be told of all that a selector asks.
+pub(super) fn is_told(selector: &Selector) -> bool {
+    selector.terms().iter().all(|term| {
+        let is_told = match &term.condition {
+            Condition::Name(pattern) => {
+                let told = literal(pattern.as_str());
+                told.is_some_and(|(start, more)| Trait::name(&start, more).is_some())
+            }
+            Condition::Exe(pattern) => literal(pattern.as_str()).is_some_and(|(_, more)| !more),
+            Condition::User(_) | Condition::Cgroup(_) => true,
+            Condition::Pid(_)
+            | Condition::Command(_)
+            | Condition::Group(_)
+            | Condition::Unit(_)
+            | Condition::Container(_)
+            | Condition::Parent(_) => false,
+        };
+        is_told && !term.negated
+    })
+}
+
 /// What a pattern says without wildcards, and whether a star follows; `None` for all others.
 fn literal(pattern: &str) -> Option<(String, bool)> {
     let mut text = String::new();
@@ -263,9 +284,7 @@ impl Engine {
 
     /// Below those, the first rules of those that are on.
     fn offer_rules(&mut self, rows: &mut Vec<Row>) {
-        let Patterns {
-            examples, devices, ..
-        } = &mut self.patterns;
+        let devices = &mut self.patterns.devices;
         for (rule, index) in self.ruled.told() {
             if rows.len() >= MAX_PATTERNS as usize {
                 return;
@@ -276,9 +295,6 @@ impl Engine {
             let mut told = Vec::new();
             for selector in &rule.targets {
                 told.extend(Trait::of(selector, &self.cgroup2, devices));
-            }
-            for example in examples.get(&id.serial).into_iter().flatten() {
-                told.extend(Trait::shown_by(example, &self.cgroup2, devices));
             }
             rows.extend(told.into_iter().map(|what| Row {
                 what,
@@ -313,16 +329,10 @@ impl Engine {
     /// Takes processes that match a target for examples of it, where the kernel programs need some.
     pub(super) fn learn_patterns(&mut self) {
         let mut examples = BTreeMap::new();
-        let by_hand = self.limits.latest_first();
-        let by_hand = by_hand.map(|(rule, targets)| (rule, &targets.selectors));
-        let ruled = self.ruled.told().filter_map(|(rule, index)| {
-            let id = self.limits.id(index)?;
-            Some((id, &rule.targets))
-        });
-        for (rule, selectors) in by_hand.chain(ruled) {
+        for (rule, targets) in self.limits.latest_first() {
             let before = self.patterns.examples.get(&rule.serial);
             let mut known = before.cloned().unwrap_or_default();
-            for selector in selectors {
+            for selector in &targets.selectors {
                 if !Example::are_needed(selector) || known.len() >= MOST_EXAMPLES {
                     continue;
                 }

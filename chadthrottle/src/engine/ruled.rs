@@ -10,7 +10,7 @@ use std::{
 
 use chadthrottle_common::ownership::{RuleId, inheritance};
 
-use super::{Engine, EngineError, membership};
+use super::{Engine, EngineError, membership, patterns};
 use crate::{
     model::{Limit, LimitId, ProcessKey, Ruled},
     process::{Changes, Condition, ProcessInfo, Processes, Selector, unit_of},
@@ -111,9 +111,13 @@ impl RulesInForce {
         self.begun.contains(&id.0)
     }
 
-    /// Those that the kernel programs may be told of, in order, each with the limit of all that match it.
+    /// Those that the kernel programs may be told of, in order, each with the limit of all that match it: up to the
+    /// first of which they cannot be told everything, since that may hold processes that later ones match too.
     pub fn told(&self) -> impl Iterator<Item = (&InForce, u32)> {
         let rules = self.rules.iter().take(TOLD);
+        let rules = rules.take_while(|rule| {
+            rule.share == Share::All && rule.targets.iter().all(patterns::is_told)
+        });
         rules.filter_map(|rule| {
             let of = Of::All;
             let group = Group {
@@ -211,9 +215,7 @@ impl Engine {
         // The limits of others first: nobody is to be free in between.
         self.prepare_told();
         self.follow_rules();
-        for group in over {
-            self.drop_group(&group);
-        }
+        self.drop_groups(&over);
         self.offer_patterns();
     }
 
@@ -341,15 +343,19 @@ impl Engine {
             })
             .map(|(group, _)| group.clone())
             .collect();
-        for group in over {
-            self.drop_group(&group);
-        }
+        self.drop_groups(&over);
     }
 
-    fn drop_group(&mut self, group: &Group) {
-        if let Some(index) = self.ruled.limits.remove(group) {
-            self.ruled.begun.remove(&index);
-            self.drop_limit(index);
+    fn drop_groups(&mut self, groups: &[Group]) {
+        let removed = groups
+            .iter()
+            .filter_map(|group| self.ruled.limits.remove(group));
+        let indexes: Vec<u32> = removed.collect();
+        for index in &indexes {
+            self.ruled.begun.remove(index);
+        }
+        if !indexes.is_empty() {
+            self.drop_limits(&indexes);
         }
     }
 

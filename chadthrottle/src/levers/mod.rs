@@ -259,8 +259,10 @@ impl Levers {
     }
 
     /// A limit has ended: sockets that it alone has held are put back, wherever they are.
-    pub fn end(&mut self, index: u32) {
-        self.held.remove(&index);
+    pub fn end(&mut self, indexes: &[u32]) {
+        for index in indexes {
+            self.held.remove(index);
+        }
         if self.held.is_empty() {
             self.shrinking.end(&*self.heir);
         }

@@ -561,6 +561,14 @@ mod tests {
     }
 
     #[test]
+    fn many_parents_of_parents_are_refused_at_once() {
+        let text = format!("{}name:x", "parent:".repeat(1_000_000));
+        let error = text.parse::<Selector>().unwrap_err();
+        assert!(matches!(error, SelectorError::Nested(_)), "{error}");
+        assert!(error.to_string().len() < 1_000);
+    }
+
+    #[test]
     fn what_is_written_is_read_the_same() {
         for text in [
             "name:g++",

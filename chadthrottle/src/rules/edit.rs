@@ -132,7 +132,16 @@ impl Edit {
             }
             Self::Enable { name, enabled } => {
                 let table = rule_mut(&mut document, name)?;
-                if *enabled {
+                let has_comment = table
+                    .get("enabled")
+                    .and_then(Item::as_value)
+                    .is_some_and(|it| {
+                        let suffix = it.decor().suffix().and_then(|suffix| suffix.as_str());
+                        suffix.is_some_and(|suffix| suffix.contains('#'))
+                    });
+                if *enabled && has_comment {
+                    put(table, "enabled", value(true));
+                } else if *enabled {
                     table.remove("enabled");
                 } else {
                     put(table, "enabled", value(false));
@@ -201,7 +210,6 @@ fn add(document: &mut DocumentMut, rule: &NewRule, first: bool) -> Result<(), Ed
     rules.push(table);
     if first && last > 0 {
         reorder(document, &rule.name, 1)?;
-        part(document)?;
     }
     Ok(())
 }
@@ -210,7 +218,23 @@ fn remove(document: &mut DocumentMut, name: &str) -> Result<(), EditError> {
     let rules = rules(document)?;
     let missing = || EditError::NoRule(crate::text::escape(name).into_owned());
     let place = place_of(rules, name).ok_or_else(missing)?;
-    rules.remove(place);
+    let removed = rules.remove(place);
+    // What stands apart above it, as the words at the head of a file, is about more than this rule.
+    let (apart, _) = split(&removed);
+    let next = rules.iter_mut().nth(place);
+    if !apart.is_empty() {
+        match next {
+            Some(next) => {
+                let (before, own) = split(next);
+                next.decor_mut().set_prefix(format!("{apart}{before}{own}"));
+            }
+            None => {
+                let trailing = document.trailing().as_str().unwrap_or_default().to_owned();
+                document.set_trailing(format!("{apart}{trailing}"));
+            }
+        }
+    }
+    let rules = self::rules(document)?;
     if rules.is_empty() {
         document.remove("rule");
     }
@@ -244,8 +268,25 @@ fn reorder(document: &mut DocumentMut, name: &str, to: usize) -> Result<(), Edit
     let mut places: Vec<Option<isize>> = rules.iter().map(Table::position).collect();
     places.sort_by_key(|place| place.unwrap_or(isize::MAX));
     let mut tables: Vec<Table> = rules.iter().cloned().collect();
+    let head = tables.first().map(split).unwrap_or_default().0;
+    // What stands apart at the head of the file stays there, and an empty line where one was.
+    let mut lead = "";
+    if let Some(first) = tables.first_mut() {
+        let (_, own) = split(first);
+        lead = if own.starts_with('\n') { "\n" } else { "" };
+        first.decor_mut().set_prefix(own);
+    }
     let table = tables.remove(from);
     tables.insert(to - 1, table);
+    for (at, table) in tables.iter_mut().enumerate() {
+        let (apart, own) = split(table);
+        let prefix = match at {
+            0 => format!("{head}{lead}{}", own.trim_start_matches('\n')),
+            _ if apart.is_empty() && !own.starts_with('\n') => format!("\n{own}"),
+            _ => format!("{apart}{own}"),
+        };
+        table.decor_mut().set_prefix(prefix);
+    }
     rules.clear();
     for (mut table, place) in tables.into_iter().zip(places) {
         table.set_position(place);
@@ -254,24 +295,14 @@ fn reorder(document: &mut DocumentMut, name: &str, to: usize) -> Result<(), Edit
     Ok(())
 }
 
-/// Has the first rule begin where the file does, and an empty line between it and the next.
-fn part(document: &mut DocumentMut) -> Result<(), EditError> {
-    let is_alone = document.iter().count() == 1;
-    let mut rules = rules(document)?.iter_mut();
-    let is_blank = |table: &Table| {
-        let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str());
-        prefix.unwrap_or_default() == "\n"
-    };
-    if let Some(first) = rules.next().filter(|first| is_alone && is_blank(first)) {
-        first.decor_mut().set_prefix("");
+/// What stands above a table: apart from it, with an empty line between, and at it.
+fn split(table: &Table) -> (String, String) {
+    let prefix = table.decor().prefix().and_then(|prefix| prefix.as_str());
+    let prefix = prefix.unwrap_or_default();
+    match prefix.rfind("\n\n") {
+        Some(at) => (prefix[..at + 2].to_owned(), prefix[at + 2..].to_owned()),
+        None => (String::new(), prefix.to_owned()),
     }
-    if let Some(second) = rules.next() {
-        let prefix = second.decor().prefix().and_then(|prefix| prefix.as_str());
-        if prefix.unwrap_or_default().is_empty() {
-            second.decor_mut().set_prefix("\n");
-        }
-    }
-    Ok(())
 }
 
 fn choose(document: &mut DocumentMut, name: Option<&str>) -> Result<(), EditError> {
@@ -439,6 +470,32 @@ block = 'both'
             !removed.contains("name:b") && removed.contains("rules = [\"backup\"]"),
             "{removed}"
         );
+    }
+
+    #[test]
+    fn the_head_of_a_file_stays_where_it_is() {
+        let text = "# Ours.\n\n# Of a.\n[[rule]]\nname = 'a'\n\n# Of b.\n[[rule]]\nname = 'b'\n";
+        let edited = |edit: Edit| edit.apply(text).unwrap();
+        let removed = edited(Edit::Remove { name: name("a") });
+        assert!(removed.starts_with("# Ours.\n\n"), "{removed}");
+        assert!(
+            !removed.contains("Of a") && removed.contains("# Of b.\n[[rule]]"),
+            "{removed}"
+        );
+        let moved = edited(Edit::Move {
+            name: name("b"),
+            to: 1,
+        });
+        let expected =
+            "# Ours.\n\n# Of b.\n[[rule]]\nname = 'b'\n\n# Of a.\n[[rule]]\nname = 'a'\n";
+        assert_eq!(moved, expected);
+        let switched = "[[rule]]\nname = 'a'\nenabled = false # until Monday\n";
+        let enable = Edit::Enable {
+            name: name("a"),
+            enabled: true,
+        };
+        let enabled = enable.apply(switched).unwrap();
+        assert_eq!(enabled, switched.replace("false", "true"));
     }
 
     #[test]

@@ -98,15 +98,25 @@ impl Places {
 
     /// Reads all files. A file with a mistake counts for nothing, and is named among the problems.
     pub fn load(&self) -> Rules {
+        self.load_with(None)
+    }
+
+    /// The same as if the file that commands edit had that text.
+    pub(super) fn load_with(&self, main: Option<&str>) -> Rules {
         let mut rules = Rules::default();
         let mut in_profiles: HashMap<String, Vec<String>> = HashMap::new();
         let mut named = Vec::new();
         let mut accounts = Accounts::default();
         for path in self.files(&mut rules.problems) {
-            match self.read(&path, &mut accounts) {
+            let read = match main.filter(|_| path == self.main()) {
+                Some(text) => parse(text, &path, &mut accounts).map(Some),
+                None => self.read(&path, &mut accounts),
+            };
+            match read {
                 Ok(None) => {}
                 Ok(Some((text, file))) => {
-                    if let Err(what) = rules.take(&text, file, &mut in_profiles, &mut named) {
+                    if let Err(what) = rules.take(&path, &text, file, &mut in_profiles, &mut named)
+                    {
                         rules.problems.push(Problem { file: path, what });
                     }
                 }
@@ -142,7 +152,12 @@ impl Places {
     /// # Errors
     /// All that is.
     pub fn check(path: &Path) -> Result<usize, Vec<String>> {
-        let text = fs::read_to_string(path).map_err(|error| vec![error.to_string()])?;
+        let read = open(path).and_then(|(file, _)| {
+            let mut text = String::new();
+            file.take(LONGEST).read_to_string(&mut text)?;
+            Ok(text)
+        });
+        let text = read.map_err(|error| vec![error.to_string()])?;
         let path = Arc::from(path);
         read::read(&text, &path, &mut Accounts::default())
             .map(|file| file.rules.len())
@@ -183,17 +198,10 @@ impl Places {
     fn read(&self, path: &Path, accounts: &mut Accounts) -> Result<Option<(String, File)>, String> {
         let text = match self.text(path) {
             Ok(text) => text,
-            Err(Unread::Missing) => return Ok(None),
+            Err(Unread::Missing | Unread::Masked) => return Ok(None),
             Err(Unread::Refused(what)) => return Err(what),
         };
-        let shared = Arc::from(path);
-        match read::read(&text, &shared, accounts) {
-            Ok(file) => Ok(Some((text, file))),
-            Err(mistakes) => {
-                let words: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
-                Err(words.join("\n"))
-            }
-        }
+        parse(&text, path, accounts).map(Some)
     }
 
     /// The text of a file that nobody but its owner may write.
@@ -202,25 +210,19 @@ impl Places {
             io::ErrorKind::NotFound => Unread::Missing,
             _ => Unread::Refused(error.to_string()),
         };
-        // A pipe would have us wait for who writes.
-        let file = OpenFile::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-            .map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
         let is_null = fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"));
         if is_null {
-            return Err(Unread::Missing);
+            return Err(Unread::Masked);
         }
-        if !metadata.is_file() || metadata.len() > LONGEST {
-            let what = format!("this is no text file of at most {} KB", LONGEST / 1024);
-            return Err(Unread::Refused(what));
-        }
+        let (file, metadata) = open(path).map_err(failed)?;
         self.trusts(&metadata, "it")?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let metadata = fs::metadata(directory).map_err(failed)?;
-        self.trusts(&metadata, "its directory")?;
+        // Of a link, whoever may write where it leads may put another file there.
+        let real = fs::canonicalize(path).map_err(failed)?;
+        for path in [path, &real] {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            let metadata = fs::metadata(directory).map_err(failed)?;
+            self.trusts(&metadata, "its directory")?;
+        }
         let mut text = String::new();
         file.take(LONGEST)
             .read_to_string(&mut text)
@@ -247,11 +249,47 @@ impl Places {
     }
 }
 
+/// What a text says, or all that is wrong with it.
+fn parse(text: &str, path: &Path, accounts: &mut Accounts) -> Result<(String, File), String> {
+    match read::read(text, &Arc::from(path), accounts) {
+        Ok(file) => Ok((text.to_owned(), file)),
+        Err(mistakes) => {
+            let words: Vec<String> = mistakes.iter().map(Mistake::to_string).collect();
+            Err(words.join("\n"))
+        }
+    }
+}
+
+/// Opens a file that may be read without waiting, and is not longer than a rules file may be.
+fn open(path: &Path) -> io::Result<(OpenFile, Metadata)> {
+    // A pipe would have us wait for who writes.
+    let file = OpenFile::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > LONGEST {
+        let what = format!("this is no text file of at most {} KB", LONGEST / 1024);
+        return Err(io::Error::other(what));
+    }
+    Ok((file, metadata))
+}
+
+/// What a file says, whoever may write it; `None` where it is none.
+pub(super) fn glance(path: &Path) -> Option<String> {
+    let (file, _) = open(path).ok()?;
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Why a file could not be read.
 #[derive(Debug)]
 pub(super) enum Unread {
     /// It is not there.
     Missing,
+    /// It is a link to /dev/null, which masks others.
+    Masked,
     /// Why it is not read.
     Refused(String),
 }
@@ -263,6 +301,7 @@ impl Rules {
     /// Adds what a file has, all of it or nothing.
     fn take(
         &mut self,
+        path: &Path,
         text: &str,
         file: File,
         in_profiles: &mut HashMap<String, Vec<String>>,
@@ -287,11 +326,9 @@ impl Rules {
                 "there are more than {MOST_RULES} rules with those of this file"
             ));
         }
-        let path = file.rules.first().map(|rule| rule.file.to_path_buf());
         for (profile, rules) in file.profiles {
             for rule in rules {
-                let path = path.clone().unwrap_or_default();
-                named.push((path, profile.clone(), rule.name.clone()));
+                named.push((path.to_owned(), profile.clone(), rule.name.clone()));
                 in_profiles
                     .entry(rule.name)
                     .or_default()

@@ -18,10 +18,10 @@ use std::{
 
 use super::{
     Calendar, OnNetworks, Places, Rule, Share,
-    places::{Problem, Unread},
+    places::{Problem, Unread, glance},
 };
 use crate::{
-    model::{Limit, scope_of},
+    model::{Both, Limit, scope_of},
     process::{Condition, Selector, unescape},
     units::Rate,
 };
@@ -137,7 +137,12 @@ fn stamps(places: &Places, unit: &str) -> Vec<Option<SystemTime>> {
     for name in names(unit) {
         for directory in DIRECTORIES {
             let directory = places.root().join(directory);
-            for path in [directory.join(&name), directory.join(format!("{name}.d"))] {
+            let drop_ins = directory.join(format!("{name}.d"));
+            let entries = fs::read_dir(&drop_ins).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.sort();
+            paths.extend([directory.join(&name), drop_ins]);
+            for path in paths {
                 let metadata = fs::metadata(path);
                 stamps.push(metadata.and_then(|metadata| metadata.modified()).ok());
             }
@@ -176,6 +181,8 @@ fn files(places: &Places, unit: &str) -> Vec<PathBuf> {
 #[derive(Debug, Default)]
 struct Section {
     limit: Option<Limit>,
+    /// What stands above the rates, wherever it is said.
+    block: Both<bool>,
     place: Option<(PathBuf, usize)>,
 }
 
@@ -184,10 +191,10 @@ fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Probl
     for file in files(places, unit) {
         let text = match places.text(&file) {
             Ok(text) => text,
-            Err(Unread::Missing) => continue,
+            Err(Unread::Missing | Unread::Masked) => continue,
             // Whatever it says, it is not ours to judge where it says nothing to us.
-            Err(Unread::Refused(what)) => match fs::read_to_string(&file) {
-                Ok(text) if text.contains(SECTION) => return Err(Problem { file, what }),
+            Err(Unread::Refused(what)) => match glance(&file) {
+                Some(text) if text.contains(SECTION) => return Err(Problem { file, what }),
                 _ => continue,
             },
         };
@@ -196,9 +203,17 @@ fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Probl
             return Err(Problem { file, what });
         }
     }
-    let (Some(limit), Some((file, line))) = (section.limit, section.place) else {
+    let (Some(mut limit), Some((file, line))) = (section.limit, section.place) else {
         return Ok(None);
     };
+    for (is_blocked, rate) in [
+        (section.block.down, &mut limit.down),
+        (section.block.up, &mut limit.up),
+    ] {
+        if is_blocked {
+            *rate = Some(Rate::BLOCKED);
+        }
+    }
     if limit.down.is_none() && limit.up.is_none() {
         return Ok(None);
     }
@@ -237,7 +252,7 @@ impl Section {
                 .split_once('=')
                 .ok_or_else(|| wrong(format!("'{line}' is no assignment")))?;
             let limit = self.limit.get_or_insert(Limit::NONE);
-            set(limit, key.trim(), value.trim()).map_err(wrong)?;
+            set(limit, &mut self.block, key.trim(), value.trim()).map_err(wrong)?;
             self.place = Some((file.to_owned(), number));
         }
         Ok(())
@@ -245,7 +260,7 @@ impl Section {
 }
 
 /// Sets what a key says; as everywhere in systemd's files, an empty value takes back what was said before.
-fn set(limit: &mut Limit, key: &str, value: &str) -> Result<(), String> {
+fn set(limit: &mut Limit, block: &mut Both<bool>, key: &str, value: &str) -> Result<(), String> {
     let rate = || -> Result<Option<Rate>, String> {
         if value.is_empty() {
             return Ok(None);
@@ -268,13 +283,7 @@ fn set(limit: &mut Limit, key: &str, value: &str) -> Result<(), String> {
                 "" | "no" | "false" | "off" | "0" => (false, false),
                 _ => return Err(format!("'{value}': Block is yes, no, down or up")),
             };
-            for (is_blocked, rate) in [(down, &mut limit.down), (up, &mut limit.up)] {
-                if is_blocked {
-                    *rate = Some(Rate::BLOCKED);
-                } else if rate.is_some_and(Rate::is_blocked) {
-                    *rate = None;
-                }
-            }
+            *block = Both { down, up };
         }
         _ => return Err(format!("'{key}' is not known here; allowed: {KEYS}")),
     }
@@ -383,6 +392,22 @@ mod tests {
             "[X-ChadThrottle]\nBlock=up\n",
         );
         assert!(tree.limits(&ollama).0[0].ends_with("up blocked"));
+        // Taken back, the rate is there again; and a block stands above rates, wherever it is said.
+        tree.write(
+            "usr/lib/systemd/system/ollama.service.d/zz.conf",
+            "[X-ChadThrottle]\nBlock=\n",
+        );
+        assert!(tree.limits(&ollama).0[0].ends_with("up 1 MB/s (8 Mbit/s)"));
+        let last = "[X-ChadThrottle]\nBlock=up\nUp=2MB/s\n";
+        tree.write("usr/lib/systemd/system/ollama.service.d/zzz.conf", last);
+        assert!(tree.limits(&ollama).0[0].ends_with("up blocked"));
+        // A pipe among them keeps nobody waiting.
+        let fifo = tree
+            .directory
+            .path()
+            .join("etc/systemd/system/ollama.service.d/fifo.conf");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(tree.limits(&ollama).0.len(), 1);
         let (none, _) = tree.limits(&["system.slice/other.service"]);
         assert!(none.is_empty());
     }

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{
     Mistake, Places,
     edit::{Edit, EditError},
-    places::Unread,
+    places::{LONGEST, Unread},
     read,
 };
 use crate::process::Accounts;
@@ -94,6 +94,10 @@ impl Places {
         let text = match self.text(&main) {
             Ok(text) => text,
             Err(Unread::Missing) => String::new(),
+            Err(Unread::Masked) => {
+                let what = "it is a link to /dev/null, so that there are no rules in it".to_owned();
+                return Err(WriteError::Refused { path: main, what });
+            }
             Err(Unread::Refused(what)) => return Err(WriteError::Refused { path: main, what }),
         };
         let refused = |mistakes: &[Mistake], shown: fn(&Mistake) -> String| WriteError::Refused {
@@ -112,6 +116,19 @@ impl Places {
             source,
         })?;
         read(&new).map_err(|mistakes| refused(&mistakes, Mistake::in_words))?;
+        // And what would be wrong with all files together, which was not so before.
+        let before = self.load_with(Some(&text)).problems;
+        let after = self.load_with(Some(&new)).problems;
+        let news = after.iter().filter(|problem| !before.contains(problem));
+        let news: Vec<String> = news.map(ToString::to_string).collect();
+        let is_too_long = new.len() as u64 > LONGEST;
+        if !news.is_empty() || is_too_long {
+            let what = match is_too_long {
+                true => format!("it would be longer than {} KB", LONGEST / 1024),
+                false => news.join("\n"),
+            };
+            return Err(WriteError::Refused { path: main, what });
+        }
         beside.replace(&main, &new).map_err(failed)
     }
 
@@ -167,10 +184,20 @@ impl Beside {
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&beside)?;
             let file = Flock::lock(file, FlockArg::LockExclusive)
                 .map_err(|(_, error)| io::Error::from(error))?;
+            let ours = file.metadata()?;
+            let is_ours = ours.is_file()
+                && ours.uid() == nix::unistd::geteuid().as_raw()
+                && ours.mode() & 0o022 == 0;
+            if !is_ours {
+                return Err(io::Error::other(format!(
+                    "{} is somebody else's: remove it",
+                    beside.display()
+                )));
+            }
             // It may have taken its place meanwhile, or been given up.
             let now = fs::symlink_metadata(&beside);
             if now.is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {

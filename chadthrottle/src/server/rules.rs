@@ -29,6 +29,10 @@ pub struct Book {
     state: Mutex<State>,
     /// They have changed.
     changed: Notify,
+    /// Whoever reads the files does so alone: what was read later counts.
+    reading: tokio::sync::Mutex<()>,
+    /// Likewise whoever tells the engine.
+    telling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ impl Book {
             places,
             state: Mutex::default(),
             changed: Notify::new(),
+            reading: tokio::sync::Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
         }
     }
 
@@ -199,6 +205,7 @@ impl Server {
     /// Reads the rules anew. Where a file has mistakes, all stays as it was, and everybody who watches is told. Gives
     /// what is wrong.
     pub async fn reload_rules(&self) -> Vec<String> {
+        let _alone = self.0.book.reading.lock().await;
         let places = self.0.book.places.clone();
         let Ok(rules) = spawn_blocking(move || places.load()).await else {
             return Vec::new();
@@ -290,6 +297,7 @@ impl Server {
 
     /// Tells the engine which rules are on, where that has changed, and gives when it changes next.
     async fn tell_rules(&self) -> Option<ZonedDateTime> {
+        let _alone = self.0.book.telling.lock().await;
         self.look_at_networks();
         let now = ZonedDateTime::now();
         let (in_force, next) = self.0.book.state().decide(&now);

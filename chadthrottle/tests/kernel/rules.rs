@@ -312,6 +312,72 @@ fn an_upload_that_is_blocked_for_ten_seconds_goes_on() {
     ruled.end();
 }
 
+/// The kernel programs could be told of the second rule, and not of the first: for a moment it would block whom the
+/// first lets through.
+#[test]
+fn a_rule_that_only_looks_can_find_stands_above_one_that_the_kernel_knows() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let rules = [
+        rule("let through", "command:*allowed*", "down = '900MB/s'"),
+        rule("block", "name:ct-short", "block = 'both'"),
+    ];
+    let ruled = Ruled::with(&rules.concat());
+    let bash = ruled.root.join("ct-short");
+    let which = Command::new("sh").args(["-c", "command -v bash"]).output();
+    let path = String::from_utf8(which.expect("sh").stdout).expect("a path");
+    fs::copy(path.trim_end(), &bash).expect("a copy of bash");
+    let script = format!("exec 3<>/dev/tcp/{SERVER_V4}/5201");
+    for _ in 0..3 {
+        let status = Lab::command(&lab.client, "timeout")
+            .arg("0.7")
+            .arg(&bash)
+            .args(["-c", &script, "allowed"])
+            .status()
+            .expect("timeout(1)");
+        assert!(status.success(), "{status}: its first packet was lost");
+    }
+    ruled.end();
+}
+
+/// Each of a thousand processes has a limit of its own, and they all end with their rule.
+#[test]
+fn a_thousand_limits_of_a_rule_end_at_once() {
+    const PROCESSES: usize = 1_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("ct-many");
+    fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
+    let script = format!(
+        "for n in $(seq {PROCESSES}); do {} 60 & done; wait",
+        path.display()
+    );
+    let mut all = Command::new("sh");
+    let all = Running(all.args(["-c", &script]).spawn().expect("sh"));
+    eventually("they run", Duration::from_secs(20), || {
+        all.children().len() == PROCESSES
+    });
+    let ruled = Ruled::with(&rule(
+        "each",
+        "name:ct-many",
+        "down = '1MB/s'\nshare = 'process'",
+    ));
+    eventually("each has its limit", Duration::from_secs(20), || {
+        let limits: Value = serde_json::from_str(&ruled.run("limits --json")).expect("JSON");
+        limits["limits"].as_array().expect("limits").len() == PROCESSES
+    });
+    ruled.write("");
+    let began = std::time::Instant::now();
+    ruled.run("rule reload");
+    let took = began.elapsed();
+    println!("{PROCESSES} limits ended in {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    for child in all.children() {
+        crate::program::signal(child, "-KILL");
+    }
+    drop(all);
+    ruled.end();
+}
+
 #[test]
 fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() {
     let directory = tempfile::tempdir().expect("a directory");
