@@ -11,7 +11,7 @@ use jiff::ZonedDateTime;
 use crate::{
     cli::{BlockArg, Global, Profile, RuleAdd, RuleCommand},
     error::Error,
-    model::{Both, Limit, ProcessKey, RuleSample, scope_name},
+    model::{Limit, ProcessKey, RuleSample, scope_name},
     output,
     process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
@@ -214,26 +214,7 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
 /// What the files say, where no engine runs.
 fn read(rules: &Rules) -> Vec<RuleSample> {
     let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
-    let sample = |rule: &Rule| {
-        let why = rule.why(&now, &networks, rules.profile.as_deref());
-        RuleSample {
-            name: rule.name.clone(),
-            targets: rule.targets.iter().cloned().map(String::from).collect(),
-            limit: rule.limit,
-            share: rule.share.word().to_owned(),
-            when: rule.when.texts().map(str::to_owned).collect(),
-            on: rule.on.texts().collect(),
-            profiles: rule.profiles.clone(),
-            is_on: why == Why::On,
-            why: why.to_string(),
-            enabled: rule.enabled,
-            file: rule.file.display().to_string(),
-            line: rule.line,
-            limits: Vec::new(),
-            members: 0,
-            carried_today: Both::default(),
-        }
-    };
+    let sample = |rule: &Rule| rule.sample(&rule.why(&now, &networks, rules.profile.as_deref()));
     rules.rules.iter().map(sample).collect()
 }
 

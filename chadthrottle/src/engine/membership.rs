@@ -100,7 +100,7 @@ pub fn unmatched<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{Selector, Target};
+    use crate::process::{Selector, Target, testing::process_info};
 
     fn key(pid: u32) -> ProcessKey {
         ProcessKey {
@@ -113,14 +113,8 @@ mod tests {
         ProcessInfo {
             key: key(pid),
             parent,
-            name: name.into(),
-            exe: "".into(),
-            command: "".into(),
-            uid: 0,
-            user: "root".into(),
-            gid: 0,
             cgroup: cgroup.into(),
-            container: "".into(),
+            ..process_info(pid, name)
         }
     }
 

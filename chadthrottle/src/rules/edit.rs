@@ -90,7 +90,7 @@ pub enum EditError {
     #[error("there is a rule '{0}' already")]
     Exists(String),
     /// There is no such place.
-    #[error("there are {0} rules in this file: give a place from 1 to {0}")]
+    #[error("give a place from 1 to {0}, which is how many rules this file has")]
     NoPlace(usize),
     /// Not a name.
     #[error("{0}")]

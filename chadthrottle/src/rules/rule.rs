@@ -6,7 +6,10 @@ use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Calendar, Networks, OnNetworks};
-use crate::{model::Limit, process::Selector};
+use crate::{
+    model::{Both, Limit, RuleSample},
+    process::Selector,
+};
 
 /// A limit for all that match, whenever it is on.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,32 @@ impl Rule {
             Why::Network(self.on.to_string())
         } else {
             Why::On
+        }
+    }
+
+    /// Its targets, as they are typed.
+    pub fn texts(&self) -> Vec<String> {
+        self.targets.iter().cloned().map(String::from).collect()
+    }
+
+    /// What there is to say of it that no engine has to be asked for.
+    pub fn sample(&self, why: &Why) -> RuleSample {
+        RuleSample {
+            name: Arc::clone(&self.name),
+            targets: self.texts(),
+            limit: self.limit,
+            share: self.share.word().to_owned(),
+            when: self.when.texts().map(str::to_owned).collect(),
+            on: self.on.texts().collect(),
+            profiles: self.profiles.clone(),
+            is_on: *why == Why::On,
+            why: why.to_string(),
+            enabled: self.enabled,
+            file: self.file.display().to_string(),
+            line: self.line,
+            limits: Vec::new(),
+            members: 0,
+            carried_today: Both::default(),
         }
     }
 }

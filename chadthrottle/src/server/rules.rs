@@ -137,21 +137,10 @@ impl State {
                 .extend(limits.iter().map(|id| origin(*id, rule)));
             let why = self.why.get(at).unwrap_or(&Why::Disabled);
             samples.push(RuleSample {
-                name: Arc::clone(&rule.name),
-                targets: texts(rule),
-                limit: rule.limit,
-                share: rule.share.word().to_owned(),
-                when: rule.when.texts().map(str::to_owned).collect(),
-                on: rule.on.texts().collect(),
-                profiles: rule.profiles.clone(),
-                is_on: *why == Why::On,
-                why: why.to_string(),
-                enabled: rule.enabled,
-                file: rule.file.display().to_string(),
-                line: rule.line,
                 limits,
                 members,
                 carried_today: carried.map(|bytes| bytes.round() as u64),
+                ..rule.sample(why)
             });
         }
         let of_units = self.units.problems();
@@ -170,14 +159,10 @@ impl State {
     }
 }
 
-fn texts(rule: &Rule) -> Vec<String> {
-    rule.targets.iter().cloned().map(String::from).collect()
-}
-
 fn origin(id: LimitId, rule: &Rule) -> Origin {
     Origin {
         id,
-        targets: texts(rule),
+        targets: rule.texts(),
         children: false,
         uid: 0,
         user: "root".to_owned(),

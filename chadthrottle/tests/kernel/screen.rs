@@ -102,7 +102,7 @@ fn screen_limit_and_list_show_the_same_limit_at_once() {
     screen.press("\x1b");
     limit.signal("-INT");
     limit.wait(Duration::from_secs(5));
-    screen.shows("no limit any more", |text| {
+    screen.shows("limit removed", |text| {
         row(text, pid).is_some_and(|row| !row.contains("300 KB/s"))
     });
     screen.press("q");
@@ -160,7 +160,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
     });
     screen.press("n");
     screen.press("x");
-    screen.shows("no limit", |text| text.contains("no limit any more"));
+    screen.shows("no limit", |text| text.contains("limit removed"));
     screen.shows("the full rate again", |text| {
         row(text, pid).is_some_and(|row| row.contains("GB/s"))
     });

@@ -99,7 +99,7 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
     let all = limits(&program);
     assert_eq!(all.len(), 1, "{all:?}");
     assert_eq!(all[0]["processes"], 1);
-    check(&user("unlimit --all"), 0, "no limit any more");
+    check(&user("unlimit --all"), 0, "limit removed");
     // By name, only those that are the user's.
     check(&user("limit name:sleep --up 30KB --detach"), 0, "");
     let all = limits(&program);
@@ -159,7 +159,7 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
     assert!(!attached.is_empty(), "{report}");
     // A member of the group may do all of it.
     let member = as_user(&program, &format!("--groups={GROUP}"), "unlimit --all").output();
-    check(&member.expect("setpriv(1)"), 0, "no limit any more");
+    check(&member.expect("setpriv(1)"), 0, "limit removed");
     assert!(limits(&program).is_empty());
     end(engine);
     assert_nothing_left();
