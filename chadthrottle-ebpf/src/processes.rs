@@ -140,17 +140,17 @@ pub fn execed() {
     let process = Process::running();
     // Without a slot it is asked when it makes its first socket.
     let Some((_, slot)) = known(&process) else {
-        disinherit(&process);
         return;
     };
     rename(slot, &process);
     let before = slot.egress.rule.get();
-    let present = match slot.identity.inherit.get() {
-        inheritance::UNTIL_EXEC => Lot::NONE,
-        inherit => Lot {
-            rule: before,
-            inherit,
-        },
+    let inherit = slot.identity.inherit.get();
+    // 0 where it is `UNTIL_EXEC`, and else 1: a branch here would have verifiers before 5.15 look at each way through
+    // all patterns twice.
+    let stays = (inherit >> 1) ^ 1;
+    let present = Lot {
+        rule: before * stays,
+        inherit,
     };
     let lot = present.or(patterns::matched(&process));
     if lot.rule != before {
@@ -158,22 +158,6 @@ pub fn execed() {
         slot.ingress.rule.set(lot.rule);
         slot.egress.rule.set(lot.rule);
     }
-}
-
-/// What holds for a process's children until they become another program does not hold for that.
-#[inline(always)]
-fn disinherit(process: &Process) {
-    let (lot, _) = inherited(process);
-    if lot.inherit != inheritance::UNTIL_EXEC {
-        return;
-    }
-    let heir = Heir {
-        start_ticks: process.start_ticks,
-        from: Owner::NONE.word(),
-        rule: 0,
-    };
-    // Without room for it user space finds out, when it looks.
-    let _ = HEIRS.insert(process.tgid, heir, BPF_ANY);
 }
 
 /// A process forks: what its child inherits is noted.
@@ -247,25 +231,19 @@ fn inherited(process: &Process) -> (Lot, u64) {
             None => return nothing,
         },
     };
-    let lot = match SLOTS.get(Owner::from_word(heir.from).slot) {
+    let rule = match SLOTS.get(Owner::from_word(heir.from).slot) {
         // What it is under now, which may be another limit, or none.
         Some(slot) if is_of(slot, heir.from) => {
-            let inherit = slot.identity.inherit.get();
-            if inherit == inheritance::NONE {
+            if slot.identity.inherit.get() == inheritance::NONE {
                 return nothing;
             }
-            let rule = slot.egress.rule.get();
-            Lot { rule, inherit }
+            slot.egress.rule.get()
         }
-        _ => Lot {
-            rule: still_set(heir.rule),
-            inherit: match RuleId::from_word(heir.rule).serial {
-                RuleId::BY_HAND.. => inheritance::FOR_GOOD,
-                _ => inheritance::UNTIL_EXEC,
-            },
-        },
+        _ => still_set(heir.rule),
     };
-    (lot, heir.from)
+    // Of a limit that comes from a rule user space says better when it looks.
+    let inherit = inheritance::FOR_GOOD;
+    (Lot { rule, inherit }, heir.from)
 }
 
 /// The nearest ancestor with a slot, as if it had been noted at the fork: there is room for so many
