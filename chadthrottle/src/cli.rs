@@ -255,14 +255,22 @@ pub struct LimitArgs {
     /// How much
     #[command(flatten)]
     pub limits: Limits,
-    /// Limit the processes that they started, and will start, too
+    /// For whom else, and how long
+    #[command(flatten)]
+    pub extent: Extent,
+}
+
+/// Whom a limit or a block is for beside its targets, and how long it lasts.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Extent {
+    /// For the processes that they started, and will start, too
     #[arg(long)]
     pub children: bool,
     /// How long: 500ms, 30s, 5m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Return at once, and have the limit go on: until 'chadthrottle unlimit', as long as --for says, or until all that
-    /// it is for have ended. It ends with the engine, but goes on where the service is restarted
+    /// Return at once, and have it go on: until 'chadthrottle unlimit', as long as --for says, or until all that it is
+    /// for have ended. It ends with the engine, but goes on where the service is restarted
     #[arg(long)]
     pub detach: bool,
 }
@@ -279,15 +287,9 @@ pub struct BlockArgs {
     /// Which remote addresses are blocked; everything but loopback unless given
     #[arg(long, value_enum)]
     pub scope: Option<ScopeArg>,
-    /// Block the processes that they started, and will start, too
-    #[arg(long)]
-    pub children: bool,
-    /// How long: 500ms, 30s, 5m, 2h
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-    pub duration: Option<Duration>,
-    /// Return at once, and have the block go on, as with 'limit'
-    #[arg(long)]
-    pub detach: bool,
+    /// For whom else, and how long
+    #[command(flatten)]
+    pub extent: Extent,
 }
 
 impl BlockArgs {
@@ -301,9 +303,7 @@ impl BlockArgs {
                 up: blocked(self.direction != BlockArg::Down),
                 scope: self.scope,
             },
-            children: self.children,
-            duration: self.duration,
-            detach: self.detach,
+            extent: self.extent,
         }
     }
 }

@@ -44,21 +44,23 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         session::open_unless_ended(global.settings(Duration::from_secs(1)), &mut signals).await?;
     let mut session = match opened {
         Ok(session) => session,
-        Err(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => return Ok(0),
+        Err(Ending::Interrupt | Ending::Terminate) if args.extent.duration.is_none() => {
+            return Ok(0);
+        }
         Err(ending) => return Ok(ending.exit_code()),
     };
     let limit = args.limits.limit();
     let set = SetLimit {
         targets,
         limit,
-        for_ns: args.duration.map(nanoseconds),
-        detach: args.detach,
+        for_ns: args.extent.duration.map(nanoseconds),
+        detach: args.extent.detach,
     };
     let Limited {
         mut id,
         mut sequence,
     } = session.engine.requests().set(set).await?;
-    let until = match (args.duration, args.detach) {
+    let until = match (args.extent.duration, args.extent.detach) {
         (Some(duration), true) => {
             format!(
                 "for {}, or until 'chadthrottle unlimit {}'",
@@ -75,11 +77,11 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         output::say(words);
     }
 
-    if args.detach {
+    if args.extent.detach {
         return Ok(u8::from(!session.close().await));
     }
     let over = async {
-        match args.duration {
+        match args.extent.duration {
             Some(duration) => tokio::time::sleep(duration).await,
             None => std::future::pending().await,
         }
@@ -127,7 +129,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     status.finish();
     let clean = session.close().await;
     let code = match end {
-        End::TimeIsUp | End::Removed if args.duration.is_some() => 0,
+        End::TimeIsUp | End::Removed if args.extent.duration.is_some() => 0,
         End::TimeIsUp | End::Removed => {
             output::say(
                 "somebody has ended the limit, or set another one in its place: see 'chadthrottle limits'",
@@ -140,7 +142,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         }
         End::EngineStopped(error) => return Err(error),
         // Without a duration, Ctrl-C is how it is meant to end.
-        End::Signal(Ending::Interrupt | Ending::Terminate) if args.duration.is_none() => 0,
+        End::Signal(Ending::Interrupt | Ending::Terminate) if args.extent.duration.is_none() => 0,
         End::Signal(ending) => ending.exit_code(),
     };
     Ok(if clean { code } else { code.max(1) })
@@ -170,7 +172,7 @@ fn nanoseconds(time: Duration) -> u64 {
 /// Resolves the targets: processes that are named by id must be there.
 fn targets(args: &LimitArgs) -> Result<Targets, Error> {
     let mut targets = Targets {
-        children: args.children,
+        children: args.extent.children,
         ..Targets::default()
     };
     for target in &args.targets {

@@ -225,29 +225,30 @@ impl Account {
 
 /// The id of a user given by number or name.
 fn uid_of(name: &str) -> Result<u32, UserError> {
-    if let Ok(uid) = name.parse() {
-        return Ok(uid);
-    }
-    let shown = || crate::text::escape(name).into_owned();
-    match PasswdEntry::from_name(name) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err(UserError::Unknown(shown())),
-        Err(source) => Err(UserError::Lookup {
-            name: shown(),
-            source,
-        }),
-    }
+    let look_up =
+        |name: &str| PasswdEntry::from_name(name).map(|user| user.map(|it| it.uid.as_raw()));
+    id_of(name, look_up, UserError::Unknown)
 }
 
 /// The id of a group given by number or name.
 fn gid_of(name: &str) -> Result<u32, UserError> {
-    if let Ok(gid) = name.parse() {
-        return Ok(gid);
+    let look_up =
+        |name: &str| GroupEntry::from_name(name).map(|group| group.map(|it| it.gid.as_raw()));
+    id_of(name, look_up, UserError::UnknownGroup)
+}
+
+fn id_of(
+    name: &str,
+    look_up: impl FnOnce(&str) -> nix::Result<Option<u32>>,
+    unknown: impl FnOnce(String) -> UserError,
+) -> Result<u32, UserError> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
     }
     let shown = || crate::text::escape(name).into_owned();
-    match GroupEntry::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => Err(UserError::UnknownGroup(shown())),
+    match look_up(name) {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(unknown(shown())),
         Err(source) => Err(UserError::Lookup {
             name: shown(),
             source,

@@ -10,6 +10,8 @@ mod networks;
 mod places;
 mod read;
 mod rule;
+#[cfg(test)]
+mod testing;
 mod units;
 mod write;
 

@@ -350,38 +350,8 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::testing::Tree;
     use std::os::unix::fs::{PermissionsExt, symlink};
-
-    struct Tree {
-        directory: tempfile::TempDir,
-        places: Places,
-    }
-
-    impl Tree {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let owner = nix::unistd::geteuid().as_raw();
-            let places = Places::below(directory.path(), owner);
-            Self { directory, places }
-        }
-
-        fn path(&self, path: &str) -> PathBuf {
-            self.directory.path().join(path)
-        }
-
-        fn write(&self, path: &str, text: &str) -> PathBuf {
-            let path = self.path(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            let mut mode = fs::metadata(&path).unwrap().permissions();
-            mode.set_mode(0o644);
-            fs::set_permissions(&path, mode).unwrap();
-            for directory in path.ancestors().skip(1).take(2) {
-                fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-            }
-            path
-        }
-    }
 
     fn rule(name: &str) -> String {
         format!("[[rule]]\nname = '{name}'\nmatch = 'name:{name}'\ndown = '1MB'\n")

@@ -293,32 +293,25 @@ fn set(limit: &mut Limit, block: &mut Both<bool>, key: &str, value: &str) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::testing::Tree;
     use std::os::unix::fs::PermissionsExt;
 
-    struct Tree {
-        directory: tempfile::TempDir,
-        places: Places,
+    /// Files of units, and what was read of them.
+    struct Machine {
+        tree: Tree,
         units: UnitRules,
     }
 
-    impl Tree {
+    impl Machine {
         fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let places = Places::below(directory.path(), nix::unistd::geteuid().as_raw());
             Self {
-                directory,
-                places,
+                tree: Tree::new(),
                 units: UnitRules::default(),
             }
         }
 
         fn write(&self, path: &str, text: &str) {
-            let path = self.directory.path().join(path);
-            let parent = path.parent().unwrap();
-            fs::create_dir_all(parent).unwrap();
-            fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).unwrap();
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            self.tree.write(path, text);
         }
 
         /// The limits of units that run, and what is wrong.
@@ -327,7 +320,8 @@ mod tests {
             for cgroup in cgroups {
                 fs::create_dir_all(mount.path().join(cgroup)).unwrap();
             }
-            self.units.refresh(&self.places, &running(mount.path()));
+            self.units
+                .refresh(&self.tree.places, &running(mount.path()));
             let limits = self.units.rules().map(|rule| {
                 let target = String::from(rule.targets[0].clone());
                 format!("{} {target} {}", rule.name, rule.limit)
@@ -365,62 +359,63 @@ mod tests {
 
     #[test]
     fn drop_ins_add_to_files_and_what_changes_is_read_again() {
-        let mut tree = Tree::new();
+        let mut machine = Machine::new();
         let ollama = ["system.slice/ollama.service"];
-        tree.write(
+        machine.write(
             "usr/lib/systemd/system/ollama.service",
             "[Service]\nDown=1\n[X-ChadThrottle]\nDown=5MB/s\n# x\nScope=internet\n",
         );
         let expected = "unit:ollama.service cgroup:/system.slice/ollama.service down 5 MB/s (40 Mbit/s), up unlimited, \
              scope internet";
-        assert_eq!(tree.limits(&ollama).0, [expected]);
-        tree.write(
+        assert_eq!(machine.limits(&ollama).0, [expected]);
+        machine.write(
             "etc/systemd/system/ollama.service.d/override.conf",
             "[X-ChadThrottle]\nUp=1MB/s\nScope=\n",
         );
         let expected = "unit:ollama.service cgroup:/system.slice/ollama.service down 5 MB/s (40 Mbit/s), up 1 MB/s (8 \
              Mbit/s)";
-        assert_eq!(tree.limits(&ollama).0, [expected]);
+        assert_eq!(machine.limits(&ollama).0, [expected]);
         // One in /etc masks one of the same name.
-        tree.write(
+        machine.write(
             "usr/lib/systemd/system/ollama.service.d/override.conf",
             "[X-ChadThrottle]\nBlock=yes\n",
         );
-        assert_eq!(tree.limits(&ollama).0, [expected]);
-        tree.write(
+        assert_eq!(machine.limits(&ollama).0, [expected]);
+        machine.write(
             "usr/lib/systemd/system/ollama.service.d/z.conf",
             "[X-ChadThrottle]\nBlock=up\n",
         );
-        assert!(tree.limits(&ollama).0[0].ends_with("up blocked"));
+        assert!(machine.limits(&ollama).0[0].ends_with("up blocked"));
         // Taken back, the rate is there again; and a block stands above rates, wherever it is said.
-        tree.write(
+        machine.write(
             "usr/lib/systemd/system/ollama.service.d/zz.conf",
             "[X-ChadThrottle]\nBlock=\n",
         );
-        assert!(tree.limits(&ollama).0[0].ends_with("up 1 MB/s (8 Mbit/s)"));
+        assert!(machine.limits(&ollama).0[0].ends_with("up 1 MB/s (8 Mbit/s)"));
         let last = "[X-ChadThrottle]\nBlock=up\nUp=2MB/s\n";
-        tree.write("usr/lib/systemd/system/ollama.service.d/zzz.conf", last);
-        assert!(tree.limits(&ollama).0[0].ends_with("up blocked"));
+        machine.write("usr/lib/systemd/system/ollama.service.d/zzz.conf", last);
+        assert!(machine.limits(&ollama).0[0].ends_with("up blocked"));
         // A pipe among them keeps nobody waiting.
-        let fifo = tree
+        let fifo = machine
+            .tree
             .directory
             .path()
             .join("etc/systemd/system/ollama.service.d/fifo.conf");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(tree.limits(&ollama).0.len(), 1);
-        let (none, _) = tree.limits(&["system.slice/other.service"]);
+        assert_eq!(machine.limits(&ollama).0.len(), 1);
+        let (none, _) = machine.limits(&["system.slice/other.service"]);
         assert!(none.is_empty());
     }
 
     #[test]
     fn instances_have_their_templates_and_mistakes_are_named() {
-        let mut tree = Tree::new();
-        tree.write(
+        let mut machine = Machine::new();
+        machine.write(
             "etc/systemd/system/get@.service",
             "[X-ChadThrottle]\nDown=1MB\n",
         );
         let get = ["system.slice/system-get.slice/get@a.service"];
-        assert_eq!(tree.limits(&get).0.len(), 1);
+        assert_eq!(machine.limits(&get).0.len(), 1);
         for (text, what) in [
             (
                 "[X-ChadThrottle]\nDwon=1MB\n",
@@ -435,21 +430,22 @@ mod tests {
             ("[X-ChadThrottle]\nDown\n", "no assignment"),
         ] {
             // Stamps are as fine as the file system's clock.
-            tree.units = UnitRules::default();
-            tree.write("etc/systemd/system/get@a.service.d/x.conf", text);
-            let (rules, problems) = tree.limits(&get);
+            machine.units = UnitRules::default();
+            machine.write("etc/systemd/system/get@a.service.d/x.conf", text);
+            let (rules, problems) = machine.limits(&get);
             assert!(
                 rules.is_empty() && problems[0].contains(what),
                 "{problems:?}"
             );
         }
-        let path = tree
+        let path = machine
+            .tree
             .directory
             .path()
             .join("etc/systemd/system/get@a.service.d/x.conf");
         fs::write(&path, "[X-ChadThrottle]\nDown=2MB\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        tree.units = UnitRules::default();
-        assert!(tree.limits(&get).1[0].contains("mode 666"));
+        machine.units = UnitRules::default();
+        assert!(machine.limits(&get).1[0].contains("mode 666"));
     }
 }
