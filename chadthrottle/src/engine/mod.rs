@@ -61,11 +61,26 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// And how long for the first one.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long each watch looks at all processes when one has started or become another program.
-const UNSETTLED: Duration = Duration::from_secs(2);
+/// How long after a process has started, or become another program, each watch looks at all processes.
+const UNSETTLED: Duration = Duration::from_secs(1);
+
+/// How long after that looks come twice a second: by then most have the name and the user that they keep.
+const SETTLING: Duration = Duration::from_secs(8);
+
+/// Between looks then.
+const WHILE_SETTLING: Duration = Duration::from_millis(500);
 
 /// Between looks at all processes at most, while limits wait for some.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
+/// How long to rest after a look, that long after there was news of a process.
+fn rest(since_news: Option<Duration>) -> Duration {
+    match since_news {
+        Some(since) if since < UNSETTLED => Duration::ZERO,
+        Some(since) if since < SETTLING => WHILE_SETTLING,
+        _ => LONGEST_REST,
+    }
+}
 
 /// When all processes were looked at, and why.
 #[derive(Debug, Default)]
@@ -335,8 +350,9 @@ impl Engine {
             self.looks.news_at = Some(now);
         }
         // Whoever has just started may become another user, or get another name.
-        let is_recent = |at: Option<Instant>, time| at.is_some_and(|at| now - at < time);
-        is_recent(self.looks.news_at, UNSETTLED) || !is_recent(self.looks.last, LONGEST_REST)
+        let since = |at: Instant| now - at;
+        let rest = rest(self.looks.news_at.map(since));
+        self.looks.last.map(since).is_none_or(|since| since >= rest)
     }
 
     /// Which processes may have become another program, another user's, or moved into a cgroup
@@ -367,5 +383,25 @@ impl Engine {
         }
         // More than fit: some were lost.
         self.told.and(Reread::All);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_come_often_after_news_and_rarely_without() {
+        let ms = Duration::from_millis;
+        for (since, expected) in [
+            (Some(ms(0)), ms(0)),
+            (Some(ms(999)), ms(0)),
+            (Some(ms(1_000)), ms(500)),
+            (Some(ms(7_999)), ms(500)),
+            (Some(ms(8_000)), ms(2_000)),
+            (None, ms(2_000)),
+        ] {
+            assert_eq!(rest(since), expected, "{since:?}");
+        }
     }
 }
