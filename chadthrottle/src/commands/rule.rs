@@ -213,7 +213,7 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
 
 /// What the files say, where no engine runs.
 fn read(rules: &Rules) -> Vec<RuleSample> {
-    let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
+    let (now, networks) = (ZonedDateTime::now(), Networks::look());
     let sample = |rule: &Rule| rule.sample(&rule.why(&now, &networks, rules.profile.as_deref()));
     rules.rules.iter().map(sample).collect()
 }
@@ -391,7 +391,7 @@ async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
         Target::Pid(pid) => process.key.pid == *pid,
         Target::Selector(selector) => selector.matches(process, &processes),
     };
-    let (now, networks) = (ZonedDateTime::now(), Networks::look(Path::new("/proc")));
+    let (now, networks) = (ZonedDateTime::now(), Networks::look());
     let (by_hand, is_running) = held_by_hand(global).await?;
     if !is_running {
         output::say("no engine is running: this is what would hold then");

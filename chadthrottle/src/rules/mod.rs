@@ -9,6 +9,7 @@ mod mistake;
 mod networks;
 mod places;
 mod read;
+mod route;
 mod rule;
 #[cfg(test)]
 mod testing;

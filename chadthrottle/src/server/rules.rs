@@ -255,7 +255,7 @@ impl Server {
     fn look_at_networks(&self) {
         let mut state = self.0.book.state();
         if state.rules().any(|rule| !rule.on.is_empty()) {
-            state.networks = Networks::look(Path::new("/proc"));
+            state.networks = Networks::look();
         }
     }
 

@@ -569,29 +569,41 @@ fn at_the_root_a_unit_that_starts_is_held_as_its_file_says() {
 }
 
 #[test]
-fn a_rule_for_a_network_is_on_while_the_default_route_leads_there() {
+fn a_rule_for_a_network_is_on_while_packets_would_leave_by_that_interface() {
     let lab = Lab::new();
+    let ip = |arguments: &str| ip(&format!("-n {} {arguments}", lab.client));
     let directory = tempfile::tempdir().expect("a directory");
     let held = sleeper(directory.path(), "ct-held");
-    let limit = "down = '1MB/s'\non = ['interface:tun*', 'interface:v?']";
-    let ruled = Ruled::within(&lab.client, &rule("here", "name:ct-held", limit));
+    let limit = "down = '1MB/s'\non = ['interface:v?', 'interface:none*']";
+    let tunnel = "down = '2MB/s'\non = 'interface:tun*'";
+    let rules = [
+        rule("tunnel", "name:ct-held", tunnel),
+        rule("here", "name:ct-held", limit),
+    ];
+    let ruled = Ruled::within(&lab.client, &rules.concat());
     ruled.is_held(held.pid(), None);
     let list = ruled.run("rule list");
-    assert!(
-        list.contains("not here, but on interface:tun*, interface:v?"),
-        "{list}"
-    );
-    ip(&format!(
-        "-n {} route add default via {SERVER_V4}",
-        lab.client
-    ));
+    let why = "not here, but on interface:v?, interface:none*";
+    assert!(list.contains(why), "{list}");
+    ip(&format!("route add default via {SERVER_V4}"));
     ruled.is_held(held.pid(), Some(1_000_000));
-    ip(&format!("-n {} route del default", lab.client));
+    // As OpenVPN has it: the default route stays.
+    ip("link add tun0 type veth peer name far0");
+    ip("link set far0 up");
+    ip("link set tun0 up");
+    ip("route add 128.0.0.0/1 dev tun0");
+    ip("route add 0.0.0.0/1 dev tun0");
+    ruled.is_held(held.pid(), Some(2_000_000));
+    ip("route del 128.0.0.0/1");
+    ruled.is_held(held.pid(), Some(1_000_000));
+    // As wg-quick has it: another table, for all that WireGuard does not send itself.
+    ip("route add default dev tun0 table 51820");
+    ip("rule add not fwmark 51820 table 51820");
+    ruled.is_held(held.pid(), Some(2_000_000));
+    ip("link del tun0");
+    ip("route del default");
     ruled.is_held(held.pid(), None);
-    ip(&format!(
-        "-n {} -6 route add default via {SERVER_V6} dev v0",
-        lab.client
-    ));
+    ip(&format!("-6 route add default via {SERVER_V6} dev v0"));
     ruled.is_held(held.pid(), Some(1_000_000));
     ruled.end();
 }
