@@ -131,10 +131,44 @@ fn names(unit: &str) -> Vec<String> {
     names
 }
 
+/// Names that the directories of its drop-ins may begin with, those before others that count for more: its own, its
+/// template's, and each up to one of its dashes (`unit_file_find_dirs` in systemd's src/shared/dropin.c).
+fn drop_in_names(unit: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    add_drop_in_names(unit, &mut names);
+    names
+}
+
+fn add_drop_in_names(name: &str, names: &mut Vec<String>) {
+    names.push(name.to_owned());
+    let Some((stem, kind)) = name.rsplit_once('.') else {
+        return;
+    };
+    let (prefix, instance) = match stem.split_once('@') {
+        Some((prefix, instance)) => (prefix, instance),
+        None => (stem, ""),
+    };
+    if !instance.is_empty() {
+        add_drop_in_names(&format!("{prefix}@.{kind}"), names);
+    }
+    if let Some(shorter) = up_to_a_dash(prefix) {
+        let at = if instance.is_empty() { "" } else { "@" };
+        add_drop_in_names(&format!("{shorter}{at}{instance}.{kind}"), names);
+    }
+}
+
+/// A name up to its last dash, or to the one before where it ends with that.
+fn up_to_a_dash(name: &str) -> Option<&str> {
+    let name = name.strip_suffix('-').unwrap_or(name);
+    let dash = name.rfind('-').filter(|at| *at != 0)?;
+    Some(&name[..=dash])
+}
+
 /// When the files and directories of a unit were changed last: of each that there may be.
 fn stamps(places: &Places, unit: &str) -> Vec<Option<SystemTime>> {
     let mut stamps = Vec::new();
-    for name in names(unit) {
+    let of_kind = unit.rsplit_once('.').map(|(_, kind)| kind.to_owned());
+    for name in drop_in_names(unit).into_iter().chain(of_kind) {
         for directory in DIRECTORIES {
             let directory = places.root().join(directory);
             let drop_ins = directory.join(format!("{name}.d"));
@@ -162,15 +196,22 @@ fn files(places: &Places, unit: &str) -> Vec<PathBuf> {
     let names = names(unit);
     let mut files: Vec<PathBuf> = names.iter().find_map(|name| at(name)).into_iter().collect();
     let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
-    // The most general first, so that the others take their place.
-    for name in names.iter().rev() {
-        for directory in DIRECTORIES.iter().rev() {
-            let directory = places.root().join(directory).join(format!("{name}.d"));
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if entry.path().extension().is_some_and(|kind| kind == "conf") {
-                    drop_ins.insert(entry.file_name(), entry.path());
-                }
+    let mut add = |directory: &str, name: &str| {
+        let directory = places.root().join(directory).join(format!("{name}.d"));
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|kind| kind == "conf") {
+                drop_ins.insert(entry.file_name(), entry.path());
             }
+        }
+    };
+    // What counts least first, so that the others take its place.
+    let kind = unit.rsplit_once('.').map_or(unit, |(_, kind)| kind);
+    for directory in DIRECTORIES.iter().rev() {
+        add(directory, kind);
+    }
+    for directory in DIRECTORIES.iter().rev() {
+        for name in drop_in_names(unit).iter().rev() {
+            add(directory, name);
         }
     }
     files.extend(drop_ins.into_values());
@@ -235,11 +276,8 @@ impl Section {
     /// Takes in what a file says on top of those before.
     fn take(&mut self, text: &str, file: &Path) -> Result<(), (usize, String)> {
         let mut is_ours = false;
-        for (at, line) in text.lines().enumerate() {
-            let (number, line) = (at + 1, line.trim());
-            if line.is_empty() || line.starts_with(['#', ';']) {
-                continue;
-            }
+        for (number, line) in joined(text) {
+            let line = line.trim();
             if let Some(name) = line.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
                 is_ours = name == SECTION;
                 continue;
@@ -257,6 +295,32 @@ impl Section {
         }
         Ok(())
     }
+}
+
+/// The lines of a file that say something, each with the number of its first: one that ends with a backslash goes on in
+/// the next that is no comment (systemd.syntax(7)).
+fn joined(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let mut goes_on = false;
+    for (at, line) in text.lines().enumerate() {
+        let begins = line.trim_start();
+        if begins.starts_with(['#', ';']) || (begins.is_empty() && !goes_on) {
+            continue;
+        }
+        let (line, continues) = match line.strip_suffix('\\') {
+            Some(line) => (line, true),
+            None => (line, false),
+        };
+        match lines.last_mut() {
+            Some((_, whole)) if goes_on => {
+                whole.push(' ');
+                whole.push_str(line);
+            }
+            _ => lines.push((at + 1, line.to_owned())),
+        }
+        goes_on = continues;
+    }
+    lines
 }
 
 /// Sets what a key says; as everywhere in systemd's files, an empty value takes back what was said before.
@@ -405,6 +469,50 @@ mod tests {
         assert_eq!(machine.limits(&ollama).0.len(), 1);
         let (none, _) = machine.limits(&["system.slice/other.service"]);
         assert!(none.is_empty());
+    }
+
+    #[test]
+    fn drop_ins_may_be_for_a_kind_or_a_beginning_of_units_and_lines_go_on() {
+        for (unit, expected) in [
+            ("a.service", &["a.service"][..]),
+            (
+                "a-b-c.service",
+                &["a-b-c.service", "a-b-.service", "a-.service"],
+            ),
+            ("-a.service", &["-a.service"]),
+            (
+                "a-b@c-d.service",
+                &[
+                    "a-b@c-d.service",
+                    "a-b@.service",
+                    "a-.service",
+                    "a-@c-d.service",
+                    "a-@.service",
+                ],
+            ),
+        ] {
+            assert_eq!(drop_in_names(unit), expected);
+        }
+        let mut machine = Machine::new();
+        let unit = ["system.slice/foo-bar.service"];
+        machine.write(
+            "etc/systemd/system/service.d/all.conf",
+            "[X-ChadThrottle]\nDown=1MB\nUp=1MB\n",
+        );
+        let limit = |machine: &mut Machine| machine.limits(&unit).0[0].clone();
+        assert!(limit(&mut machine).ends_with("down 1 MB/s (8 Mbit/s), up 1 MB/s (8 Mbit/s)"));
+        machine.write(
+            "etc/systemd/system/foo-.service.d/more.conf",
+            "[X-ChadThrottle]\nUp= \\\n# a comment between\n 2MB\n",
+        );
+        assert!(limit(&mut machine).ends_with("down 1 MB/s (8 Mbit/s), up 2 MB/s (16 Mbit/s)"));
+        // The same file for this unit takes its place.
+        machine.write("usr/lib/systemd/system/foo-bar.service.d/all.conf", "");
+        assert!(limit(&mut machine).ends_with("down unlimited, up 2 MB/s (16 Mbit/s)"));
+        let text = "a=1 \\\n\nb=2\nc=\\\n d\\";
+        let lines = joined(text);
+        let lines: Vec<_> = lines.iter().map(|(at, it)| (*at, it.as_str())).collect();
+        assert_eq!(lines, [(1, "a=1  "), (3, "b=2"), (4, "c=  d")]);
     }
 
     #[test]
