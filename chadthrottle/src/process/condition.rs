@@ -6,7 +6,7 @@ use super::{
     ProcessInfo, cgroup,
     container::{container_of, is_id_prefix},
     selector::SelectorError,
-    unit::units_of,
+    unit::{unescape, units_of},
     user::Account,
 };
 
@@ -148,7 +148,9 @@ impl Condition {
                 .cgroup
                 .strip_prefix(path.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-            Self::Unit(pattern) => units_of(&process.cgroup).any(|unit| pattern.matches(&unit)),
+            // As systemd writes it, or as people read it.
+            Self::Unit(pattern) => units_of(&process.cgroup)
+                .any(|unit| pattern.matches(unit) || pattern.matches(&unescape(unit))),
             Self::Container(pattern) => {
                 let Some(container) = container_of(&process.cgroup) else {
                     return false;
@@ -226,7 +228,7 @@ impl Condition {
             Self::Unit(pattern) => {
                 let mut units = units_of(&process.cgroup);
                 let unit = units.find(|unit| alike(pattern.as_str(), unit))?;
-                Some(format!("unit:{unit}"))
+                Some(format!("unit:{}", unescape(unit)))
             }
             Self::Container(pattern) => {
                 let container = container_of(&process.cgroup)?;

@@ -528,6 +528,7 @@ mod tests {
             "command:curl*example.com*",
             "unit:system.slice",
             "unit:x-y.service",
+            "unit:x\\x2dy.service",
             "container:web",
             "container:w*",
             "container:0123",

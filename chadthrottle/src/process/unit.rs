@@ -8,9 +8,9 @@ pub fn unit_of(cgroup: &str) -> Option<String> {
     container_of(cgroup)
         .map(|container| described(&container))
         .or_else(|| {
-            let mut units = units_of(cgroup).collect::<Vec<_>>().into_iter().rev();
+            let mut units = units_of(cgroup).rev();
             let unit = units.find(|unit| unit.ends_with(".service") || unit.ends_with(".scope"))?;
-            Some(format!("unit {unit}"))
+            Some(format!("unit {}", unescape(unit)))
         })
 }
 
@@ -27,11 +27,16 @@ fn described(container: &Container<'_>) -> String {
 }
 
 /// The names of all units of systemd that a cgroup v2 path leads through, the outermost first.
-pub fn units_of(cgroup: &str) -> impl Iterator<Item = String> {
+pub fn units_of(cgroup: &str) -> impl DoubleEndedIterator<Item = &str> {
     const KINDS: [&str; 5] = [".slice", ".service", ".scope", ".mount", ".socket"];
-    let parts = cgroup.split('/');
-    let units = parts.filter(|part| KINDS.iter().any(|kind| part.ends_with(kind)));
-    units.map(unescape)
+    let parts = cgroup.split('/').map(of_directory);
+    parts.filter(|part| KINDS.iter().any(|kind| part.ends_with(kind)))
+}
+
+/// The name of the unit that has a cgroup of that name: what would mean something to the kernel has an underscore
+/// before it (`cg_escape` in systemd's src/basic/cgroup-util.c).
+pub fn of_directory(directory: &str) -> &str {
+    directory.strip_prefix('_').unwrap_or(directory)
 }
 
 /// systemd writes a dash in a name as `\x2d`.
@@ -79,6 +84,10 @@ mod tests {
             (
                 "/system.slice/ssh.service".to_owned(),
                 Some("unit ssh.service"),
+            ),
+            (
+                "/system.slice/_cgroup.service".to_owned(),
+                Some("unit cgroup.service"),
             ),
             ("/user.slice".to_owned(), None),
             ("/".to_owned(), None),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     model::{Both, Limit, scope_of},
-    process::{Condition, Selector, unescape},
+    process::{Condition, Selector, of_directory},
     units::Rate,
 };
 
@@ -114,7 +114,7 @@ pub fn running(mount: &Path) -> BTreeMap<String, String> {
             } else if !name.ends_with(".service") && !name.ends_with(".scope") {
                 continue;
             }
-            running.insert(unescape(name), path);
+            running.insert(of_directory(name).to_owned(), path);
         }
     }
     running
@@ -410,7 +410,7 @@ mod tests {
         let running = running(mount.path());
         let names: Vec<&str> = running.keys().map(String::as_str).collect();
         let expected = [
-            "a-b.service",
+            "a\\x2db.service",
             &scope,
             "system.slice",
             "user-1000.slice",
@@ -418,7 +418,7 @@ mod tests {
             "user@1000.service",
         ];
         assert_eq!(names, expected);
-        assert_eq!(running["a-b.service"], "/system.slice/a\\x2db.service");
+        assert_eq!(running["a\\x2db.service"], "/system.slice/a\\x2db.service");
     }
 
     #[test]
