@@ -26,6 +26,15 @@ pub struct Setting {
     pub wanted: u64,
 }
 
+impl Setting {
+    /// Whether a setting is as near to what is wanted as one part in `part` of that.
+    #[inline(always)]
+    pub const fn is_near(present: u64, wanted: u64, part: u64) -> bool {
+        let far = wanted / part;
+        present <= wanted + far && present >= wanted - far
+    }
+}
+
 /// Who has the kernel call `sock_ops` programs for each packet of a connection that leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]

@@ -3,12 +3,41 @@
 use crate::{
     connection::Facts,
     gate::Mode,
-    kernel::LARGEST_WINDOW,
+    kernel::{INITIAL_WINDOW, LARGEST_WINDOW},
     tuning::{
         gate::CLOSED_WINDOW,
-        window::{FASTER_TENTHS, FASTEST_PAUSING, NEAR_US, REFUSING_FROM},
+        window::{
+            FASTER_TENTHS, FASTEST, FASTEST_PAUSING, FEWEST_FIRST, FIRST_MS, NEAR_US,
+            REFUSING_FROM, SHARING,
+        },
     },
 };
+
+/// The window that a download of `fair` bytes a second is made with, in segments; `None`: the kernel's own. What it
+/// offers cannot be taken back, and while it is used up the kernel's tuning would take it for too small.
+#[inline(always)]
+pub const fn first(fair: u64) -> Option<u64> {
+    /// Of an Ethernet, in bytes: its own is not known yet.
+    const SEGMENT: u64 = 1_448;
+    if fair == 0 || fair > FASTEST {
+        return None;
+    }
+    let segments = fair * FIRST_MS / (1_000 * SEGMENT);
+    Some(if segments > INITIAL_WINDOW {
+        INITIAL_WINDOW
+    } else if segments < FEWEST_FIRST {
+        FEWEST_FIRST
+    } else {
+        segments
+    })
+}
+
+/// Whether a download of `fair` bytes a second is to have small units of its window, should it have to pause one day.
+/// With units of more than 256 bytes no window is less than a segment, and none could be closed.
+#[inline(always)]
+pub const fn has_small_units(fair: u64) -> bool {
+    fair != 0 && fair <= SHARING * FASTEST_PAUSING
+}
 
 /// The smallest window that a connection can have, in bytes, with full segments.
 ///

@@ -8,8 +8,8 @@ use chadthrottle_common::{
     ownership::{Note, Owner, RuleId, Unused},
     policer::{Bucket, Verdict},
     scope::{self, Scope},
+    sparing,
     sys::Shared,
-    tuning::sparing::{LARGE, LONG_NS, PACE_ABOVE, SMALL_PACKET},
 };
 
 use crate::{
@@ -84,10 +84,11 @@ impl Direction for Ingress {
     #[inline(always)]
     fn is_too_much(bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
         let cost = bucket.cost_ns(len);
-        len > LARGE
-            && cost > LONG_NS
+        sparing::is_large(len)
+            && sparing::is_long(cost)
             && sys::segment_count(skb) > 1
-            && sys::tcp_sent(skb).is_some_and(|sent| cost > LONG_NS + 2 * sent.round_trip_ns)
+            && sys::tcp_sent(skb)
+                .is_some_and(|sent| sparing::is_long_from(cost, sent.round_trip_ns))
     }
 
     #[inline(always)]
@@ -155,7 +156,7 @@ impl Direction for Egress {
     /// timer ends, and with as few as its congestion window has by then.
     #[inline(always)]
     fn is_too_much(_bucket: &Bucket, skb: *mut __sk_buff, len: u64) -> bool {
-        if len <= LARGE || sys::segment_count(skb) <= 1 {
+        if !sparing::is_large(len) || sys::segment_count(skb) <= 1 {
             return false;
         }
         let a_second = sys::max_pacing_rate(skb);
@@ -180,9 +181,7 @@ impl Direction for Egress {
 /// Whether the packet's socket has a pace that goes with the limit.
 #[inline(always)]
 fn is_paced(bucket: &Bucket, skb: *mut __sk_buff) -> bool {
-    let rate = bucket.fair_rate.get();
-    let pace = sys::max_pacing_rate(skb);
-    rate != 0 && pace != 0 && pace <= rate + rate / PACE_ABOVE
+    sparing::is_paced(sys::max_pacing_rate(skb), bucket.fair_rate.get())
 }
 
 /// Whether the connection has at most one packet on its way: if this one were refused, it could have to
@@ -292,7 +291,7 @@ fn police<D: Direction>(
     let limit_tat_ns = bucket.tat_ns.get();
     let verdict = match bucket.verdict(now) {
         _ if !bucket.has_room(now, wire) => D::without_room(bucket, skb),
-        _ if len <= SMALL_PACKET => Verdict::Pass,
+        _ if sparing::is_small(len) => Verdict::Pass,
         _ if gate.is_some_and(|gate| gate.refuses(now, limit_tat_ns)) => Verdict::Drop,
         _ if D::is_too_much(bucket, skb, len) => Verdict::Drop,
         Verdict::Pass => Verdict::Pass,

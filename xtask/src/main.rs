@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod build_ebpf;
 mod check;
+mod constants;
 #[cfg(test)]
 mod example;
 mod kernel_tests;
@@ -66,6 +67,12 @@ enum Command {
     },
     /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
     Check,
+    /// Move each constant of the policer and the levers far away, in a copy, and see whether a simulation minds
+    Constants {
+        /// Only those whose names contain this
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
     /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
     /// kernel tests look for
     Varlinkctl,
@@ -106,6 +113,7 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Bench { bench } => bench::bench(&bench),
         Command::Kernels { only } => kernels::kernels(&only),
         Command::Check => check::check(),
+        Command::Constants { only } => constants::constants(only.as_deref()),
         Command::Varlinkctl => {
             println!("{}", varlinkctl::find_or_fetch()?.display());
             Ok(())

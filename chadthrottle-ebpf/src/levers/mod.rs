@@ -24,7 +24,7 @@ use chadthrottle_common::{
     policer::Bucket,
     scope::Scope,
     sys::Shared,
-    tuning::window::{FASTEST, FASTEST_PAUSING, FEWEST_FIRST, FIRST_MS, SHARING, SMALL_UNITS},
+    tuning::window::SMALL_UNITS,
 };
 
 use crate::{
@@ -127,33 +127,19 @@ fn terms_when_new(sk: *mut c_void) -> Option<Terms> {
     terms(rule, class_of(sys::address_of(&sk)), true)
 }
 
-/// The window that a connection is made with, in segments. What it offers cannot be taken back,
-/// and while it is used up the kernel's tuning would take it for too small.
+/// The window that a connection is made with, in segments.
 #[inline(always)]
 pub fn first_window(ops: *mut bpf_sock_ops) -> Option<u32> {
-    /// Of an Ethernet, in bytes: its own is not known yet.
-    const SEGMENT: u64 = 1_448;
     let sk = sys::connection_socket(ops);
     if sk.is_null() {
         return None;
     }
-    let rate = terms_when_new(sk)?.down;
-    if rate == 0 || rate > FASTEST {
-        return None;
-    }
-    let segments = rate * FIRST_MS / (1_000 * SEGMENT);
-    Some(if segments > INITIAL_WINDOW {
-        INITIAL_WINDOW as u32
-    } else if segments < FEWEST_FIRST {
-        FEWEST_FIRST as u32
-    } else {
-        segments as u32
-    })
+    let segments = chadthrottle_common::window::first(terms_when_new(sk)?.down)?;
+    Some(segments as u32)
 }
 
-/// A connection is about to be asked for. How large the units of its window are is decided now, by
-/// the largest window that it may ever have: with units of more than 256 bytes no window is less
-/// than a segment, and none could be closed.
+/// A connection is about to be asked for. How large the units of its window are is decided now, by the largest window
+/// that it may ever have.
 #[inline(always)]
 pub fn connection_begins(ops: *mut bpf_sock_ops) {
     let sk = sys::connection_socket(ops);
@@ -162,7 +148,8 @@ pub fn connection_begins(ops: *mut bpf_sock_ops) {
     }
     let address = sys::address_of(&sk);
     let down = terms_when_new(sk).map_or(0, |terms| terms.down);
-    if down != 0 && down <= SHARING * FASTEST_PAUSING && window::Window::present(address) == 0 {
+    let has_small = chadthrottle_common::window::has_small_units(down);
+    if has_small && window::Window::present(address) == 0 {
         window::Window::write(ops, u64::from(SMALL_UNITS));
     }
 }

@@ -1,9 +1,6 @@
 //! Uploads: `SO_MAX_PACING_RATE`, at which TCP paces itself without any queue.
 
-use chadthrottle_common::{
-    kernel::NO_PACE,
-    tuning::pace::{MUCH_FASTER, NEAR},
-};
+use chadthrottle_common::{kernel::NO_PACE, pace::is_much_faster, tuning::pace::NEAR};
 
 use super::setting::{Context, Lever};
 use crate::{maps::TCP_OFFSETS, sys};
@@ -36,7 +33,7 @@ impl Lever for Pace {
 
     #[inline(always)]
     fn has_moved<C>(ctx: *mut C, from: u64, to: u64) {
-        if to / MUCH_FASTER >= from {
+        if is_much_faster(from, to) {
             sys::restart_bbr(ctx);
         }
     }

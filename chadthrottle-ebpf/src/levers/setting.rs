@@ -33,8 +33,7 @@ pub trait Lever {
     /// Whether it is near enough, of the socket at that address.
     #[inline(always)]
     fn is_near(_address: u64, present: u64, wanted: u64) -> bool {
-        let far = wanted / Self::NEAR;
-        present <= wanted + far && present >= wanted - far
+        Setting::is_near(present, wanted, Self::NEAR)
     }
     /// It has been written, in place of another value.
     #[inline(always)]
