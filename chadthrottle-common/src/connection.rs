@@ -112,6 +112,10 @@ pub const fn is_busy(bytes: u64, fair: u64) -> bool {
     bytes != 0 && bytes * 2 * BUSY_PART >= fair
 }
 
+/// The fastest rate, in bytes a second, of which [`Facts::bytes_of`] knows what a round trip brings: their product has 64
+/// bits. (`checked_mul` takes 128, which BPF does not have.)
+pub const FASTEST: u64 = u64::MAX / LONGEST_ROUND_TRIP_US;
+
 /// What the kernel knows of a connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +131,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Bytes that a rate brings in a round trip. Nearer ends than a tenth of a millisecond wait for their
+    /// Bytes that a rate, of [`FASTEST`] at most, brings in a round trip. Nearer ends than a tenth of a millisecond wait for their
     /// programs rather than for the network.
     #[inline(always)]
     pub const fn bytes_of(&self, rate: u64) -> u64 {

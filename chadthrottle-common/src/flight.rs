@@ -5,9 +5,9 @@
 //! seconds of traffic. A smaller congestion window makes it smaller pieces.
 
 use crate::{
-    connection::Facts,
+    connection::{FASTEST, Facts},
     kernel::{DELAYED_ACK_US, INITIAL_WINDOW, PACED_FROM},
-    tuning::flight::{AT_FIRST, FASTEST, FEWEST},
+    tuning::flight::{AT_FIRST, FEWEST},
 };
 
 /// The largest congestion window of a connection that sends `rate` bytes a second, in segments; `None`: as

@@ -60,10 +60,6 @@ pub mod pace {
 
 /// The window of downloads.
 pub mod window {
-    /// Faster rates, in bytes a second, have the largest windows there are; less keeps rate times
-    /// round-trip time within 64 bits.
-    pub const FASTEST: u64 = 1 << 32;
-
     /// Faster connections, in bytes a second, do not pause: the policer refuses little of them, and windows
     /// of one segment cost senders and receivers much.
     pub const FASTEST_PAUSING: u64 = 5_000_000;
@@ -105,9 +101,6 @@ pub mod flight {
 
     /// Two: with one, each would wait for an acknowledgement that may be held back.
     pub const FEWEST: u64 = 2;
-
-    /// This keeps rate times time within 64 bits. (`checked_mul` takes 128, which BPF does not have.)
-    pub const FASTEST: u64 = 1 << 32;
 }
 
 /// The gate of downloads whose window cannot be small enough.

@@ -1,14 +1,13 @@
 //! The window lever: how much a download asks for at once, and whether it pauses.
 
 use crate::{
-    connection::Facts,
+    connection::{FASTEST, Facts},
     gate::Mode,
     kernel::{INITIAL_WINDOW, LARGEST_WINDOW},
     tuning::{
         gate::CLOSED_WINDOW,
         window::{
-            FASTER_TENTHS, FASTEST, FASTEST_PAUSING, FEWEST_FIRST, FIRST_MS, NEAR_US,
-            REFUSING_FROM, SHARING,
+            FASTER_TENTHS, FASTEST_PAUSING, FEWEST_FIRST, FIRST_MS, NEAR_US, REFUSING_FROM, SHARING,
         },
     },
 };

@@ -205,3 +205,22 @@ fn a_pause_of_refusals_goes_on_to_its_end() {
     assert!(door.refuses(now + 100_000_000, now));
     assert!(!door.refuses(now + 200_000_000, now));
 }
+
+/// A pause that began late would last into the next turn: who owes something late in one is refused just that.
+#[test]
+fn a_pause_of_refusals_begins_early_in_a_turn_or_not_at_all() {
+    const TURN: u64 = 8 * SECOND;
+    let refused_at = |ms: u64| {
+        let door = Door::new(1_000_000, Mode::Refusing);
+        let now = TURN + ms * 1_000_000;
+        // As much as it may, and 20 ms more.
+        for _ in 0..520 {
+            door.charge(now, 1_000);
+        }
+        assert!(door.refuses(now, now), "{ms} ms");
+        // It owes nothing any more.
+        door.refuses(now + 40_000_000, now)
+    };
+    assert!(refused_at(0) && refused_at(50));
+    assert!(!refused_at(100) && !refused_at(130));
+}

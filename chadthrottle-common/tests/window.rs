@@ -1,10 +1,10 @@
 //! The windows of downloads, and how each is kept to the fair rate.
 
 use chadthrottle_common::{
-    connection::{Facts, is_busy},
+    connection::{FASTEST, Facts, is_busy},
     gate::Mode,
-    tuning::gate::CLOSED_WINDOW,
-    window::{mode, window},
+    tuning::{gate::CLOSED_WINDOW, window::SMALL_UNITS},
+    window::{first, has_small_units, mode, window},
 };
 
 const NEAR: Facts = Facts {
@@ -22,6 +22,7 @@ const FAR: Facts = Facts {
 #[test]
 fn near_and_slow_connections_pause_and_others_are_held_by_their_window() {
     for (fair, facts, expected) in [
+        (4_000_000, NEAR, Mode::Closing),
         (1_000_000, NEAR, Mode::Closing),
         (20_000, NEAR, Mode::Closing),
         (20_000, FAR, Mode::Closing),
@@ -86,7 +87,7 @@ fn nothing_overflows() {
         round_trip_us: u64::MAX,
         ..FAR
     };
-    assert_eq!(window(1 << 32, &slow, Mode::Fair), 1 << 30);
+    assert_eq!(window(FASTEST, &slow, Mode::Fair), 1 << 30);
     assert_eq!(mode(u64::MAX, &FAR, true), Mode::Fair);
 }
 
@@ -96,4 +97,30 @@ fn who_carries_a_good_part_of_the_fair_rate_is_busy() {
     assert!(is_busy(6_250, 100_000));
     assert!(!is_busy(6_249, 100_000));
     assert!(!is_busy(0, 0));
+}
+
+#[test]
+fn a_first_window_is_for_a_near_sender_and_has_room_for_two_segments() {
+    const GBIT: u64 = 125_000_000;
+    for (fair, segments) in [
+        (0, None),
+        (1_000, Some(2)),
+        (100_000, Some(2)),
+        (500_000, Some(6)),
+        (10_000_000, Some(10)),
+        (100 * GBIT, Some(10)),
+        (u64::MAX, None),
+    ] {
+        assert_eq!(first(fair), segments, "{fair} B/s");
+    }
+}
+
+/// What the kernel makes of the largest window that a connection may ever have (`tcp_select_initial_window`): units that
+/// let 16 bits say it.
+#[test]
+fn units_are_small_where_eight_may_share_a_limit_and_pause() {
+    assert!(has_small_units(1_000) && has_small_units(40_000_000));
+    assert!(!has_small_units(0) && !has_small_units(50_000_000));
+    let scale = SMALL_UNITS.ilog2() - 15;
+    assert_eq!(1 << scale, 256, "bytes: less than a segment can be offered");
 }

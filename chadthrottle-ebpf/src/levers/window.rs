@@ -1,10 +1,8 @@
 //! Downloads: `TCP_WINDOW_CLAMP`, how much a connection asks for at once.
 
 use chadthrottle_common::{
-    tuning::{
-        gate::CLOSED_WINDOW,
-        window::{FASTEST, NEAR},
-    },
+    connection::FASTEST,
+    tuning::{gate::CLOSED_WINDOW, window::NEAR},
     window,
 };
 
