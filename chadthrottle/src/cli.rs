@@ -391,7 +391,8 @@ pub struct RuleAdd {
     /// When it is on, in local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'; several times
     #[arg(long, value_name = "TIME")]
     pub when: Vec<String>,
-    /// On which networks: 'interface:GLOB', of the interface that leads to the Internet; several times
+    /// On which networks: 'interface:GLOB', of the interface that leads to the Internet; 'metered' and 'ssid:GLOB', as
+    /// NetworkManager says; several times
     #[arg(long, value_name = "NETWORK")]
     pub on: Vec<String>,
     /// Before all others of the file, and not behind them

@@ -36,6 +36,9 @@ const PACKAGES: [&str; 3] = [
     "--package=xtask",
 ];
 
+/// The program without any of its features.
+const BARE: [&str; 2] = ["--package=chadthrottle", "--no-default-features"];
+
 /// The steps, as the gate takes them too.
 pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
     steps.step("committed kernel programs", build_ebpf::check)?;
@@ -49,10 +52,18 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
         let all = PACKAGES.iter().chain(&["--all-targets"]);
         run(cargo().args(lint).args(all).args(deny))?;
         let kernel = ["--package=chadthrottle", "--test=kernel"];
-        run(cargo().args(lint).args(kernel).args(deny))
+        run(cargo().args(lint).args(kernel).args(deny))?;
+        run(cargo()
+            .args(lint)
+            .args(BARE)
+            .args(["--lib", "--bins", "--tests"])
+            .args(deny))
     })?;
     steps.step("unit tests", || {
-        run(cargo().args(["test", "--locked", "--quiet"]).args(PACKAGES))
+        let test = ["test", "--locked", "--quiet"];
+        run(cargo().args(test).args(PACKAGES))?;
+        // What the features change is there.
+        run(cargo().args(test).args(BARE).args(["--lib", "rules::"]))
     })?;
     steps.step("Python of the kernel tests", compile_python)?;
     steps.step("documentation", || {

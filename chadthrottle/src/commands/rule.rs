@@ -16,7 +16,7 @@ use crate::{
     process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
     rules::{
-        Networks, Places, Rule, Rules, Why,
+        NetworkManager, Networks, Places, Rule, Rules, Wanted, Why,
         edit::{Edit, NewRule},
     },
     session::{self, Settings},
@@ -42,7 +42,7 @@ pub async fn run(global: &Global, command: RuleCommand) -> Result<u8, Error> {
         RuleCommand::Disable { name } => enable(global, name, false).await,
         RuleCommand::Move { name, place } => edit(global, Edit::Move { name, to: place }).await,
         RuleCommand::Reload => reload(global).await,
-        RuleCommand::Check { file } => check(global, file.as_deref()),
+        RuleCommand::Check { file } => check(global, file.as_deref()).await,
         RuleCommand::Test { target } => test(global, &target).await,
     }
 }
@@ -211,10 +211,16 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
     Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules.clone()))
 }
 
+/// Where the machine is, as far as these rules want to know it.
+async fn networks(rules: &[Rule]) -> Networks {
+    let said = NetworkManager::default().ask(Wanted::by(rules)).await;
+    Networks::look().with(said)
+}
+
 /// What the files say, where no engine runs.
-fn read(rules: &Rules) -> Vec<RuleSample> {
-    let (now, networks) = (ZonedDateTime::now(), Networks::look());
-    let sample = |rule: &Rule| rule.sample(&rule.why(&now, &networks, rules.profile.as_deref()));
+fn read(rules: &Rules, networks: &Networks) -> Vec<RuleSample> {
+    let now = ZonedDateTime::now();
+    let sample = |rule: &Rule| rule.sample(&rule.why(&now, networks, rules.profile.as_deref()));
     rules.rules.iter().map(sample).collect()
 }
 
@@ -225,7 +231,7 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
     let asked = asked(global).await?;
     let (samples, is_running) = match asked {
         Some(samples) => (samples, true),
-        None => (read(&rules), false),
+        None => (read(&rules, &networks(&rules.rules).await), false),
     };
     if is_running && differ(&rules, &samples) {
         output::say(
@@ -262,7 +268,7 @@ fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
             rule.when.clone(),
         )
     };
-    let now = read(rules);
+    let now = read(rules, &Networks::default());
     rules.problems.is_empty() && !now.iter().map(known).eq(of_files.map(known))
 }
 
@@ -314,7 +320,10 @@ async fn show(global: &Global, name: &str) -> Result<u8, Error> {
     let rules = global.places().load();
     say_problems(&rules);
     let asked = asked(global).await?;
-    let samples = asked.unwrap_or_else(|| read(&rules));
+    let samples = match asked {
+        Some(samples) => samples,
+        None => read(&rules, &networks(&rules.rules).await),
+    };
     let rule = samples.iter().find(|rule| *rule.name == *name);
     let rule = rule.ok_or_else(|| no_rule(name, &samples))?;
     let mut words = String::new();
@@ -347,24 +356,25 @@ fn no_rule(name: &str, rules: &[RuleSample]) -> Error {
 }
 
 /// Reads a file, or all of them, and says what is wrong.
-fn check(global: &Global, file: Option<&Path>) -> Result<u8, Error> {
-    let (count, problems) = match file {
+async fn check(global: &Global, file: Option<&Path>) -> Result<u8, Error> {
+    let (rules, problems) = match file {
         Some(path) => match Places::check(path) {
-            Ok(count) => (count, Vec::new()),
+            Ok(rules) => (rules, Vec::new()),
             Err(mistakes) => {
                 let file = path.display().to_string();
                 let named = |what: String| format!("{}: {what}", text::escape(&file));
-                (0, mistakes.into_iter().map(named).collect())
+                (Vec::new(), mistakes.into_iter().map(named).collect())
             }
         },
         None => {
             let rules = global.places().load();
             let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
-            (rules.rules.len(), problems)
+            (rules.rules, problems)
         }
     };
+    say_silence(&rules).await;
     if problems.is_empty() {
-        let words = match count {
+        let words = match rules.len() {
             1 => "one rule, no mistakes\n".to_owned(),
             count => format!("{count} rules, no mistakes\n"),
         };
@@ -375,6 +385,19 @@ fn check(global: &Global, file: Option<&Path>) -> Result<u8, Error> {
         output::say(problem);
     }
     Ok(2)
+}
+
+/// Says of which rules nobody knows whether they are on. They are not.
+async fn say_silence(rules: &[Rule]) {
+    let networks = networks(rules).await;
+    for rule in rules {
+        if let Some(silence) = rule.silence(&networks) {
+            let (name, on) = (text::escape(&rule.name), &rule.on);
+            output::say(format_args!(
+                "rule '{name}' is on {on}, of which nobody knows now: {silence}"
+            ));
+        }
+    }
 }
 
 /// Says which rule would hold each process that matches.
@@ -391,7 +414,7 @@ async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
         Target::Pid(pid) => process.key.pid == *pid,
         Target::Selector(selector) => selector.matches(process, &processes),
     };
-    let (now, networks) = (ZonedDateTime::now(), Networks::look());
+    let (now, networks) = (ZonedDateTime::now(), networks(&rules.rules).await);
     let (by_hand, is_running) = held_by_hand(global).await?;
     if !is_running {
         output::say("no engine is running: this is what would hold then");

@@ -6,6 +6,7 @@
 mod calendar;
 pub mod edit;
 mod mistake;
+mod network_manager;
 mod networks;
 mod places;
 mod read;
@@ -18,6 +19,7 @@ mod write;
 
 pub use calendar::{Calendar, CalendarError};
 pub use mistake::Mistake;
+pub use network_manager::{NetworkManager, Said, Silence, Wanted};
 pub use networks::{Networks, OnNetworks};
 pub use places::Places;
 pub use places::{Problem, Rules};

@@ -1,10 +1,13 @@
-//! On which networks a rule is on: by the interfaces that lead out of the machine.
+//! On which networks a rule is on: by the interfaces that lead out of the machine, and by what NetworkManager says.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use glob::Pattern;
 
-use super::route;
+use super::{
+    network_manager::{Said, Silence, Wanted},
+    route,
+};
 
 /// Conditions, any of which is enough. Without any, the network does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,27 +15,41 @@ pub struct OnNetworks(Vec<OnNetwork>);
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct OnNetwork {
-    interface: Pattern,
+enum OnNetwork {
+    /// An interface that leads to the Internet.
+    Interface(Pattern),
+    /// NetworkManager takes the network to be metered.
+    Metered,
+    /// The name of a wireless network that the machine is on.
+    Ssid(Pattern),
 }
 
-/// Where the machine is: the interfaces that lead to the Internet now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where the machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Networks {
+    /// The interfaces that lead to the Internet now.
     interfaces: BTreeSet<String>,
+    /// What NetworkManager has said, or why it has not.
+    said: Result<Said, Silence>,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self {
+            interfaces: BTreeSet::new(),
+            said: Err(Silence::NotAsked),
+        }
+    }
 }
 
 /// Why a condition could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     /// It is none.
-    #[error("'{0}' is no network. Write 'interface:GLOB', such as 'interface:tun*'")]
-    NotANetwork(String),
-    /// Only NetworkManager would know.
     #[error(
-        "'{0}' would have to be asked of NetworkManager, which is not done. Write 'interface:GLOB'"
+        "'{0}' is no network. Write 'interface:GLOB', such as 'interface:tun*', 'metered' or 'ssid:GLOB'"
     )]
-    NotAsked(String),
+    NotANetwork(String),
 }
 
 impl OnNetworks {
@@ -52,17 +69,41 @@ impl OnNetworks {
 
     /// Whether any holds.
     pub fn hold(&self, networks: &Networks) -> bool {
-        let any = |condition: &OnNetwork| {
-            let mut interfaces = networks.interfaces.iter();
-            interfaces.any(|interface| condition.interface.matches(interface))
-        };
-        self.0.is_empty() || self.0.iter().any(any)
+        self.0.is_empty() || self.0.iter().any(|condition| condition.holds(networks))
+    }
+
+    /// What they want to know of NetworkManager.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            metered: self.0.contains(&OnNetwork::Metered),
+            ssids: self.0.iter().any(|it| matches!(it, OnNetwork::Ssid(_))),
+        }
     }
 
     /// As they are written.
     pub fn texts(&self) -> impl Iterator<Item = String> {
-        let all = self.0.iter();
-        all.map(|condition| format!("interface:{}", condition.interface))
+        self.0.iter().map(ToString::to_string)
+    }
+}
+
+impl OnNetwork {
+    fn holds(&self, networks: &Networks) -> bool {
+        let said = networks.said.as_ref();
+        match self {
+            Self::Interface(glob) => networks.interfaces.iter().any(|it| glob.matches(it)),
+            Self::Metered => said.is_ok_and(|said| said.metered),
+            Self::Ssid(glob) => said.is_ok_and(|said| said.ssids.iter().any(|it| glob.matches(it))),
+        }
+    }
+}
+
+impl fmt::Display for OnNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(glob) => write!(f, "interface:{glob}"),
+            Self::Metered => f.write_str("metered"),
+            Self::Ssid(glob) => write!(f, "ssid:{glob}"),
+        }
     }
 }
 
@@ -77,13 +118,20 @@ impl FromStr for OnNetwork {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let shown = || text.chars().take(60).flat_map(char::escape_debug).collect();
-        if text == "metered" || text.starts_with("ssid:") {
-            return Err(NetworkError::NotAsked(shown()));
-        }
-        let pattern = text.strip_prefix("interface:").filter(|it| !it.is_empty());
-        let pattern = pattern.and_then(|pattern| Pattern::new(pattern).ok());
-        let interface = pattern.ok_or_else(|| NetworkError::NotANetwork(shown()))?;
-        Ok(Self { interface })
+        let not_a_network = || NetworkError::NotANetwork(shown());
+        let (kind, glob) = match text {
+            "metered" => return Ok(Self::Metered),
+            text => text.split_once(':').ok_or_else(not_a_network)?,
+        };
+        let kind = match kind {
+            "interface" => Self::Interface,
+            // A name may have any bytes; for what cannot be shown there is '?'.
+            "ssid" if !glob.contains(char::is_control) => Self::Ssid,
+            _ => return Err(not_a_network()),
+        };
+        let glob = Some(glob).filter(|it| !it.is_empty());
+        let glob = glob.and_then(|glob| Pattern::new(glob).ok());
+        glob.map(kind).ok_or_else(not_a_network)
     }
 }
 
@@ -94,7 +142,20 @@ impl Networks {
             log::warn!("asking the kernel for its routes: {error}");
             BTreeSet::new()
         });
-        Self { interfaces }
+        Self {
+            interfaces,
+            ..Self::default()
+        }
+    }
+
+    /// The same, with what NetworkManager says.
+    pub fn with(self, said: Result<Said, Silence>) -> Self {
+        Self { said, ..self }
+    }
+
+    /// What NetworkManager says, or why it does not.
+    pub fn said(&self) -> &Result<Said, Silence> {
+        &self.said
     }
 }
 
@@ -114,6 +175,7 @@ mod tests {
     fn any_interface_that_leads_out_will_do() {
         let networks = Networks {
             interfaces: ["eth0", "wlan0"].map(str::to_owned).into(),
+            ..Networks::default()
         };
         for (texts, holds) in [
             (&[][..], true),
@@ -128,15 +190,53 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_and_what_is_not_asked_said() {
-        let mut networks = OnNetworks::default();
-        for text in ["", "eth0", "interface:", "interface:[", "route:eth0"] {
-            let error = networks.add(text).unwrap_err().to_string();
-            assert!(error.contains("interface:tun*"), "{error}");
+    fn what_networkmanager_says_counts_and_nothing_holds_without_it() {
+        let said = |metered, ssids: &[&str]| {
+            let ssids = ssids.iter().map(|&ssid| ssid.to_owned()).collect();
+            Networks::default().with(Ok(Said { metered, ssids }))
+        };
+        let hotel = "ssid:Hotel*";
+        for (texts, networks, holds) in [
+            (&["metered"][..], said(true, &[]), true),
+            (&["metered"], said(false, &["metered"]), false),
+            (&[hotel], said(false, &["Hotel \u{fffd}/5"]), true),
+            (&[hotel], said(true, &["My Hotel"]), false),
+            (&[hotel], said(true, &["At home", "Hotel"]), true),
+            (
+                &["ssid:[HM]otel:?", "metered"],
+                said(false, &["Motel:1"]),
+                true,
+            ),
+        ] {
+            let on = on(texts);
+            assert_eq!(on.hold(&networks), holds, "{texts:?} {networks:?}");
+            assert!(Vec::from_iter(on.texts()).iter().eq(texts));
+            assert!(!on.hold(&networks.with(Err(Silence::NotRunning))));
         }
-        for text in ["metered", "ssid:Hotel*"] {
+        let wanted = |metered, ssids| Wanted { metered, ssids };
+        assert_eq!(on(&["metered"]).wanted(), wanted(true, false));
+        assert_eq!(on(&["metered", hotel]).wanted(), wanted(true, true));
+        assert!(!on(&["interface:eth0"]).wanted().any());
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        let mut networks = OnNetworks::default();
+        for text in [
+            "",
+            "eth0",
+            "interface:",
+            "interface:[",
+            "route:eth0",
+            "Metered",
+            "metered:yes",
+            "ssid",
+            "ssid:",
+            "ssid:[",
+            "ssid:a\u{1b}",
+        ] {
             let error = networks.add(text).unwrap_err().to_string();
-            assert!(error.contains("NetworkManager"), "{error}");
+            assert!(error.contains("'interface:tun*', 'metered'"), "{error}");
         }
         assert!(networks.is_empty());
     }

@@ -147,11 +147,11 @@ impl Places {
         rules
     }
 
-    /// Reads one file as if it were among the others: what is wrong with it.
+    /// Reads one file as if it were among the others, and gives its rules.
     ///
     /// # Errors
-    /// All that is.
-    pub fn check(path: &Path) -> Result<usize, Vec<String>> {
+    /// All that is wrong with it.
+    pub fn check(path: &Path) -> Result<Vec<Rule>, Vec<String>> {
         let read = open(path).and_then(|(file, _)| {
             let mut text = String::new();
             file.take(LONGEST).read_to_string(&mut text)?;
@@ -160,7 +160,7 @@ impl Places {
         let text = read.map_err(|error| vec![error.to_string()])?;
         let path = Arc::from(path);
         read::read(&text, &path, &mut Accounts::default())
-            .map(|file| file.rules.len())
+            .map(|file| file.rules)
             .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
     }
 

@@ -416,7 +416,7 @@ const TARGETS: &str = "name:GLOB, exe:GLOB, command:GLOB, user:NAME, group:NAME,
 
 const TIMES: &str = "\"Mon-Fri 08:00-18:00\", \"Sat,Sun\", \"22:00-06:00\"";
 
-const NETWORKS: &str = "interface:GLOB";
+const NETWORKS: &str = "interface:GLOB, metered, ssid:GLOB";
 
 const NAMES: &str =
     "1 to 64 characters without control characters, none of them a dash at the beginning";
@@ -542,11 +542,11 @@ rules = [\"updates\"]
                 "Mon-Fri",
             ),
             (
-                &format!("{rule}on = ['interface:a', 'ssid:x']"),
+                &format!("{rule}on = ['interface:a', 'wifi:x']"),
                 5,
                 22,
-                "NetworkManager",
-                "interface:",
+                "'wifi:x' is no network",
+                "ssid:GLOB",
             ),
             (
                 &format!("{rule}enabled = 'no'"),

@@ -5,7 +5,7 @@ use std::{fmt, path::Path, sync::Arc};
 use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Calendar, Networks, OnNetworks};
+use super::{Calendar, Networks, OnNetworks, Silence};
 use crate::{
     model::{Both, Limit, RuleSample},
     process::Selector,
@@ -84,7 +84,7 @@ pub enum Why {
     Profile(Vec<String>),
     /// It is not its time: when that is.
     Time(String),
-    /// The machine is not on such a network: these.
+    /// The machine is not on such a network: these. The words say where nobody knows.
     Network(String),
 }
 
@@ -111,10 +111,19 @@ impl Rule {
         } else if !self.when.is_on(now) {
             Why::Time(self.when.to_string())
         } else if !self.on.hold(networks) {
-            Why::Network(self.on.to_string())
+            Why::Network(match self.silence(networks) {
+                Some(silence) => format!("{} ({silence})", self.on),
+                None => self.on.to_string(),
+            })
         } else {
             Why::On
         }
+    }
+
+    /// Why NetworkManager does not say what this rule wants to know, where that is so.
+    pub fn silence<'a>(&self, networks: &'a Networks) -> Option<&'a Silence> {
+        let silence = networks.said().as_ref().err();
+        silence.filter(|_| self.on.wanted().any())
     }
 
     /// Its targets, as they are typed.

@@ -16,11 +16,16 @@ use crate::{
     engine::InForce,
     model::{Both, LimitId, Origin, RuleSample, Snapshot},
     protocol::RequestError,
-    rules::{Networks, Places, Rule, Rules, UnitRules, Why, edit::Edit, running},
+    rules::{
+        NetworkManager, Networks, Places, Rule, Rules, UnitRules, Wanted, Why, edit::Edit, running,
+    },
 };
 
 /// Between looks at the clock, which may have been set while the machine slept, and at the files of units.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+/// Between questions to NetworkManager, so that with what an answer may take two seconds pass at most.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(1);
 
 /// The rules, as they were read.
 #[derive(Debug)]
@@ -33,6 +38,9 @@ pub struct Book {
     reading: tokio::sync::Mutex<()>,
     /// Likewise whoever tells the engine.
     telling: tokio::sync::Mutex<()>,
+    network_manager: tokio::sync::Mutex<NetworkManager>,
+    /// What is to be asked of it may be another thing now.
+    wanted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +70,8 @@ impl Book {
             changed: Notify::new(),
             reading: tokio::sync::Mutex::default(),
             telling: tokio::sync::Mutex::default(),
+            network_manager: tokio::sync::Mutex::default(),
+            wanted: Notify::new(),
         }
     }
 
@@ -183,6 +193,8 @@ impl Server {
         };
         let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
         self.note_problems(&problems, "its rules do not hold");
+        // Rules that were on with the engine before go on without a gap.
+        self.ask_network_manager(Wanted::by(&rules.rules)).await;
         self.0.book.state().take(rules);
         self.tell_rules().await;
     }
@@ -201,6 +213,7 @@ impl Server {
             self.0.book.state().take(rules);
             self.tell_rules().await;
             self.0.book.changed.notify_one();
+            self.0.book.wanted.notify_one();
         }
         problems
     }
@@ -240,6 +253,24 @@ impl Server {
     ///
     /// Units are those whose cgroups are at `mount`.
     pub async fn keep_rules(&self, mount: &Path) -> Infallible {
+        // It may stand still, for which nothing else waits.
+        tokio::select! {
+            never = self.keep_asking() => never,
+            never = self.keep_telling(mount) => never,
+        }
+    }
+
+    /// Asks NetworkManager, for as long as a rule wants to know.
+    async fn keep_asking(&self) -> Infallible {
+        loop {
+            let wanted = Wanted::by(self.0.book.state().rules());
+            self.ask_network_manager(wanted).await;
+            let wanted = self.0.book.wanted.notified();
+            let _ = timeout(BETWEEN_QUESTIONS, wanted).await;
+        }
+    }
+
+    async fn keep_telling(&self, mount: &Path) -> Infallible {
         loop {
             self.look_at_units(mount).await;
             let next = self.tell_rules().await;
@@ -251,11 +282,23 @@ impl Server {
         }
     }
 
+    /// Asks NetworkManager what rules want to know, and has them told of where that is news.
+    async fn ask_network_manager(&self, wanted: Wanted) {
+        let mut manager = self.0.book.network_manager.lock().await;
+        let said = manager.ask(wanted).await;
+        let mut state = self.0.book.state();
+        if *state.networks.said() != said {
+            state.networks = std::mem::take(&mut state.networks).with(said);
+            self.0.book.changed.notify_one();
+        }
+    }
+
     /// Finds out where the machine is, where a rule asks for that.
     fn look_at_networks(&self) {
         let mut state = self.0.book.state();
         if state.rules().any(|rule| !rule.on.is_empty()) {
-            state.networks = Networks::look();
+            let said = state.networks.said().clone();
+            state.networks = Networks::look().with(said);
         }
     }
 

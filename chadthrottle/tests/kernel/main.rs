@@ -38,6 +38,8 @@ mod load;
 mod mptcp;
 mod names;
 mod namespaces;
+#[cfg(feature = "network-manager")]
+mod networks;
 mod no_harm;
 mod observer;
 mod offspring;

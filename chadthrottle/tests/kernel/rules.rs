@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An engine with rules of its own.
-struct Ruled {
+pub struct Ruled {
     program: Chadthrottle,
     root: PathBuf,
     engine: Option<Running>,
@@ -28,7 +28,7 @@ struct Ruled {
 impl Ruled {
     /// With these rules in the file that commands edit.
     #[track_caller]
-    fn with(rules: &str) -> Self {
+    pub fn with(rules: &str) -> Self {
         Self::at("UTC", rules)
     }
 
@@ -48,8 +48,9 @@ impl Ruled {
         )
     }
 
+    /// The same, started by that command.
     #[track_caller]
-    fn behind(wrapper: &[&str], rules: &str) -> Self {
+    pub fn behind(wrapper: &[&str], rules: &str) -> Self {
         let program = Chadthrottle::new();
         let root = program.state().join("root");
         let directory = root.join("etc/chadthrottle");
@@ -84,7 +85,7 @@ impl Ruled {
         fs::set_permissions(self.file(), mode).expect("its mode");
     }
 
-    fn command(&self, arguments: &str) -> Command {
+    pub fn command(&self, arguments: &str) -> Command {
         let root = self.root.display();
         self.program
             .command(&format!("{arguments} --rules-root {root}"))
@@ -92,7 +93,7 @@ impl Ruled {
 
     /// Runs a command that has to succeed.
     #[track_caller]
-    fn run(&self, arguments: &str) -> String {
+    pub fn run(&self, arguments: &str) -> String {
         let output = self.command(arguments).output().expect("chadthrottle");
         assert!(output.status.success(), "{arguments}: {}", said(&output));
         String::from_utf8(output.stdout).expect("UTF-8")
@@ -107,7 +108,7 @@ impl Ruled {
 
     /// The limit of a process: its id, and how much it may download.
     #[track_caller]
-    fn limit(&self, pid: u32) -> Option<(u64, u64)> {
+    pub fn limit(&self, pid: u32) -> Option<(u64, u64)> {
         let list = self.run("list --json --all --count 1 --interval 100ms");
         let sample: Value = serde_json::from_str(list.lines().last()?).expect("JSON");
         let mut processes = sample["processes"].as_array().expect("processes").iter();
@@ -117,29 +118,29 @@ impl Ruled {
     }
 
     #[track_caller]
-    fn is_held(&self, pid: u32, down: Option<u64>) {
+    pub fn is_held(&self, pid: u32, down: Option<u64>) {
         let words = format!("process {pid} has the limit {down:?}");
         eventually(&words, SOON, || {
             self.limit(pid).map(|(_, down)| down) == down
         });
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         end(self.engine.take().expect("an engine"));
         assert_nothing_left();
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn rule(name: &str, target: &str, more: &str) -> String {
+pub fn rule(name: &str, target: &str, more: &str) -> String {
     format!("[[rule]]\nname = '{name}'\nmatch = '{target}'\n{more}\n")
 }
 
 /// What arrived in a transfer in that time, in MB a second.
-fn mean(report: &Report, from: f64, to: f64) -> f64 {
+pub fn mean(report: &Report, from: f64, to: f64) -> f64 {
     let intervals = report.intervals();
     let within: Vec<f64> = intervals
         .iter()
@@ -156,7 +157,7 @@ fn download(lab: &Lab, seconds: u32) -> Client {
 }
 
 /// A copy of sleep(1) under that name, and a process of it.
-fn sleeper(directory: &Path, name: &str) -> Running {
+pub fn sleeper(directory: &Path, name: &str) -> Running {
     let path = directory.join(name);
     fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
     Running(Command::new(&path).arg("60").spawn().expect("sleep(1)"))
