@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 19] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("dbus-daemon", "dbus"),
@@ -25,12 +25,15 @@ const TOOLS: [(&str, &str); 16] = [
     ("iperf3", "iperf3"),
     ("perl", "perl"),
     ("pgrep", "procps"),
+    ("podman", "podman"),
     ("pyflakes3", "pyflakes3"),
     // The minimal one has no json.
     ("python3", "python3"),
+    ("runc", "runc"),
     ("setpriv", "util-linux"),
     ("ss", "iproute2"),
     ("systemctl", "systemd"),
+    ("tar", "tar"),
     ("tmux", "tmux"),
     ("wget", "wget"),
 ];

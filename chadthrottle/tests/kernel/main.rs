@@ -13,6 +13,7 @@ mod bounds;
 mod cleanup;
 mod client;
 mod closed_pipes;
+mod containers;
 mod custody;
 mod debt;
 mod described;
