@@ -10,6 +10,8 @@ mod network_manager;
 mod networks;
 mod places;
 mod read;
+#[cfg(test)]
+mod round_trip_tests;
 mod route;
 mod rule;
 #[cfg(test)]

@@ -36,7 +36,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whole_numbers_of_each_unit_are_read_exactly(number in 1..8_000_u32) {
+            for (unit, milliseconds) in [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)] {
+                let duration = Duration::from_millis(u64::from(number) * milliseconds);
+                prop_assert_eq!(parse_duration(&format!("{number}{unit}")), Ok(duration));
+            }
+        }
+    }
 
     #[test]
     fn the_four_units_and_decimals_are_read() {

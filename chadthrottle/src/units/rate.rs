@@ -198,6 +198,7 @@ fn bytes_per_unit(unit: &str) -> Option<f64> {
         "k" => 1e3,
         "m" => 1e6,
         "g" => 1e9,
+        "t" => 1e12,
         "ki" if !bits => 1024.0,
         "mi" if !bits => 1024.0 * 1024.0,
         "gi" if !bits => 1024.0 * 1024.0 * 1024.0,
@@ -208,7 +209,39 @@ fn bytes_per_unit(unit: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        prelude::{Strategy, prop_assert, prop_assert_eq, proptest},
+        string::string_regex,
+    };
+
     use super::*;
+
+    /// Of all sizes that there are.
+    fn rates() -> impl Strategy<Value = Rate> {
+        let parts = (3..12, 1.0..10.0_f64);
+        parts.prop_map(|(exponent, digits)| Rate::clamped((digits * 10_f64.powi(exponent)) as u64))
+    }
+
+    proptest! {
+        #[test]
+        fn a_rate_reads_back_exactly_as_written_and_to_three_digits_as_shown(rate in rates()) {
+            prop_assert_eq!(written(rate).parse(), Ok(rate));
+            for style in [Style::Bytes, Style::Bits] {
+                let shown: Rate = rate.shown(style).parse().unwrap();
+                let off = shown.0.abs_diff(rate.0);
+                prop_assert!(off <= rate.0 / 200 + 1, "{} for {}", rate.shown(style), rate.0);
+            }
+        }
+
+        #[test]
+        fn what_looks_like_a_rate_is_one_or_is_refused(
+            text in string_regex("[0-9.]{0,8} ?[kKmMgGtTiB/bits]{0,6}").unwrap(),
+        ) {
+            if let Ok(rate) = text.parse::<Rate>() {
+                prop_assert!((Rate::MIN..=Rate::MAX).contains(&rate), "{text}");
+            }
+        }
+    }
 
     #[track_caller]
     fn check(text: &str, bytes: u64) {
@@ -240,6 +273,8 @@ mod tests {
         check("1gbit", 125_000_000);
         check("8Mb/s", 1_000_000);
         check("1000000MB", 1_000_000_000_000);
+        check("1TB/s", 1_000_000_000_000);
+        check("8Tbit/s", 1_000_000_000_000);
     }
 
     #[test]
