@@ -192,7 +192,8 @@ fn zone_at(hour: u64, minute: u64, second: u64) -> String {
     let there = hour * 3600 + minute * 60 + second;
     // In POSIX, what is to be subtracted from UTC comes.
     let less = (now.as_secs() % DAY + DAY - there) % DAY;
-    format!("TST{}:{}:{}", less / 3600, less / 60 % 60, less % 60)
+    // jiff reads minutes and seconds of two digits only.
+    format!("TST{}:{:02}:{:02}", less / 3600, less / 60 % 60, less % 60)
 }
 
 #[test]
