@@ -181,6 +181,9 @@ pub struct Limits {
     /// Which remote addresses the limit covers; everything but loopback unless given
     #[arg(long, value_enum)]
     pub scope: Option<ScopeArg>,
+    /// Whether what is blocked is refused
+    #[arg(skip)]
+    pub reject: bool,
 }
 
 impl Limits {
@@ -191,6 +194,7 @@ impl Limits {
             down: self.down,
             up: self.up,
             scope,
+            reject: self.reject,
         }
     }
 
@@ -284,6 +288,9 @@ pub struct BlockArgs {
     /// Which direction; both unless given
     #[arg(long, value_enum, default_value_t = BlockArg::Both)]
     pub direction: BlockArg,
+    /// Reset TCP connections, and have new ones fail, rather than keep them waiting
+    #[arg(long)]
+    pub reject: bool,
     /// Which remote addresses are blocked; everything but loopback unless given
     #[arg(long, value_enum)]
     pub scope: Option<ScopeArg>,
@@ -302,6 +309,7 @@ impl BlockArgs {
                 down: blocked(self.direction != BlockArg::Up),
                 up: blocked(self.direction != BlockArg::Down),
                 scope: self.scope,
+                reject: self.reject,
             },
             extent: self.extent,
         }
@@ -385,6 +393,9 @@ pub struct RuleAdd {
     /// Let nothing through
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub block: Option<BlockArg>,
+    /// Reset TCP connections that are blocked, and have new ones fail, rather than keep them waiting
+    #[arg(long, requires = "block")]
+    pub reject: bool,
     /// Who shares the limit: all that match, or each process, program, user or unit has its own
     #[arg(long, value_parser = ["all", "process", "program", "user", "unit"])]
     pub share: Option<String>,
@@ -558,6 +569,21 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains("1.5MB/s"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_blocked_is_refused_where_that_is_said() {
+        let resets = |line: &str| match parse(line).unwrap().command {
+            Some(Command::Block(block)) => block.limit().limits.limit().resets(),
+            other => panic!("{other:?}"),
+        };
+        assert!(resets("chadthrottle block --reject 7"));
+        assert!(resets("chadthrottle block --reject --direction up 7"));
+        assert!(!resets("chadthrottle block 7"));
+        let add = |more: &str| parse(&format!("chadthrottle rule add x name:x {more} --reject"));
+        assert!(add("--block both").is_ok());
+        let error = add("--down 1MB").unwrap_err();
+        assert!(error.to_string().contains("--block"), "{error}");
     }
 
     #[test]

@@ -93,6 +93,7 @@ fn added(add: RuleAdd) -> Edit {
             down: rate(limits.down),
             up: rate(limits.up),
             block: add.block.map(|block| block.word().to_owned()),
+            reject: add.reject,
             scope: limits
                 .scope
                 .map(|scope| scope_name(scope.scope()).to_owned()),

@@ -11,7 +11,7 @@ use crate::{
     backends::throttle::{kernel_offsets, linux_ebpf_utils::AttachPoint},
     sys::{
         bpf::{self, AttachType},
-        socket,
+        sock_diag, socket,
     },
 };
 
@@ -123,6 +123,11 @@ pub fn features() -> Vec<Feature> {
             present: getfd,
             meaning: "connections that are open already are limited; without it, only new ones"
                 .into(),
+        },
+        Feature {
+            name: "resetting connections".into(),
+            present: sock_diag::can_reset().is_ok(),
+            meaning: "a block with --reject resets TCP connections; without it, they wait".into(),
         },
         Feature {
             name: "BPF statistics".into(),

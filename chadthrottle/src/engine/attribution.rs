@@ -94,23 +94,29 @@ impl Attribution {
     }
 }
 
-/// Which process each socket is noted for at first: the youngest of those that hold it.
+/// Which process each socket is noted for at first: the youngest of those that hold it. And the inodes of those that
+/// several hold.
 fn by_youngest_holder(
     processes: &[ProcessKey],
     sockets_of: impl Fn(ProcessKey) -> Vec<SocketFd>,
-) -> HashMap<ProcessKey, Vec<SocketFd>> {
+) -> (HashMap<ProcessKey, Vec<SocketFd>>, HashSet<u64>) {
     let mut by_age = processes.to_vec();
     by_age.sort_by_key(|key| (key.start_ticks, key.pid));
     let mut holders: HashMap<u64, (ProcessKey, SocketFd)> = HashMap::new();
+    let mut shared = HashSet::new();
     for key in by_age {
-        let sockets = sockets_of(key).into_iter();
-        holders.extend(sockets.map(|socket| (socket.inode, (key, socket))));
+        for socket in sockets_of(key) {
+            let elder = holders.insert(socket.inode, (key, socket));
+            if elder.is_some_and(|(elder, _)| elder != key) {
+                shared.insert(socket.inode);
+            }
+        }
     }
     let mut by_process: HashMap<ProcessKey, Vec<SocketFd>> = HashMap::new();
     for (key, socket) in holders.into_values() {
         by_process.entry(key).or_default().push(socket);
     }
-    by_process
+    (by_process, shared)
 }
 
 impl Engine {
@@ -119,8 +125,9 @@ impl Engine {
     /// of whoever opened the socket for it.
     pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), EngineError> {
         let sockets = |key: ProcessKey| sockets_of(self.processes.root(), key.pid);
-        for (key, sockets) in by_youngest_holder(processes, sockets) {
-            self.note_sockets(key, &sockets)?;
+        let (by_process, shared) = by_youngest_holder(processes, sockets);
+        for (key, sockets) in by_process {
+            self.note_sockets(key, &sockets, |inode| shared.contains(&inode))?;
         }
         Ok(())
     }
@@ -154,14 +161,21 @@ impl Engine {
         {
             let sockets = sockets_of(self.processes.root(), key.pid);
             touched += 1 + sockets.len();
-            self.note_sockets(key, &sockets)?;
+            // Others may have them too.
+            self.note_sockets(key, &sockets, |_| true)?;
         }
         Ok(())
     }
 
     /// Notes the process as the owner of those of its sockets that have no living owner, and where
-    /// the kernel does not see who uses them, of those that their owner does not hold any more.
-    fn note_sockets(&mut self, key: ProcessKey, sockets: &[SocketFd]) -> Result<(), EngineError> {
+    /// the kernel does not see who uses them, of those that their owner does not hold any more. Where that is a guess,
+    /// as of sockets of that inode, it is remembered.
+    fn note_sockets(
+        &mut self,
+        key: ProcessKey,
+        sockets: &[SocketFd],
+        is_guess: impl Fn(u64) -> bool,
+    ) -> Result<(), EngineError> {
         if sockets.is_empty() {
             self.attribution.forget(key);
             return Ok(());
@@ -190,6 +204,11 @@ impl Engine {
                     Err(EngineError::TooManyProcesses(_)) => break,
                     Err(error) => return Err(error),
                 };
+                if is_guess(socket.inode)
+                    && let Ok(cookie) = socket::cookie(&duplicate)
+                {
+                    self.doubts.add(cookie, owner);
+                }
                 let rule = self.rule_id_of(owner.slot);
                 let note = Value(NoteCopy::of(owner, rule));
                 let owners = &mut self.throttle.maps.owners;
@@ -255,7 +274,8 @@ mod tests {
             sockets.map(|&(fd, inode)| SocketFd { fd, inode }).collect()
         };
         for order in [[master, old, young], [young, old, master]] {
-            let found = by_youngest_holder(&order, held);
+            let (found, shared) = by_youngest_holder(&order, held);
+            assert_eq!(shared, HashSet::from([77]));
             let found: BTreeMap<ProcessKey, Vec<SocketFd>> = found.into_iter().collect();
             let socket = |fd, inode| vec![SocketFd { fd, inode }];
             let expected = [

@@ -10,6 +10,7 @@ impl Engine {
 
     /// Moves the fair rates of all limits, and does what is due from time to time.
     pub fn follow_levers(&mut self) {
+        self.reset_rejected();
         let Self {
             limits,
             ruled,

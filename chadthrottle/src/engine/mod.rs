@@ -14,6 +14,7 @@ mod levers;
 mod limits;
 mod membership;
 mod patterns;
+mod rejecting;
 mod ruled;
 mod sampling;
 mod slots;
@@ -38,8 +39,10 @@ use crate::{
     backends::throttle::{
         ThrottleError,
         below::CgroupPath,
+        doubts::Doubts,
         linux_ebpf_utils::{AttachConfig, LegacyLedger},
         manager::ThrottleManager,
+        resets::Resets,
     },
     levers::Levers,
     model::{EngineInfo, ProcessKey},
@@ -131,6 +134,9 @@ pub struct Engine {
     sampling: Sampling,
     unseen: Unseen,
     asking: Option<Asking>,
+    doubts: Doubts,
+    /// `None` until a limit resets connections.
+    resets: Option<Arc<Resets>>,
 }
 
 impl Drop for Engine {
@@ -174,6 +180,8 @@ impl Engine {
             sampling: Sampling::default(),
             unseen: Unseen::default(),
             asking,
+            doubts: Doubts::default(),
+            resets: None,
         };
         match engine.first_look() {
             Ok(()) => {}

@@ -23,6 +23,9 @@ pub struct Limit {
         deserialize_with = "read_scope"
     )]
     pub scope: Scope,
+    /// Whether what is blocked is refused rather than kept waiting: TCP connections are reset, and new ones fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reject: bool,
 }
 
 impl Limit {
@@ -31,6 +34,7 @@ impl Limit {
         down: None,
         up: None,
         scope: Scope::DEFAULT,
+        reject: false,
     };
 
     /// The same without a limit where nothing is to pass at all.
@@ -39,8 +43,14 @@ impl Limit {
         Self {
             down: limited(self.down),
             up: limited(self.up),
-            scope: self.scope,
+            ..self
         }
+    }
+
+    /// Whether TCP connections are reset: of one of which either direction is blocked, the other is of no use.
+    pub fn resets(&self) -> bool {
+        let rates = [self.down, self.up];
+        self.reject && rates.into_iter().flatten().any(Rate::is_blocked)
     }
 
     /// Of one direction; `None`: not limited.
@@ -64,8 +74,12 @@ impl fmt::Display for Limit {
             |rate: Option<Rate>| rate.map_or("unlimited".to_owned(), |rate| rate.to_string());
         write!(f, "down {}, up {}", rate(self.down), rate(self.up))?;
         match self.scope {
-            Scope::DEFAULT => Ok(()),
-            scope => write!(f, ", scope {}", scope_name(scope)),
+            Scope::DEFAULT => {}
+            scope => write!(f, ", scope {}", scope_name(scope))?,
+        }
+        match self.resets() {
+            true => f.write_str(", connections are reset"),
+            false => Ok(()),
         }
     }
 }

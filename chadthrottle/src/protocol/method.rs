@@ -346,6 +346,7 @@ mod tests {
             down: Some(Rate::MIN),
             up: None,
             scope: Scope::INTERNET,
+            reject: true,
         };
         let key = ProcessKey {
             pid: 7,

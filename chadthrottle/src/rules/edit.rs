@@ -70,6 +70,9 @@ pub struct NewRule {
     pub up: Option<String>,
     /// `down`, `up` or `both`.
     pub block: Option<String>,
+    /// Whether what is blocked is refused rather than kept waiting.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reject: bool,
     /// Scope.
     pub scope: Option<String>,
     /// Who shares it.
@@ -128,6 +131,10 @@ impl Edit {
                 ];
                 for (key, to) in texts {
                     set(table, key, to.as_deref());
+                }
+                if block.is_none() {
+                    // It says nothing without.
+                    table.remove("reject");
                 }
             }
             Self::Enable { name, enabled } => {
@@ -196,6 +203,9 @@ fn add(document: &mut DocumentMut, rule: &NewRule, first: bool) -> Result<(), Ed
     ];
     for (key, text) in texts {
         set(&mut table, key, text.as_deref());
+    }
+    if rule.reject {
+        put(&mut table, "reject", value(true));
     }
     if !rule.when.is_empty() {
         put(&mut table, "when", list(&rule.when));
@@ -422,6 +432,10 @@ block = 'both'
         };
         let changed = change.apply(FILE).unwrap();
         assert_eq!(changed, FILE.replace("5MB/s", "1MB/s"));
+        // Where nothing is blocked any more, nothing is refused.
+        let refusing = FILE.replace("down = \"5MB/s\"", "block = \"down\"\nreject = true");
+        let changed = change.apply(&refusing).unwrap();
+        assert!(!changed.contains("reject"), "{changed}");
         let profile = |to: Option<&str>| {
             let name = to.map(str::to_owned);
             Edit::Profile { name }.apply(FILE).unwrap()
@@ -506,6 +520,7 @@ block = 'both'
             down: Some(name("5MB/s")),
             up: None,
             block: Some(name("up")),
+            reject: true,
             scope: Some(name("internet")),
             share: Some(name("process")),
             when: vec![name("Mon-Fri 08:00-18:00")],
@@ -532,6 +547,7 @@ block = 'both'
             assert_eq!(&*rule.name, new.name);
             let targets: Vec<String> = rule.targets.iter().cloned().map(Into::into).collect();
             assert_eq!(targets, new.targets);
+            assert!(rule.limit.resets());
             assert_eq!(rule.when.texts().collect::<Vec<_>>(), new.when);
             assert_eq!(rule.on.texts().collect::<Vec<_>>(), new.on);
             assert_eq!(

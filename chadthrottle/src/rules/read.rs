@@ -44,7 +44,7 @@ const MOST_TIMES: usize = 64;
 
 const SECTIONS: &str = "[[rule]], [profile.NAME], [policy]";
 
-const KEYS: &str = "name, match, down, up, block, scope, share, when, on, enabled";
+const KEYS: &str = "name, match, down, up, block, reject, scope, share, when, on, enabled";
 
 /// Reads a rules file; `path` is noted in its rules, and `accounts` looks up users and groups.
 ///
@@ -168,6 +168,10 @@ impl Reader<'_> {
                 "down" => rule.limit.down = self.parsed::<Rate>(item),
                 "up" => rule.limit.up = self.parsed::<Rate>(item),
                 "block" => blocked = self.word(item, &BLOCKS).map(|block| (block, key)),
+                "reject" => match item.as_bool() {
+                    Some(reject) => rule.limit.reject = reject,
+                    None => self.mistake(item.span(), "this is not a truth value", "true, false"),
+                },
                 "scope" => {
                     let words = SCOPES.map(|word| (word, scope_of(word)));
                     if let Some(Some(scope)) = self.word(item, &words) {
@@ -202,6 +206,11 @@ impl Reader<'_> {
                     *rate = Some(Rate::BLOCKED);
                 }
             }
+        }
+        if rule.limit.reject && !rule.limit.resets() {
+            let what = "'reject' is for what is blocked";
+            let span = table.get("reject").and_then(Item::span);
+            self.mistake(span, what, "block = \"down\", \"up\" or \"both\"");
         }
         if self.mistakes.len() > before {
             // What is missing may be what was written wrong.
@@ -485,6 +494,7 @@ when = [\"Mon-Fri 08:00-18:00\", \"Sat 22:00-06:00\"]
 name = \"updates\"
 match = \"unit:apt-daily*.service\"
 block = \"down\"
+reject = true
 up = \"1MB\"
 enabled = false
 [profile.hotel]
@@ -504,6 +514,7 @@ rules = [\"updates\"]
         assert_eq!(backup.when.texts().count(), 2);
         assert_eq!(updates.limit.down, Some(Rate::BLOCKED));
         assert_eq!(updates.limit.up, Some(Rate::clamped(1_000_000)));
+        assert!(updates.limit.resets() && !backup.limit.resets());
         assert!(!updates.enabled && updates.when.is_always());
         assert_eq!(file.profiles[0].0, "hotel");
         assert_eq!(file.profiles[0].1[0].name, "updates");
@@ -556,6 +567,20 @@ rules = [\"updates\"]
                 "false",
             ),
             (&format!("{rule}block = 'down'"), 5, 1, "not both", ""),
+            (
+                &format!("{rule}reject = 'no'"),
+                5,
+                10,
+                "truth value",
+                "true",
+            ),
+            (
+                &format!("{rule}reject = true"),
+                5,
+                10,
+                "for what is blocked",
+                "block = ",
+            ),
             (
                 &format!("{rule}{rule}"),
                 6,

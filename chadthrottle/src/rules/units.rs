@@ -6,6 +6,7 @@
 //! Up=1MB/s
 //! Scope=internet
 //! Block=up
+//! Reject=yes
 //! ```
 
 use std::{
@@ -36,7 +37,7 @@ const DIRECTORIES: [&str; 4] = [
 
 const SECTION: &str = "X-ChadThrottle";
 
-const KEYS: &str = "Down, Up, Scope, Block";
+const KEYS: &str = "Down, Up, Scope, Block, Reject";
 
 /// The rules that units have, as far as they were read.
 #[derive(Clone, Debug, Default)]
@@ -258,6 +259,8 @@ fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Probl
     if limit.down.is_none() && limit.up.is_none() {
         return Ok(None);
     }
+    // A block may have been taken back, and this left.
+    limit.reject = limit.resets();
     Ok(Some(Rule {
         name: Arc::from(format!("unit:{unit}")),
         targets: vec![Selector::of(Condition::Cgroup(cgroup.to_owned()))],
@@ -341,17 +344,34 @@ fn set(limit: &mut Limit, block: &mut Both<bool>, key: &str, value: &str) -> Res
         }
         "Block" => {
             let (down, up) = match value {
-                "yes" | "true" | "on" | "1" | "both" => (true, true),
+                "both" => (true, true),
                 "down" => (true, false),
                 "up" => (false, true),
-                "" | "no" | "false" | "off" | "0" => (false, false),
-                _ => return Err(format!("'{value}': Block is yes, no, down or up")),
+                _ => {
+                    let is = truth(value);
+                    let is =
+                        is.ok_or_else(|| format!("'{value}': Block is yes, no, down or up"))?;
+                    (is, is)
+                }
             };
             *block = Both { down, up };
+        }
+        "Reject" => {
+            let is = truth(value);
+            limit.reject = is.ok_or_else(|| format!("'{value}': Reject is yes or no"))?;
         }
         _ => return Err(format!("'{key}' is not known here; allowed: {KEYS}")),
     }
     Ok(())
+}
+
+/// A truth value in systemd's words; nothing takes back what was said before.
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "yes" | "true" | "on" | "1" => Some(true),
+        "" | "no" | "false" | "off" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -459,6 +479,17 @@ mod tests {
         let last = "[X-ChadThrottle]\nBlock=up\nUp=2MB/s\n";
         machine.write("usr/lib/systemd/system/ollama.service.d/zzz.conf", last);
         assert!(machine.limits(&ollama).0[0].ends_with("up blocked"));
+        for (section, expected) in [
+            ("Reject=yes", "up blocked, connections are reset"),
+            ("Reject=yes\nReject=", "up blocked"),
+            ("Reject=yes\nBlock=no", "up 2 MB/s (16 Mbit/s)"),
+        ] {
+            let text = format!("[X-ChadThrottle]\n{section}\n");
+            machine.write("usr/lib/systemd/system/ollama.service.d/zzzz.conf", &text);
+            machine.units = UnitRules::default();
+            let limits = machine.limits(&ollama).0;
+            assert!(limits[0].ends_with(expected), "{section}: {limits:?}");
+        }
         // A pipe among them keeps nobody waiting.
         let fifo = machine
             .tree
@@ -535,6 +566,7 @@ mod tests {
             ),
             ("[X-ChadThrottle]\nScope=moon\n", "Scope is default"),
             ("[X-ChadThrottle]\nBlock=maybe\n", "Block is yes"),
+            ("[X-ChadThrottle]\nReject=up\n", "Reject is yes or no"),
             ("[X-ChadThrottle]\nDown\n", "no assignment"),
         ] {
             // Stamps are as fine as the file system's clock.

@@ -9,9 +9,12 @@ pub mod clock;
 pub mod fdpass;
 pub mod map;
 pub mod memory;
+pub mod netlink;
 pub mod netns;
 pub mod process;
+pub mod route;
 pub mod signals;
+pub mod sock_diag;
 pub mod socket;
 pub mod tcp;
 

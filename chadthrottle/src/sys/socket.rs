@@ -60,6 +60,15 @@ pub fn inode(socket: impl AsFd) -> Option<u64> {
     Some(nix::sys::stat::fstat(socket).ok()?.st_ino)
 }
 
+/// What tells a socket apart from all others that there ever are (`SO_COOKIE`, kernel 4.12).
+///
+/// # Errors
+/// Where it is no socket.
+pub fn cookie(socket: impl AsFd) -> Result<u64, SyscallError> {
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_COOKIE);
+    super::tcp::get(socket, level, option, "getsockopt(SO_COOKIE)")
+}
+
 fn domain(socket: BorrowedFd<'_>) -> Result<i32, SyscallError> {
     let mut value = 0i32;
     let mut size = size_of::<i32>() as libc::socklen_t;

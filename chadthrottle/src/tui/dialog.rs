@@ -241,6 +241,7 @@ impl LimitDialog {
             down: Reading::of(&self.download).rate()?,
             up: Reading::of(&self.upload).rate()?,
             scope: SCOPES.get(self.scope).map_or(Scope::DEFAULT, |it| it.0),
+            ..self.subject.limit.unwrap_or(Limit::NONE)
         })
     }
 }

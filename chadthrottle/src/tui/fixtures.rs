@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use chadthrottle_common::scope::Scope;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Size;
 
@@ -65,7 +64,7 @@ pub fn limit(down: Option<u64>, up: Option<u64>) -> Limit {
     Limit {
         down: down.map(Rate::clamped),
         up: up.map(Rate::clamped),
-        scope: Scope::DEFAULT,
+        ..Limit::NONE
     }
 }
 

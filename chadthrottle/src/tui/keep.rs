@@ -115,6 +115,7 @@ impl KeepDialog {
             down: words.rates.down,
             up: words.rates.up,
             block: words.block.map(str::to_owned),
+            reject: words.reject,
             scope: words.scope.map(str::to_owned),
             ..NewRule::default()
         }
@@ -127,6 +128,8 @@ pub struct InWords {
     pub rates: Both<Option<String>>,
     /// The directions that are blocked.
     pub block: Option<&'static str>,
+    /// Whether what is blocked is refused.
+    pub reject: bool,
     /// The scope, where it is not the usual one.
     pub scope: Option<&'static str>,
 }
@@ -146,6 +149,7 @@ pub fn in_words(limit: Limit) -> InWords {
             (false, true) => Some("up"),
             (false, false) => None,
         },
+        reject: limit.resets(),
         scope: Some(scope_name(limit.scope)).filter(|scope| *scope != "default"),
     }
 }
@@ -265,8 +269,9 @@ mod tests {
             down: Some(Rate::BLOCKED),
             up: Some(Rate::clamped(1_500)),
             scope: Scope::INTERNET,
+            reject: true,
         });
-        assert_eq!(words.block, Some("down"));
+        assert_eq!((words.block, words.reject), (Some("down"), true));
         assert_eq!(
             (words.rates.down, words.rates.up.as_deref()),
             (None, Some("1500B/s"))

@@ -297,7 +297,12 @@ fn a_direction_that_is_not_limited_any_more_has_its_options_back() {
     let before = client.options();
     with_engine(async |engine| {
         let rate = Some("1MB".parse().expect("a rate"));
-        let limit = |down, up, scope| model::Limit { down, up, scope };
+        let limit = |down, up, scope| model::Limit {
+            down,
+            up,
+            scope,
+            ..model::Limit::NONE
+        };
         let key = key_of("/proc".as_ref(), client.pid()).expect("the client");
         let both = both_ways("1MB");
         let id = engine

@@ -14,7 +14,6 @@ use chadthrottle::{
     session::{Session, Settings},
     units::Rate,
 };
-use chadthrottle_common::scope::Scope;
 
 use crate::{
     audit::{Cgroup, OURS, assert_nothing_left, attached, lane, top},
@@ -267,7 +266,7 @@ fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat
     let limit = model::Limit {
         down: Some(Rate::MAX),
         up: Some(Rate::MAX),
-        scope: Scope::DEFAULT,
+        ..model::Limit::NONE
     };
     let cycle = || {
         let targets = Targets {

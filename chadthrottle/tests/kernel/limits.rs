@@ -6,7 +6,6 @@ use chadthrottle::{
     model::{self, ProcessKey},
     process::Targets,
 };
-use chadthrottle_common::scope::Scope;
 
 use crate::{
     audit::assert_nothing_left,
@@ -22,7 +21,7 @@ pub fn both_ways(rate: &str) -> model::Limit {
     model::Limit {
         down: rate,
         up: rate,
-        scope: Scope::DEFAULT,
+        ..model::Limit::NONE
     }
 }
 

@@ -47,6 +47,7 @@ mod offspring;
 mod ownership;
 mod program;
 mod pty;
+mod rejecting;
 mod rules;
 mod run;
 mod screen;

@@ -30,8 +30,8 @@ use crate::{
 const HUNG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/hung.py");
 
 /// A process that hangs with its address space locked.
-struct Hung {
-    pid: u32,
+pub struct Hung {
+    pub pid: u32,
     _server: Running,
     _mount: tempfile::TempDir,
 }
@@ -42,7 +42,7 @@ impl Hung {
     }
 
     /// One that has a connection of its own locked, in a network where no other engine passes over it.
-    fn sending(lab: &Lab) -> Self {
+    pub fn sending(lab: &Lab) -> Self {
         Self::running(Lab::command(&lab.client, "python3"), "socket")
     }
 

@@ -1,6 +1,9 @@
 //! The maps of the loaded object, with their types.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
@@ -13,8 +16,11 @@ use chadthrottle_common::{
     sys::Shared,
 };
 
-use super::ThrottleError;
-use crate::sys::map::{Mapped, MappedArray, NoteCopy, Value};
+use super::{ThrottleError, resets::Reach};
+use crate::sys::{
+    bpf,
+    map::{Mapped, MappedArray, NoteCopy, Value},
+};
 
 /// All maps.
 pub struct Maps {
@@ -29,9 +35,9 @@ pub struct Maps {
     /// Ids of processes that have called exec.
     pub execs: Queue<MapData, u32>,
     /// Slots, mapped.
-    pub slots: MappedArray<ProcessSlot>,
+    pub slots: Arc<MappedArray<ProcessSlot>>,
     /// Rules, mapped.
-    pub rules: MappedArray<Rule>,
+    pub rules: Arc<MappedArray<Rule>>,
     /// Which processes limits take in, mapped.
     pub patterns: MappedArray<Pattern>,
     /// How many slots are in use, mapped.
@@ -39,6 +45,8 @@ pub struct Maps {
     totals: PerCpuArray<MapData, Value<Totals>>,
     /// The owners once more, for who asks sockets aside.
     pub asked: Option<Owners>,
+    /// The same, with slots and rules, for who resets connections.
+    pub reach: Option<Reach>,
 }
 
 /// Who owns which socket, to be asked anywhere.
@@ -58,8 +66,21 @@ impl Owners {
 
     /// Who is noted on the socket, living or not.
     pub fn noted_on(&self, socket: &OwnedFd) -> Option<Owner> {
+        Some(self.note(socket)?.owner())
+    }
+
+    /// What is noted on the socket.
+    pub fn note(&self, socket: &OwnedFd) -> Option<NoteCopy> {
         let Value(note) = self.owners.get(socket, 0).ok()?;
-        Some(note.owner())
+        Some(note)
+    }
+
+    /// Notes something else on it.
+    ///
+    /// # Errors
+    /// `EAGAIN` where somebody else notes something in this moment.
+    pub fn set_note(&mut self, socket: &OwnedFd, note: NoteCopy) -> Result<(), MapError> {
+        self.owners.insert(socket, Value(note), bpf::ANY)
     }
 
     /// The number of its descriptor.
@@ -73,17 +94,26 @@ impl Maps {
     pub fn take(object: &mut Ebpf) -> Result<Self, ThrottleError> {
         // A mapping outlives the descriptor, but the programs that are loaded later still need
         // it, so these stay in the object.
-        let slots = mapped(object, names::SLOTS, MAX_PROCESSES)?;
-        let rules = mapped(object, names::RULES, MAX_RULES)?;
+        let slots = Arc::new(mapped(object, names::SLOTS, MAX_PROCESSES)?);
+        let rules = Arc::new(mapped(object, names::RULES, MAX_RULES)?);
         let patterns = mapped(object, names::PATTERNS, MAX_PATTERNS)?;
         let shares = mapped(object, names::SHARES, shares::WORDS)?;
         let owners = data(object, names::OWNERS)?;
-        let asked = Owners::of(owners).map_err(|source| ThrottleError::Map {
-            map: names::OWNERS,
-            source,
-        })?;
+        let again = || {
+            Owners::of(owners).map_err(|source| ThrottleError::Map {
+                map: names::OWNERS,
+                source,
+            })
+        };
+        let asked = again()?;
+        let reach = Reach {
+            owners: again()?,
+            slots: Arc::clone(&slots),
+            rules: Arc::clone(&rules),
+        };
         Ok(Self {
             asked: Some(asked),
+            reach: Some(reach),
             owners: typed(object, names::OWNERS)?,
             processes: typed(object, names::PROCESSES)?,
             heirs: typed(object, names::HEIRS)?,

@@ -5,12 +5,14 @@
 
 pub mod below;
 pub mod cgroup;
+pub mod doubts;
 pub mod download;
 pub mod kernel_offsets;
 pub mod linux_ebpf_utils;
 pub mod manager;
 pub mod maps;
 pub mod passes;
+pub mod resets;
 mod self_test;
 pub mod upload;
 
