@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -140,7 +140,10 @@ fn serve(root: &Path, resetter: Resetter, queue: &Receiver<Vec<Rejected>>, is_fr
                 }
             }
         }
-        thread::sleep(pause);
+        // Nobody sends one meanwhile; but who sends them may go.
+        if queue.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
         is_free.store(true, Ordering::Relaxed);
     }
 }
@@ -248,16 +251,12 @@ impl Resetter {
             return Done::default();
         };
         let owners = self.owners().raw_fd();
-        let mut done = Done::default();
         let all = netns::within_apart(&fd, &[owners], || {
             let mut done = Done::default();
             done.refused = self.reset_within(member, &mut done.resets).err();
             done
         });
-        if let Some(all) = all {
-            done = all;
-        }
-        done
+        all.unwrap_or_default()
     }
 
     /// The same within its network namespace.
