@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Audit: run ChadThrottle, throttle a download, end it, and look with bpftool - never with
 # ChadThrottle itself - whether anything of it is still attached to a cgroup or loaded.
 #

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 //! What the kernel programs and user space share: the layout of the maps ([`abi`]), the
 //! arithmetic of the policer ([`policer`]) and what it spares ([`sparing`]), the classes of remote addresses ([`scope`]), who owns a socket
 //! ([`ownership`]), and who may have how many slots ([`shares`]); of TCP connections what is known of each

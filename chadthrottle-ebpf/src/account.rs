@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! What happens to every packet of the machine: find the owner, count, police.
 
 use aya_ebpf::bindings::__sk_buff;

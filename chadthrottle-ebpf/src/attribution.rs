@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Whose socket is it?
 
 use core::ffi::c_void;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! The kernel programs of ChadThrottle: sections and maps, thin over `chadthrottle-common`.
 //!
 //! Names are part of the contract: every program starts with `chadthrottle_` and has at most 15

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! The maps. Their layout is `chadthrottle_common::abi`, their names `abi::names`.
 
 use core::ptr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Which limit takes a process in by what it is: its name, executable, user or cgroup.
 //!
 //! User space finds processes by looking at /proc ten times a second; what lives for less is found

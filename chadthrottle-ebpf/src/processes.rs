@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Slots for processes: who has one, who gets one, and which limit comes with it.
 //!
 //! A fork takes no slot. What a child inherits is noted beside (`HEIRS`) until it makes its first

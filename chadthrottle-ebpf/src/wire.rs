@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! How long a packet is on the wire.
 //!
 //! The programs see aggregates: up to 64 KB that TCP, or UDP with GSO, hands down at once and that

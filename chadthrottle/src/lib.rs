@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 //! ChadThrottle: hold a process, and only it, to a download and an upload limit.
 //!
 //! See ARCHITECTURE.md for a map, and docs/architecture.md for the invariants.

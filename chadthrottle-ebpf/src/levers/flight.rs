@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Slow uploads: the largest congestion window, how much TCP hands over at once.
 
 use chadthrottle_common::flight;

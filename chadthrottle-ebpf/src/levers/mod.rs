@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Levers: what makes a TCP connection of a limited process slower without refusing its packets.
 //!
 //! User space moves one number per limit and direction, the fair rate that one connection may have. Here it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Uploads: `SO_MAX_PACING_RATE`, at which TCP paces itself without any queue.
 
 use chadthrottle_common::{kernel::NO_PACE, pace::is_much_faster, tuning::pace::NEAR};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! A setting of a socket: holding it where a lever wants it, and putting it back.
 
 use chadthrottle_common::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! Downloads: `TCP_WINDOW_CLAMP`, how much a connection asks for at once.
 
 use chadthrottle_common::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! The helpers that aya-ebpf has no safe face for, and reads of context fields.
 
 mod notes;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+
 //! What is noted on sockets about their owners.
 
 use core::{ffi::c_void, ptr};
