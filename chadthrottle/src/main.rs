@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 //! The `chadthrottle` program.
 
 use std::{
@@ -31,7 +33,22 @@ fn main() -> ExitCode {
         }
         output::finish(output::LAST_WORDS);
     }));
+    match commands::completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        // A shell that completes shows nothing of what is said.
+        Err(error) => return ExitCode::from(error.exit_code()),
+    }
     let cli = Cli::parse();
+    if cli.version {
+        return match commands::version::run(cli.global.verbose > 0) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::say(&error);
+                ExitCode::from(error.exit_code())
+            }
+        };
+    }
     let result = logging::start(&cli.global, cli.command.is_none()).and_then(|log| run(cli, &log));
     let code = result.unwrap_or_else(|error| {
         output::say(&error);
@@ -46,6 +63,7 @@ fn run(cli: Cli, warnings: &Warnings) -> Result<u8, Error> {
         command,
         screen,
         global,
+        version: _,
     } = cli;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -67,7 +85,7 @@ fn run(cli: Cli, warnings: &Warnings) -> Result<u8, Error> {
         Some(Command::Cleanup(args)) => commands::cleanup::run(&global, &args),
         Some(Command::Doctor(args)) => runtime.block_on(commands::doctor::run(&global, &args)),
         Some(Command::Completions { shell }) => commands::completions::completions(shell),
-        Some(Command::Man) => commands::completions::man(),
+        Some(Command::Man(args)) => commands::man::run(&args),
     };
     // A look-up of a name may take seconds more, and nobody waits for it.
     runtime.shutdown_background();

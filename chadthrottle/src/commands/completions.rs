@@ -1,65 +1,85 @@
-//! `completions` and `man`: made from the definition of the command line.
+//! `completions`: what has a shell ask us how a command line may go on.
+
+use std::io;
 
 use clap::CommandFactory;
-use clap_complete::Shell;
+use clap_complete::env::{CompleteEnv, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
-use crate::{cli::Cli, error::Error};
+use crate::{
+    cli::{Cli, Shell},
+    error::Error,
+};
+
+/// The environment variable with which a shell asks.
+const ASKS: &str = "CHADTHROTTLE_COMPLETE";
+
+const PROGRAM: &str = "chadthrottle";
+
+/// bash parts words at colons and equals signs, and takes a completion for what follows the last of them. So words are
+/// parted at spaces here, and what bash has already is taken off what we say.
+const BASH: &str = r#"_chadthrottle() {
+    local line=${COMP_LINE:0:COMP_POINT} IFS=$' \t\n'
+    local words
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=('')
+    local current=${words[-1]} index=$((${#words[@]} - 1)) known=
+    [[ $current == *[:=]* ]] && known=${current%"${current##*[:=]}"}
+    IFS=$'\n'
+    COMPREPLY=($(_CLAP_IFS="$IFS" _CLAP_COMPLETE_INDEX=$index CHADTHROTTLE_COMPLETE=bash \
+        chadthrottle -- "${words[@]}" 2> /dev/null))
+    COMPREPLY=("${COMPREPLY[@]#"$known"}")
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:=/] ]] && compopt -o nospace
+    return 0
+}
+complete -o bashdefault -F _chadthrottle chadthrottle
+"#;
+
+/// Answers a shell that asks, and gives whether one did.
+///
+/// # Errors
+/// Where the shell is none that we know, or nothing can be written.
+pub fn answer() -> Result<bool, Error> {
+    let directory = std::env::current_dir().ok();
+    CompleteEnv::with_factory(Cli::command)
+        .var(ASKS)
+        .try_complete(std::env::args_os(), directory.as_deref())
+        .map_err(|error| Error::Usage(error.to_string()))
+}
 
 /// Prints completions for the shell.
+///
+/// # Errors
+/// Where they cannot be written.
 pub fn completions(shell: Shell) -> Result<u8, Error> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "chadthrottle", &mut text);
-    super::print(&text)?;
+    let script = script(shell).map_err(|error| Error::io("making completions", error))?;
+    super::print(&script)?;
     Ok(0)
 }
 
-/// Prints the manual page.
-pub fn man() -> Result<u8, Error> {
-    let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command())
-        .render(&mut text)
-        .map_err(|error| Error::io("making the manual page", error))?;
-    let text = with_commands(&String::from_utf8_lossy(&text)) + HOW_IT_WORKS;
-    super::print(text.as_bytes())?;
-    Ok(0)
+fn script(shell: Shell) -> io::Result<Vec<u8>> {
+    let completer: &dyn EnvCompleter = match shell {
+        Shell::Bash => return Ok(BASH.into()),
+        Shell::Elvish => &Elvish,
+        Shell::Fish => &Fish,
+        Shell::PowerShell => &Powershell,
+        Shell::Zsh => &Zsh,
+    };
+    let mut script = Vec::new();
+    completer.write_registration(ASKS, PROGRAM, PROGRAM, PROGRAM, &mut script)?;
+    Ok(script)
 }
-
-/// The page with its commands as they are typed, where it would name a page of each.
-fn with_commands(page: &str) -> String {
-    let commands = Cli::command();
-    let names = commands.get_subcommands().map(clap::Command::get_name);
-    names.chain(["help"]).fold(page.to_owned(), |page, name| {
-        let of_its_own = format!("chadthrottle\\-{name}(1)");
-        page.replace(&of_its_own, &format!("chadthrottle {name}"))
-    })
-}
-
-/// The last section of the manual page, in the language of man(7).
-const HOW_IT_WORKS: &str = r".SH HOW IT WORKS
-.nf
- screen    run    limit    list ...   clients: a limit ends with the
-    |       |       |        |        one that has set it, unless it
-    +-------+---+---+--------+        was detached
-                | /run/chadthrottle/control.sock
-             engine ------------>  kernel programs, one set for all
-                |                  limits
-              guard                puts everything back, should the
-                                   engine be killed
-.fi
-.PP
-`chadthrottle COMMAND \-\-help` says what each command can do.
-.PP
-The first command starts the engine, which ends with its last client and its last detached limit. Where systemd runs it,
-by chadthrottle.socket, it stays, nobody needs to be root, and limits hold across its restarts.
-";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
-    fn the_page_names_no_page_that_is_not_printed() {
-        let page = with_commands("x\n.TP\nchadthrottle\\-limits(1)\nchadthrottle\\-help(1)\n");
-        assert_eq!(page, "x\n.TP\nchadthrottle limits\nchadthrottle help\n");
+    fn every_shell_is_told_how_to_ask() {
+        for shell in Shell::value_variants() {
+            let script = String::from_utf8(script(*shell).unwrap()).unwrap();
+            assert!(script.contains(ASKS), "{shell:?}: {script}");
+            assert!(script.contains(PROGRAM), "{shell:?}: {script}");
+        }
     }
 }

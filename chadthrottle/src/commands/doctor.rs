@@ -46,8 +46,8 @@ async fn by_engine(settings: Settings) -> Option<Report> {
 
 /// The report for people.
 fn words(report: &Report) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<15} {value}\n"));
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut line = |name: &str, value: &str| lines.push((name.to_owned(), value.to_owned()));
     line("kernel", &report.kernel);
     let mount = report.cgroup2.mount.as_deref().unwrap_or("not mounted");
     line("cgroup2", &format!("{mount} ({})", report.cgroup2.layout));
@@ -93,7 +93,17 @@ fn words(report: &Report) -> String {
         Some(problem) => line("PROBLEM", problem),
         None => line("verdict", "limits will work"),
     }
-    text
+    in_columns(&lines)
+}
+
+/// Names, and what belongs to each from one column on.
+fn in_columns(lines: &[(String, String)]) -> String {
+    let widths = lines.iter().map(|(name, _)| name.chars().count());
+    let width = widths.max().unwrap_or_default();
+    lines
+        .iter()
+        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
+        .collect()
 }
 
 fn probe_words(probe: &Probe, mut line: impl FnMut(&str, &str)) {
@@ -120,5 +130,26 @@ fn probe_words(probe: &Probe, mut line: impl FnMut(&str, &str)) {
             runs.ingress, runs.egress
         );
         line("", &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_begins_in_one_column() {
+        let lines = [
+            ("probe", "made"),
+            ("sockets handed over", "seen"),
+            ("", "more"),
+        ];
+        let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let text = in_columns(&lines);
+        let column = |value: &str| {
+            let line = text.lines().find(|line| line.ends_with(value)).unwrap();
+            line.len() - value.len()
+        };
+        assert_eq!([column("made"), column("more")], [column("seen"); 2]);
     }
 }

@@ -2,29 +2,34 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io::{self, Write},
+    io::{self, IsTerminal},
     sync::Arc,
     time::SystemTime,
 };
 
+use crossterm::terminal;
 use serde::Serialize;
 
-use super::Warned;
+use super::{Warned, table::table};
 use crate::{
     cli::{Global, List, Sort},
     error::Error,
-    model::{Both, Limit, ProcessKey, ProcessSample, Snapshot, scope_name},
+    model::{Both, ProcessKey, ProcessSample, Snapshot, scope_name},
     output::{self, Writing},
     session::{
         self,
         signals::{Ending, Signals},
     },
     text,
-    units::{Rate, format_bytes, format_rate},
+    units::Rate,
 };
 
 /// Prints samples and gives the exit code.
 pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
+    if args.watch && !io::stdout().is_terminal() {
+        let words = "--watch draws on a terminal, and standard output is none";
+        return Err(Error::Usage(words.to_owned()));
+    }
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
     let opened = session::open_unless_ended(global.settings(args.interval), &mut signals).await?;
     let mut session = match opened {
@@ -130,9 +135,32 @@ fn text_of(snapshot: &Snapshot, gone: &Gone, global: &Global, args: &List) -> io
         return Ok(text::json(&Sample::new(snapshot, &processes))?);
     }
     let processes = chosen(snapshot.processes.iter(), args);
-    let mut out = Vec::new();
-    table(&mut out, &processes, global)?;
-    Ok(out)
+    let size = size_of_terminal();
+    let table = table(&processes, global.style(), size.map(|(columns, _)| columns));
+    if args.watch
+        && let Some((_, lines)) = size
+    {
+        return Ok(watched(&table, lines).into_bytes());
+    }
+    Ok((table + "\n").into_bytes())
+}
+
+/// Columns and lines of the terminal that is written to; `None` where it is something else.
+fn size_of_terminal() -> Option<(usize, usize)> {
+    let is_one = io::stdout().is_terminal();
+    let (columns, lines) = is_one.then(terminal::size)?.ok()?;
+    Some((columns.into(), lines.into()))
+}
+
+/// The table over what the terminal showed before: as many lines as it has, each with what was to the right of it
+/// cleared, and so all below. Nothing flickers, since nothing is cleared that is written again.
+fn watched(table: &str, lines: usize) -> String {
+    const HOME: &str = "\x1b[H";
+    const CLEAR_TO_THE_RIGHT: &str = "\x1b[K";
+    const CLEAR_BELOW: &str = "\x1b[J";
+    let lines: Vec<_> = table.lines().take(lines.saturating_sub(1)).collect();
+    let text = lines.join(&format!("{CLEAR_TO_THE_RIGHT}\n"));
+    format!("{HOME}{text}{CLEAR_TO_THE_RIGHT}\n{CLEAR_BELOW}")
 }
 
 /// The processes to show, in order.
@@ -162,37 +190,6 @@ fn chosen<'a>(
         Sort::Name => processes.sort_by(|a, b| a.name.cmp(&b.name)),
     }
     processes
-}
-
-fn table(out: &mut impl Write, processes: &[&ProcessSample], global: &Global) -> io::Result<()> {
-    let style = global.style();
-    let limit = |process: &ProcessSample, rate: fn(Limit) -> Option<Rate>| {
-        process
-            .limit
-            .and_then(|(_, limit)| rate(limit))
-            .map_or("-".to_owned(), |rate| rate.shown(style))
-    };
-    writeln!(
-        out,
-        "{:>7} {:<16} {:<10} {:>11} {:>11} {:>9} {:>9} {:>11} {:>11}",
-        "PID", "NAME", "USER", "DOWN", "UP", "DOWN", "UP", "DOWN LIMIT", "UP LIMIT"
-    )?;
-    for process in processes {
-        writeln!(
-            out,
-            "{:>7} {:<16} {:<10} {:>11} {:>11} {:>9} {:>9} {:>11} {:>11}",
-            process.key.pid,
-            text::escape(&process.name),
-            text::escape(&process.user),
-            format_rate(process.traffic.down.bytes_per_s, style),
-            format_rate(process.traffic.up.bytes_per_s, style),
-            format_bytes(process.traffic.down.bytes),
-            format_bytes(process.traffic.up.bytes),
-            limit(process, |limit| limit.down),
-            limit(process, |limit| limit.up),
-        )?;
-    }
-    writeln!(out)
 }
 
 /// One line of `list --json`; the schema is a contract.
@@ -291,5 +288,17 @@ impl<'a> Process<'a> {
             }),
             ended: process.ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_watched_scrolls_nothing_away() {
+        let text = watched("a\nb\nc\nd\n", 3);
+        assert_eq!(text, "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(text.matches('\n').count(), 2);
     }
 }

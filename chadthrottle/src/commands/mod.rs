@@ -7,10 +7,13 @@ pub mod engine;
 pub mod limit;
 pub mod limits;
 pub mod list;
+pub mod man;
 pub mod rule;
 pub mod run;
+mod table;
 pub mod tui;
 pub mod unlimit;
+pub mod version;
 
 use crate::{error::Error, output};
 

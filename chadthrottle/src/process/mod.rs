@@ -35,4 +35,4 @@ use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};
 pub use targets::{MOST_SELECTORS, Targets};
-pub use unit::{of_directory, unit_of};
+pub use unit::{of_directory, unescape, unit_of, units_of};

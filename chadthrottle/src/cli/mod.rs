@@ -1,10 +1,15 @@
 //! The command line. It is a contract: names, units and exit codes stay.
+//!
+//! `-h` shows what one command takes, in 24 lines where it can; `--help` shows everything, with examples.
+
+mod candidates;
+mod examples;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use chadthrottle_common::scope::Scope;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::ArgValueCandidates;
 
 use crate::{
     backends::throttle::AttachMode,
@@ -20,8 +25,17 @@ use crate::{
 ///
 /// Without a command it opens a screen that lists all processes with their live rates.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+#[command(
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = false,
+    after_long_help = examples::ALL
+)]
 pub struct Cli {
+    /// Print version; with --verbose commit and hashes too
+    #[arg(short = 'V', long)]
+    pub version: bool,
     /// What to do
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -38,19 +52,19 @@ pub struct Cli {
 #[command(next_help_heading = "Options of the screen")]
 pub struct Screen {
     /// Read this configuration, not ~/.config/chadthrottle/config.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub config: Option<PathBuf>,
     /// Colours
-    #[arg(long, value_name = "NAME", value_enum)]
+    #[arg(long, value_name = "NAME", value_enum, hide_short_help = true)]
     pub theme: Option<ThemeName>,
     /// Draw with characters of ASCII only
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub ascii: bool,
     /// Leave the mouse to the terminal
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_mouse: bool,
     /// Look up the names of remote addresses
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub resolve: bool,
 }
 
@@ -62,18 +76,20 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         value_name = "METHOD",
         value_enum,
         default_value_t
     )]
     pub attach: AttachMode,
     /// Attach to this cgroup instead of the root of cgroup2; only processes below it are seen
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
     pub cgroup: Option<PathBuf>,
     /// Where the lock and the journal are
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         value_name = "DIR",
         default_value = "/run/chadthrottle"
     )]
@@ -82,19 +98,19 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", hide = true)]
     pub rules_root: Option<PathBuf>,
     /// Show rates in bits a second
-    #[arg(long, global = true, conflicts_with = "bytes")]
+    #[arg(long, global = true, conflicts_with = "bytes", hide_short_help = true)]
     pub bits: bool,
     /// Show rates in bytes a second (the default)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub bytes: bool,
     /// No colours (as with NO_COLOR in the environment)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub no_color: bool,
     /// Write the log to this file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub log_file: Option<PathBuf>,
     /// Log more; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
     pub verbose: u8,
 }
 
@@ -137,36 +153,57 @@ impl Global {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start a program under a limit, with all that it starts, and exit with its status
+    /// Start a program under a limit, and exit with its status
+    ///
+    /// The limit is for all that the program starts, too.
+    #[command(after_long_help = examples::RUN)]
     Run(Run),
     /// Limit running processes until Ctrl-C, for a while, or detached
+    #[command(after_long_help = examples::LIMIT)]
     Limit(LimitArgs),
     /// List what is limited, by whom, and what it carries
+    #[command(after_long_help = examples::LIMITS)]
     Limits(LimitsArgs),
     /// End limits, whoever has set them
+    #[command(after_long_help = examples::UNLIMIT)]
     Unlimit(Unlimit),
-    /// Let nothing through to or from running processes, until Ctrl-C, for a while, or detached
+    /// Block running processes until Ctrl-C, for a while, or detached
+    ///
+    /// Nothing passes to or from them. Connections that are open hang, and go on when the block ends.
+    #[command(after_long_help = examples::BLOCK)]
     Block(BlockArgs),
     /// Keep limits in files, which hold whenever an engine runs
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = examples::RULE)]
     Rule(RuleCommand),
     /// Choose the profile of rules, or list profiles
+    #[command(after_long_help = examples::PROFILE)]
     Profile(Profile),
     /// List processes with their rates, a sample a second
+    #[command(after_long_help = examples::LIST)]
     List(List),
-    /// Keep an engine running for all other commands, until Ctrl-C or, as a service, until it is stopped
+    /// Keep an engine running for all other commands
+    ///
+    /// It runs until Ctrl-C or, as a service, until it is stopped. Without it the first command starts an engine, which
+    /// ends with the last.
+    #[command(after_long_help = examples::ENGINE)]
     Engine(EngineArgs),
     /// Detach what earlier runs left
+    #[command(after_long_help = examples::CLEANUP)]
     Cleanup(Cleanup),
-    /// Say what this machine can do, and whether programs really run on it
+    /// Say whether limits work on this machine, and how
+    ///
+    /// It attaches the kernel programs for a moment, sends packets to itself, and says whether they were seen.
+    #[command(after_long_help = examples::DOCTOR)]
     Doctor(Doctor),
     /// Print completions for a shell
+    #[command(after_long_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    #[command(after_long_help = examples::MAN)]
+    Man(Man),
 }
 
 /// LIMITS of the contract.
@@ -251,10 +288,12 @@ pub struct Run {
 /// `limit`
 #[derive(Debug, Args)]
 pub struct LimitArgs {
+    /// PID, name:GLOB, exe:GLOB, unit:GLOB and others: see --help
+    ///
     /// PID, name:GLOB, exe:GLOB, command:GLOB, user:NAME, group:NAME, cgroup:PATH, unit:GLOB, container:NAME or
     /// parent:TARGET; ! before one is for all others, + joins several that must all hold. Several TARGETs share the
     /// limit. A process that another limit holds leaves that one
-    #[arg(value_name = "TARGET", required = true)]
+    #[arg(value_name = "TARGET", required = true, add = candidates::targets())]
     pub targets: Vec<Target>,
     /// How much
     #[command(flatten)]
@@ -273,8 +312,10 @@ pub struct Extent {
     /// How long: 500ms, 30s, 5m, 2h
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// Return at once, and have it go on: until 'chadthrottle unlimit', as long as --for says, or until all that it is
-    /// for have ended. It ends with the engine, but goes on where the service is restarted
+    /// Return at once, and have it go on
+    ///
+    /// It goes on until 'chadthrottle unlimit', as long as --for says, or until all that it is for have ended. It ends
+    /// with the engine, but goes on where the service is restarted
     #[arg(long)]
     pub detach: bool,
 }
@@ -283,7 +324,7 @@ pub struct Extent {
 #[derive(Debug, Args)]
 pub struct BlockArgs {
     /// As with 'limit'
-    #[arg(value_name = "TARGET", required = true)]
+    #[arg(value_name = "TARGET", required = true, add = candidates::targets())]
     pub targets: Vec<Target>,
     /// Which direction; both unless given
     #[arg(long, value_enum, default_value_t = BlockArg::Both)]
@@ -339,28 +380,34 @@ pub enum RuleCommand {
     /// Show one rule
     Show {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Add a rule to /etc/chadthrottle/rules.toml
+    #[command(after_long_help = examples::RULE_ADD)]
     Add(RuleAdd),
     /// Remove a rule
     Remove {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Have a rule hold again
     Enable {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Have a rule not hold, and keep it
     Disable {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Move a rule to another place among those of its file
     Move {
         /// Its name
+        #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
         /// The place among the rules of its file, a number from 1
         place: usize,
@@ -375,6 +422,7 @@ pub enum RuleCommand {
     /// Say which rule would hold a process now, and why
     Test {
         /// As with 'limit'
+        #[arg(add = candidates::targets())]
         target: Target,
     },
 }
@@ -384,8 +432,8 @@ pub enum RuleCommand {
 pub struct RuleAdd {
     /// Its name
     pub name: String,
-    /// For whom, as with 'limit', but for process ids; all that match any of them
-    #[arg(value_name = "TARGET", required = true)]
+    /// For whom, as with 'limit', but no process ids
+    #[arg(value_name = "TARGET", required = true, add = candidates::lasting_targets())]
     pub targets: Vec<String>,
     /// How much
     #[command(flatten)]
@@ -393,20 +441,27 @@ pub struct RuleAdd {
     /// Let nothing through
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub block: Option<BlockArg>,
-    /// Reset TCP connections that are blocked, and have new ones fail, rather than keep them waiting
+    /// Reset TCP connections that are blocked, and have new ones fail
+    ///
+    /// Without it they are kept waiting
     #[arg(long, requires = "block")]
     pub reject: bool,
-    /// Who shares the limit: all that match, or each process, program, user or unit has its own
+    /// Who shares it, or has one of its own
+    ///
+    /// All that match share the limit, or each process, program, user or unit has its own
     #[arg(long, value_parser = ["all", "process", "program", "user", "unit"])]
     pub share: Option<String>,
-    /// When it is on, in local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'; several times
+    /// When it is on: 'Mon-Fri 08:00-18:00'; several times
+    ///
+    /// In local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'
     #[arg(long, value_name = "TIME")]
     pub when: Vec<String>,
-    /// On which networks: 'interface:GLOB', of the interface that leads to the Internet; 'metered' and 'ssid:GLOB', as
-    /// NetworkManager says; several times
+    /// On which networks: 'interface:GLOB' and others; several times
+    ///
+    /// 'interface:GLOB', of the interface that leads to the Internet; 'metered' and 'ssid:GLOB', as NetworkManager says
     #[arg(long, value_name = "NETWORK")]
     pub on: Vec<String>,
-    /// Before all others of the file, and not behind them
+    /// Before all others of the file
     #[arg(long)]
     pub first: bool,
 }
@@ -415,6 +470,7 @@ pub struct RuleAdd {
 #[derive(Debug, Args)]
 pub struct Profile {
     /// Which one from now on, or 'off'; without a name they are listed
+    #[arg(add = ArgValueCandidates::new(candidates::profiles))]
     pub name: Option<String>,
 }
 
@@ -430,7 +486,7 @@ pub struct LimitsArgs {
 #[derive(Debug, Args)]
 pub struct Unlimit {
     /// A limit's ID, or a TARGET that it was set for, or a process that it holds
-    #[arg(value_name = "ID|TARGET", required_unless_present = "all")]
+    #[arg(value_name = "ID|TARGET", required_unless_present = "all", add = candidates::targets())]
     pub which: Vec<String>,
     /// All limits, whoever has set them
     #[arg(long, conflicts_with = "which")]
@@ -455,6 +511,9 @@ pub struct List {
     /// Processes without sockets and traffic too
     #[arg(long)]
     pub all: bool,
+    /// Draw each sample over the one before, as much as the terminal has room for
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
 }
 
 /// Values of `--sort`.
@@ -498,6 +557,29 @@ pub struct Doctor {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Of which command, such as 'limit' or 'rule add'; of the program without one
+    #[arg(value_name = "COMMAND", conflicts_with = "directory")]
+    pub command: Vec<String>,
+    /// Write the pages of all commands to this directory instead
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// A shell that completes command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "names of shells")]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    #[value(name = "powershell")]
+    PowerShell,
+    Zsh,
 }
 
 #[cfg(test)]
@@ -549,16 +631,51 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         for command in ["limit", "run", "list", "cleanup", "doctor"] {
-            let help = cli.find_subcommand_mut(command).unwrap().render_help();
+            let help = cli.find_subcommand_mut(command).unwrap().render_long_help();
             let help = help.to_string();
             assert!(!help.contains("Options of the screen"), "{help}");
             let (own, of_all) = help.split_once("Options of every command:").unwrap();
             assert!(of_all.contains("--state-dir") && !own.contains("--state-dir"));
         }
-        let help = cli.render_help().to_string();
+        let help = cli.render_long_help().to_string();
         let (_, of_screen) = help.split_once("Options of the screen:").unwrap();
         let (of_screen, _) = of_screen.split_once("Options of every command:").unwrap();
         assert!(of_screen.contains("--theme"), "{help}");
+    }
+
+    /// The terminal that a help is shown on, in columns and lines.
+    const TERMINAL: (usize, usize) = (80, 24);
+
+    #[test]
+    fn the_short_help_of_every_command_fits_a_terminal() {
+        fn each(command: &mut clap::Command) {
+            let help = command
+                .clone()
+                .term_width(TERMINAL.0)
+                .render_help()
+                .to_string();
+            let lines = help.lines().count();
+            assert!(lines < TERMINAL.1, "{lines} lines:\n{help}");
+            command.get_subcommands_mut().for_each(each);
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        each(&mut cli);
+    }
+
+    #[test]
+    fn a_wrong_command_or_option_is_answered_with_the_right_one() {
+        for (line, meant) in [
+            ("chadthrottle lmit 7 --down 1MB", "'limit'"),
+            ("chadthrottle unlimt 7", "'unlimit'"),
+            ("chadthrottle rules", "'rule'"),
+            ("chadthrottle rule lst", "'list'"),
+            ("chadthrottle docter", "'doctor'"),
+            ("chadthrottle limit 7 --dwon 1MB", "'--down'"),
+        ] {
+            let said = parse(line).unwrap_err().to_string();
+            assert!(said.contains(meant), "{line}: {said}");
+        }
     }
 
     #[test]

@@ -1,0 +1,199 @@
+//! What a shell may complete a command line with: what is there right now.
+//!
+//! A shell puts a candidate into the command line as it is. So nothing is offered that a shell would take for more than
+//! a word: a process could call itself `x;reboot`.
+
+use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path};
+
+use clap_complete::{ArgValueCompleter, CompletionCandidate};
+
+use crate::{
+    process::{cgroup_of, container_of, pids, unescape, units_of, user::LocalAccounts, user_of},
+    rules::Places,
+};
+
+/// Targets of running processes, ids among them.
+pub fn targets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| candidates(Path::new("/proc"), current, true))
+}
+
+/// Targets that outlive processes.
+pub fn lasting_targets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| candidates(Path::new("/proc"), current, false))
+}
+
+/// Names of rules in files.
+pub fn rules() -> Vec<CompletionCandidate> {
+    let names = Places::system().load().rules.into_iter();
+    words(names.map(|rule| rule.name.to_string()))
+}
+
+/// Names of profiles, and what chooses none.
+pub fn profiles() -> Vec<CompletionCandidate> {
+    let names = Places::system().load().profiles;
+    words(names.into_iter().chain(["off".to_owned()]))
+}
+
+/// What a target may begin with.
+const KINDS: [&str; 9] = [
+    "name:",
+    "exe:",
+    "command:",
+    "user:",
+    "group:",
+    "cgroup:",
+    "unit:",
+    "container:",
+    "parent:",
+];
+
+fn candidates(root: &Path, current: &OsStr, with_pids: bool) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else {
+        return Vec::new();
+    };
+    // Of a target that is joined or negated, the last part is completed, and what stands before it stays.
+    let at = current.rfind(['+', '!']).map_or(0, |at| at + 1);
+    let (before, part) = current.split_at(at);
+    let mut found = Vec::new();
+    if let Some((kind, value)) = part.split_once(':') {
+        let names = pids(root).into_iter().flat_map(|pid| of(root, pid, kind));
+        let names: BTreeSet<String> = names.filter(|name| name.starts_with(value)).collect();
+        found = words(names.into_iter().map(|name| format!("{kind}:{name}")));
+    } else {
+        let kinds = KINDS.into_iter().filter(|kind| kind.starts_with(part));
+        found.extend(kinds.map(CompletionCandidate::new));
+        if with_pids {
+            let pids = pids(root)
+                .into_iter()
+                .filter(|pid| pid.to_string().starts_with(part));
+            found.extend(pids.map(|pid| {
+                let name = name_of(root, pid).filter(|name| is_word(name));
+                CompletionCandidate::new(pid.to_string()).help(name.map(Into::into))
+            }));
+        }
+    }
+    let prefixed = found.into_iter();
+    prefixed
+        .map(|candidate| candidate.add_prefix(before))
+        .collect()
+}
+
+/// What a process has of that kind.
+fn of(root: &Path, pid: u32, kind: &str) -> Vec<String> {
+    let cgroup = || cgroup_of(root, pid);
+    match kind {
+        "name" => name_of(root, pid).into_iter().collect(),
+        "exe" => {
+            let exe = fs::read_link(root.join(pid.to_string()).join("exe"));
+            exe.ok()
+                .and_then(|exe| exe.into_os_string().into_string().ok())
+                .into_iter()
+                .collect()
+        }
+        "user" => {
+            let accounts = LocalAccounts::of(Path::new("/etc"));
+            user_of(root, pid)
+                .map(|uid| accounts.user(uid))
+                .into_iter()
+                .collect()
+        }
+        "cgroup" => cgroup().into_iter().collect(),
+        "unit" => cgroup()
+            .iter()
+            .flat_map(|cgroup| units_of(cgroup).map(unescape))
+            .collect(),
+        "container" => {
+            let cgroup = cgroup();
+            let container = cgroup.as_deref().and_then(container_of);
+            let id = container.and_then(|container| container.id?.get(..12).map(str::to_owned));
+            id.into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn name_of(root: &Path, pid: u32) -> Option<String> {
+    let name = fs::read_to_string(root.join(pid.to_string()).join("comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
+}
+
+fn words(all: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
+    all.filter(|word| is_word(word))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// Whether every shell takes it for one plain word.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-+@/:".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(processes: &[(u32, &str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (pid, name, cgroup) in processes {
+            let directory = root.path().join(pid.to_string());
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("comm"), format!("{name}\n")).unwrap();
+            fs::write(directory.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
+        }
+        root
+    }
+
+    fn completed(root: &Path, current: &str, with_pids: bool) -> Vec<String> {
+        let mut found: Vec<String> = candidates(root, OsStr::new(current), with_pids)
+            .iter()
+            .map(|candidate| candidate.get_value().to_string_lossy().into_owned())
+            .collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn names_units_and_ids_of_what_runs() {
+        let unit = "/system.slice/ollama.service";
+        let tree = tree(&[(12, "wget", "/"), (13, "wget", "/"), (712, "ollama", unit)]);
+        for (current, found) in [
+            ("name:", &["name:ollama", "name:wget"][..]),
+            ("name:w", &["name:wget"]),
+            ("unit:oll", &["unit:ollama.service"]),
+            ("1", &["12", "13"]),
+            ("u", &["unit:", "user:"]),
+            ("user:x+name:w", &["user:x+name:wget"]),
+            ("!name:o", &["!name:ollama"]),
+            ("parent:", &[]),
+        ] {
+            assert_eq!(completed(tree.path(), current, true), found, "{current}");
+        }
+        assert!(completed(tree.path(), "1", false).is_empty());
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_obey_is_not_offered() {
+        let names = [
+            "x;reboot",
+            "$(id)",
+            "a b",
+            "`id`",
+            "a\u{1b}[2J",
+            "ok",
+            "a'b",
+            "a>b",
+        ];
+        let processes: Vec<_> = (1..)
+            .zip(names)
+            .map(|(pid, name)| (pid, name, "/"))
+            .collect();
+        let tree = tree(&processes);
+        assert_eq!(completed(tree.path(), "name:", true), ["name:ok"]);
+        let helps = candidates(tree.path(), OsStr::new(""), true);
+        let helps = helps.iter().filter_map(|candidate| candidate.get_help());
+        assert_eq!(helps.map(ToString::to_string).collect::<Vec<_>>(), ["ok"]);
+    }
+}

@@ -1,0 +1,121 @@
+//! `man`: manual pages, made from the definition of the command line.
+
+use std::{fs, path::Path};
+
+use clap::{Command, CommandFactory};
+
+use crate::{
+    cli::{Cli, Man},
+    error::Error,
+    text,
+};
+
+/// Prints a page, or writes all of them.
+///
+/// # Errors
+/// Where there is no such command, or a page cannot be written.
+pub fn run(args: &Man) -> Result<u8, Error> {
+    let program = program();
+    if let Some(directory) = &args.directory {
+        write_all(&program, directory)?;
+        return Ok(0);
+    }
+    let mut command = &program;
+    for name in &args.command {
+        command = command.find_subcommand(name).ok_or_else(|| {
+            let name = text::escape(name);
+            Error::Usage(format!("'{}' has no command '{name}'", shown(command)))
+        })?;
+    }
+    super::print(&page(command)?)?;
+    Ok(0)
+}
+
+/// The definition without `help`, which has no page.
+fn program() -> Command {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    program
+}
+
+fn shown(command: &Command) -> &str {
+    command.get_bin_name().unwrap_or(command.get_name())
+}
+
+/// Writes the page of the command, and those of the commands below it.
+fn write_all(command: &Command, directory: &Path) -> Result<(), Error> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    let path = directory.join(format!("{name}.1"));
+    fs::write(&path, page(command)?)
+        .map_err(|error| Error::io(format!("writing {}", path.display()), error))?;
+    command
+        .get_subcommands()
+        .try_for_each(|command| write_all(command, directory))
+}
+
+fn page(command: &Command) -> Result<Vec<u8>, Error> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .source(concat!("chadthrottle ", env!("CARGO_PKG_VERSION")))
+        .render(&mut page)
+        .map_err(|error| Error::io("making the manual page", error))?;
+    if command.get_name() == "chadthrottle" {
+        page.extend_from_slice(HOW_IT_WORKS.as_bytes());
+    }
+    Ok(page)
+}
+
+/// The last section of the program's page, in the language of man(7).
+const HOW_IT_WORKS: &str = r".SH HOW IT WORKS
+.nf
+ screen    run    limit    list ...   clients: a limit ends with the
+    |       |       |        |        one that has set it, unless it
+    +-------+---+---+--------+        was detached
+                | /run/chadthrottle/control.sock
+             engine ------------>  kernel programs, one set for all
+                |                  limits
+              guard                puts everything back, should the
+                                   engine be killed
+.fi
+.PP
+The first command starts the engine, which ends with its last client and its last detached limit. Where systemd runs it,
+by chadthrottle.socket, it stays, nobody needs to be root, and limits hold across its restarts.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_that_another_names_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        write_all(&program(), directory.path()).unwrap();
+        let mut named = 0;
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let page = fs::read_to_string(entry.unwrap().path()).unwrap();
+            for word in page.split_whitespace() {
+                let Some(name) = word.strip_suffix("(1)") else {
+                    continue;
+                };
+                let name = name.replace('\\', "");
+                let file = directory.path().join(format!("{name}.1"));
+                assert!(file.is_file(), "{name}");
+                named += 1;
+            }
+        }
+        assert!(named > 20, "only {named}");
+    }
+
+    #[test]
+    fn the_page_of_a_command_below_another_has_its_options() {
+        let program = program();
+        let command = program
+            .find_subcommand("rule")
+            .unwrap()
+            .find_subcommand("add")
+            .unwrap();
+        let page = String::from_utf8(page(command).unwrap()).unwrap();
+        assert!(page.contains("chadthrottle\\-rule\\-add"), "{page}");
+        assert!(page.contains("\\-\\-when"), "{page}");
+    }
+}
