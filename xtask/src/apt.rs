@@ -105,7 +105,7 @@ impl Apt {
 }
 
 /// Where this machine gets Debian's packages from.
-fn archive() -> anyhow::Result<String> {
+pub fn archive() -> anyhow::Result<String> {
     let format = "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)";
     let targets = output(Command::new("apt-get").args([
         "indextargets",

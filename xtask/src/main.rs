@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT
+
 //! `cargo xtask`: build the kernel programs, run the program, test everything.
 
 mod apt;
@@ -5,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod constants;
+mod dist;
 #[cfg(test)]
 mod example;
 mod kernel_tests;
@@ -65,6 +68,12 @@ enum Command {
         #[arg(long, value_name = "RELEASE")]
         only: Vec<String>,
     },
+    /// Make packages in target/dist: .deb, .rpm, archives, bill of materials, hashes
+    Dist {
+        /// Install, upgrade and remove those that are there already, on Debian in virtual machines
+        #[arg(long)]
+        test: bool,
+    },
     /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
     Check,
     /// Move each constant of the policer and the levers far away, in a copy, and see whether a simulation minds
@@ -112,6 +121,8 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Run { arguments } => run::run(&arguments),
         Command::Bench { bench } => bench::bench(&bench),
         Command::Kernels { only } => kernels::kernels(&only),
+        Command::Dist { test: false } => dist::dist(),
+        Command::Dist { test: true } => dist::test(),
         Command::Check => check::check(),
         Command::Constants { only } => constants::constants(only.as_deref()),
         Command::Varlinkctl => {

@@ -1,0 +1,304 @@
+//! `dist`: packages of all kinds, made of one tree, in target/dist.
+
+mod bill;
+mod machine;
+mod tried;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    build_ebpf,
+    shell::{cargo, cargo_home, find, output, root, run, without_toolchain},
+    sources,
+    steps::Steps,
+};
+pub use tried::test;
+
+/// Tools of cargo that make packages, by their versions.
+const TOOLS: [(&str, &str); 2] = [("cargo-deb", "3.8.0"), ("cargo-generate-rpm", "0.21.1")];
+
+/// What a static program is built for. Its C library asks neither LDAP nor other directories for names of users.
+const STATIC: &str = "x86_64-unknown-linux-musl";
+/// What is checked to compile, since there is no machine here to run it.
+const OTHER: &str = "aarch64-unknown-linux-gnu";
+
+/// Makes all packages.
+pub fn dist() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.step("committed kernel programs", build_ebpf::check)?;
+    steps.step("cargo-deb and cargo-generate-rpm", tools)?;
+    let into = directory();
+    if into.exists() {
+        fs::remove_dir_all(&into)?;
+    }
+    fs::create_dir_all(&into)?;
+    let program = steps.step("program", || build(None))?;
+    steps.step("tree", || stage(&program))?;
+    steps.step(".deb", || deb(&into, None).map(|_| ()))?;
+    steps.step(".rpm", || rpm(&into))?;
+    steps.step("archive with a static program", || archive(&program, &into))?;
+    steps.step("archive of sources", || archive_of_sources(&into))?;
+    steps.step("bill of materials", || bill::write(&into))?;
+    steps.step("cargo package", package)?;
+    steps.step("aarch64", check_other)?;
+    steps.step("SHA256SUMS", || sums(&into))?;
+    steps.summary();
+    Ok(())
+}
+
+fn directory() -> PathBuf {
+    root().join("target/dist")
+}
+
+/// The one version, as Cargo.toml has it.
+fn version() -> anyhow::Result<String> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let manifest: toml::Table = manifest.parse()?;
+    let package = manifest
+        .get("workspace")
+        .and_then(|workspace| workspace.get("package"));
+    let version = package.and_then(|package| package.get("version")?.as_str());
+    version
+        .map(str::to_owned)
+        .context("Cargo.toml names no version")
+}
+
+/// The commit that is built; one that has been changed since says so.
+fn commit() -> Option<String> {
+    let describe = [
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty",
+        "--exclude=*",
+    ];
+    output(Command::new("git").current_dir(root()).args(describe))
+}
+
+/// Installs the tools that are missing, in the version that this was tried with.
+fn tools() -> anyhow::Result<()> {
+    for (tool, version) in TOOLS {
+        if find(tool).is_none() {
+            let mut install = Command::new("cargo");
+            without_toolchain(&mut install);
+            run(install.args(["install", "--locked", tool, "--version", version]))?;
+        }
+    }
+    Ok(())
+}
+
+/// A subcommand of cargo that [`tools`] has installed, which may be where no PATH leads.
+fn subcommand(name: &str) -> anyhow::Result<Command> {
+    let mut command = cargo();
+    if let Some(home) = cargo_home() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::env::split_paths(&path).chain([home.join("bin")]);
+        command.env("PATH", std::env::join_paths(paths)?);
+    }
+    command.arg(name);
+    Ok(command)
+}
+
+/// Builds the release program, which knows its commit, and gives its place.
+fn build(target: Option<&str>) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "chadthrottle",
+    ]);
+    if let Some(commit) = commit() {
+        build.env("CHADTHROTTLE_COMMIT", commit);
+    }
+    let mut directory = root().join("target");
+    if let Some(target) = target {
+        build.args(["--target", target]);
+        directory.push(target);
+    }
+    run(&mut build)?;
+    Ok(directory.join("release/chadthrottle"))
+}
+
+/// Whether the toolchain that runs us can build for that target; rustup is asked to add it where it cannot.
+fn has_target(target: &str) -> bool {
+    let installed = || {
+        let library =
+            output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
+        library.is_some_and(|library| Path::new(&library).is_dir())
+    };
+    installed()
+        || (find("rustup").is_some()
+            && run(Command::new("rustup").args(["target", "add", target])).is_ok()
+            && installed())
+}
+
+/// Lays out what packages have.
+fn stage(program: &Path) -> anyhow::Result<()> {
+    let tree = root().join("target/stage");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    run(Command::new(root().join("packaging/stage.sh"))
+        .arg(program)
+        .arg(tree))
+}
+
+/// The Debian package of the staged tree; of another version than it has, for tests of an upgrade.
+fn deb(into: &Path, version: Option<&str>) -> anyhow::Result<PathBuf> {
+    let mut deb = subcommand("deb")?;
+    deb.args([
+        "--package",
+        "chadthrottle",
+        "--no-build",
+        "--quiet",
+        "--locked",
+        "--output",
+    ]);
+    let version = match version {
+        Some(version) => version.to_owned(),
+        None => format!("{}-1", self::version()?),
+    };
+    let path = into.join(format!("chadthrottle_{version}_amd64.deb"));
+    run(deb.arg(&path).args(["--deb-version", &version]))?;
+    Ok(path)
+}
+
+fn rpm(into: &Path) -> anyhow::Result<()> {
+    let mut rpm = subcommand("generate-rpm")?;
+    run(rpm
+        .args(["--package", "chadthrottle", "--output"])
+        .arg(into))
+}
+
+/// An archive for every system: a static program where the toolchain can build one, and install.sh.
+fn archive(dynamic: &Path, into: &Path) -> anyhow::Result<()> {
+    let program = if has_target(STATIC) {
+        build(Some(STATIC))?
+    } else {
+        println!(
+            "NOT STATIC: there is no {STATIC} here, so it needs this machine's C library, or a later one"
+        );
+        dynamic.to_owned()
+    };
+    let name = format!("chadthrottle-{}-x86_64-linux", version()?);
+    let work = tempfile::tempdir()?;
+    let tree = work.path().join(&name);
+    run(Command::new(root().join("packaging/stage.sh"))
+        .arg(&program)
+        .arg(tree.join("files")))?;
+    for file in ["packaging/install.sh", "README.md", "LICENSE"] {
+        let from = root().join(file);
+        let name = from.file_name().context("its name")?;
+        fs::copy(&from, tree.join(name)).with_context(|| from.display().to_string())?;
+    }
+    let path = into.join(format!("{name}.tar.gz"));
+    // Whoever makes it, and whenever: the same files give the same archive.
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--create",
+        "--sort=name",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--mtime=@0",
+    ]);
+    tar.args(["--use-compress-program", "gzip -n9", "--file"])
+        .arg(path);
+    run(tar.arg("--directory").arg(work.path()).arg(&name))
+}
+
+fn archive_of_sources(into: &Path) -> anyhow::Result<()> {
+    let name = format!("chadthrottle-{}", version()?);
+    let prefix = format!("--prefix={name}/");
+    let path = into.join(format!("{name}-source.tar.gz"));
+    let mut archive = Command::new("git");
+    archive
+        .current_dir(root())
+        .args(["archive", &prefix, "--format=tar.gz", "--output"]);
+    run(archive.arg(path).arg("HEAD"))
+}
+
+/// Whether what a registry would get has all that it needs. The kernel programs compile for BPF only, which cargo
+/// cannot be told here, so theirs is packed and not compiled.
+fn package() -> anyhow::Result<()> {
+    let package = ["package", "--locked", "--allow-dirty", "--quiet"];
+    run(cargo()
+        .args(package)
+        .args(["--package=chadthrottle", "--package=chadthrottle-common"]))?;
+    run(cargo().args(package).args([
+        "--no-verify",
+        "--package=chadthrottle-ebpf",
+        "--package=chadthrottle-common",
+    ]))
+}
+
+/// Another processor: that it compiles is all that can be told here.
+fn check_other() -> anyhow::Result<()> {
+    if !has_target(OTHER) {
+        println!("NOT CHECKED: there is no {OTHER} here");
+        return Ok(());
+    }
+    run(cargo().args([
+        "check",
+        "--locked",
+        "--quiet",
+        "--package",
+        "chadthrottle",
+        "--target",
+        OTHER,
+    ]))
+}
+
+/// The hash of each file, as sha256sum(1) reads them.
+fn sums(into: &Path) -> anyhow::Result<()> {
+    let mut files: Vec<_> = fs::read_dir(into)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<_>>()?;
+    files.sort();
+    let mut lines = String::new();
+    for file in files {
+        let name = file
+            .file_name()
+            .context("its name")?
+            .to_string_lossy()
+            .into_owned();
+        let hash = sources::hash_bytes(&fs::read(&file)?);
+        lines += &format!("{hash}  {name}\n");
+    }
+    if lines.lines().count() < 5 {
+        bail!("too few packages:\n{lines}");
+    }
+    fs::write(into.join("SHA256SUMS"), &lines)?;
+    print!("{lines}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cargo and makepkg each want it in a file of theirs.
+    #[test]
+    fn there_is_one_version() {
+        let version = version().unwrap();
+        for (file, line) in [
+            (
+                "Cargo.toml",
+                format!("path = \"chadthrottle-common\", version = \"{version}\""),
+            ),
+            ("packaging/arch/PKGBUILD", format!("pkgver={version}\n")),
+            ("CHANGELOG.md", format!("## [{version}]")),
+        ] {
+            let text = fs::read_to_string(root().join(file)).unwrap();
+            assert!(text.contains(&line), "{file} has not {line}");
+        }
+    }
+}
