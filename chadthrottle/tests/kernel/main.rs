@@ -18,6 +18,7 @@ mod custody;
 mod debt;
 mod described;
 mod doctor;
+mod documents;
 mod ecn;
 mod engine;
 mod exactness;

@@ -1,0 +1,127 @@
+//! The commands of the README's first minute and of the first five do what they should, as they stand there.
+
+#[path = "../documents/text.rs"]
+mod text;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use self::text::{blocks, words};
+use crate::{
+    audit::{assert_nothing_left, lane},
+    lab::{Lab, SERVER_V4},
+    program::{Chadthrottle, Running, eventually},
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A limit that has not ended by then goes on until it is ended.
+const A_MOMENT: Duration = Duration::from_millis(1_500);
+
+/// Programs that the documents limit, each with nothing to do.
+const LIMITED: [&str; 3] = ["firefox", "updater", "restic"];
+
+#[test]
+fn the_commands_of_the_first_minutes_do_what_they_should() {
+    let mut tried = 0;
+    for document in ["README.md", "docs/first-five-minutes.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(document);
+        let text = fs::read_to_string(path).expect("a document");
+        tried += try_all(&text);
+        assert_nothing_left();
+    }
+    assert!(tried > 20, "only {tried} commands were tried");
+}
+
+/// Runs all commands of the document one after the other, as root, in a network namespace of their own.
+fn try_all(text: &str) -> usize {
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let work = tempfile::tempdir().expect("a directory");
+    let rules = tempfile::tempdir().expect("a directory");
+    let rules = rules.path().display().to_string();
+    let mut server = Lab::command(&lab.server, "python3");
+    server
+        .args(["-m", "http.server", "8000", "--directory"])
+        .arg(work.path());
+    server.stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Running(server.spawn().expect("python3"));
+    eventually("the server listens", SOON, || {
+        let listening = Lab::command(&lab.server, "ss").arg("-ltnH").output();
+        String::from_utf8_lossy(&listening.expect("ss").stdout).contains(":8000")
+    });
+    let limited = LIMITED.map(|name| {
+        let file = work.path().join(name);
+        fs::copy("/bin/sleep", &file).expect("a copy");
+        Running(Command::new(file).arg("600").spawn().expect("it"))
+    });
+    let pid = limited[0].pid().to_string();
+    let url = format!("http://{SERVER_V4}:8000/restic");
+    let mut engine = program.spawn(&format!("--rules-root {rules} engine"));
+    eventually("the engine serves", SOON, || {
+        program.state().join("control.sock").exists()
+    });
+    let mut going_on = Vec::new();
+    let mut tried = 0;
+    for line in blocks(text).into_iter().flat_map(|(_, lines)| lines) {
+        let Some(line) = line.strip_prefix("sudo chadthrottle") else {
+            continue;
+        };
+        let words = words(line);
+        // The screen, and what draws as it does, need a terminal: `screen.rs` has one.
+        if words.is_empty() || words.iter().any(|word| word == "--watch") {
+            continue;
+        }
+        // Not with ip(8), which hides where cgroup2 is mounted.
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/run/netns/{}", lab.client))
+            .arg(Chadthrottle::path());
+        command
+            .current_dir(work.path())
+            .arg("--state-dir")
+            .arg(program.state());
+        command.args(["--rules-root", &rules]);
+        if let Some(lane) = lane() {
+            command.args(["--cgroup", lane]);
+        }
+        command.args(words.iter().map(|word| match word.as_str() {
+            "1234" => &pid,
+            "URL" => &url,
+            word => word,
+        }));
+        command.stdout(Stdio::null());
+        let started = Instant::now();
+        let mut running = Running(command.spawn().expect("chadthrottle"));
+        let holds = ["limit", "block"].contains(&words[0].as_str())
+            && !words.iter().any(|it| it == "--detach");
+        let mut ended = || running.0.try_wait().expect("waiting for it");
+        while holds && started.elapsed() < A_MOMENT && ended().is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if holds {
+            assert!(ended().is_none(), "{line} has not gone on");
+            going_on.push(running);
+        } else {
+            let status = running.wait(SOON);
+            assert!(status.success(), "{line}: {status}");
+        }
+        tried += 1;
+    }
+    for mut running in going_on {
+        // Some have been ended by a command after them.
+        if running.0.try_wait().expect("waiting for it").is_none() {
+            running.signal("-INT");
+            running.wait(SOON);
+        }
+    }
+    engine.signal("-INT");
+    assert!(engine.wait(SOON).success());
+    tried
+}
