@@ -104,7 +104,7 @@ impl Machine {
             ])
             .args([
                 "-append",
-                "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.show_status=0",
+                "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service",
             ])
             .arg("-kernel")
             .arg(self.directory.join("kernel"))

@@ -14,7 +14,7 @@ check() { # WORDS COMMAND...
     words=$1
     shift
     "$@" > out.log 2>&1 || { cat out.log; fail "$words: $*"; }
-    echo "ok: $words"
+    echo "ok: $words$(sed -n 's/^measured/, measured/p' out.log)"
 }
 isnt() { ! "$@"; }
 
@@ -26,7 +26,7 @@ files() {
 # Bytes of the fastest second after the first one, of tenths: the slowest start is not what is asked here.
 fastest() { tr ' ' '\n' < "$1" | awk 'NR > 10 { a[n++] = $1 } END { for (i = 9; i < n; i++) { s = 0; for (j = 0; j < 10; j++) s += a[i - j]; if (s > m) m = s } print m + 0 }'; }
 mean() { tr ' ' '\n' < "$1" | awk 'NR > 10 && NR <= 40 { s += $1; n++ } END { printf "%d", s * 10 / n }'; }
-between() { echo "   measured: $1, wanted: $2 to $3"; [ "$1" -ge "$2" ] && [ "$1" -le "$3" ]; }
+between() { echo "measured: $1 B/s, wanted: $2 to $3"; [ "$1" -ge "$2" ] && [ "$1" -le "$3" ]; }
 programs() { bpftool prog show | grep -c chadthrottle; }
 processes() { cat /proc/[0-9]*/comm 2> /dev/null | grep -c '^chadthrottle'; }
 no_processes() { [ "$(processes)" -eq 0 ]; }
@@ -56,14 +56,15 @@ ct-rule traffic.py 5 > rule.log
 check "the rule holds" between "$(mean rule.log)" 150000 330000
 
 echo "== .deb: upgrade under traffic"
-ct-limit traffic.py 14 > limit.log &
+ct-limit traffic.py 600 > limit.log &
 transfer=$!
 sleep 4
 engine=$(systemctl show --value --property=MainPID chadthrottle.service)
 check "it upgrades" dpkg -i new.deb
 sleep 4
 check "another engine serves" test "$engine" != "$(systemctl show --value --property=MainPID chadthrottle.service)"
-wait $transfer
+kill "$transfer"
+wait "$transfer"
 check "the limit holds without a gap" between "$(fastest limit.log)" 80000 330000
 check "the limit is still there" sh -c 'chadthrottle limits | grep name:ct-limit'
 check "the rule is still there" sh -c 'chadthrottle rule list | grep slow'

@@ -1,8 +1,9 @@
 """A transfer over loopback, and how much of it arrived: traffic.py SECONDS, as a program of its own name.
 
-It prints the bytes of each tenth of a second, in one line.
+It ends then, or with SIGTERM, and prints the bytes of each tenth of a second, in one line.
 """
 
+import signal
 import socket
 import sys
 import threading
@@ -24,11 +25,14 @@ def send():
 threading.Thread(target=send, daemon=True).start()
 client = socket.create_connection(server.getsockname())
 client.settimeout(0.1)
+ended = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: ended.set())
 start = time.monotonic()
-tenths = [0] * (int(seconds * 10) + 1)
-while (passed := time.monotonic() - start) < seconds:
+tenths = []
+while (passed := time.monotonic() - start) < seconds and not ended.is_set():
+    tenths.extend([0] * (int(passed * 10) + 1 - len(tenths)))
     try:
-        tenths[int(passed * 10)] += len(client.recv(65536))
+        tenths[-1] += len(client.recv(65536))
     except TimeoutError:
         pass
 print(*tenths)
