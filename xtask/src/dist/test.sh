@@ -84,6 +84,8 @@ check "no group" diff groups.txt groups-after.txt
 check "nothing in /run" isnt test -e /run/chadthrottle
 
 echo "== the archive"
+# Where the shell remembers the program to be, it is no more.
+hash -r
 mkdir archive && tar -xzf archive.tar.gz -C archive --strip-components=1 || fail "unpacking"
 check "it installs" archive/install.sh
 check "the socket starts" systemctl enable --now chadthrottle.socket
