@@ -32,6 +32,10 @@ processes() { cat /proc/[0-9]*/comm 2> /dev/null | grep -c '^chadthrottle'; }
 no_processes() { [ "$(processes)" -eq 0 ]; }
 no_programs() { [ "$(programs)" -eq 0 ]; }
 
+# An emulated machine may be slower than any that the unit has in mind.
+mkdir -p /run/systemd/system/chadthrottle.service.d
+printf '[Service]\nTimeoutStartSec=10min\nWatchdogSec=0\n' > /run/systemd/system/chadthrottle.service.d/slow.conf
+
 cp "$(readlink -f "$(command -v python3)")" /usr/local/bin/ct-rule
 cp "$(readlink -f "$(command -v python3)")" /usr/local/bin/ct-limit
 files > before.txt
