@@ -441,9 +441,9 @@ pub struct RuleAdd {
     /// Let nothing through
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub block: Option<BlockArg>,
-    /// Reset TCP connections that are blocked, and have new ones fail
+    /// Reset what is blocked of TCP
     ///
-    /// Without it they are kept waiting
+    /// Connections are reset and new ones fail; without it they are kept waiting
     #[arg(long, requires = "block")]
     pub reject: bool,
     /// Who shares it, or has one of its own
@@ -456,7 +456,7 @@ pub struct RuleAdd {
     /// In local time: 'Mon-Fri 08:00-18:00', 'Sat,Sun', '22:00-06:00'
     #[arg(long, value_name = "TIME")]
     pub when: Vec<String>,
-    /// On which networks: 'interface:GLOB' and others; several times
+    /// Networks, such as 'interface:GLOB'; several times
     ///
     /// 'interface:GLOB', of the interface that leads to the Internet; 'metered' and 'ssid:GLOB', as NetworkManager says
     #[arg(long, value_name = "NETWORK")]
