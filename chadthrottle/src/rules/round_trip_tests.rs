@@ -125,12 +125,13 @@ fn network() -> impl Strategy<Value = String> {
 fn new_rule() -> impl Strategy<Value = NewRule> {
     let share = option::of(select(&["all", "process", "program", "user", "unit"][..]));
     let lists = (vec(target(), 1..4), vec(time(), 0..3), vec(network(), 0..3));
-    (name(), limits(), share, lists).prop_map(
-        |(name, (down, up, block, scope), share, (targets, when, on))| NewRule {
+    (name(), limits(), any::<bool>(), share, lists).prop_map(
+        |(name, (down, up, block, scope), reject, share, (targets, when, on))| NewRule {
             name,
             targets,
             down,
             up,
+            reject: reject && block.is_some(),
             block,
             scope,
             share: share.map(str::to_owned),
@@ -196,6 +197,7 @@ impl Model {
                 rule.down.clone_from(&down);
                 rule.up.clone_from(&up);
                 rule.block.clone_from(&block);
+                rule.reject &= block.is_some();
                 rule.scope.clone_from(&scope);
                 let name = rule.name.clone();
                 Edit::Change {
@@ -255,6 +257,7 @@ impl Expected {
             let is_blocked = [direction, "both"].contains(&block);
             prop_assert_eq!(read, rate.or(is_blocked.then_some(Rate::BLOCKED)));
         }
+        prop_assert_eq!(rule.limit.reject, expected.reject);
         let scope = expected.scope.as_deref().unwrap_or("default");
         prop_assert_eq!(Some(rule.limit.scope), scope_of(scope));
         let share = expected.share.as_deref().unwrap_or("all");
