@@ -35,4 +35,5 @@ use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};
 pub use targets::{MOST_SELECTORS, Targets};
-pub use unit::{of_directory, unit_of};
+pub use unit::{of_directory, unit_of, unit_path};
+pub use user::Account;
