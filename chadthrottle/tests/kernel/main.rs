@@ -65,3 +65,4 @@ mod traffic;
 mod unseen;
 mod users;
 mod varlink;
+mod views;
