@@ -358,7 +358,11 @@ fn edited_back(edit: &Edit, snapshot: &Snapshot) -> Vec<Effect> {
         Edit::Add { rule, .. } => vec![Edit::Remove {
             name: rule.name.clone(),
         }],
-        Edit::Remove { name } => rule(name).map_or_else(Vec::new, |it| added_again(it, snapshot)),
+        Edit::Remove { name } => match rule(name) {
+            // It would not come back into its profiles, and be on where they are not chosen.
+            Some(rule) if rule.profiles.is_empty() => added_again(rule, snapshot),
+            _ => Vec::new(),
+        },
         Edit::Change { name, .. } => {
             let before = rule(name).map(|rule| keep::change(name, rule.limit));
             before.into_iter().collect()

@@ -256,6 +256,13 @@ fn changes_of_rules_are_taken_back() {
             enabled
         }
     );
+    // One of a profile would come back without it.
+    let sample = Arc::make_mut(&mut state.snapshot);
+    sample.rules[1].profiles = vec!["hotel".to_owned()];
+    press(&mut state, &["R", "j", "x", "y"]);
+    done(&mut state, None, &[]);
+    assert_eq!(said(&state), "done");
+    assert!(!state.changes.any());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{changes::Answer, inspect::Request, state::Message};
 use crate::{
-    client::Requests,
+    client::{Requests, living},
     model::{Limit, LimitId, ProcessKey},
     process::{Selector, Targets},
     protocol::{Limited, RequestError, SetLimit},
@@ -245,7 +245,8 @@ async fn apply(
 impl Former {
     /// What sets it again: for those that it held and live, and for all that its selectors match; for as long as it
     /// had left.
-    fn again(self) -> SetLimit {
+    fn again(mut self) -> SetLimit {
+        living(&mut self.processes);
         // Ids of processes are in the samples, with what tells them from those that had the same id.
         let is_id = |target: &&String| target.parse::<u32>().is_ok();
         let selectors = self.targets.iter().filter(|target| !is_id(target));

@@ -8,6 +8,7 @@ mod act;
 mod changes;
 mod colours;
 mod command;
+mod connection_columns;
 mod dialog;
 mod effect;
 mod field;

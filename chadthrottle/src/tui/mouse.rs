@@ -5,10 +5,11 @@ use ratatui::layout::Position;
 
 use super::{
     command::{move_by, run},
+    connection_columns,
     effect::Effect,
     footer,
     keymap::Command,
-    layout::{Areas, Column, columns},
+    layout::{Areas, columns},
     menu::sort_by,
     rows::{RowLimit, Sort},
     state::{Mode, State},
@@ -69,13 +70,7 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
     if state.details.is_some() || matches!(state.mode, Mode::Rules(_)) {
         return Vec::new();
     }
-    let table = areas.rows.union(areas.titles);
-    let is_of_table = table.contains(at) && state.view != View::Connections;
-    let columns = columns(areas.titles.width, state.style, state.has_rules());
-    let column = columns
-        .iter()
-        .find(|(_, x, width)| is_of_table && (*x..=x + width).contains(&at.x))
-        .map(|(column, ..)| *column);
+    let sort = sort_at(state, &areas, at);
     if areas.rows.contains(at) {
         let row = state.offset + usize::from(at.y - areas.rows.y);
         let has_limit = match state.rows.get(row) {
@@ -83,14 +78,29 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
             None => return Vec::new(),
         };
         state.select(row);
-        let is_limit = column.is_some_and(|column| column.sort() == Some(Sort::Limit));
-        if is_limit && has_limit && state.mode == Mode::Normal {
+        if sort == Some(Sort::Limit) && has_limit && state.mode == Mode::Normal {
             return run(state, Command::Limit);
         }
     } else if areas.titles.contains(at)
-        && let Some(sort) = column.and_then(Column::sort)
+        && let Some(sort) = sort
     {
         sort_by(state, sort);
     }
     Vec::new()
 }
+
+/// What the column there sorts by.
+fn sort_at(state: &State, areas: &Areas, at: Position) -> Option<Sort> {
+    let width = areas.titles.width;
+    if state.view == View::Connections {
+        return connection_columns::at(width, at.x)?.sort;
+    }
+    let columns = columns(width, state.style, state.has_rules());
+    let mut columns = columns.into_iter();
+    let (column, ..) = columns.find(|(_, x, width)| (*x..=x + width).contains(&at.x))?;
+    column.sort()
+}
+
+#[cfg(test)]
+#[path = "mouse_tests.rs"]
+mod tests;

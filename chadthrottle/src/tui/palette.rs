@@ -66,3 +66,7 @@ impl Palette {
         Chosen::Stay
     }
 }
+
+#[cfg(test)]
+#[path = "palette_tests.rs"]
+mod tests;

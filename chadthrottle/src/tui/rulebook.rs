@@ -18,22 +18,6 @@ pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
     let last = count.saturating_sub(1);
     let cursor = cursor.min(last);
     let rule = state.snapshot.rules.get(cursor).cloned();
-    // Keys that lead from view to view, or do the same everywhere.
-    let everywhere = state.keymap.command_of(key, false).filter(|command| {
-        matches!(
-            command,
-            Command::Go(_)
-                | Command::NextView
-                | Command::PreviousView
-                | Command::Undo
-                | Command::Palette
-                | Command::Help
-                | Command::Bits
-        )
-    });
-    if let Some(command) = everywhere.filter(|it| *it != Command::Go(View::Rules)) {
-        return super::command::run(state, command);
-    }
     let mut to = cursor;
     let effects = match (key.code, rule) {
         (KeyCode::Esc | KeyCode::Left | KeyCode::Char('q' | 'R'), _) => {
@@ -80,10 +64,29 @@ pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
             }));
             return Vec::new();
         }
-        _ => Vec::new(),
+        _ => match everywhere(state, key) {
+            Some(command) => return super::command::run(state, command),
+            None => Vec::new(),
+        },
     };
     state.mode = Mode::Rules(to);
     effects
+}
+
+/// The command of a key that the rules have no use for, where it leads from view to view or does the same everywhere.
+fn everywhere(state: &State, key: KeyEvent) -> Option<Command> {
+    let command = state.keymap.command_of(key, false)?;
+    let is_known = match command {
+        Command::Go(view) => view != View::Rules,
+        Command::NextView
+        | Command::PreviousView
+        | Command::Undo
+        | Command::Palette
+        | Command::Help
+        | Command::Bits => true,
+        _ => false,
+    };
+    is_known.then_some(command)
 }
 
 /// Removes the rule in that place.

@@ -101,7 +101,7 @@ pub const DEFAULTS: &[Default] = &[
         "names of remote addresses").in_footer(15, "names"),
 
     of(Finding, Command::Filter, "filter", &[key('/')], Table,
-        "filter what is shown, as said below").in_footer(6, "filter"),
+        "filter by text, user:, unit:, port: and more").in_footer(6, "filter"),
     of(Finding, Command::Show, "show", &[key('f')], Table,
         "show all, with traffic, limited").in_footer(12, "show"),
     of(Finding, Command::Sort, "sort", &[key('s'), Key::plain(F(6))], Table,

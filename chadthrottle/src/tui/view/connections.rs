@@ -10,55 +10,31 @@ use crate::{
     model::Direction,
     text::escape,
     tui::{
+        connection_columns::{COLUMNS, widths},
         filter::shown_address,
         inspect::ConnectionRow,
         layout::Areas,
-        rows::{Row, RowKey, RowLimit},
+        rows::{Row, RowKey, RowLimit, Sort},
         state::State,
     },
     units::format_rate,
 };
-
-/// A column, with whether it stands on the right, and the rank in which it leaves: the lower, the longer it stays.
-struct Column {
-    title: &'static str,
-    width: usize,
-    right: bool,
-    rank: u8,
-}
-
-const fn column(title: &'static str, width: usize, right: bool, rank: u8) -> Column {
-    Column {
-        title,
-        width,
-        right,
-        rank,
-    }
-}
-
-/// In the order of the screen; the last but the remote end take what is left over.
-const COLUMNS: [Column; 10] = [
-    column("PROTO", 5, false, 5),
-    column("PROCESS", 15, false, 0),
-    column("PID", 7, true, 3),
-    column("REMOTE", 22, false, 0),
-    column("LOCAL", 22, false, 7),
-    column("STATE", 11, false, 6),
-    column("DOWN", 10, true, 0),
-    column("UP", 10, true, 0),
-    column("RTT", 8, true, 4),
-    column("LIMIT", 9, true, 2),
-];
 
 /// Draws titles and rows.
 pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
     let theme = &look.theme;
     let widths = widths(usize::from(areas.rows.width));
     let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
-    let titles = COLUMNS.map(|column| match column.title {
-        "DOWN" => down.to_owned(),
-        "UP" => up.to_owned(),
-        title => title.to_owned(),
+    let titles = COLUMNS.map(|column| {
+        let title = match column.title {
+            "DOWN" => down,
+            "UP" => up,
+            title => title,
+        };
+        let is_rate = matches!(column.sort, Some(Sort::Down | Sort::Up));
+        let sorts = column.sort == Some(state.sort) || is_rate && state.sort == Sort::Total;
+        let mark = if sorts { look.symbols.chosen } else { "" };
+        format!("{mark}{title}")
     });
     let title = line(&titles, &widths, look).style(theme.title);
     let titles = areas.titles;
@@ -155,25 +131,6 @@ fn texts(row: &Row, connection: &ConnectionRow, state: &State, look: &Look) -> [
         it.round_trip.map_or_else(nothing, round_trip),
         slowest.map_or_else(String::new, |rate| rate.shown(state.style)),
     ]
-}
-
-/// How wide each column is; 0 where there is no room for it.
-fn widths(width: usize) -> [usize; 10] {
-    let mut rank = u8::MAX;
-    let shown = |rank: u8| COLUMNS.iter().filter(move |column| column.rank <= rank);
-    let needed = |rank: u8| 1 + shown(rank).map(|column| column.width + 1).sum::<usize>();
-    while needed(rank) > width + 1 && rank > 0 {
-        let below = shown(rank).map(|column| column.rank).max().unwrap_or(0);
-        rank = below.saturating_sub(1);
-    }
-    let left = (width + 1).saturating_sub(needed(rank));
-    let share = left / 2;
-    COLUMNS.map(|column| match column.title {
-        _ if column.rank > rank => 0,
-        "REMOTE" => column.width + share.min(40),
-        "LOCAL" => column.width + (left - share).min(24),
-        _ => column.width,
-    })
 }
 
 fn line(texts: &[String; 10], widths: &[usize; 10], look: &Look) -> Line<'static> {

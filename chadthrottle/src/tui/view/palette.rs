@@ -15,11 +15,12 @@ pub fn draw(frame: &mut Frame, palette: &Palette, keymap: &Keymap, look: &Look) 
     const WIDTH: u16 = 76;
     const NAME: usize = 14;
     const KEYS: usize = 12;
+    const MOST_ROWS: u16 = 24;
     let theme = &look.theme;
     let found = palette.found(keymap);
     // As high with few as with many: what is typed keeps its place.
     let height = u16::try_from(keymap.bindings().len()).unwrap_or(u16::MAX);
-    let most = frame.area().height.saturating_sub(4);
+    let most = frame.area().height.saturating_sub(4).min(MOST_ROWS);
     let height = height.saturating_add(3).min(most);
     let inside = boxed(frame, "Commands", WIDTH, height, look);
     let room = usize::from(inside.width);
