@@ -2,11 +2,11 @@
 
 use super::{
     act,
+    command_palette::Palette,
     effect::Effect,
     field::Field,
     help::Help,
     keymap::Command,
-    palette::Palette,
     rows::{RowKey, Sort},
     rulebook,
     state::{Details, Message, Mode, Question, State},

@@ -13,6 +13,7 @@ use ratatui::layout::Size;
 
 use super::{
     changes::Changes,
+    command_palette::Palette,
     dialog::LimitDialog,
     field::Field,
     filter::Filter,
@@ -23,7 +24,6 @@ use super::{
     keymap::Keymap,
     layout::Areas,
     menu::ProfileMenu,
-    palette::Palette,
     rows::{Making, Row, RowKey, Show, Sort},
 };
 use crate::{

@@ -1,5 +1,6 @@
 //! Draws the state. Nothing here changes anything.
 
+mod command_palette;
 mod confirm;
 mod connections;
 mod details;
@@ -9,7 +10,6 @@ mod header;
 mod help;
 mod limit_dialog;
 mod menu;
-mod palette;
 mod rules;
 mod table;
 
@@ -69,7 +69,7 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
         Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, state, look),
         Mode::Sort(cursor) => menu::draw_orders(frame, *cursor, state, look),
         Mode::Profiles(profiles) => menu::draw_profiles(frame, profiles.cursor, state, look),
-        Mode::Palette(palette) => palette::draw(frame, palette, &state.keymap, look),
+        Mode::Palette(palette) => command_palette::draw(frame, palette, &state.keymap, look),
         Mode::Confirm(question) => confirm::draw(frame, *question, state, look),
         Mode::Help(help) => help::draw(frame, *help, &state.keymap, look),
     }

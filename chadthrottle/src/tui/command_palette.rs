@@ -68,5 +68,5 @@ impl Palette {
 }
 
 #[cfg(test)]
-#[path = "palette_tests.rs"]
+#[path = "command_palette_tests.rs"]
 mod tests;

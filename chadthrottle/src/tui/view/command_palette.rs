@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{Look, boxed, cut};
-use crate::tui::{keymap::Keymap, palette::Palette};
+use crate::tui::{command_palette::Palette, keymap::Keymap};
 
 /// Draws what is typed, and the commands that have it.
 pub fn draw(frame: &mut Frame, palette: &Palette, keymap: &Keymap, look: &Look) {
