@@ -35,7 +35,7 @@ struct Expected {
 enum Step {
     Add(Box<NewRule>, bool),
     Remove(Index),
-    Change(Index, Limits),
+    Change(Index, Limits, bool),
     Enable(Index, bool),
     Move(Index, Index),
     Profile(bool),
@@ -147,7 +147,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (new_rule(), any::<bool>())
             .prop_map(|(rule, first)| Step::Add(Box::new(rule), first)),
         1 => index().prop_map(Step::Remove),
-        2 => (index(), limits()).prop_map(|(at, limits)| Step::Change(at, limits)),
+        2 => (index(), limits(), any::<bool>())
+            .prop_map(|(at, limits, reject)| Step::Change(at, limits, reject)),
         2 => (index(), any::<bool>()).prop_map(|(at, enabled)| Step::Enable(at, enabled)),
         2 => (index(), index()).prop_map(|(at, to)| Step::Move(at, to)),
         1 => any::<bool>().prop_map(Step::Profile),
@@ -192,12 +193,12 @@ impl Model {
                 self.named.retain(|named| *named != name);
                 Edit::Remove { name }
             }
-            Step::Change(at, (down, up, block, scope)) => {
+            Step::Change(at, (down, up, block, scope), reject) => {
                 let rule = &mut self.rules[at.index(count)].rule;
                 rule.down.clone_from(&down);
                 rule.up.clone_from(&up);
                 rule.block.clone_from(&block);
-                rule.reject &= block.is_some();
+                rule.reject = reject && block.is_some();
                 rule.scope.clone_from(&scope);
                 let name = rule.name.clone();
                 Edit::Change {
@@ -205,6 +206,7 @@ impl Model {
                     down,
                     up,
                     block,
+                    reject,
                     scope,
                 }
             }

@@ -401,6 +401,7 @@ fn added_again(rule: &RuleSample, snapshot: &Snapshot) -> Vec<Edit> {
     let InWords {
         rates,
         block,
+        reject,
         scope,
     } = in_words(rule.limit);
     let name = rule.name.to_string();
@@ -412,6 +413,7 @@ fn added_again(rule: &RuleSample, snapshot: &Snapshot) -> Vec<Edit> {
                 down: rates.down,
                 up: rates.up,
                 block: block.map(str::to_owned),
+                reject,
                 scope: scope.map(str::to_owned),
                 share: Some(rule.share.clone()).filter(|share| share != "all"),
                 when: rule.when.clone(),

@@ -170,6 +170,7 @@ pub fn change(rule: &str, limit: Limit) -> Edit {
         down: words.rates.down,
         up: words.rates.up,
         block: words.block.map(str::to_owned),
+        reject: words.reject,
         scope: words.scope.map(str::to_owned),
     }
 }
