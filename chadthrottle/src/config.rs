@@ -1,6 +1,7 @@
 //! The configuration file of the screen: how it looks, never what is limited.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::{process::user, units::Rate};
 
@@ -33,10 +35,12 @@ pub struct Config {
     pub bits: bool,
     /// Whether remote addresses are looked up in the DNS.
     pub resolve: bool,
-    /// What the list starts as.
+    /// What is shown first.
     pub view: View,
     /// Rates to choose from in the limit dialog.
     pub presets: Presets,
+    /// Keys of commands in place of their usual ones.
+    pub keys: Keys,
     /// Who may do what; the engine reads it from the system's file only.
     pub access: Access,
 }
@@ -72,6 +76,7 @@ impl Default for Config {
             resolve: false,
             view: View::default(),
             presets: Presets::default(),
+            keys: Keys::default(),
             access: Access::default(),
         }
     }
@@ -92,7 +97,7 @@ pub enum ThemeName {
     Terminal,
 }
 
-/// What the list can be.
+/// What the screen shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
@@ -103,6 +108,14 @@ pub enum View {
     Tree,
     /// All processes of one executable together.
     Programs,
+    /// Connections of the whole machine.
+    Connections,
+    /// Units of systemd, and containers.
+    Units,
+    /// All processes of a user together.
+    Users,
+    /// The rules.
+    Rules,
 }
 
 /// Rates, slowest first.
@@ -128,6 +141,51 @@ impl TryFrom<Vec<String>> for Presets {
         rates.sort_unstable();
         rates.dedup();
         Ok(Self(rates))
+    }
+}
+
+/// Keys of commands, as the file has them: the screen knows what they may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "BTreeMap<String, Spanned<OneOrSeveral>>")]
+pub struct Keys {
+    /// Each command's.
+    pub of: Vec<KeysOf>,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// Keys of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysOf {
+    /// Which, as it is written.
+    pub command: String,
+    /// Its keys, likewise.
+    pub keys: Vec<String>,
+    /// Where that stands: until the file has been read, the byte; then the line.
+    pub line: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From<BTreeMap<String, Spanned<OneOrSeveral>>> for Keys {
+    fn from(table: BTreeMap<String, Spanned<OneOrSeveral>>) -> Self {
+        let of = table.into_iter().map(|(command, keys)| KeysOf {
+            command,
+            line: keys.span().start,
+            keys: match keys.into_inner() {
+                OneOrSeveral::One(key) => vec![key],
+                OneOrSeveral::Several(keys) => keys,
+            },
+        });
+        Self {
+            of: of.collect(),
+            file: PathBuf::new(),
+        }
     }
 }
 
@@ -208,21 +266,31 @@ impl Config {
         File::open(path)
             .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
             .map_err(unreadable)?;
-        toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Invalid {
             path: path.to_owned(),
             reason: reason(&error, &text),
-        })
+        })?;
+        if !config.keys.of.is_empty() {
+            config.keys.file = path.to_owned();
+        }
+        for keys in &mut config.keys.of {
+            keys.line = line_at(&text, keys.line);
+        }
+        Ok(config)
     }
 }
 
 /// The line and what is wrong with it; not the line itself, which may hold anything.
 fn reason(error: &toml::de::Error, text: &str) -> String {
-    let line = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map_or(1, |before| before.matches('\n').count() + 1);
+    let line = error.span().map_or(1, |span| line_at(text, span.start));
     let message = error.message();
     format!("line {line}: {}", crate::text::escape(message))
+}
+
+/// The line that a byte of the text is in, from 1 on.
+fn line_at(text: &str, byte: usize) -> usize {
+    let before = text.get(..byte).unwrap_or_default();
+    before.matches('\n').count() + 1
 }
 
 #[cfg(test)]
@@ -249,6 +317,16 @@ mod tests {
             }
         );
         assert!(!load("mouse = false").unwrap().mouse);
+        let keys = load("\n[keys]\nquit = 'Q'\nlimit = [\n 'l', 'Enter']\n")
+            .unwrap()
+            .keys;
+        let lines: Vec<(&str, &[String], usize)> = keys
+            .of
+            .iter()
+            .map(|it| (&*it.command, &*it.keys, it.line))
+            .collect();
+        let [limit, quit] = [&["l".to_owned(), "Enter".to_owned()][..], &["Q".to_owned()]];
+        assert_eq!(lines, [("limit", limit, 4), ("quit", quit, 3)]);
         let others = load("[access]\nothers = 'see'").unwrap().access.others;
         assert_eq!(others, Others::See);
     }

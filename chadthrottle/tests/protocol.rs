@@ -163,6 +163,7 @@ fn exchanges() -> Vec<(Method, Value)> {
         remote: "[2001:db8::7]:443".parse().ok(),
         state: String::new(),
         bytes: Some(Both { down: 1, up: 2 }),
+        process: Some(key()),
         round_trip: Some(std::time::Duration::from_millis(3)),
     };
     let seen = Seen {

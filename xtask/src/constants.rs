@@ -179,9 +179,18 @@ fn moved(constant: &Constant, way: Way) -> Option<String> {
         (_, Way::Down) if constant.name.ends_with("_SHIFT") => format!("({value}) - 2"),
         ("u32" | "u64", Way::Up) => format!("({value}) * 4"),
         ("u32" | "u64", Way::Down) => format!("({value}) / 4"),
-        // By how much something grows or shrinks, and parts of a whole.
-        ("f64" | "field", Way::Up) => format!("({value}) * 1.3"),
-        ("f64" | "field", Way::Down) => format!("({value}) / 1.3"),
+        // By how much something grows or shrinks, and parts of a whole; and smaller ones.
+        ("f64" | "field", way) => {
+            let factor = if value.parse::<f64>().ok()? < 0.5 {
+                "4.0"
+            } else {
+                "1.3"
+            };
+            match way {
+                Way::Up => format!("({value}) * {factor}"),
+                Way::Down => format!("({value}) / {factor}"),
+            }
+        }
         ("Duration", Way::Up) => format!("{value}.saturating_mul(4)"),
         ("Duration", Way::Down) => format!("Duration::from_nanos({value}.as_nanos() as u64 / 4)"),
         _ => return None,

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use pace::Pace;
-pub use requests::Requests;
+pub use requests::{Requests, living};
 
 /// An engine, as its client has it: one connection for requests, to which limits belong, and one for samples.
 #[derive(Debug)]

@@ -252,7 +252,7 @@ impl Requests {
 
 /// Leaves processes out that have ended, which would keep the others from the limit. Where all have, what they have
 /// started may be left, of which the engine knows.
-fn living(processes: &mut Vec<ProcessKey>) {
+pub fn living(processes: &mut Vec<ProcessKey>) {
     let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
     if processes.iter().any(lives) {
         processes.retain(lives);

@@ -15,12 +15,13 @@ use crate::{
         self, privilege,
         signals::{Ending, Signals},
     },
-    tui::{self, Outcome},
+    tui::{self, Keymap, Outcome},
 };
 
 /// Opens the screen and gives the exit code.
 pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Result<u8, Error> {
     let config = configure(global, screen)?;
+    let keymap = Keymap::configured(&config.keys)?;
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         // What keeps everything from working is to be mended first.
         privilege::check()?;
@@ -38,7 +39,15 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Resul
     session.protect_terminal(io::stdout().as_fd())?;
     let failed = |error| Error::io("setting up the terminal", error);
     let mut terminal = tui::open(&config).map_err(failed)?;
-    let outcome = tui::run(&mut session, &mut signals, &config, warnings, &mut terminal).await;
+    let outcome = tui::run(
+        &mut session,
+        &mut signals,
+        &config,
+        keymap,
+        warnings,
+        &mut terminal,
+    );
+    let outcome = outcome.await;
     // The terminal last: it may take no more, or be slow. What is to be said goes below the screen.
     let clean = session.close().await;
     drop(terminal);

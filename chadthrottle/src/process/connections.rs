@@ -25,6 +25,9 @@ pub struct Connection {
     pub state: String,
     /// Bytes of payload that have arrived and were sent, of TCP only.
     pub bytes: Option<Both<u64>>,
+    /// A process that has it, of those that were asked about; several may share one.
+    #[serde(default)]
+    pub process: Option<ProcessKey>,
     /// Smoothed round-trip time, of TCP only and where one was measured.
     #[serde(rename = "round_trip_ns", with = "nanoseconds")]
     pub round_trip: Option<Duration>,
@@ -97,7 +100,7 @@ fn connections_within(
                 if seen.connections.len() == bounds.connections {
                     return ControlFlow::Break(());
                 }
-                seen.connections.push(describe(fd, inode));
+                seen.connections.push(describe(fd, inode, key));
             }
             ControlFlow::Continue(())
         });
@@ -134,7 +137,7 @@ mod nanoseconds {
     }
 }
 
-fn describe(fd: &std::os::fd::OwnedFd, inode: u64) -> Connection {
+fn describe(fd: &std::os::fd::OwnedFd, inode: u64, process: ProcessKey) -> Connection {
     let protocol = tcp::protocol(fd).unwrap_or_default();
     let info = match protocol {
         libc::IPPROTO_TCP => tcp::info(fd).ok(),
@@ -150,6 +153,7 @@ fn describe(fd: &std::os::fd::OwnedFd, inode: u64) -> Connection {
             down: info.bytes_received,
             up: info.bytes_acked,
         }),
+        process: Some(process),
         round_trip: info
             .map(|info| info.rtt_us)
             .filter(|rtt| *rtt != 0)

@@ -30,11 +30,14 @@ pub struct Container<'a> {
 /// Container managers put the id into the last part of the path: `docker-ID.scope` (also `libpod-`,
 /// `crio-`, `cri-containerd-`) under systemd, `docker/ID` and the like without it.
 pub fn container_of(cgroup: &str) -> Option<Container<'_>> {
-    let parts: Vec<&str> = cgroup.split('/').filter(|part| !part.is_empty()).collect();
-    parts.iter().enumerate().rev().find_map(|(at, part)| {
-        let parent = at.checked_sub(1).and_then(|at| parts.get(at)).copied();
-        container(part, parent)
-    })
+    let mut parent = None;
+    let mut innermost = None;
+    // Without a list of the parts: the screen asks this of every process.
+    for part in cgroup.split('/').filter(|part| !part.is_empty()) {
+        innermost = container(part, parent).or(innermost);
+        parent = Some(part);
+    }
+    innermost
 }
 
 fn container<'a>(part: &'a str, parent: Option<&'a str>) -> Option<Container<'a>> {

@@ -35,4 +35,5 @@ use sockets::threads;
 pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};
 pub use targets::{MOST_SELECTORS, Targets};
-pub use unit::{of_directory, unescape, unit_of, units_of};
+pub use unit::{of_directory, unescape, unit_of, unit_path, units_of};
+pub use user::Account;

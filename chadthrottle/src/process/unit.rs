@@ -14,6 +14,21 @@ pub fn unit_of(cgroup: &str) -> Option<String> {
         })
 }
 
+/// As much of a cgroup v2 path as leads to the container or unit that [`unit_of`] names.
+pub fn unit_path(cgroup: &str) -> Option<&str> {
+    let ends = cgroup.match_indices('/').map(|(at, _)| at).skip(1);
+    let paths = || {
+        let ends = ends.clone().chain([cgroup.len()]);
+        ends.filter_map(|end| cgroup.get(..end))
+    };
+    if let container @ Some(_) = container_of(cgroup) {
+        return paths().find(|path| container_of(path) == container);
+    }
+    paths()
+        .filter(|path| path.ends_with(".service") || path.ends_with(".scope"))
+        .last()
+}
+
 fn described(container: &Container<'_>) -> String {
     /// Ids are 64 digits, of which twelve are shown, as the managers themselves do.
     const SHOWN: usize = 12;
@@ -94,6 +109,31 @@ mod tests {
             (String::new(), None),
         ] {
             assert_eq!(unit_of(&path).as_deref(), unit, "{path}");
+            assert_eq!(unit_path(&path).is_some(), unit.is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_path_ends_with_the_container_or_unit() {
+        let docker = format!("/system.slice/docker-{}.scope", "ab".repeat(32));
+        let inner = format!("{docker}/init.scope");
+        let of_user = "/user.slice/user-1.slice/user@1.service";
+        let app = format!("{of_user}/app.slice/a.scope");
+        let below = format!("{app}/deeper/still");
+        for (path, unit) in [
+            (&*inner, Some(&*docker)),
+            (&docker, Some(&docker)),
+            (&below, Some(&app)),
+            (of_user, Some(of_user)),
+            (
+                "/lxc.payload.web/system.slice/nginx.service",
+                Some("/lxc.payload.web"),
+            ),
+            ("/system.slice", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(unit_path(path), unit, "{path}");
         }
     }
 }

@@ -174,6 +174,14 @@ impl Account {
         }
     }
 
+    /// One whom nobody has looked up, and who is nobody until then.
+    pub fn unknown(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: Arc::default(),
+        }
+    }
+
     fn find_by(
         name: &str,
         patience: Duration,

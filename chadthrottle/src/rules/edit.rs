@@ -32,6 +32,9 @@ pub enum Edit {
         up: Option<String>,
         /// What is blocked: `down`, `up` or `both`.
         block: Option<String>,
+        /// Whether what is blocked is refused.
+        #[serde(default)]
+        reject: bool,
         /// The scope's word; `None`: the usual one.
         scope: Option<String>,
     },
@@ -120,6 +123,7 @@ impl Edit {
                 down,
                 up,
                 block,
+                reject,
                 scope,
             } => {
                 let table = rule_mut(&mut document, name)?;
@@ -132,9 +136,10 @@ impl Edit {
                 for (key, to) in texts {
                     set(table, key, to.as_deref());
                 }
-                if block.is_none() {
-                    // It says nothing without.
-                    table.remove("reject");
+                // It says nothing without a block.
+                match *reject && block.is_some() {
+                    true => put(table, "reject", value(true)),
+                    false => _ = table.remove("reject"),
                 }
             }
             Self::Enable { name, enabled } => {
@@ -428,6 +433,7 @@ block = 'both'
             down: Some(name("1MB/s")),
             up: None,
             block: None,
+            reject: true,
             scope: None,
         };
         let changed = change.apply(FILE).unwrap();
@@ -436,6 +442,15 @@ block = 'both'
         let refusing = FILE.replace("down = \"5MB/s\"", "block = \"down\"\nreject = true");
         let changed = change.apply(&refusing).unwrap();
         assert!(!changed.contains("reject"), "{changed}");
+        let change = Edit::Change {
+            name: name("backup"),
+            down: None,
+            up: None,
+            block: Some(name("down")),
+            reject: true,
+            scope: None,
+        };
+        assert_eq!(change.apply(&refusing).unwrap(), refusing);
         let profile = |to: Option<&str>| {
             let name = to.map(str::to_owned);
             Edit::Profile { name }.apply(FILE).unwrap()

@@ -35,7 +35,7 @@ struct Expected {
 enum Step {
     Add(Box<NewRule>, bool),
     Remove(Index),
-    Change(Index, Limits),
+    Change(Index, Limits, bool),
     Enable(Index, bool),
     Move(Index, Index),
     Profile(bool),
@@ -125,12 +125,13 @@ fn network() -> impl Strategy<Value = String> {
 fn new_rule() -> impl Strategy<Value = NewRule> {
     let share = option::of(select(&["all", "process", "program", "user", "unit"][..]));
     let lists = (vec(target(), 1..4), vec(time(), 0..3), vec(network(), 0..3));
-    (name(), limits(), share, lists).prop_map(
-        |(name, (down, up, block, scope), share, (targets, when, on))| NewRule {
+    (name(), limits(), any::<bool>(), share, lists).prop_map(
+        |(name, (down, up, block, scope), reject, share, (targets, when, on))| NewRule {
             name,
             targets,
             down,
             up,
+            reject: reject && block.is_some(),
             block,
             scope,
             share: share.map(str::to_owned),
@@ -146,7 +147,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (new_rule(), any::<bool>())
             .prop_map(|(rule, first)| Step::Add(Box::new(rule), first)),
         1 => index().prop_map(Step::Remove),
-        2 => (index(), limits()).prop_map(|(at, limits)| Step::Change(at, limits)),
+        2 => (index(), limits(), any::<bool>())
+            .prop_map(|(at, limits, reject)| Step::Change(at, limits, reject)),
         2 => (index(), any::<bool>()).prop_map(|(at, enabled)| Step::Enable(at, enabled)),
         2 => (index(), index()).prop_map(|(at, to)| Step::Move(at, to)),
         1 => any::<bool>().prop_map(Step::Profile),
@@ -191,11 +193,12 @@ impl Model {
                 self.named.retain(|named| *named != name);
                 Edit::Remove { name }
             }
-            Step::Change(at, (down, up, block, scope)) => {
+            Step::Change(at, (down, up, block, scope), reject) => {
                 let rule = &mut self.rules[at.index(count)].rule;
                 rule.down.clone_from(&down);
                 rule.up.clone_from(&up);
                 rule.block.clone_from(&block);
+                rule.reject = reject && block.is_some();
                 rule.scope.clone_from(&scope);
                 let name = rule.name.clone();
                 Edit::Change {
@@ -203,6 +206,7 @@ impl Model {
                     down,
                     up,
                     block,
+                    reject,
                     scope,
                 }
             }
@@ -255,6 +259,7 @@ impl Expected {
             let is_blocked = [direction, "both"].contains(&block);
             prop_assert_eq!(read, rate.or(is_blocked.then_some(Rate::BLOCKED)));
         }
+        prop_assert_eq!(rule.limit.reject, expected.reject);
         let scope = expected.scope.as_deref().unwrap_or("default");
         prop_assert_eq!(Some(rule.limit.scope), scope_of(scope));
         let share = expected.share.as_deref().unwrap_or("all");

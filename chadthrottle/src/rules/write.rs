@@ -285,6 +285,7 @@ mod tests {
             down: Some("fast".to_owned()),
             up: None,
             block: None,
+            reject: false,
             scope: None,
         };
         let error = places.edit(&bad).unwrap_err();

@@ -34,14 +34,33 @@ impl Routes {
     /// # Errors
     /// Where no route leads there.
     pub fn are_looped(&mut self, to: IpAddr, interface: u32) -> Result<bool, SyscallError> {
-        let mut looped = None;
+        let looped = self.first(to, interface, is_looped)?;
+        // Where the kernel has said nothing that can be read.
+        Ok(looped.unwrap_or(true))
+    }
+
+    /// The index of the interface by which packets to that address leave.
+    ///
+    /// # Errors
+    /// Where no route leads there.
+    pub fn interface_to(&mut self, to: IpAddr) -> Result<Option<u32>, SyscallError> {
+        self.first(to, 0, interface_of)
+    }
+
+    /// What is read of the first message that says something.
+    fn first<T>(
+        &mut self,
+        to: IpAddr,
+        interface: u32,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, SyscallError> {
+        let mut found = None;
         let request = request(to, interface);
         self.0
             .ask(libc::RTM_GETROUTE, ACKNOWLEDGED, &request, |message| {
-                looped = looped.or(is_looped(message));
+                found = found.take().or_else(|| read(message));
             })?;
-        // Where the kernel has said nothing that can be read.
-        Ok(looped.unwrap_or(true))
+        Ok(found)
     }
 }
 
@@ -70,6 +89,12 @@ fn attribute(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
 /// Whether a route, as the kernel tells it, stays within the namespace.
 fn is_looped(message: &[u8]) -> Option<bool> {
     let kind = *message.get(7)?;
+    message.get(ROUTE..)?;
+    Some(kind == libc::RTN_LOCAL || interface_of(message) == Some(LOOPBACK))
+}
+
+/// The interface of a route, as the kernel tells it.
+fn interface_of(message: &[u8]) -> Option<u32> {
     let mut attributes = message.get(ROUTE..)?;
     let mut interface = None;
     while let (Some(len), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
@@ -81,7 +106,7 @@ fn is_looped(message: &[u8]) -> Option<bool> {
             .get(len.next_multiple_of(4).max(4)..)
             .unwrap_or_default();
     }
-    Some(kind == libc::RTN_LOCAL || interface == Some(LOOPBACK))
+    interface
 }
 
 #[cfg(test)]
@@ -110,6 +135,9 @@ mod tests {
         }
         assert_eq!(is_looped(&[0; 11]), None);
         let _ends = is_looped(&[0; 40]);
+        let message = request("198.18.0.2".parse().unwrap(), 7);
+        assert_eq!(interface_of(&message), Some(7));
+        assert_eq!(interface_of(&message[..ROUTE + 8]), None);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use super::{
     dialog::{LimitDialog, Present, Subject, stepped},
     effect::Effect,
     keep::{self, KeepDialog},
-    rows::{Program, Row, RowKey, RowLimit},
+    rows::{Row, RowKey, RowLimit},
     state::{Message, Mode, State},
 };
 use crate::{
     model::{Limit, LimitId},
-    process::{Selector, Targets},
+    process::Targets,
     text::escape,
     units::Rate,
 };
@@ -45,7 +45,7 @@ fn subject(state: &State) -> Result<Subject, String> {
         _ => None,
     };
     Ok(Subject {
-        rows: living.iter().map(|row| row.key.clone()).collect(),
+        rows: living.iter().flat_map(|row| members(state, row)).collect(),
         who: match living.as_slice() {
             [one] => who(state, one),
             several => format!("{} rows together", several.len()),
@@ -57,7 +57,18 @@ fn subject(state: &State) -> Result<Subject, String> {
     })
 }
 
-/// The limit to change; `None` where a new one takes its place: a program's limit takes in what
+/// The row, or where nothing but its processes tells whom it means, those that it has now.
+fn members(state: &State, row: &Row) -> Vec<RowKey> {
+    match &row.key {
+        RowKey::Group(group) if group.selector().is_none() => {
+            let living = state.processes_of(&row.key).filter(|it| !it.ended);
+            living.map(|it| RowKey::Process(it.key)).collect()
+        }
+        key => vec![key.clone()],
+    }
+}
+
+/// The limit to change; `None` where a new one takes its place: a group's limit takes in what
 /// starts later, which that of a process does not.
 fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
     let limit = state.limit(id)?;
@@ -65,8 +76,8 @@ fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
     if state.is_of_rule(id) {
         return None;
     }
-    let program = matches!(row.key, RowKey::Program(_));
-    (!program || limit.open_ended).then_some(Present {
+    let takes_in_more = matches!(&row.key, RowKey::Group(group) if group.selector().is_some());
+    (!takes_in_more || limit.open_ended).then_some(Present {
         id,
         children: limit.children,
         members: limit.members,
@@ -110,13 +121,10 @@ pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
             };
             for row in &dialog.subject.rows {
                 match row {
-                    RowKey::Process(key) => targets.processes.push(*key),
-                    RowKey::Program(Program::Exe(path)) => {
-                        targets.selectors.push(Selector::of_exe(path));
+                    RowKey::Process(key) | RowKey::Connection(key, _) => {
+                        targets.processes.push(*key);
                     }
-                    RowKey::Program(Program::Name(name)) => {
-                        targets.selectors.push(Selector::of_name(name));
-                    }
+                    RowKey::Group(group) => targets.selectors.extend(group.selector()),
                 }
             }
             vec![Effect::SetLimit {
@@ -258,13 +266,11 @@ fn chosen_in_words(state: &State) -> String {
 
 /// A row in words, safe to show.
 pub fn who(state: &State, row: &Row) -> String {
-    let name = state
-        .lead(row)
-        .map_or_else(String::new, |lead| escape(&lead.name).into_owned());
+    let name = state.name_of(row);
     match (&row.key, row.count) {
-        (RowKey::Process(key), _) => format!("{name} ({})", key.pid),
-        (RowKey::Program(_), 1) => format!("{name} (1 process)"),
-        (RowKey::Program(_), count) => format!("{name} ({count} processes)"),
+        (RowKey::Process(key) | RowKey::Connection(key, _), _) => format!("{name} ({})", key.pid),
+        (RowKey::Group(_), 1) => format!("{name} (1 process)"),
+        (RowKey::Group(_), count) => format!("{name} ({count} processes)"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tui::{
+    changes::Answer,
     fixtures::{key, limit, press, process, said, snapshot, state, usual},
     update::{Action, update},
 };
@@ -129,7 +130,11 @@ fn a_limit_is_shown_as_it_will_be_until_a_sample_can_know() {
     assert_eq!(shown(&state), new);
     let answer = |error| {
         let text = String::new();
-        Action::Changed(LimitId(1), Message { text, error })
+        Action::Answered(Answer {
+            message: Message { text, error },
+            set: None,
+            renamed: Vec::new(),
+        })
     };
     // Of before the change: before the answer, and still on its way when that came.
     update(&mut state, Action::Snapshot(usual()));
@@ -195,13 +200,19 @@ fn a_programs_limit_takes_in_what_starts_later() {
     let [Effect::SetLimit { targets, .. }] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    assert_eq!(targets.selectors, [Selector::of_exe("/usr/bin/firefox")]);
+    assert_eq!(
+        targets.selectors,
+        [crate::process::Selector::of_exe("/usr/bin/firefox")]
+    );
     assert!(targets.processes.is_empty());
     // That of one process does not, and so is not changed but taken over; its rate is filled in.
     let effects = press(&mut state, &["j", "<Enter>", "<Enter>"]);
     let [Effect::SetLimit { targets, limit, .. }] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    assert_eq!(targets.selectors, [Selector::of_exe("/usr/bin/wget")]);
+    assert_eq!(
+        targets.selectors,
+        [crate::process::Selector::of_exe("/usr/bin/wget")]
+    );
     assert_eq!(limit.down, Some(Rate::clamped(1_000_000)));
 }

@@ -1,13 +1,15 @@
 //! What the screen asks of the engine, carried out in one place.
 
-use super::{inspect::Request, state::Message};
+use std::time::{Duration, SystemTime};
+
 use tokio::sync::mpsc;
 
+use super::{changes::Answer, inspect::Request, state::Message};
 use crate::{
-    client::Requests,
-    model::{Limit, LimitId},
-    process::Targets,
-    protocol::RequestError,
+    client::{Requests, living},
+    model::{Limit, LimitId, ProcessKey},
+    process::{Selector, Targets},
+    protocol::{Limited, RequestError, SetLimit},
     rules::edit::Edit,
     tui::update::Action,
 };
@@ -42,6 +44,13 @@ pub enum Effect {
         /// Whom they were about.
         who: String,
     },
+    /// Set limits again that were removed or replaced.
+    SetAgain {
+        /// As they were.
+        limits: Vec<Former>,
+        /// Whom they are about.
+        who: String,
+    },
     /// Change the rules.
     EditRules {
         /// How.
@@ -68,6 +77,54 @@ pub enum Effect {
     Quit,
 }
 
+/// A limit as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its name.
+    pub id: LimitId,
+    /// How much.
+    pub limit: Limit,
+    /// Those that it held.
+    pub processes: Vec<ProcessKey>,
+    /// Whom it was for, as targets are typed.
+    pub targets: Vec<String>,
+    /// And what these start.
+    pub children: bool,
+    /// Whether it went on without who has set it.
+    pub detached: bool,
+    /// When it would have ended by itself, in nanoseconds since 1970.
+    pub until_ns: Option<u64>,
+}
+
+impl Effect {
+    /// Whether the engine is asked for it, and answers.
+    pub fn is_for_engine(&self) -> bool {
+        match self {
+            Self::SetLimit { .. }
+            | Self::ChangeLimit { .. }
+            | Self::RemoveLimits { .. }
+            | Self::SetAgain { .. }
+            | Self::EditRules { .. }
+            | Self::Keep { .. } => true,
+            Self::Say(_) | Self::Inspect(_) | Self::Suspend | Self::Quit => false,
+        }
+    }
+
+    /// What is said when it is done.
+    pub fn words(&self) -> String {
+        match self {
+            Self::SetLimit { limit, who, .. } | Self::ChangeLimit { limit, who, .. } => {
+                format!("{who}: {limit}")
+            }
+            Self::RemoveLimits { who, .. } => format!("{who}: limit removed"),
+            Self::SetAgain { who, .. } => format!("{who}: limit set again"),
+            Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
+            Self::Say(message) => message.text.clone(),
+            Self::Inspect(_) | Self::Suspend | Self::Quit => String::new(),
+        }
+    }
+}
+
 /// Carries out what is for the engine, one effect after the other, while the screen goes on: the engine may
 /// take a while to answer.
 #[derive(Debug)]
@@ -83,16 +140,12 @@ impl Effects {
         let (messages, said) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(effect) = effects.recv().await {
-                let changed = match effect {
-                    Effect::ChangeLimit { id, .. } => Some(id),
-                    _ => None,
-                };
-                let Some(message) = apply(&engine, effect).await else {
-                    continue;
-                };
-                let action = match changed {
-                    Some(id) => Action::Changed(id, message),
-                    None => Action::Said(message),
+                let action = match effect {
+                    Effect::Say(message) => Action::Said(message),
+                    effect if effect.is_for_engine() => {
+                        Action::Answered(answer(&engine, effect).await)
+                    }
+                    _ => continue,
                 };
                 if messages.send(action).is_err() {
                     return;
@@ -117,48 +170,105 @@ impl Effects {
     }
 }
 
-async fn apply(engine: &Requests, effect: Effect) -> Option<Message> {
-    let result = match effect {
-        Effect::SetLimit {
-            targets,
-            limit,
-            who,
-        } => {
-            let result = engine.set_limit(targets, limit).await;
-            result.map(|_| format!("{who}: {limit}"))
-        }
-        Effect::ChangeLimit {
-            id,
-            limit,
-            children,
-            who,
-        } => change(engine, id, limit, children)
-            .await
-            .map(|()| format!("{who}: {limit}")),
-        Effect::RemoveLimits { ids, who } => remove(engine, &ids)
-            .await
-            .map(|()| format!("{who}: limit removed")),
-        Effect::EditRules { edit, words } => match edit_rules(engine, edit).await {
-            Ok(None) => Ok(words),
-            Ok(Some(problem)) => return Some(problem),
-            Err(error) => Err(error),
+/// Limits that an effect has set or renamed.
+#[derive(Default)]
+struct Names {
+    set: Option<LimitId>,
+    renamed: Vec<(LimitId, LimitId)>,
+}
+
+/// Has the engine do it, and gives its answer.
+async fn answer(engine: &Requests, effect: Effect) -> Answer {
+    let words = effect.words();
+    let mut names = Names::default();
+    let message = match apply(engine, effect, &mut names).await {
+        Ok(None) => Message {
+            text: words,
+            error: false,
         },
-        Effect::Keep { edit, ids, words } => match edit_rules(engine, edit).await {
-            Ok(None) => remove(engine, &ids).await.map(|()| words),
-            Ok(Some(problem)) => return Some(problem),
-            Err(error) => Err(error),
-        },
-        Effect::Say(message) => return Some(message),
-        Effect::Inspect(_) | Effect::Suspend | Effect::Quit => return None,
-    };
-    Some(match result {
-        Ok(text) => Message { text, error: false },
+        Ok(Some(problem)) => problem,
         // Of several lines the first one.
         Err(error) => {
             let words = error.to_string();
             Message::error(words.lines().next().unwrap_or_default())
         }
-    })
+    };
+    Answer {
+        message,
+        set: names.set,
+        renamed: names.renamed,
+    }
+}
+
+async fn apply(
+    engine: &Requests,
+    effect: Effect,
+    names: &mut Names,
+) -> Result<Option<Message>, RequestError> {
+    match effect {
+        Effect::SetLimit { targets, limit, .. } => {
+            let Limited { id, .. } = engine.set_limit(targets, limit).await?;
+            names.set = Some(id);
+        }
+        Effect::ChangeLimit {
+            id,
+            limit,
+            children,
+            ..
+        } => {
+            engine.change_limit(id, limit).await?;
+            if let Some(children) = children {
+                let now = engine.set_children(id, children).await?;
+                names.renamed.push((id, now.id));
+            }
+        }
+        Effect::RemoveLimits { ids, .. } => remove(engine, &ids).await?,
+        Effect::SetAgain { limits, .. } => {
+            for former in limits {
+                let id = former.id;
+                let Limited { id: now, .. } = engine.set(former.again()).await?;
+                names.renamed.push((id, now));
+            }
+        }
+        Effect::EditRules { edit, .. } => return edit_rules(engine, edit).await,
+        Effect::Keep { edit, ids, .. } => {
+            if let Some(problem) = edit_rules(engine, edit).await? {
+                return Ok(Some(problem));
+            }
+            remove(engine, &ids).await?;
+        }
+        Effect::Say(_) | Effect::Inspect(_) | Effect::Suspend | Effect::Quit => {}
+    }
+    Ok(None)
+}
+
+impl Former {
+    /// What sets it again: for those that it held and live, and for all that its selectors match; for as long as it
+    /// had left.
+    fn again(mut self) -> SetLimit {
+        living(&mut self.processes);
+        // Ids of processes are in the samples, with what tells them from those that had the same id.
+        let is_id = |target: &&String| target.parse::<u32>().is_ok();
+        let selectors = self.targets.iter().filter(|target| !is_id(target));
+        let selectors = selectors.filter_map(|target| Selector::unasked(target).ok());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let left = |until| Duration::from_nanos(until).saturating_sub(now.unwrap_or_default());
+        SetLimit {
+            targets: Targets {
+                processes: self.processes,
+                selectors: selectors.collect(),
+                children: self.children,
+                ..Targets::default()
+            },
+            limit: self.limit,
+            for_ns: self.until_ns.map(|until| {
+                u64::try_from(left(until).as_nanos())
+                    .unwrap_or(u64::MAX)
+                    .max(1)
+            }),
+            detach: self.detached,
+        }
+    }
 }
 
 /// Changes the rules, and says what is wrong with their files where they stay as they were for that.
@@ -166,19 +276,6 @@ async fn edit_rules(engine: &Requests, edit: Edit) -> Result<Option<Message>, Re
     let problems = engine.edit_rules(edit).await?;
     let first = problems.first().and_then(|problem| problem.lines().next());
     Ok(first.map(|first| Message::error(format!("{first}: the rules stay as they were"))))
-}
-
-async fn change(
-    engine: &Requests,
-    id: LimitId,
-    limit: Limit,
-    children: Option<bool>,
-) -> Result<(), RequestError> {
-    engine.change_limit(id, limit).await?;
-    if let Some(children) = children {
-        engine.set_children(id, children).await?;
-    }
-    Ok(())
 }
 
 /// Removes them all; one that has ended by itself is no error.
@@ -223,10 +320,13 @@ mod tests {
             assert!(early.await.is_err(), "it has been said too early");
             let reply = frame(&Reply::of(serde_json::json!({}))).unwrap();
             replies.write_all(&reply).await.unwrap();
-            let Action::Said(message) = effects.done().await else {
+            let Action::Answered(answer) = effects.done().await else {
                 panic!("another action");
             };
-            assert_eq!(message.text, format!("limit {number}: limit removed"));
+            assert_eq!(
+                answer.message.text,
+                format!("limit {number}: limit removed")
+            );
         }
     }
 }

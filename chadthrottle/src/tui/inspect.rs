@@ -13,8 +13,10 @@ use crate::{
     process::Connection,
 };
 
-/// At most so many processes of a program are looked into.
+/// At most so many processes are looked into at a time; of a program, at all.
 pub const MAX_PROCESSES: usize = 64;
+/// And of the whole machine: each has a look of its own, once a second.
+pub const MAX_OF_MACHINE: usize = 256;
 /// And so many names kept.
 const MAX_NAMES: usize = 10_000;
 /// And so many looked up at one look, so that a slow name server does not hold up the rates.
@@ -31,11 +33,27 @@ pub struct ConnectionRow {
     pub name: Option<Arc<str>>,
 }
 
+impl ConnectionRow {
+    /// Whether it has carried something since the last look.
+    pub fn is_busy(&self) -> bool {
+        self.rates.is_some_and(|rates| rates.down + rates.up > 0.0)
+    }
+}
+
+/// Connections of the whole machine, as they were last looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connections {
+    /// The busiest first.
+    pub connections: Vec<ConnectionRow>,
+    /// Whether there are more than these.
+    pub more: bool,
+}
+
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Whose details it is for.
-    pub key: RowKey,
+    /// Whose details it is for; `None`: for the connections of the whole machine.
+    pub key: Option<RowKey>,
     /// The processes.
     pub processes: Vec<ProcessKey>,
     /// Whether to look up names.
@@ -48,7 +66,8 @@ pub struct Inspector(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    key: Option<RowKey>,
+    /// `None`: nothing has been looked at.
+    key: Option<Option<RowKey>>,
     at: Option<Instant>,
     /// Bytes of payload by inode.
     bytes: HashMap<u64, Both<u64>>,
@@ -71,6 +90,8 @@ impl Inspector {
         let seconds = seen.at.replace(now).map(|before| now - before);
         let seconds = seconds.map_or(0.0, |it| it.as_secs_f64());
         connections.sort_by_key(|connection| connection.inode);
+        // Looks at several processes after each other find one that these share in each.
+        connections.dedup_by_key(|connection| connection.inode);
         let before = std::mem::take(&mut seen.bytes);
         let mut lookups = LOOKUPS;
         let mut rows: Vec<ConnectionRow> = connections
@@ -147,7 +168,7 @@ mod tests {
         let root = Path::new("/proc");
         let us = key_of(root, std::process::id()).unwrap();
         let request = |start_ticks| Request {
-            key: RowKey::Process(ProcessKey { start_ticks, ..us }),
+            key: Some(RowKey::Process(ProcessKey { start_ticks, ..us })),
             processes: vec![us],
             resolve: false,
         };

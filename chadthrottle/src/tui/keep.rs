@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use super::{
     field::Field,
-    rows::{Row, RowLimit},
+    rows::{Group, Row, RowKey, RowLimit},
     state::State,
 };
 use crate::{
@@ -64,11 +64,19 @@ impl KeepDialog {
         let lead = state.lead(row).ok_or("there is no process")?;
         let taken = state.snapshot.rules.iter();
         let taken: Vec<String> = taken.map(|rule| rule.name.to_string()).collect();
+        let matches = matches_of(lead);
+        // What the row is of.
+        let wanted: &[&str] = match &row.key {
+            RowKey::Group(Group::User(_)) => &["user"],
+            RowKey::Group(Group::Unit(_)) => &["unit", "container"],
+            _ => &[],
+        };
+        let chosen = matches.iter().position(|(word, _)| wanted.contains(word));
         Ok(Self {
             limit,
             of,
-            matches: matches_of(lead),
-            chosen: 0,
+            matches,
+            chosen: chosen.unwrap_or(0),
             name: Field::new(free_name(&lead.name, &taken)),
             taken,
         })
@@ -162,6 +170,7 @@ pub fn change(rule: &str, limit: Limit) -> Edit {
         down: words.rates.down,
         up: words.rates.up,
         block: words.block.map(str::to_owned),
+        reject: words.reject,
         scope: words.scope.map(str::to_owned),
     }
 }
@@ -216,7 +225,9 @@ mod tests {
         wget.limit = Some((LimitId(1), limit(Some(2_000_000), None)));
         wget.exe = "/usr/bin/wget".into();
         wget.cgroup = "/system.slice/a-b.service".into();
-        let mut state = state(80, 24, snapshot(vec![wget, process(8, "curl", 0.0, 0.0)]));
+        let mut curl = process(8, "curl", 0.0, 0.0);
+        curl.uid = 0;
+        let mut state = state(80, 24, snapshot(vec![wget, curl]));
         let effects = press(
             &mut state,
             &["K", "<Down>", "<Down>", "<Ctrl-U>", "night", "<Enter>"],
@@ -234,7 +245,21 @@ mod tests {
             (rule.down.as_deref(), &rule.up, &rule.block),
             (Some("2MB/s"), &None, &None)
         );
-        press(&mut state, &["<Down>", "K"]);
+        // In the other views, what their rows are of is proposed.
+        for (view, proposed) in [
+            ("5", "unit:a-b.service"),
+            ("6", "user:ada"),
+            ("1", "/usr/bin/wget"),
+        ] {
+            press(&mut state, &["g", view, "K"]);
+            let crate::tui::state::Mode::Keep(dialog) = &state.mode else {
+                panic!("{}", said(&state))
+            };
+            let (_, target) = &dialog.matches[dialog.chosen];
+            assert!(target.ends_with(proposed), "{target}");
+            press(&mut state, &["<Esc>"]);
+        }
+        press(&mut state, &["g", "<Down>", "K"]);
         assert!(
             said(&state).contains("no limit to keep"),
             "{}",

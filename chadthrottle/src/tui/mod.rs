@@ -5,18 +5,26 @@
 //! state.
 
 mod act;
+mod changes;
 mod colours;
+mod command;
+mod command_palette;
+mod connection_columns;
 mod dialog;
 mod effect;
 mod field;
+mod filter;
 #[cfg(test)]
 mod fixtures;
+mod footer;
 mod held;
+mod help;
 mod history;
 mod inspect;
 mod keep;
 mod keymap;
 mod layout;
+mod menu;
 mod mouse;
 mod rows;
 mod rulebook;
@@ -26,6 +34,7 @@ mod terminal;
 mod theme;
 mod update;
 mod view;
+mod views;
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -55,7 +64,8 @@ use crate::{
 };
 use colours::Colours;
 use effect::{Effect, Effects};
-use inspect::{Inspector, MAX_PROCESSES, Request};
+use inspect::{Connections, Inspector, MAX_OF_MACHINE, MAX_PROCESSES, Request};
+pub use keymap::Keymap;
 use state::{Message, State};
 use symbols::Symbols;
 pub use symbols::only_ascii;
@@ -97,6 +107,7 @@ pub async fn run(
     session: &mut Opened,
     signals: &mut Signals,
     config: &Config,
+    keymap: Keymap,
     warnings: &Warnings,
     terminal: &mut Terminal,
 ) -> io::Result<Outcome> {
@@ -107,6 +118,7 @@ pub async fn run(
     let mut jobs = JobControl::catch()?;
     let mut state = State::new(session.engine.info().clone(), terminal.size()?, config);
     state.pid = std::process::id();
+    state.keymap = keymap;
     let mut events = EventStream::new();
     let mut inspection = Inspection::through(session.engine.requests().clone());
     let mut effects = Effects::on(session.engine.requests().clone());
@@ -191,10 +203,16 @@ async fn from_engine(session: &mut Opened, has_engine: &mut bool) -> Action {
                 0 => "an engine is there again".to_owned(),
                 lost => format!("an engine is there again; {lost} limits could not be set again"),
             };
-            Action::Said(Message {
-                text,
-                error: lost > 0,
-            })
+            let renamed = names
+                .iter()
+                .filter_map(|(before, now)| Some((*before, now.as_ref()?.id)));
+            Action::Reopened {
+                renamed: renamed.collect(),
+                message: Message {
+                    text,
+                    error: lost > 0,
+                },
+            }
         }
         Err(error) => {
             tokio::time::sleep(AGAIN).await;
@@ -253,14 +271,31 @@ impl Inspection {
         }
         let (engine, inspector) = (self.engine.clone(), self.inspector.clone());
         self.under_way = Some(tokio::spawn(async move {
-            let mut processes = request.processes.clone();
-            let left_out = processes.len() > MAX_PROCESSES;
-            processes.truncate(MAX_PROCESSES);
-            let Seen { connections, more } = engine.connections(processes).await?;
-            let rows = spawn_blocking(move || Action::Inspected {
-                connections: inspector.rows(connections, &request),
-                more: more || left_out,
-                key: request.key,
+            let most = match request.key {
+                Some(_) => MAX_PROCESSES,
+                None => MAX_OF_MACHINE,
+            };
+            let mut all = Seen {
+                more: request.processes.len() > most,
+                ..Seen::default()
+            };
+            let processes = request.processes.get(..most).unwrap_or(&request.processes);
+            for some in processes.chunks(MAX_PROCESSES) {
+                let seen = engine.connections(some.to_vec()).await?;
+                all.connections.extend(seen.connections);
+                all.more |= seen.more;
+            }
+            let rows = spawn_blocking(move || {
+                let connections = inspector.rows(all.connections, &request);
+                let more = all.more;
+                match request.key {
+                    Some(key) => Action::Inspected {
+                        key,
+                        connections,
+                        more,
+                    },
+                    None => Action::Connections(Connections { connections, more }),
+                }
             });
             rows.await.map_err(|_| RequestError::Gone)
         }));

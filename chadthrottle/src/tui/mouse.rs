@@ -4,10 +4,18 @@ use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
 
 use super::{
+    command::{move_by, run},
+    connection_columns,
+    effect::Effect,
+    footer,
+    keymap::Command,
     layout::{Areas, columns},
+    menu::sort_by,
+    rows::{RowLimit, Sort},
     state::{Mode, State},
-    update::{move_by, sort_by},
+    views,
 };
+use crate::config::View;
 
 /// Rows that a notch of the wheel is worth.
 const NOTCH: isize = 3;
@@ -22,35 +30,77 @@ pub fn is_used(event: MouseEvent) -> bool {
     )
 }
 
-/// Moves the selection with the wheel, selects by a click, sorts by a click on a title.
-pub fn event(state: &mut State, event: MouseEvent) {
-    if !matches!(state.mode, Mode::Normal | Mode::Filter) {
-        return;
-    }
-    match event.kind {
-        MouseEventKind::ScrollUp => move_by(state, -NOTCH),
-        MouseEventKind::ScrollDown => move_by(state, NOTCH),
-        MouseEventKind::Down(MouseButton::Left) if state.details.is_none() => {
-            click(state, Position::new(event.column, event.row));
+/// Moves what is under the mouse with the wheel; by a click selects, sorts by a title, opens a limit or goes to a view.
+pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
+    let at = Position::new(event.column, event.row);
+    let rows = match event.kind {
+        MouseEventKind::ScrollUp => -NOTCH,
+        MouseEventKind::ScrollDown => NOTCH,
+        MouseEventKind::Down(MouseButton::Left) => return click(state, at),
+        _ => return Vec::new(),
+    };
+    let last_rule = state.snapshot.rules.len().saturating_sub(1);
+    match &mut state.mode {
+        Mode::Normal | Mode::Filter => move_by(state, rows),
+        Mode::Help(help) => help.scroll(rows, &state.keymap),
+        Mode::Rules(cursor) => *cursor = cursor.saturating_add_signed(rows).min(last_rule),
+        Mode::Palette(palette) => {
+            let last = palette.found(&state.keymap).len().saturating_sub(1);
+            palette.cursor = palette.cursor.saturating_add_signed(rows).min(last);
+        }
+        Mode::Sort(cursor) => {
+            *cursor = cursor
+                .saturating_add_signed(rows.signum())
+                .min(Sort::ALL.len() - 1);
         }
         _ => {}
     }
+    Vec::new()
 }
 
-fn click(state: &mut State, at: Position) {
+fn click(state: &mut State, at: Position) -> Vec<Effect> {
+    if !matches!(state.mode, Mode::Normal | Mode::Filter | Mode::Rules(_)) {
+        return Vec::new();
+    }
     let areas = Areas::of(state.size);
+    if areas.footer.contains(at) {
+        let view = footer::view_at(state, areas.footer, at);
+        return view.map_or_else(Vec::new, |view| views::go(state, view));
+    }
+    if state.details.is_some() || matches!(state.mode, Mode::Rules(_)) {
+        return Vec::new();
+    }
+    let sort = sort_at(state, &areas, at);
     if areas.rows.contains(at) {
         let row = state.offset + usize::from(at.y - areas.rows.y);
-        if row < state.rows.len() {
-            state.select(row);
+        let has_limit = match state.rows.get(row) {
+            Some(row) => row.limit != RowLimit::None,
+            None => return Vec::new(),
+        };
+        state.select(row);
+        if sort == Some(Sort::Limit) && has_limit && state.mode == Mode::Normal {
+            return run(state, Command::Limit);
         }
-    } else if areas.titles.contains(at) {
-        let columns = columns(areas.titles.width, state.style, state.has_rules());
-        let clicked = columns
-            .iter()
-            .find(|(_, x, width)| (*x..=x + width).contains(&at.x));
-        if let Some(sort) = clicked.and_then(|(column, ..)| column.sort()) {
-            sort_by(state, sort);
-        }
+    } else if areas.titles.contains(at)
+        && let Some(sort) = sort
+    {
+        sort_by(state, sort);
     }
+    Vec::new()
 }
+
+/// What the column there sorts by.
+fn sort_at(state: &State, areas: &Areas, at: Position) -> Option<Sort> {
+    let width = areas.titles.width;
+    if state.view == View::Connections {
+        return connection_columns::at(width, at.x)?.sort;
+    }
+    let columns = columns(width, state.style, state.has_rules());
+    let mut columns = columns.into_iter();
+    let (column, ..) = columns.find(|(_, x, width)| (*x..=x + width).contains(&at.x))?;
+    column.sort()
+}
+
+#[cfg(test)]
+#[path = "mouse_tests.rs"]
+mod tests;

@@ -6,9 +6,11 @@ use super::{
     dialog::{LimitDialog, Subject},
     effect::Effect,
     keep::shown,
+    keymap::Command,
+    menu::ProfileMenu,
     state::{Message, Mode, Question, State},
 };
-use crate::{model::RuleSample, rules::edit::Edit};
+use crate::{config::View, model::RuleSample, rules::edit::Edit};
 
 /// Takes a key while the rules are shown, with the cursor at that place.
 pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
@@ -38,7 +40,7 @@ pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
             to = last;
             Vec::new()
         }
-        (KeyCode::Char('P'), _) => next_profile(state),
+        (KeyCode::Char('P'), _) => return profile(state, Some(cursor)),
         (KeyCode::Char(' '), Some(rule)) => vec![enable(&rule)],
         (KeyCode::Char('<' | '-'), Some(rule)) => {
             to = cursor.saturating_sub(1);
@@ -62,10 +64,29 @@ pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
             }));
             return Vec::new();
         }
-        _ => Vec::new(),
+        _ => match everywhere(state, key) {
+            Some(command) => return super::command::run(state, command),
+            None => Vec::new(),
+        },
     };
     state.mode = Mode::Rules(to);
     effects
+}
+
+/// The command of a key that the rules have no use for, where it leads from view to view or does the same everywhere.
+fn everywhere(state: &State, key: KeyEvent) -> Option<Command> {
+    let command = state.keymap.command_of(key, false)?;
+    let is_known = match command {
+        Command::Go(view) => view != View::Rules,
+        Command::NextView
+        | Command::PreviousView
+        | Command::Undo
+        | Command::Palette
+        | Command::Help
+        | Command::Bits => true,
+        _ => false,
+    };
+    is_known.then_some(command)
 }
 
 /// Removes the rule in that place.
@@ -81,25 +102,42 @@ pub fn remove(state: &mut State, place: usize) -> Vec<Effect> {
     effect.into_iter().collect()
 }
 
-/// The profile after the one that is chosen; after the last, none.
-pub fn next_profile(state: &mut State) -> Vec<Effect> {
-    let profiles = &state.snapshot.profiles;
-    if profiles.is_empty() {
-        let words = "no profiles are there: [profile.NAME] in rules.toml makes one";
-        state.message = Some(Message::error(words));
-        return Vec::new();
+/// Another profile: where there is one, that or none, and where there are several, by a menu. `in_rules` is the place of
+/// the cursor of the rules, where they are shown.
+pub fn profile(state: &mut State, in_rules: Option<usize>) -> Vec<Effect> {
+    if let Some(cursor) = in_rules {
+        state.mode = Mode::Rules(cursor);
     }
+    let profiles = &state.snapshot.profiles;
     let chosen = state.snapshot.profile.as_ref();
-    let at = chosen.and_then(|chosen| profiles.iter().position(|it| it == chosen));
-    let next = profiles.get(at.map_or(0, |at| at + 1)).cloned();
-    let words = match &next {
+    match profiles.as_slice() {
+        [] => {
+            let words = "no profiles are there: [profile.NAME] in rules.toml makes one";
+            state.message = Some(Message::error(words));
+            Vec::new()
+        }
+        [only] => vec![switch_to((chosen != Some(only)).then(|| only.clone()))],
+        several => {
+            let at = chosen.and_then(|chosen| several.iter().position(|it| it == chosen));
+            state.mode = Mode::Profiles(ProfileMenu {
+                cursor: at.map_or(0, |at| at + 1),
+                in_rules,
+            });
+            Vec::new()
+        }
+    }
+}
+
+/// Chooses a profile, or none.
+pub fn switch_to(name: Option<String>) -> Effect {
+    let words = match &name {
         Some(name) => format!("profile {}", crate::text::escape(name)),
         None => "no profile".to_owned(),
     };
-    vec![Effect::EditRules {
-        edit: Edit::Profile { name: next },
+    Effect::EditRules {
+        edit: Edit::Profile { name },
         words,
-    }]
+    }
 }
 
 fn enable(rule: &RuleSample) -> Effect {
@@ -214,14 +252,34 @@ mod tests {
     }
 
     #[test]
-    fn one_key_goes_through_the_profiles_and_back_to_none() {
-        let mut state = with_rules(&[]);
-        for (chosen, next) in [
-            (None, Some("hotel")),
-            (Some("hotel"), Some("train")),
-            (Some("train"), None),
-        ] {
+    fn of_several_profiles_one_is_chosen_and_the_only_one_is_switched() {
+        let mut state = with_rules(&["a", "b"]);
+        assert!(press(&mut state, &["P"]).is_empty());
+        let name = |name: &str| Some(name.to_owned());
+        let effects = press(&mut state, &["j", "<Enter>"]);
+        assert_eq!(
+            edit(&effects),
+            &Edit::Profile {
+                name: name("hotel")
+            }
+        );
+        Arc::make_mut(&mut state.snapshot).profile = name("train");
+        // From the one that is chosen, and back to where it was opened.
+        let effects = press(&mut state, &["R", "j", "P", "<Up>", "<Enter>"]);
+        assert_eq!(
+            edit(&effects),
+            &Edit::Profile {
+                name: name("hotel")
+            }
+        );
+        assert_eq!(state.mode, Mode::Rules(1));
+        let effects = press(&mut state, &["<Esc>", "P", "g", "<Enter>"]);
+        assert_eq!(edit(&effects), &Edit::Profile { name: None });
+        assert!(press(&mut state, &["P", "<Esc>"]).is_empty());
+        assert_eq!(state.mode, Mode::Normal);
+        for (chosen, next) in [(None, Some("hotel")), (Some("hotel"), None)] {
             let sample = Arc::make_mut(&mut state.snapshot);
+            sample.profiles = vec!["hotel".to_owned()];
             sample.profile = chosen.map(str::to_owned);
             let effects = press(&mut state, &["P"]);
             let name = next.map(str::to_owned);

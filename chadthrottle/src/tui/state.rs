@@ -1,5 +1,8 @@
 //! All that the screen knows.
 
+mod chosen;
+mod limits;
+
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
@@ -9,20 +12,23 @@ use std::{
 use ratatui::layout::Size;
 
 use super::{
+    changes::Changes,
+    command_palette::Palette,
     dialog::LimitDialog,
     field::Field,
+    filter::Filter,
+    help::Help,
     history::History,
-    inspect::ConnectionRow,
+    inspect::{ConnectionRow, Connections},
     keep::KeepDialog,
+    keymap::Keymap,
     layout::Areas,
-    rows::{Making, Row, RowKey, RowLimit, Show, Sort},
+    menu::ProfileMenu,
+    rows::{Making, Row, RowKey, Show, Sort},
 };
 use crate::{
     config::{Config, View},
-    model::{
-        EngineInfo, Limit, LimitId, LimitSample, Origin, ProcessKey, ProcessSample, Snapshot,
-        Traffic,
-    },
+    model::{EngineInfo, ProcessKey, ProcessSample, Snapshot, Traffic},
     units::{Rate, Style},
 };
 
@@ -47,10 +53,14 @@ pub enum Mode {
     Dialog(LimitDialog),
     /// The menu of orders, with the place of its cursor.
     Sort(usize),
+    /// The menu of profiles.
+    Profiles(ProfileMenu),
+    /// The list of all commands.
+    Palette(Palette),
     /// A question that takes yes or no.
     Confirm(Question),
-    /// The help, from that line on.
-    Help(usize),
+    /// The help.
+    Help(Help),
 }
 
 /// What is asked before it is done.
@@ -62,15 +72,6 @@ pub enum Question {
     Quit,
     /// Remove the rule in that place?
     RemoveRule(usize),
-}
-
-/// What a limit will be.
-#[derive(Debug)]
-struct Expected {
-    id: LimitId,
-    limit: Limit,
-    /// The engine has done it.
-    answered: bool,
 }
 
 /// The line above the keys.
@@ -118,8 +119,8 @@ pub struct State {
     ended: Vec<(ProcessSample, u32)>,
     /// The last minute.
     pub history: History,
-    /// Changes of limits that are under way, the oldest first.
-    expected: Vec<Expected>,
+    /// What was asked of the engine, and how it is taken back.
+    pub changes: Changes,
     /// While the view is frozen: what has come since.
     pub paused: Option<Vec<Arc<Snapshot>>>,
     /// The rows, in order.
@@ -161,6 +162,10 @@ pub struct State {
     pub message: Option<Message>,
     /// Of the terminal.
     pub size: Size,
+    /// What keys do.
+    pub keymap: Keymap,
+    /// Connections of the whole machine, while they are looked at.
+    pub connections: Option<Connections>,
 }
 
 impl State {
@@ -172,7 +177,7 @@ impl State {
             snapshot: Arc::default(),
             ended: Vec::new(),
             history: History::default(),
-            expected: Vec::new(),
+            changes: Changes::default(),
             paused: None,
             rows: Vec::new(),
             selected: None,
@@ -180,7 +185,10 @@ impl State {
             touched: false,
             offset: 0,
             tagged: HashSet::new(),
-            view: config.view,
+            view: match config.view {
+                View::Rules => View::List,
+                view => view,
+            },
             folded: HashSet::new(),
             filter: Field::default(),
             show: Show::default(),
@@ -193,10 +201,15 @@ impl State {
             },
             presets: config.presets.0.clone(),
             resolve: config.resolve,
-            mode: Mode::Normal,
+            mode: match config.view {
+                View::Rules => Mode::Rules(0),
+                _ => Mode::Normal,
+            },
             details: None,
             message: None,
             size,
+            keymap: Keymap::default(),
+            connections: None,
         }
     }
 
@@ -220,7 +233,8 @@ impl State {
                 let index = index.ok()?;
                 Some(Cow::Owned(Row::of(index, processes.get(index)?)))
             }
-            RowKey::Program(_) => {
+            RowKey::Connection(key, _) => self.details_row(&RowKey::Process(*key)),
+            RowKey::Group(_) => {
                 let row = self.rows.iter().find(|row| row.key == *key)?;
                 Some(Cow::Borrowed(row))
             }
@@ -232,149 +246,19 @@ impl State {
         let processes = self.snapshot.processes.as_slice();
         let range = match key {
             // Drawing asks for each row on the screen.
-            RowKey::Process(key) => {
+            RowKey::Process(key) | RowKey::Connection(key, _) => {
                 match processes.binary_search_by_key(key, |process| process.key) {
                     Ok(index) => index..index + 1,
                     Err(_) => 0..0,
                 }
             }
-            RowKey::Program(_) => 0..processes.len(),
+            RowKey::Group(_) => 0..processes.len(),
         };
         let candidates = processes.get(range).unwrap_or_default();
         candidates.iter().filter(move |process| match key {
-            RowKey::Process(_) => true,
-            RowKey::Program(program) => program.has(process),
+            RowKey::Process(_) | RowKey::Connection(..) => true,
+            RowKey::Group(group) => group.has(process),
         })
-    }
-
-    /// The rows that an action applies to: that of the details, or the tagged ones, or the
-    /// selected one.
-    pub fn chosen(&self) -> Vec<Cow<'_, Row>> {
-        if let Some(details) = &self.details {
-            return self.details_row(&details.key).into_iter().collect();
-        }
-        let tagged: Vec<Cow<'_, Row>> = self
-            .rows
-            .iter()
-            .filter(|row| self.tagged.contains(&row.key))
-            .map(Cow::Borrowed)
-            .collect();
-        match tagged.is_empty() {
-            true => {
-                let selected = self.rows.get(self.cursor);
-                selected.map(Cow::Borrowed).into_iter().collect()
-            }
-            false => tagged,
-        }
-    }
-
-    /// A limit, over all its members.
-    pub fn limit(&self, id: LimitId) -> Option<&LimitSample> {
-        let limits = &self.snapshot.limits;
-        let found = limits.binary_search_by_key(&id, |limit| limit.id);
-        limits.get(found.ok()?)
-    }
-
-    /// Who has set a limit, where that is known.
-    pub fn origin(&self, id: LimitId) -> Option<&Origin> {
-        let mut origins = self.snapshot.origins.iter();
-        origins.find(|origin| origin.id == id)
-    }
-
-    /// Whether there are rules.
-    pub fn has_rules(&self) -> bool {
-        !self.snapshot.rules.is_empty()
-    }
-
-    /// Whether a limit comes from a rule.
-    pub fn is_of_rule(&self, id: LimitId) -> bool {
-        self.origin(id).is_some_and(|origin| origin.rule.is_some())
-    }
-
-    /// The limits that somebody has set.
-    pub fn by_hand(&self) -> impl Iterator<Item = LimitId> {
-        let limits = self.snapshot.limits.iter().map(|limit| limit.id);
-        limits.filter(|id| !self.is_of_rule(*id))
-    }
-
-    /// How many limits somebody has set, or hold somebody by a rule.
-    pub fn limits_in_use(&self) -> usize {
-        let limits = self.snapshot.limits.iter();
-        let in_use = limits.filter(|limit| limit.members > 0 || !self.is_of_rule(limit.id));
-        in_use.count()
-    }
-
-    /// How many limits end with this screen.
-    pub fn own_limits(&self) -> usize {
-        let is_own = |id| {
-            self.origin(id)
-                .is_none_or(|origin| origin.pid == self.pid && !origin.detached)
-        };
-        let limits = self.snapshot.limits.iter();
-        limits.filter(|limit| is_own(limit.id)).count()
-    }
-
-    /// The limits of a row, each once.
-    pub fn limits_of(&self, row: &Row) -> Vec<LimitId> {
-        match row.limit {
-            RowLimit::None => Vec::new(),
-            RowLimit::One(id, _) => vec![id],
-            RowLimit::Several => {
-                let mut ids: Vec<LimitId> = self
-                    .processes_of(&row.key)
-                    .filter_map(|process| process.limit.map(|(id, _)| id))
-                    .collect();
-                ids.sort_unstable();
-                ids.dedup();
-                ids
-            }
-        }
-    }
-
-    /// Shows a limit as it will be: the next key is for that, and may come before the engine has answered.
-    pub fn expect(&mut self, id: LimitId, limit: Limit) {
-        self.expected.push(Expected {
-            id,
-            limit,
-            answered: false,
-        });
-        self.show_expected();
-        self.make_rows();
-    }
-
-    /// The engine has answered the first change of a limit that is under way.
-    pub fn answered(&mut self, id: LimitId, failed: bool) {
-        let mut under_way = self.expected.iter().enumerate();
-        let first = under_way.find(|(_, expected)| expected.id == id && !expected.answered);
-        let Some((first, _)) = first else {
-            return;
-        };
-        if failed {
-            self.expected.remove(first);
-        } else if let Some(expected) = self.expected.get_mut(first) {
-            expected.answered = true;
-        }
-    }
-
-    /// Has the sample say of limits what they will be.
-    fn show_expected(&mut self) {
-        if self.expected.is_empty() {
-            return;
-        }
-        let snapshot = Arc::make_mut(&mut self.snapshot);
-        for Expected { id, limit, .. } in &self.expected {
-            if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == *id) {
-                sample.limit = *limit;
-            }
-            for (_, present) in snapshot
-                .processes
-                .iter_mut()
-                .filter_map(|process| process.limit.as_mut())
-                .filter(|(of, _)| of == id)
-            {
-                *present = *limit;
-            }
-        }
     }
 
     /// Takes a new sample. Where the view is frozen, it is kept for later.
@@ -389,8 +273,7 @@ impl State {
         self.history.push(&snapshot);
         self.snapshot = self.with_ended(snapshot);
         self.show_expected();
-        // A sample that was on its way when the answer came is older than the change; the next one is not.
-        self.expected.retain(|expected| !expected.answered);
+        self.changes.forget_answered();
         self.make_rows();
         let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
@@ -442,6 +325,12 @@ impl State {
         }
     }
 
+    /// Whether connections of the whole machine are shown, or filtered by.
+    pub fn needs_connections(&self) -> bool {
+        let filter = Filter::read(&self.filter.text, &self.snapshot);
+        self.view == View::Connections || filter.asks_for_connections()
+    }
+
     /// Makes the rows anew. While something is in front of the table they keep their order.
     pub fn make_rows(&mut self) {
         let keep = !matches!(self.mode, Mode::Normal | Mode::Filter);
@@ -454,9 +343,12 @@ impl State {
                 .collect(),
             false => HashMap::new(),
         };
+        let filter = Filter::read(&self.filter.text, &self.snapshot);
+        let connections = self.connections.as_ref();
         let making = Making {
             view: self.view,
-            filter: &self.filter.text,
+            filter: &filter,
+            connections: connections.map_or(&[], |it| &it.connections),
             show: self.show,
             sort: self.sort,
             reversed: self.reversed,

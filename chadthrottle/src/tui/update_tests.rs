@@ -1,13 +1,14 @@
 //! The update, key by key.
 
-use crossterm::event::{KeyModifiers, MouseButton, MouseEventKind};
+use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::*;
 use crate::tui::{
     fixtures::{key, origin, press, process, said, snapshot, state, usual},
     layout::Areas,
-    rows::{Program, Show},
+    rows::{Group, Show},
 };
+use crate::{config::View, tui::rows::Sort, units::Style};
 
 fn selected(state: &State) -> u32 {
     match &state.selected {
@@ -212,11 +213,19 @@ fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
     press(&mut state, &["b"]);
     assert_eq!(state.style, Style::Bits);
     press(&mut state, &["?"]);
-    assert_eq!(state.mode, Mode::Help(0));
+    let page = |page, offset| Mode::Help(Help { page, offset });
+    assert_eq!(state.mode, page(0, 0));
     press(&mut state, &["jj"]);
-    assert_eq!(state.mode, Mode::Help(2));
-    press(&mut state, &["<PgDn>"; 20]);
-    assert_eq!(state.mode, Mode::Help(KEYMAP.len() - 1));
+    assert_eq!(state.mode, page(0, 2));
+    press(&mut state, &["<Tab>", "<PgDn>"]);
+    assert_eq!(state.mode, page(2, 0));
+    press(&mut state, &["<Right>", "<Right>", "<S-Tab>", "<Left>"]);
+    assert_eq!(state.mode, page(2, 0));
+    press(&mut state, &["j"; 100]);
+    let Mode::Help(help) = state.mode else {
+        panic!("no help")
+    };
+    assert_eq!(help.offset, help.lines(&state.keymap).len() - 1);
     assert_eq!(press(&mut state, &["q"]), []);
     assert_eq!(state.mode, Mode::Normal);
     // Esc only cancels.
@@ -308,7 +317,7 @@ fn the_views_go_round_and_the_selection_stays_with_its_process() {
     assert_eq!((state.view, selected(&state)), (View::Tree, 4242));
     press(&mut state, &["t"]);
     assert_eq!(state.view, View::Programs);
-    let wget = RowKey::Program(Program::Exe("/usr/bin/wget".into()));
+    let wget = RowKey::Group(Group::Exe("/usr/bin/wget".into()));
     assert_eq!(state.selected, Some(wget));
     press(&mut state, &["t"]);
     assert_eq!((state.view, selected(&state)), (View::List, 4242));
@@ -356,7 +365,7 @@ fn details_are_of_the_row_ask_for_connections_and_lead_back() {
     let effects = press(&mut state, &["j", "<Right>"]);
     let request = |resolve| {
         [Effect::Inspect(Request {
-            key: RowKey::Process(key(4242)),
+            key: Some(RowKey::Process(key(4242))),
             processes: vec![key(4242)],
             resolve,
         })]

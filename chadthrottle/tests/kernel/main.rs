@@ -66,3 +66,4 @@ mod traffic;
 mod unseen;
 mod users;
 mod varlink;
+mod views;

@@ -117,8 +117,8 @@ fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'
     );
     tell("cgroup", &lead.cgroup);
     match &row.key {
-        RowKey::Process(_) => tell("parents", &parents(lead, state, look)),
-        RowKey::Program(_) => {
+        RowKey::Process(_) | RowKey::Connection(..) => tell("parents", &parents(lead, state, look)),
+        RowKey::Group(_) => {
             let pids: Vec<String> = state
                 .processes_of(&row.key)
                 .map(|process| process.key.pid.to_string())

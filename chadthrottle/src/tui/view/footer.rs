@@ -1,4 +1,4 @@
-//! The last lines: a message, and the keys that matter here.
+//! The last lines: a message or the views, and the keys that matter here.
 
 use ratatui::{
     Frame,
@@ -7,33 +7,23 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Look, arrows};
-use crate::tui::{
-    dialog::Focus,
-    keymap::{self, KEYMAP},
-    state::{Mode, State},
+use super::{Look, arrows, cut};
+use crate::{
+    config::View,
+    tui::{
+        dialog::Focus,
+        footer::{FirstLine, tabs},
+        keymap::{Binding, Command},
+        state::{Mode, State},
+        views,
+    },
 };
 
 /// Draws the footer.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
-    let theme = &look.theme;
-    let message = match (&state.mode, &state.message) {
-        (Mode::Filter, _) => Line::from(vec![
-            Span::styled("Filter: ", theme.title),
-            Span::raw(state.filter.text.as_str()),
-        ]),
-        (_, Some(message)) => {
-            let text = arrows(&message.text, look);
-            if message.error {
-                Line::styled(format!("! {text}"), theme.error)
-            } else {
-                Line::raw(text)
-            }
-        }
-        (_, None) => Line::default(),
-    };
+    let first = first_line(state, area.width, look);
     let keys = fitting(keys_of(state, look), usize::from(area.width), look);
-    frame.render_widget(Paragraph::new(vec![message, Line::from(keys)]), area);
+    frame.render_widget(Paragraph::new(vec![first, Line::from(keys)]), area);
     if state.mode == Mode::Filter {
         let head = Span::raw(format!("Filter: {}", state.filter.head())).width();
         let x = u16::try_from(head).unwrap_or(u16::MAX);
@@ -41,6 +31,55 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
             x: area.x.saturating_add(x).min(area.right().saturating_sub(1)),
             y: area.y,
         });
+    }
+}
+
+fn first_line<'a>(state: &'a State, width: u16, look: &Look) -> Line<'a> {
+    let theme = &look.theme;
+    match FirstLine::of(state) {
+        FirstLine::Filter => Line::from(vec![
+            Span::styled("Filter: ", theme.title),
+            Span::raw(state.filter.text.as_str()),
+        ]),
+        FirstLine::Message => state
+            .message
+            .as_ref()
+            .map_or_else(Line::default, |message| {
+                let text = arrows(&message.text, look);
+                match message.error {
+                    true => Line::styled(format!("! {text}"), theme.error),
+                    false => Line::raw(text),
+                }
+            }),
+        FirstLine::Waiting => {
+            let words = state.changes.waiting().unwrap_or_default();
+            Line::styled(format!("asked for: {}", arrows(words, look)), theme.dim)
+        }
+        FirstLine::FirstRun => {
+            let key = |command| state.keymap.key_of(command);
+            let words = format!(
+                "Choose a process with {} and {}, press {} to limit it; {} explains all keys",
+                key(Command::Up),
+                key(Command::Down),
+                key(Command::Limit),
+                key(Command::Help)
+            );
+            let words = cut(&words, usize::from(width), look).into_owned();
+            Line::styled(words, theme.key)
+        }
+        FirstLine::Views => {
+            let mut line = Line::default();
+            for (view, text, x) in tabs(state, width) {
+                let gap = usize::from(x).saturating_sub(line.width());
+                line.push_span(Span::raw(" ".repeat(gap)));
+                let style = match view == views::shown(state) {
+                    true => theme.title,
+                    false => theme.dim,
+                };
+                line.push_span(Span::styled(text, style));
+            }
+            line
+        }
     }
 }
 
@@ -70,6 +109,31 @@ fn fitting(keys: Vec<(String, &'static str)>, width: usize, look: &Look) -> Vec<
     shown
 }
 
+/// The keys of the table or the details, those that matter most first.
+fn of_keymap(state: &State) -> Vec<(String, &'static str)> {
+    let in_details = state.details.is_some();
+    let has_use = |binding: &&Binding| match binding.command {
+        Command::Profile => !state.snapshot.profiles.is_empty(),
+        Command::Undo => state.changes.any(),
+        Command::Resolve => in_details || state.view == View::Connections,
+        _ => true,
+    };
+    let bindings = state.keymap.bindings().iter();
+    let mut shown: Vec<(u8, String, &'static str)> = bindings
+        .filter(|binding| binding.works(in_details))
+        .filter(has_use)
+        .filter_map(|binding| {
+            let (rank, word) = binding.footer?;
+            Some((rank, binding.shortest()?, word))
+        })
+        .collect();
+    shown.sort_by_key(|(rank, ..)| *rank);
+    shown
+        .into_iter()
+        .map(|(_, key, word)| (key, word))
+        .collect()
+}
+
 fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
     let own = |keys: &[(&str, &'static str)]| {
         keys.iter()
@@ -78,11 +142,7 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
     };
     let up_down = format!("{}{}", look.symbols.arrows.up, look.symbols.arrows.down);
     match &state.mode {
-        Mode::Normal => KEYMAP
-            .iter()
-            .filter(|binding| binding.works(state.details.is_some()))
-            .filter_map(|binding| Some((keymap::name(*binding.keys.first()?), binding.footer?)))
-            .collect(),
+        Mode::Normal => of_keymap(state),
         Mode::Filter => own(&[("Enter", "keep"), ("Esc", "drop"), (&up_down, "move")]),
         Mode::Dialog(dialog) => {
             let change = match dialog.focus {
@@ -107,8 +167,11 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
             ("Esc", "close"),
         ]),
         Mode::Keep(_) => own(&[("Enter", "keep"), (&up_down, "whom"), ("Esc", "cancel")]),
-        Mode::Sort(_) => own(&[("Enter", "choose"), (&up_down, "move"), ("Esc", "cancel")]),
+        Mode::Sort(_) | Mode::Profiles(_) => {
+            own(&[("Enter", "choose"), (&up_down, "move"), ("Esc", "cancel")])
+        }
+        Mode::Palette(_) => own(&[("Enter", "do it"), (&up_down, "move"), ("Esc", "cancel")]),
         Mode::Confirm(_) => own(&[("Enter y", "yes"), ("Esc n", "no")]),
-        Mode::Help(_) => own(&[("Esc", "close"), (&up_down, "move")]),
+        Mode::Help(_) => own(&[("Tab", "next page"), (&up_down, "move"), ("Esc", "close")]),
     }
 }

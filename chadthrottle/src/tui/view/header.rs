@@ -87,12 +87,12 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
 /// What is shown, in which order, and how limits are held.
 fn status(state: &State, look: &Look) -> Line<'static> {
     let theme = &look.theme;
-    let (one, several, tree) = match state.view {
-        View::List => ("process", "processes", ""),
-        View::Tree => ("process", "processes", " as a tree"),
-        View::Programs => ("program", "programs", ""),
-    };
+    let (one, several) = state.view.nouns();
     let what = counted(state.rows.len(), one, several);
+    let tree = match state.view {
+        View::Tree => " as a tree",
+        _ => "",
+    };
     let show = match state.show {
         Show::All => String::new(),
         other => format!(" {}", other.name()),

@@ -1,4 +1,4 @@
-//! The help, made from the keymap.
+//! The help, a page for each subject.
 
 use ratatui::{
     Frame,
@@ -7,34 +7,55 @@ use ratatui::{
 };
 
 use super::{Look, boxed};
-use crate::tui::keymap::KEYMAP;
+use crate::tui::{
+    help::Help,
+    keymap::{Keymap, Subject},
+};
 
-const WIDTH: u16 = 60;
+const WIDTH: u16 = 72;
 
-/// Draws the help over the table, from line `offset` on.
-pub fn draw(frame: &mut Frame, offset: usize, look: &Look) {
-    let lines: Vec<Line> = KEYMAP
-        .iter()
-        .map(|binding| {
+/// Draws a page of the help over the table.
+pub fn draw(frame: &mut Frame, help: Help, keymap: &Keymap, look: &Look) {
+    let theme = &look.theme;
+    let lines: Vec<Line> = help
+        .lines(keymap)
+        .into_iter()
+        .map(|(keys, words)| {
             Line::from(vec![
-                Span::styled(format!(" {:<14}", binding.label()), look.theme.key),
-                Span::raw(binding.description),
+                Span::styled(format!(" {keys:<16}"), theme.key),
+                Span::raw(words),
             ])
         })
         .collect();
-    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-    let inside = boxed(frame, "Keys", WIDTH, height.saturating_add(2), look);
-    let last = lines.len().saturating_sub(usize::from(inside.height));
-    let offset = offset.min(last);
+    let count = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    // The pages above, and a line without anything.
+    let inside = boxed(frame, "Help", WIDTH, count.saturating_add(4), look);
+    let mut pages = Line::raw(" ");
+    for subject in Subject::ALL {
+        let style = match subject == help.subject() {
+            true => theme.selected,
+            false => theme.dim,
+        };
+        pages.push_span(Span::styled(format!(" {} ", subject.name()), style));
+        pages.push_span(Span::raw(" "));
+    }
+    frame
+        .buffer_mut()
+        .set_line(inside.x, inside.y, &pages, inside.width);
+    let mut below = inside;
+    below.y += 2.min(below.height);
+    below.height = below.height.saturating_sub(2);
+    let last = lines.len().saturating_sub(usize::from(below.height));
+    let offset = help.offset.min(last);
     if last > 0 {
-        let shown = offset + usize::from(inside.height);
+        let shown = offset + usize::from(below.height);
         let (up, down) = (look.symbols.arrows.up, look.symbols.arrows.down);
-        let words = format!(" {shown} of {}: {up}{down} ", KEYMAP.len());
-        let line = Line::styled(words, look.theme.key);
+        let words = format!(" {shown} of {}: {up}{down} ", lines.len());
+        let line = Line::styled(words, theme.key);
         frame
             .buffer_mut()
             .set_line(inside.x + 1, inside.bottom(), &line, inside.width - 1);
     }
     let offset = u16::try_from(offset).unwrap_or(u16::MAX);
-    frame.render_widget(Paragraph::new(lines).scroll((offset, 0)), inside);
+    frame.render_widget(Paragraph::new(lines).scroll((offset, 0)), below);
 }

@@ -1,14 +1,16 @@
 //! Draws the state. Nothing here changes anything.
 
+mod command_palette;
 mod confirm;
+mod connections;
 mod details;
 mod footer;
 mod graph;
 mod header;
 mod help;
 mod limit_dialog;
+mod menu;
 mod rules;
-mod sort_menu;
 mod table;
 
 use ratatui::{
@@ -18,6 +20,8 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Clear, Paragraph, Wrap},
 };
+
+use crate::config::View;
 
 use super::{
     layout::{Areas, MIN_SIZE, fits},
@@ -53,6 +57,8 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
         rules::draw(frame, areas.body(), cursor, state, look);
     } else if state.details.is_some() {
         details::draw(frame, areas.body(), state, look);
+    } else if state.view == View::Connections {
+        connections::draw(frame, &areas, state, look);
     } else {
         table::draw(frame, &areas, state, look);
     }
@@ -61,9 +67,11 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
         Mode::Normal | Mode::Filter | Mode::Rules(_) => {}
         Mode::Keep(dialog) => rules::draw_keep(frame, dialog, look),
         Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, state, look),
-        Mode::Sort(cursor) => sort_menu::draw(frame, *cursor, state, look),
+        Mode::Sort(cursor) => menu::draw_orders(frame, *cursor, state, look),
+        Mode::Profiles(profiles) => menu::draw_profiles(frame, profiles.cursor, state, look),
+        Mode::Palette(palette) => command_palette::draw(frame, palette, &state.keymap, look),
         Mode::Confirm(question) => confirm::draw(frame, *question, state, look),
-        Mode::Help(offset) => help::draw(frame, *offset, look),
+        Mode::Help(help) => help::draw(frame, *help, &state.keymap, look),
     }
 }
 
@@ -71,6 +79,7 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
 fn rules_cursor(state: &State) -> Option<usize> {
     match &state.mode {
         Mode::Rules(cursor) | Mode::Confirm(Question::RemoveRule(cursor)) => Some(*cursor),
+        Mode::Profiles(profiles) => profiles.in_rules,
         Mode::Dialog(dialog) => {
             let name = dialog.subject.rule.as_ref()?;
             let mut rules = state.snapshot.rules.iter();

@@ -9,7 +9,6 @@ use ratatui::{
 
 use super::{Look, cut, graph::trend};
 use crate::{
-    config::View,
     model::Direction,
     tui::{
         held::Use,
@@ -102,7 +101,7 @@ fn nothing(state: &State) -> String {
 fn title(column: Column, state: &State, look: &Look) -> String {
     let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
     let title = match column {
-        Column::Pid if state.view == View::Programs => "COUNT".to_owned(),
+        Column::Pid if state.view.is_of_groups() => "COUNT".to_owned(),
         Column::Pid => "PID".to_owned(),
         Column::Name => "NAME".to_owned(),
         Column::User => "USER".to_owned(),
@@ -141,8 +140,8 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
     let dim = |text: String| Line::styled(text, theme.dim);
     match column {
         Column::Pid => dim(match row.key {
-            RowKey::Process(key) => key.pid.to_string(),
-            RowKey::Program(_) => format!("x{}", row.count),
+            RowKey::Process(key) | RowKey::Connection(key, _) => key.pid.to_string(),
+            RowKey::Group(_) => format!("x{}", row.count),
         }),
         Column::Name => name(row, width, state, look),
         Column::User => {
@@ -197,10 +196,7 @@ fn name<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
     let room = width.saturating_sub(8);
     let over = branches.chars().count().saturating_sub(room);
     let branches: String = branches.chars().skip(over).collect();
-    let lead = state.lead(row);
-    let mut name = lead.map_or_else(String::new, |lead| {
-        crate::text::escape(&lead.name).into_owned()
-    });
+    let mut name = state.name_of(row);
     if row.folded == Some(true) {
         name.push_str(&format!(" (+{})", row.count - 1));
     }

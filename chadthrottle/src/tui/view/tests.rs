@@ -15,7 +15,7 @@ use crate::{
     process::Connection,
     tui::{
         colours::Colours,
-        fixtures::{limit, press, process, rule, snapshot, state, usual},
+        fixtures::{key, limit, press, process, rule, snapshot, state, usual},
         inspect::ConnectionRow,
         update::{Action, update},
     },
@@ -93,6 +93,7 @@ fn with_connections(state: &mut State) {
             remote: address(remote),
             state: state.to_owned(),
             bytes: None,
+            process: Some(key(3120)),
             round_trip: rtt,
         },
         rates,
@@ -439,3 +440,6 @@ fn rules_and_the_dialog_that_makes_one() {
         shot(&state, "keep_dialog");
     }
 }
+
+#[path = "views_tests.rs"]
+mod views;

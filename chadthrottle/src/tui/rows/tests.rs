@@ -1,5 +1,7 @@
 //! Rows of made-up processes.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::tui::fixtures::{limit, process, snapshot, usual};
 
@@ -35,7 +37,8 @@ impl Case {
         };
         Making {
             view: self.view,
-            filter: self.filter,
+            filter: &Filter::read(self.filter, snapshot),
+            connections: &[],
             show: self.show,
             sort: self.sort,
             reversed: self.reversed,
@@ -208,7 +211,7 @@ fn a_program_is_all_processes_of_its_executable() {
     assert_eq!(rows.len(), 2);
     assert_eq!(
         rows[0].key,
-        RowKey::Program(Program::Exe("/usr/bin/worker".into()))
+        RowKey::Group(Group::Exe("/usr/bin/worker".into()))
     );
     assert_eq!(
         (rows[0].count, rows[0].sockets, rows[0].ended),
@@ -217,7 +220,7 @@ fn a_program_is_all_processes_of_its_executable() {
     assert!(matches!(rows[0].limit, RowLimit::One(LimitId(4), _)));
     assert_eq!(
         rows[1].key,
-        RowKey::Program(Program::Name("kernel thing".into()))
+        RowKey::Group(Group::Name("kernel thing".into()))
     );
     // One of two has a limit.
     let sample = snapshot(vec![process(2, "worker", 1.0, 1.0), limited]);

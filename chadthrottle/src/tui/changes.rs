@@ -1,0 +1,435 @@
+//! Changes that the engine is asked for: what is under way, what a limit will be, and how each change is taken back.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    effect::{Effect, Former},
+    state::{Message, State},
+};
+use crate::{
+    model::{Limit, LimitId, RuleSample, Snapshot},
+    process::Targets,
+    rules::edit::{Edit, NewRule},
+    tui::keep::{self, InWords, in_words},
+};
+
+/// So many steps can be taken back.
+const MOST_STEPS: usize = 100;
+
+/// What the engine has answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What to tell the user.
+    pub message: Message,
+    /// The limit that was set.
+    pub set: Option<LimitId>,
+    /// Limits that have another name now.
+    pub renamed: Vec<(LimitId, LimitId)>,
+}
+
+/// What a limit will be.
+#[derive(Debug)]
+struct Expected {
+    id: LimitId,
+    limit: Limit,
+    /// The engine has done it.
+    answered: bool,
+}
+
+/// Something that was asked for and is not answered.
+#[derive(Debug)]
+struct Pending {
+    /// What, in words.
+    words: String,
+    /// The limit that it changes.
+    changes: Option<LimitId>,
+    /// What there was before, where it takes the place of something.
+    instead: Option<String>,
+    /// How it is taken back; `None`: it takes something back itself.
+    back: Option<Vec<Effect>>,
+    step: usize,
+}
+
+/// A change that was made.
+#[derive(Debug)]
+struct Done {
+    words: String,
+    back: Vec<Effect>,
+    /// Changes of one key have one number, and are taken back together.
+    step: usize,
+}
+
+/// What is under way, and what was done.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// In the order in which the engine answers.
+    pending: VecDeque<Pending>,
+    /// The oldest first.
+    expected: Vec<Expected>,
+    /// The oldest first.
+    done: Vec<Done>,
+    /// Counts keys that change something.
+    step: usize,
+    /// What the next effects take back.
+    taking_back: Option<String>,
+}
+
+impl Changes {
+    /// What was asked for and is not answered, the latest first.
+    pub fn waiting(&self) -> Option<&str> {
+        self.pending.back().map(|pending| pending.words.as_str())
+    }
+
+    /// Whether there is something to take back.
+    pub fn any(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// What takes the last step back.
+    ///
+    /// # Errors
+    /// Where there is none: why.
+    pub fn take_back(&mut self) -> Result<Vec<Effect>, &'static str> {
+        if !self.pending.is_empty() {
+            return Err("the engine has not answered yet");
+        }
+        let Some(last) = self.done.last() else {
+            return Err("there is nothing to take back");
+        };
+        let (step, words) = (last.step, last.words.clone());
+        let first = self.done.iter().position(|done| done.step == step);
+        let of_step = self.done.split_off(first.unwrap_or(0));
+        self.taking_back = Some(match of_step.len() {
+            1 => words,
+            several => format!("{words}, and {} more", several - 1),
+        });
+        Ok(of_step
+            .into_iter()
+            .rev()
+            .flat_map(|done| done.back)
+            .collect())
+    }
+
+    /// Has what is taken back later speak of limits by the names that they have now.
+    pub fn rename(&mut self, renamed: &[(LimitId, LimitId)]) {
+        let name = |id: &mut LimitId| {
+            if let Some((_, now)) = renamed.iter().find(|(before, _)| before == id) {
+                *id = *now;
+            }
+        };
+        for effect in self.done.iter_mut().flat_map(|done| &mut done.back) {
+            match effect {
+                Effect::ChangeLimit { id, .. } => name(id),
+                Effect::RemoveLimits { ids, .. } => ids.iter_mut().for_each(name),
+                Effect::SetAgain { limits, .. } => {
+                    limits.iter_mut().for_each(|former| name(&mut former.id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A sample has come. One that was on its way when the answer came is older than the change; the next one is not.
+    pub fn forget_answered(&mut self) {
+        self.expected.retain(|expected| !expected.answered);
+    }
+
+    /// The engine has answered the first change of a limit that is under way.
+    fn settle(&mut self, id: LimitId, failed: bool) {
+        let mut under_way = self.expected.iter().enumerate();
+        let first = under_way.find(|(_, expected)| expected.id == id && !expected.answered);
+        let Some((first, _)) = first else {
+            return;
+        };
+        if failed {
+            self.expected.remove(first);
+        } else if let Some(expected) = self.expected.get_mut(first) {
+            expected.answered = true;
+        }
+    }
+}
+
+impl State {
+    /// Remembers what the engine is asked for, and how that is taken back.
+    pub fn ask(&mut self, effects: &[Effect]) {
+        let taking_back = self.changes.taking_back.take();
+        if !effects.iter().any(Effect::is_for_engine) {
+            return;
+        }
+        self.changes.step += 1;
+        for effect in effects.iter().filter(|effect| effect.is_for_engine()) {
+            let (back, instead) = match taking_back {
+                Some(_) => (None, None),
+                None => (Some(back(effect, self)), instead(effect, self)),
+            };
+            let changes = match effect {
+                Effect::ChangeLimit { id, limit, .. } => {
+                    self.expect(*id, *limit);
+                    Some(*id)
+                }
+                _ => None,
+            };
+            self.changes.pending.push_back(Pending {
+                words: taking_back.clone().unwrap_or_else(|| effect.words()),
+                changes,
+                instead,
+                back,
+                step: self.changes.step,
+            });
+        }
+    }
+
+    /// The engine has answered what was asked of it first.
+    pub fn answered(&mut self, answer: Answer) {
+        let Answer {
+            mut message,
+            set,
+            renamed,
+        } = answer;
+        let Some(pending) = self.changes.pending.pop_front() else {
+            self.message = Some(message);
+            return;
+        };
+        if let Some(id) = pending.changes {
+            self.changes.settle(id, message.error);
+        }
+        self.changes.rename(&renamed);
+        if !message.error {
+            match pending.back {
+                None => message.text = format!("taken back: {}", pending.words),
+                Some(mut back) => {
+                    let who = pending.words.clone();
+                    back.extend(set.map(|id| Effect::RemoveLimits { ids: vec![id], who }));
+                    if let Some(instead) = pending.instead {
+                        message.text.push_str(&format!(", instead of {instead}"));
+                    }
+                    if !back.is_empty() {
+                        let undo = self.keymap.key_of(super::keymap::Command::Undo);
+                        message.text.push_str(&format!("; {undo} takes it back"));
+                        self.changes.done.push(Done {
+                            words: pending.words,
+                            back,
+                            step: pending.step,
+                        });
+                        self.changes.rename(&renamed);
+                        let over = self.changes.done.len().saturating_sub(MOST_STEPS);
+                        self.changes.done.drain(..over);
+                    }
+                }
+            }
+        }
+        self.message = Some(message);
+    }
+
+    /// Shows a limit as it will be: the next key is for that, and may come before the engine has answered.
+    fn expect(&mut self, id: LimitId, limit: Limit) {
+        self.changes.expected.push(Expected {
+            id,
+            limit,
+            answered: false,
+        });
+        self.show_expected();
+        self.make_rows();
+    }
+
+    /// Has the sample say of limits what they will be.
+    pub fn show_expected(&mut self) {
+        if self.changes.expected.is_empty() {
+            return;
+        }
+        let snapshot = Arc::make_mut(&mut self.snapshot);
+        for Expected { id, limit, .. } in &self.changes.expected {
+            if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == *id) {
+                sample.limit = *limit;
+            }
+            for (_, present) in snapshot
+                .processes
+                .iter_mut()
+                .filter_map(|process| process.limit.as_mut())
+                .filter(|(of, _)| of == id)
+            {
+                *present = *limit;
+            }
+        }
+    }
+}
+
+/// What takes an effect back, as things are before it. What a new limit needs beside that is known when it is there.
+fn back(effect: &Effect, state: &State) -> Vec<Effect> {
+    let again = |limits: Vec<Former>, who: &str| {
+        let who = who.to_owned();
+        let effect = (!limits.is_empty()).then_some(Effect::SetAgain { limits, who });
+        effect.into_iter().collect::<Vec<_>>()
+    };
+    let formers = |ids: &[LimitId]| ids.iter().filter_map(|id| former(*id, state)).collect();
+    match effect {
+        Effect::SetLimit { targets, who, .. } => again(replaced(targets, state), who),
+        Effect::ChangeLimit {
+            id, children, who, ..
+        } => {
+            let before = state.limit(*id).map(|sample| Effect::ChangeLimit {
+                id: *id,
+                limit: sample.limit,
+                children: children.map(|children| !children),
+                who: who.clone(),
+            });
+            before.into_iter().collect()
+        }
+        Effect::RemoveLimits { ids, who } => again(formers(ids), who),
+        Effect::EditRules { edit, .. } => edited_back(edit, &state.snapshot),
+        Effect::Keep { edit, ids, words } => {
+            let mut effects = edited_back(edit, &state.snapshot);
+            effects.extend(again(formers(ids), words));
+            effects
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What an effect takes the place of, in words.
+fn instead(effect: &Effect, state: &State) -> Option<String> {
+    match effect {
+        Effect::SetLimit { targets, .. } => match replaced(targets, state).as_slice() {
+            [] => None,
+            [one] => Some(one.limit.to_string()),
+            several => Some(format!("{} limits", several.len())),
+        },
+        Effect::ChangeLimit { id, limit, .. } => {
+            let before = state.limit(*id)?.limit;
+            (before != *limit).then(|| before.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// A limit as it is now, with what it takes to set it again; `None` where a rule sets it.
+fn former(id: LimitId, state: &State) -> Option<Former> {
+    let sample = state.limit(id)?;
+    if state.is_of_rule(id) {
+        return None;
+    }
+    let members = state.snapshot.processes.iter();
+    let members = members.filter(|process| process.limit.is_some_and(|(of, _)| of == id));
+    let origin = state.origin(id);
+    Some(Former {
+        id,
+        limit: sample.limit,
+        processes: members.map(|process| process.key).collect(),
+        targets: origin.map_or_else(Vec::new, |origin| origin.targets.clone()),
+        children: sample.children,
+        detached: origin.is_some_and(|origin| origin.detached),
+        until_ns: origin.and_then(|origin| origin.until_ns),
+    })
+}
+
+/// The limits that end, or lose processes, because these have another one.
+fn replaced(targets: &Targets, state: &State) -> Vec<Former> {
+    let processes = &state.snapshot.processes;
+    let is_taken = |key| {
+        targets.processes.contains(&key)
+            || processes
+                .binary_search_by_key(&key, |process| process.key)
+                .ok()
+                .and_then(|at| processes.get(at))
+                .is_some_and(|process| super::filter::is_selected(process, &targets.selectors))
+    };
+    let taken = processes.iter().filter(|process| is_taken(process.key));
+    let mut ids: Vec<LimitId> = taken.filter_map(|process| Some(process.limit?.0)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let formers = ids.into_iter().filter_map(|id| former(id, state));
+    formers
+        .map(|mut former| {
+            let all = former.processes.len();
+            former.processes.retain(|key| is_taken(*key));
+            if former.processes.len() < all {
+                // It goes on for the others, and nobody can be put back into it.
+                former.targets.clear();
+            }
+            former
+        })
+        .collect()
+}
+
+/// What takes a change of the rules back.
+fn edited_back(edit: &Edit, snapshot: &Snapshot) -> Vec<Effect> {
+    let rule = |name: &str| snapshot.rules.iter().find(|rule| *rule.name == *name);
+    let edits = match edit {
+        Edit::Add { rule, .. } => vec![Edit::Remove {
+            name: rule.name.clone(),
+        }],
+        Edit::Remove { name } => match rule(name) {
+            // It would not come back into its profiles, and be on where they are not chosen.
+            Some(rule) if rule.profiles.is_empty() => added_again(rule, snapshot),
+            _ => Vec::new(),
+        },
+        Edit::Change { name, .. } => {
+            let before = rule(name).map(|rule| keep::change(name, rule.limit));
+            before.into_iter().collect()
+        }
+        Edit::Enable { name, enabled } => vec![Edit::Enable {
+            name: name.clone(),
+            enabled: !enabled,
+        }],
+        Edit::Move { name, .. } => {
+            let before = rule(name).map(|rule| in_place(rule, snapshot));
+            before.into_iter().collect()
+        }
+        Edit::Profile { .. } => vec![Edit::Profile {
+            name: snapshot.profile.clone(),
+        }],
+    };
+    let of = |edit| Effect::EditRules {
+        edit,
+        words: String::new(),
+    };
+    edits.into_iter().map(of).collect()
+}
+
+/// A rule in the place of its file where it is now.
+fn in_place(rule: &RuleSample, snapshot: &Snapshot) -> Edit {
+    let of_file = snapshot.rules.iter().filter(|it| it.file == rule.file);
+    let before = of_file.take_while(|it| it.name != rule.name);
+    Edit::Move {
+        name: rule.name.to_string(),
+        to: before.count() + 1,
+    }
+}
+
+/// A rule as it is, once more; of its text in the file, comments do not come back.
+fn added_again(rule: &RuleSample, snapshot: &Snapshot) -> Vec<Edit> {
+    let InWords {
+        rates,
+        block,
+        reject,
+        scope,
+    } = in_words(rule.limit);
+    let name = rule.name.to_string();
+    let mut edits = vec![
+        Edit::Add {
+            rule: NewRule {
+                name: name.clone(),
+                targets: rule.targets.clone(),
+                down: rates.down,
+                up: rates.up,
+                block: block.map(str::to_owned),
+                reject,
+                scope: scope.map(str::to_owned),
+                share: Some(rule.share.clone()).filter(|share| share != "all"),
+                when: rule.when.clone(),
+                on: rule.on.clone(),
+            },
+            first: false,
+        },
+        in_place(rule, snapshot),
+    ];
+    if !rule.enabled {
+        let enabled = false;
+        edits.push(Edit::Enable { name, enabled });
+    }
+    edits
+}
+
+#[cfg(test)]
+#[path = "changes_tests.rs"]
+mod tests;

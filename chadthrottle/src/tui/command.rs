@@ -1,0 +1,182 @@
+//! What commands do.
+
+use super::{
+    act,
+    command_palette::Palette,
+    effect::Effect,
+    field::Field,
+    help::Help,
+    keymap::Command,
+    rows::{RowKey, Sort},
+    rulebook,
+    state::{Details, Message, Mode, Question, State},
+    update::inspect,
+    views,
+};
+use crate::{config::View, units::Style};
+
+/// Does what a command says.
+pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
+    state.message = None;
+    match command {
+        Command::Up => move_by(state, -1),
+        Command::Down => move_by(state, 1),
+        Command::PageUp => move_by(state, -page(state)),
+        Command::PageDown => move_by(state, page(state)),
+        Command::Top => move_by(state, isize::MIN),
+        Command::Bottom => move_by(state, isize::MAX),
+        Command::Limit => act::open_dialog(state),
+        Command::Lower => return act::step(state, false),
+        Command::Raise => return act::step(state, true),
+        Command::Remove => return act::remove(state),
+        Command::Block => return act::block(state),
+        Command::Keep => act::open_keep(state),
+        Command::Undo => return undo(state),
+        Command::Profile => return rulebook::profile(state, None),
+        Command::Go(view) => return views::go(state, view),
+        Command::NextView => return views::go(state, views::step(state, 1)),
+        Command::PreviousView => {
+            return views::go(state, views::step(state, View::ALL.len() - 1));
+        }
+        Command::RemoveAll if state.by_hand().next().is_none() => {
+            state.message = Some(Message::error("there are no limits"));
+        }
+        Command::RemoveAll => state.mode = Mode::Confirm(Question::RemoveAll),
+        Command::Tag => tag(state),
+        Command::Untag => state.tagged.clear(),
+        Command::Filter => state.mode = Mode::Filter,
+        Command::Sort => {
+            let present = Sort::ALL.iter().position(|sort| *sort == state.sort);
+            state.mode = Mode::Sort(present.unwrap_or(0));
+        }
+        Command::Reverse => {
+            state.reversed = !state.reversed;
+            state.make_rows();
+        }
+        Command::Grouping => {
+            let next = match state.view {
+                View::List => View::Tree,
+                View::Tree => View::Programs,
+                _ => View::List,
+            };
+            return views::go(state, next);
+        }
+        Command::Fold => fold(state),
+        Command::Show => {
+            state.show = state.show.next();
+            state.make_rows();
+        }
+        Command::Details => {
+            let key = state.selected.clone().map(RowKey::subject);
+            state.details = key.map(|key| Details {
+                key,
+                connections: None,
+                more: false,
+                offset: 0,
+            });
+            return inspect(state);
+        }
+        Command::Resolve => {
+            state.resolve = !state.resolve;
+            return inspect(state);
+        }
+        Command::Pause => match state.paused {
+            None => state.paused = Some(Vec::new()),
+            Some(_) => state.resume(),
+        },
+        Command::Bits => {
+            state.style = match state.style {
+                Style::Bytes => Style::Bits,
+                Style::Bits => Style::Bytes,
+            };
+        }
+        Command::Palette => state.mode = Mode::Palette(Palette::default()),
+        Command::Help => state.mode = Mode::Help(Help::default()),
+        Command::Quit if state.own_limits() == 0 => return vec![Effect::Quit],
+        Command::Quit => state.mode = Mode::Confirm(Question::Quit),
+        Command::Cancel | Command::Back => return cancel(state),
+        Command::Suspend => return vec![Effect::Suspend],
+    }
+    Vec::new()
+}
+
+/// One step back: out of the details, then the filter, then the tags.
+fn cancel(state: &mut State) -> Vec<Effect> {
+    if state.details.take().is_some() {
+        return inspect(state);
+    }
+    if state.filter.text.is_empty() {
+        state.tagged.clear();
+    } else {
+        state.filter = Field::default();
+        state.make_rows();
+    }
+    Vec::new()
+}
+
+/// Takes back the last change.
+fn undo(state: &mut State) -> Vec<Effect> {
+    match state.changes.take_back() {
+        Ok(effects) => effects,
+        Err(why) => {
+            state.message = Some(Message::error(why));
+            Vec::new()
+        }
+    }
+}
+
+fn page(state: &State) -> isize {
+    isize::try_from(state.page()).unwrap_or(isize::MAX)
+}
+
+/// Moves the selection, or in the details the first connection on the screen.
+pub fn move_by(state: &mut State, rows: isize) {
+    if let Some(details) = &mut state.details {
+        let count = details.connections.as_ref().map_or(0, Vec::len);
+        let last = count.saturating_sub(1);
+        details.offset = details.offset.saturating_add_signed(rows).min(last);
+    } else {
+        state.select(state.cursor.saturating_add_signed(rows));
+    }
+}
+
+fn tag(state: &mut State) {
+    if let Some(key) = state.selected.clone() {
+        if !state.tagged.remove(&key) {
+            state.tagged.insert(key);
+        }
+        state.select(state.cursor + 1);
+    }
+}
+
+/// Selects the row that the selected process is in, where rows stand for something else now.
+pub fn regroup(state: &mut State) {
+    let process = state.rows.get(state.cursor).and_then(|row| {
+        let lead = state.lead(row)?;
+        Some(lead.key)
+    });
+    state.tagged.clear();
+    state.make_rows();
+    let row = process.and_then(|key| {
+        let has = |row: &RowKey| state.processes_of(row).any(|process| process.key == key);
+        state.rows.iter().position(|row| has(&row.key))
+    });
+    if let Some(row) = row {
+        state.select(row);
+    }
+}
+
+fn fold(state: &mut State) {
+    let Some(row) = state.rows.get(state.cursor) else {
+        return;
+    };
+    let RowKey::Process(key) = row.key else {
+        return;
+    };
+    match row.folded {
+        Some(true) => _ = state.folded.remove(&key),
+        Some(false) => _ = state.folded.insert(key),
+        None => return,
+    }
+    state.make_rows();
+}

@@ -1,0 +1,201 @@
+//! What the views look like, and what lies over them: help, palette, menus, and the footer.
+
+use super::*;
+use crate::tui::{changes::Answer, inspect::Connections, state::Message};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 50)];
+
+/// Users, units and a container.
+fn machine(size: (u16, u16)) -> State {
+    let mut sample = Snapshot::clone(&busy(10));
+    for process in &mut sample.processes {
+        (process.uid, process.user, process.cgroup) = match process.key.pid {
+            3100..=3121 => (
+                1000,
+                "ada".into(),
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-1.scope"
+                    .into(),
+            ),
+            4242 => (
+                33,
+                "www-data".into(),
+                format!("/docker/{}", "c0ffee00".repeat(8)).into(),
+            ),
+            5100 => (0, "root".into(), "/system.slice/backup.service".into()),
+            1 => (0, "root".into(), "/init.scope".into()),
+            _ => (1000, "ada".into(), "/".into()),
+        };
+    }
+    state(size.0, size.1, sample.into())
+}
+
+fn connections() -> Action {
+    let row = |pid, inode, remote: &str, rates: Option<(f64, f64)>| ConnectionRow {
+        connection: Connection {
+            inode,
+            protocol: if rates.is_some() { "tcp" } else { "udp" }.to_owned(),
+            local: "192.0.2.7:50312".parse().ok(),
+            remote: remote.parse().ok(),
+            state: rates.map_or("", |_| "established").to_owned(),
+            bytes: None,
+            process: Some(key(pid)),
+            round_trip: rates.map(|_| Duration::from_micros(23_400)),
+        },
+        rates: rates.map(|(down, up)| Both { down, up }),
+        name: None,
+    };
+    let mut connections = vec![
+        row(
+            3100,
+            1,
+            "[::ffff:198.51.100.20]:443",
+            Some((2_650_000.0, 60_000.0)),
+        ),
+        row(4242, 2, "203.0.113.80:80", Some((640_000.0, 21_000.0))),
+        row(
+            5100,
+            3,
+            "[2001:db8:1234:5678::443]:22",
+            Some((0.0, 480_000.0)),
+        ),
+        row(3120, 4, "192.0.2.53:53", None),
+    ];
+    connections[1].name = Some("mirror.\u{1b}[31mexample.org".into());
+    let more = true;
+    Action::Connections(Connections { connections, more })
+}
+
+fn check(name: &str, keys: &[&str]) {
+    for size in SIZES {
+        let mut state = machine(size);
+        press(&mut state, keys);
+        if state.needs_connections() {
+            update(&mut state, connections());
+        }
+        let screen = draw_on(&state).to_string();
+        assert!(!screen.contains('\u{1b}'), "{screen}");
+        shot(&state, name);
+        let ascii = draw_with(&state, &look(ThemeName::Dark, true)).to_string();
+        assert!(ascii.is_ascii(), "{ascii}");
+    }
+}
+
+#[test]
+fn first_run() {
+    for size in SIZES {
+        let mut sample = Snapshot::clone(&busy(10));
+        sample.limits.clear();
+        sample.processes.iter_mut().for_each(|it| it.limit = None);
+        let mut state = state(size.0, size.1, sample.into());
+        shot(&state, "first_run");
+        press(&mut state, &["j"]);
+        let screen = draw_on(&state).to_string();
+        assert!(
+            screen.contains("4 connections") && !screen.contains("Choose"),
+            "{screen}"
+        );
+    }
+}
+
+#[test]
+fn connections_of_the_machine() {
+    check("connections", &["4"]);
+    check(
+        "connections_filtered",
+        &["4", "/", "port:443", "<Enter>", " "],
+    );
+}
+
+#[test]
+fn units_and_users() {
+    check("units", &["5"]);
+    check("users", &["6"]);
+}
+
+#[test]
+fn palette() {
+    check("palette", &[":"]);
+    check("palette_typed", &["<Ctrl-P>", "limit", "<Down>"]);
+    check("palette_empty", &[":", "no such thing"]);
+}
+
+#[test]
+fn profiles() {
+    for size in SIZES {
+        let mut state = machine(size);
+        let sample = Arc::make_mut(&mut state.snapshot);
+        sample.profiles = ["hotel", "train \u{1b}[31m"].map(str::to_owned).into();
+        sample.profile = Some("hotel".to_owned());
+        press(&mut state, &["P", "j"]);
+        shot(&state, "profiles");
+    }
+}
+
+#[test]
+fn pages_of_the_help_fit_the_usual_screen() {
+    for (page, name) in ["limits", "views", "finding", "screen"]
+        .into_iter()
+        .enumerate()
+    {
+        let keys: Vec<&str> = ["?"]
+            .into_iter()
+            .chain(["<Tab>"; 3].into_iter().take(page))
+            .collect();
+        check(&format!("help_{name}"), &keys);
+        let mut state = machine((80, 24));
+        press(&mut state, &keys);
+        let screen = draw_on(&state).to_string();
+        let Mode::Help(help) = state.mode else {
+            panic!("no help")
+        };
+        for (keys, words) in help.lines(&state.keymap) {
+            assert!(
+                screen.contains(&format!("{keys:<16}{words}")),
+                "{keys} {words}\n{screen}"
+            );
+        }
+    }
+}
+
+/// The keys that matter most are named where the screen is as narrow as most are.
+#[test]
+fn the_footer_names_the_keys_that_matter_most() {
+    let last = |state: &State| {
+        let screen = draw_on(state).to_string();
+        screen.lines().last().unwrap_or_default().to_owned()
+    };
+    let mut state = machine((80, 24));
+    let words = "l limit  B block  x remove  K keep  R rules  / filter";
+    assert!(last(&state).contains(words), "{}", last(&state));
+    Arc::make_mut(&mut state.snapshot).profiles = vec!["hotel".to_owned()];
+    let words = "l limit  B block  x remove  K keep  R rules  P profile  / filter  ? help  q quit";
+    assert!(last(&state).contains(words), "{}", last(&state));
+}
+
+#[test]
+fn what_is_asked_for_is_marked_until_it_is_done_and_then_can_be_taken_back() {
+    let mut state = machine((80, 24));
+    let message = |state: &State| {
+        let screen = draw_on(state).to_string();
+        screen.lines().rev().nth(1).unwrap_or_default().to_owned()
+    };
+    press(&mut state, &["g", "["]);
+    assert!(
+        !message(&state).contains("asked for"),
+        "{}",
+        message(&state)
+    );
+    press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
+    let asked = message(&state);
+    assert!(asked.contains("asked for: firefox (3100): "), "{asked}");
+    let answer = Answer {
+        message: Message {
+            text: "firefox (3100): down 1 MB/s (8 Mbit/s), up unlimited".to_owned(),
+            error: false,
+        },
+        set: Some(LimitId(9)),
+        renamed: Vec::new(),
+    };
+    update(&mut state, Action::Answered(answer));
+    shot(&state, "toast");
+}

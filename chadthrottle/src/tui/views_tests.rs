@@ -1,0 +1,230 @@
+//! The views, key by key.
+
+use super::*;
+use crate::{
+    model::{Both, LimitId, ProcessSample},
+    process::Connection,
+    tui::{
+        fixtures::{key, limit, press, process, said, snapshot, state},
+        inspect::{ConnectionRow, Connections, Request},
+        rows::{Group, RowKey},
+        update::{Action, update},
+    },
+};
+
+fn machine() -> Vec<ProcessSample> {
+    let of = |pid, name, uid, user: &str, cgroup: &str, down| {
+        let mut process = process(pid, name, down, 0.0);
+        (process.uid, process.user, process.cgroup) = (uid, user.into(), cgroup.into());
+        process
+    };
+    let mut backup = of(30, "restic", 0, "root", "/system.slice/backup.service", 5.0);
+    backup.limit = Some((LimitId(1), limit(Some(1_000_000), None)));
+    vec![
+        of(10, "init", 0, "root", "/init.scope", 0.0),
+        of(
+            20,
+            "firefox",
+            1000,
+            "ada",
+            "/user.slice/app.slice/firefox.scope",
+            7.0,
+        ),
+        of(
+            21,
+            "firefox",
+            1000,
+            "ada",
+            "/user.slice/app.slice/firefox.scope",
+            1.0,
+        ),
+        backup,
+        of(40, "kworker", 0, "root", "/", 0.0),
+    ]
+}
+
+fn names(state: &State) -> Vec<String> {
+    state.rows.iter().map(|row| state.name_of(row)).collect()
+}
+
+fn looked(connections: &[(u32, u64, f64)]) -> Action {
+    let row = |(pid, inode, down): &(u32, u64, f64)| ConnectionRow {
+        connection: Connection {
+            inode: *inode,
+            protocol: "tcp".to_owned(),
+            local: None,
+            remote: "198.51.100.1:443".parse().ok(),
+            state: String::new(),
+            bytes: None,
+            process: Some(key(*pid)),
+            round_trip: None,
+        },
+        rates: Some(Both {
+            down: *down,
+            up: 0.0,
+        }),
+        name: None,
+    };
+    Action::Connections(Connections {
+        connections: connections.iter().map(row).collect(),
+        more: false,
+    })
+}
+
+#[test]
+fn digits_and_tab_go_from_view_to_view_and_back() {
+    let mut state = state(80, 24, snapshot(machine()));
+    for (number, view) in (1..).zip(View::ALL) {
+        press(&mut state, &[&number.to_string()]);
+        assert_eq!(shown(&state), view);
+    }
+    // Round, from the rules too.
+    for view in View::ALL {
+        press(&mut state, &["<Tab>"]);
+        assert_eq!(shown(&state), view);
+    }
+    for view in View::ALL.into_iter().rev().skip(1) {
+        press(&mut state, &["<S-Tab>"]);
+        assert_eq!(shown(&state), view);
+    }
+    // The details are left.
+    press(&mut state, &["d", "3"]);
+    assert_eq!((&state.details, state.view), (&None, View::Tree));
+    press(&mut state, &["R", "R"]);
+    assert_eq!((&state.mode, shown(&state)), (&Mode::Normal, View::Tree));
+}
+
+#[test]
+fn users_and_units_are_rows_of_their_processes_and_the_selection_follows() {
+    let mut state = state(80, 24, snapshot(machine()));
+    press(&mut state, &["g", "6"]);
+    assert_eq!(names(&state), ["ada", "root"]);
+    assert_eq!(
+        state.rows.iter().map(|it| it.count).collect::<Vec<_>>(),
+        [2, 3]
+    );
+    assert_eq!(state.selected, Some(RowKey::Group(Group::User(1000))));
+    press(&mut state, &["5"]);
+    assert_eq!(
+        names(&state),
+        [
+            "firefox.scope",
+            "backup.service",
+            "init.scope",
+            "in no unit"
+        ]
+    );
+    let firefox = Group::Unit(Some("/user.slice/app.slice/firefox.scope".into()));
+    assert_eq!(state.selected, Some(RowKey::Group(firefox)));
+    press(&mut state, &["s", "G", "kkk", "<Enter>"]);
+    press(&mut state, &["/", "unit:init", "<Enter>"]);
+    assert_eq!(names(&state), ["init.scope"]);
+    press(&mut state, &["<Esc>", "1"]);
+    assert_eq!(state.rows.len(), 5);
+}
+
+#[test]
+fn limits_of_users_and_units_are_for_what_starts_later_too() {
+    let mut state = state(80, 24, snapshot(machine()));
+    let selectors = |effects: &[Effect]| match effects {
+        [Effect::SetLimit { targets, .. }] => {
+            let texts = targets.selectors.iter().map(ToString::to_string);
+            (texts.collect::<Vec<_>>(), targets.processes.clone())
+        }
+        other => panic!("{other:?}"),
+    };
+    let set = ["<Enter>", "<Ctrl-U>", "1MB", "<Enter>"];
+    press(&mut state, &["g", "6"]);
+    let (texts, processes) = selectors(&press(&mut state, &set));
+    assert_eq!((texts, processes), (vec!["user:1000".to_owned()], vec![]));
+    press(&mut state, &["5", "j"]);
+    let (texts, _) = selectors(&press(&mut state, &set));
+    assert_eq!(texts, ["cgroup:/system.slice/backup.service"]);
+    // Nothing but themselves tells who is in no unit.
+    press(&mut state, &["G"]);
+    let (texts, processes) = selectors(&press(&mut state, &set));
+    assert_eq!((texts, processes), (vec![], vec![key(40)]));
+    // Nor one whose name would be read as something else.
+    let mut odd = machine();
+    (odd[3].cgroup, odd[3].limit) = ("/a+user:ada.service".into(), None);
+    update(&mut state, Action::Snapshot(snapshot(odd)));
+    press(&mut state, &["/", "unit:a+user", "<Enter>", "g"]);
+    let (texts, processes) = selectors(&press(&mut state, &set));
+    assert_eq!((texts, processes), (vec![], vec![key(30)]));
+}
+
+#[test]
+fn connections_are_sorted_by_rate_and_enter_limits_their_process() {
+    let mut state = state(80, 24, snapshot(machine()));
+    let effects = press(&mut state, &["4"]);
+    let request = |processes: &[u32]| {
+        [Effect::Inspect(Request {
+            key: None,
+            processes: processes.iter().copied().map(key).collect(),
+            resolve: false,
+        })]
+    };
+    // The busiest first: where there are too many, the last ones are left out.
+    assert_eq!(effects, request(&[20, 30, 21, 10, 40]));
+    assert_eq!(state.rows.len(), 0);
+    // One of a process that is not in the sample is not shown.
+    let many = [(30, 1, 5.0), (20, 2, 50.0), (20, 3, 0.0), (99, 4, 9.0)];
+    update(&mut state, looked(&many));
+    let inodes = |state: &State| -> Vec<u64> {
+        let inode = |row: &crate::tui::rows::Row| match row.key {
+            RowKey::Connection(_, inode) => inode,
+            _ => 0,
+        };
+        state.rows.iter().map(inode).collect()
+    };
+    assert_eq!(inodes(&state), [2, 1, 3]);
+    press(&mut state, &["f"]);
+    assert_eq!(inodes(&state), [2, 1], "those with traffic");
+    press(&mut state, &["ff"]);
+    let effects = press(&mut state, &["g", "<Enter>", "1MB", "<Enter>"]);
+    let [Effect::SetLimit { targets, who, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        (&*targets.processes, &**who),
+        (&[key(20)][..], "firefox (20)")
+    );
+    // Its limit, and two of one process are one.
+    let effects = press(&mut state, &["j", "x"]);
+    assert!(matches!(&effects[..], [Effect::RemoveLimits { ids, .. }] if *ids == [LimitId(1)]));
+    press(&mut state, &["g", " ", "G", " ", "<Enter>"]);
+    let Mode::Dialog(dialog) = &state.mode else {
+        panic!("{}", said(&state))
+    };
+    assert_eq!(dialog.subject.rows, [RowKey::Process(key(20))]);
+    press(&mut state, &["<Esc>", "U", "d"]);
+    let details = state.details.as_ref().unwrap();
+    assert_eq!(details.key, RowKey::Process(key(20)));
+    // Back where they are, they are looked at again; elsewhere no longer.
+    assert_eq!(
+        press(&mut state, &["<Esc>"]),
+        request(&[20, 30, 21, 10, 40])
+    );
+    assert_eq!(press(&mut state, &["1"]), []);
+    assert!(state.connections.is_none());
+}
+
+#[test]
+fn a_filter_by_port_has_connections_looked_at_in_every_view() {
+    let mut state = state(80, 24, snapshot(machine()));
+    assert_eq!(press(&mut state, &["/", "port:44"]).len(), 1);
+    update(&mut state, looked(&[(20, 1, 0.0)]));
+    assert_eq!(names(&state), [""; 0]);
+    press(&mut state, &["3"]);
+    assert_eq!(names(&state), ["firefox"]);
+    let effects = update(&mut state, Action::Snapshot(snapshot(machine())));
+    assert!(matches!(
+        &effects[..],
+        [Effect::Inspect(Request { key: None, .. })]
+    ));
+    press(&mut state, &["<Esc>"]);
+    assert_eq!(
+        update(&mut state, Action::Snapshot(snapshot(machine()))),
+        []
+    );
+}
