@@ -79,7 +79,7 @@ fn round_trips_are_believed_from_a_tenth_of_a_millisecond_to_a_minute() {
     assert!(never < 10_000 * 100, "{never}");
     // What no machine carries fits.
     assert_eq!(at(u64::MAX).bytes_of(FASTEST), FASTEST * 60);
-    assert!(FASTEST > 200_000_000_000);
+    const { assert!(FASTEST > 200_000_000_000) };
 }
 
 #[test]

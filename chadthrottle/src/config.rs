@@ -5,10 +5,10 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
 
 use crate::{process::user, units::Rate};
@@ -17,6 +17,10 @@ use crate::{process::user, units::Rate};
 const OF_USER: &str = ".config/chadthrottle/config.toml";
 /// Where the user has none.
 const OF_SYSTEM: &str = "/etc/chadthrottle/config.toml";
+/// Themes, below the home of who calls it.
+const THEMES_OF_USER: &str = ".config/chadthrottle/themes";
+/// Those for all users.
+const THEMES_OF_SYSTEM: &str = "/etc/chadthrottle/themes";
 
 /// A longer file is not a configuration.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -29,6 +33,10 @@ pub struct Config {
     pub theme: ThemeName,
     /// Only characters of ASCII.
     pub ascii: bool,
+    /// Whether panels have edges, and titles on them.
+    pub panels: bool,
+    /// Whether the details of the selected row stand beside the table, where there is room.
+    pub split: bool,
     /// Whether the mouse works on the screen, and no longer selects text.
     pub mouse: bool,
     /// Rates in bits a second.
@@ -71,6 +79,8 @@ impl Default for Config {
         Self {
             theme: ThemeName::default(),
             ascii: false,
+            panels: true,
+            split: true,
             mouse: true,
             bits: false,
             resolve: false,
@@ -83,19 +93,57 @@ impl Default for Config {
 }
 
 /// Names of the themes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum ThemeName {
-    /// For dark backgrounds
+    /// For dark backgrounds.
     #[default]
     Dark,
-    /// For light backgrounds
+    /// For light backgrounds.
     Light,
-    /// Without colours
+    /// Dark or light, as the terminal's background is.
+    Auto,
+    /// Without colours.
     Mono,
-    /// The terminal's own 16 colours
+    /// The terminal's own 16 colours.
     Terminal,
+    /// That of a file.
+    Of(String),
 }
+
+impl FromStr for ThemeName {
+    type Err = ThemeNameError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        const LONGEST: usize = 64;
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        match name {
+            "dark" => Ok(Self::Dark),
+            "light" => Ok(Self::Light),
+            "auto" => Ok(Self::Auto),
+            "mono" => Ok(Self::Mono),
+            "terminal" => Ok(Self::Terminal),
+            // It becomes the name of a file.
+            name if name.is_empty() || name.len() > LONGEST || !name.chars().all(is_part) => {
+                Err(ThemeNameError)
+            }
+            name => Ok(Self::Of(name.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for ThemeName {
+    type Error = ThemeNameError;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
+/// What no theme is called.
+#[derive(Debug, thiserror::Error)]
+#[error("the name of a theme has letters, digits, '-' and '_', up to 64")]
+pub struct ThemeNameError;
 
 /// What the screen shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -203,6 +251,11 @@ pub enum ConfigError {
     /// It is too long, or not a file.
     #[error("configuration {0}: not a text file of at most 64 KB")]
     NotAFile(PathBuf),
+    /// There is no such theme.
+    #[error(
+        "theme {0}: there is no {THEMES_OF_USER}/{0}.toml in your home, and none of that name comes with ChadThrottle"
+    )]
+    NoTheme(String),
     /// It says something that we do not understand.
     #[error("configuration {path}: {reason}")]
     Invalid {
@@ -253,23 +306,7 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        // Before it is opened: a pipe would have us wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(unreadable)?;
-        if !metadata.is_file() || metadata.len() > MAX_BYTES {
-            return Err(ConfigError::NotAFile(path.to_owned()));
-        }
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
-            .map_err(unreadable)?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Invalid {
-            path: path.to_owned(),
-            reason: reason(&error, &text),
-        })?;
+        let (mut config, text): (Self, String) = parsed(path)?;
         if !config.keys.of.is_empty() {
             config.keys.file = path.to_owned();
         }
@@ -278,6 +315,56 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// The theme of that name in a file of the user who called us, or of the system; `None`: there is none.
+///
+/// # Errors
+/// Where a file is there and cannot be used.
+pub fn theme_file<T: DeserializeOwned>(name: &str) -> Result<Option<T>, ConfigError> {
+    let of_user = user::home_of_caller().map(|home| home.join(THEMES_OF_USER));
+    let directories = of_user.into_iter().chain([THEMES_OF_SYSTEM.into()]);
+    theme_in(directories, name)
+}
+
+fn theme_in<T: DeserializeOwned>(
+    mut directories: impl Iterator<Item = PathBuf>,
+    name: &str,
+) -> Result<Option<T>, ConfigError> {
+    let found =
+        directories.find_map(
+            |directory| match parsed(&directory.join(format!("{name}.toml"))) {
+                Err(ConfigError::Unreadable { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    None
+                }
+                result => Some(result.map(|(theme, _)| theme)),
+            },
+        );
+    found.transpose()
+}
+
+/// What the file says, and its text.
+fn parsed<T: DeserializeOwned>(path: &Path) -> Result<(T, String), ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    // Before it is opened: a pipe would have us wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
+        return Err(ConfigError::NotAFile(path.to_owned()));
+    }
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    let said = toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+        path: path.to_owned(),
+        reason: reason(&error, &text),
+    })?;
+    Ok((said, text))
 }
 
 /// The line and what is wrong with it; not the line itself, which may hold anything.
@@ -334,7 +421,7 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_line() {
         for (text, line, word) in [
-            ("\ntheme = 'pink'", 2, "pink"),
+            ("\ntheme = '../pink'", 2, "letters"),
             ("ascii = 1", 1, "boolean"),
             ("colour = 'red'", 1, "colour"),
             ("\n\npresets = ['5kbps']", 3, "ambiguous"),
@@ -347,6 +434,21 @@ mod tests {
             assert!(error.contains(word), "{error}");
             assert!(!error.contains(char::is_control), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_theme_is_looked_for_in_each_directory_and_its_mistakes_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("none"), directory.path().to_owned());
+        let of = |name: &str| {
+            let directories = [first.clone(), second.clone()].into_iter();
+            theme_in::<toml::Table>(directories, name)
+        };
+        std::fs::write(second.join("mine.toml"), "text = '#123456'").unwrap();
+        std::fs::write(second.join("odd.toml"), "\ntext = ").unwrap();
+        assert!(of("mine").unwrap().is_some());
+        assert!(of("yours").unwrap().is_none());
+        assert!(of("odd").unwrap_err().to_string().contains("line 2"));
     }
 
     #[test]

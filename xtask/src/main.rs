@@ -14,6 +14,7 @@ mod kernel_tests;
 mod kernels;
 mod object_file;
 mod packages;
+mod pictures;
 mod run;
 mod shell;
 mod sources;
@@ -82,6 +83,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
+    /// Draw the screen with made-up samples and write the pictures of the documentation to docs/pictures
+    Pictures,
     /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
     /// kernel tests look for
     Varlinkctl,
@@ -125,6 +128,7 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Dist { test: true } => dist::test(),
         Command::Check => check::check(),
         Command::Constants { only } => constants::constants(only.as_deref()),
+        Command::Pictures => pictures::write(),
         Command::Varlinkctl => {
             println!("{}", varlinkctl::find_or_fetch()?.display());
             Ok(())

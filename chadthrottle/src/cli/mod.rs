@@ -54,12 +54,16 @@ pub struct Screen {
     /// Read this configuration, not ~/.config/chadthrottle/config.toml
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub config: Option<PathBuf>,
-    /// Colours
-    #[arg(long, value_name = "NAME", value_enum, hide_short_help = true)]
+    /// Colours: dark, light, auto, mono, terminal, catppuccin, dracula, gruvbox, tokyo-night, or a theme in
+    /// ~/.config/chadthrottle/themes
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub theme: Option<ThemeName>,
     /// Draw with characters of ASCII only
     #[arg(long, hide_short_help = true)]
     pub ascii: bool,
+    /// Draw no edges around panels
+    #[arg(long, hide_short_help = true)]
+    pub plain: bool,
     /// Leave the mouse to the terminal
     #[arg(long, hide_short_help = true)]
     pub no_mouse: bool,

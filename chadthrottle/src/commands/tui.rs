@@ -15,13 +15,14 @@ use crate::{
         self, privilege,
         signals::{Ending, Signals},
     },
-    tui::{self, Keymap, Outcome},
+    tui::{self, Keymap, Outcome, Scheme},
 };
 
 /// Opens the screen and gives the exit code.
 pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Result<u8, Error> {
     let config = configure(global, screen)?;
     let keymap = Keymap::configured(&config.keys)?;
+    let scheme = Scheme::load(&config.theme)?;
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         // What keeps everything from working is to be mended first.
         privilege::check()?;
@@ -44,6 +45,7 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Resul
         &mut signals,
         &config,
         keymap,
+        &scheme,
         warnings,
         &mut terminal,
     );
@@ -67,14 +69,15 @@ pub async fn run(global: &Global, screen: &Screen, warnings: &Warnings) -> Resul
 /// The configuration file, and over it the command line.
 fn configure(global: &Global, screen: &Screen) -> Result<Config, Error> {
     let mut config = Config::load(screen.config.as_deref())?;
-    config.theme = match screen.theme {
+    config.theme = match &screen.theme {
         _ if global.no_color => ThemeName::Mono,
         // What is asked for by name goes over what the environment says of all programs.
-        Some(theme) => theme,
+        Some(theme) => theme.clone(),
         None if global.monochrome() => ThemeName::Mono,
         None => config.theme,
     };
     config.ascii |= screen.ascii || tui::only_ascii(|name| std::env::var_os(name));
+    config.panels &= !screen.plain;
     config.mouse &= !screen.no_mouse;
     config.resolve |= screen.resolve;
     config.bits = (config.bits || global.bits) && !global.bytes;
@@ -98,8 +101,9 @@ mod tests {
             let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
             configure(&cli.global, &cli.screen).unwrap()
         };
-        let config = of("--theme terminal --no-mouse --bytes");
+        let config = of("--theme terminal --no-mouse --bytes --plain");
         assert_eq!(config.theme, ThemeName::Terminal);
+        assert!(!config.panels && of("").panels);
         assert!(config.ascii && !config.mouse && !config.bits);
         assert!(of("--resolve").resolve && of("").bits);
         assert_eq!(of("--theme dark --no-color").theme, ThemeName::Mono);

@@ -14,8 +14,10 @@ pub enum Colours {
     None,
     /// 8 or 16, set with the codes 30 to 37 and 90 to 97.
     Sixteen,
-    /// 256 and more.
+    /// 256.
     Many,
+    /// Each as red, green and blue.
+    All,
 }
 
 impl Colours {
@@ -36,7 +38,7 @@ impl Colours {
         };
         // What has none at all is another terminal than the one that COLORTERM was set for.
         if more && colours > Self::None {
-            Self::Many
+            Self::All
         } else {
             colours
         }
@@ -246,7 +248,7 @@ mod tests {
             })
         };
         assert_eq!(of("odd", ""), Colours::Sixteen);
-        assert_eq!(of("odd", "truecolor"), Colours::Many);
+        assert_eq!(of("odd", "truecolor"), Colours::All);
         assert_eq!(of("even", ""), Colours::None);
         assert_eq!(of("even", "truecolor"), Colours::None);
         assert_eq!(of("rich", ""), Colours::Many);

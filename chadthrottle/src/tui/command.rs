@@ -68,12 +68,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
         }
         Command::Details => {
             let key = state.selected.clone().map(RowKey::subject);
-            state.details = key.map(|key| Details {
-                key,
-                connections: None,
-                more: false,
-                offset: 0,
-            });
+            state.details = key.map(Details::of);
             return inspect(state);
         }
         Command::Resolve => {
@@ -90,6 +85,8 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
                 Style::Bits => Style::Bytes,
             };
         }
+        Command::Longer => state.span = state.span.longer(),
+        Command::Shorter => state.span = state.span.shorter(),
         Command::Palette => state.mode = Mode::Palette(Palette::default()),
         Command::Help => state.mode = Mode::Help(Help::default()),
         Command::Quit if state.own_limits() == 0 => return vec![Effect::Quit],

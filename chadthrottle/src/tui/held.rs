@@ -14,6 +14,9 @@ const REACHED_IN_PULSES: f64 = 0.75;
 /// More than this part of it is over it.
 const OVER: f64 = 1.05;
 
+/// Less than this part of it is next to nothing.
+const QUIET: f64 = 0.01;
+
 /// One direction of a limit and its use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Use {
@@ -83,6 +86,31 @@ impl Use {
         }
     }
 
+    /// In a word, how it is held back right now; empty where that cannot be told.
+    pub fn by(&self) -> &'static str {
+        if self.limit == 0.0 {
+            "blocked"
+        } else if self.refused() > 0.05 {
+            "by refusing"
+        } else if self.pausing > 0 {
+            "by pauses"
+        } else if self.connections > 0 {
+            "by slowing"
+        } else {
+            ""
+        }
+    }
+
+    /// Whether nothing comes in that direction at all.
+    fn is_idle(&self) -> bool {
+        self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0
+    }
+
+    /// Whether what comes is next to nothing, as the acknowledgements of what goes the other way are.
+    pub fn is_quiet(&self) -> bool {
+        self.is_idle() || self.part() < QUIET && self.traffic.dropped_bytes_per_s == 0.0
+    }
+
     /// In words, how the limit is met, or why it is not.
     pub fn in_words(&self) -> &'static str {
         let much_refused = self.refused() > 0.05;
@@ -92,7 +120,7 @@ impl Use {
             "blocked: what comes is refused"
         } else if self.limit == 0.0 {
             "blocked"
-        } else if self.traffic.bytes_per_s == 0.0 && self.traffic.dropped_bytes_per_s == 0.0 {
+        } else if self.is_idle() {
             "idle"
         } else if self.part() > OVER {
             "over it for a moment: up to a second's worth may pass after a rest"
@@ -149,6 +177,15 @@ mod tests {
             assert_eq!(it.holds_back(), holds, "{it:?}");
             assert!(it.in_words().contains(words), "{it:?}: {}", it.in_words());
         }
+        assert!(of(5.0, 0.0, 0, 1).is_quiet() && !of(5.0, 1.0, 0, 1).is_quiet());
+        assert!(!of(50.0, 0.0, 0, 1).is_quiet());
+        for (it, by) in [
+            (of(990.0, 500.0, 1, 1), "by refusing"),
+            (of(990.0, 5.0, 2, 1), "by slowing"),
+            (of(990.0, 0.0, 0, 1), ""),
+        ] {
+            assert_eq!(it.by(), by, "{it:?}");
+        }
         let pausing = Use {
             pausing: 1,
             ..of(800.0, 5.0, 1, 1)
@@ -158,6 +195,7 @@ mod tests {
             ..of(0.0, 0.0, 0, 1)
         };
         assert!(unseen.in_words().contains("NOT HELD"));
+        assert_eq!(pausing.by(), "by pauses");
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }
 }

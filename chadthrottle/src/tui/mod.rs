@@ -26,6 +26,8 @@ mod keymap;
 mod layout;
 mod menu;
 mod mouse;
+mod palette;
+mod rgb;
 mod rows;
 mod rulebook;
 mod state;
@@ -70,7 +72,7 @@ use state::{Message, State};
 use symbols::Symbols;
 pub use symbols::only_ascii;
 pub use terminal::Terminal;
-use theme::Theme;
+pub use theme::Scheme;
 use update::{Action, update};
 use view::Look;
 
@@ -108,11 +110,12 @@ pub async fn run(
     signals: &mut Signals,
     config: &Config,
     keymap: Keymap,
+    scheme: &Scheme,
     warnings: &Warnings,
     terminal: &mut Terminal,
 ) -> io::Result<Outcome> {
     let look = Look {
-        theme: Theme::new(config.theme, terminal.colours()),
+        theme: scheme.theme(terminal.colours(), || terminal.background()),
         symbols: Symbols::new(config.ascii),
     };
     let mut jobs = JobControl::catch()?;
@@ -121,6 +124,7 @@ pub async fn run(
     state.keymap = keymap;
     let mut events = EventStream::new();
     let mut inspection = Inspection::through(session.engine.requests().clone());
+    let mut of_machine = Inspection::through(session.engine.requests().clone());
     let mut effects = Effects::on(session.engine.requests().clone());
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
@@ -156,6 +160,10 @@ pub async fn run(
                 Some(action) => action,
                 None => continue,
             },
+            seen = of_machine.next(), if of_machine.is_under_way() => match seen {
+                Some(action) => action,
+                None => continue,
+            },
             event = events.next() => match event {
                 Some(Ok(event)) => match action_of(event) {
                     Some(action) => action,
@@ -173,6 +181,7 @@ pub async fn run(
                 // All of a pipeline or script stop with us, as if the terminal had seen the key. It
                 // fails for none of them where it fails for us.
                 Effect::Suspend => drop(kill(Pid::from_raw(0), Signal::SIGTSTP)),
+                Effect::Inspect(request) if request.key.is_none() => of_machine.ask(request),
                 Effect::Inspect(request) => inspection.ask(request),
                 effect => effects.carry_out(effect),
             }

@@ -62,7 +62,7 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
     if !matches!(state.mode, Mode::Normal | Mode::Filter | Mode::Rules(_)) {
         return Vec::new();
     }
-    let areas = Areas::of(state.size);
+    let areas = state.areas();
     if areas.footer.contains(at) {
         let view = footer::view_at(state, areas.footer, at);
         return view.map_or_else(Vec::new, |view| views::go(state, view));
@@ -91,12 +91,12 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
 
 /// What the column there sorts by.
 fn sort_at(state: &State, areas: &Areas, at: Position) -> Option<Sort> {
-    let width = areas.titles.width;
+    let titles = areas.titles;
     if state.view == View::Connections {
-        return connection_columns::at(width, at.x)?.sort;
+        let x = at.x.checked_sub(titles.x)?;
+        return connection_columns::at(titles.width, x)?.sort;
     }
-    let columns = columns(width, state.style, state.has_rules());
-    let mut columns = columns.into_iter();
+    let mut columns = columns(areas, state).into_iter();
     let (column, ..) = columns.find(|(_, x, width)| (*x..=x + width).contains(&at.x))?;
     column.sort()
 }

@@ -30,8 +30,8 @@ const CLICK: MouseEventKind = MouseEventKind::Down(MouseButton::Left);
 #[test]
 fn a_click_on_a_limit_opens_it_and_one_beside_it_selects() {
     let mut state = state(80, 24, usual());
-    let areas = Areas::of(state.size);
-    let columns = columns(80, state.style, false);
+    let areas = state.areas();
+    let columns = columns(&areas, &state);
     let limit = columns.iter().find(|it| it.0.sort() == Some(Sort::Limit));
     let x = limit.unwrap().1 + 1;
     // The row of one that has no limit.
@@ -55,7 +55,7 @@ fn a_click_on_a_limit_opens_it_and_one_beside_it_selects() {
 #[test]
 fn a_click_on_the_name_of_a_view_goes_there() {
     let mut state = state(80, 24, usual());
-    let y = Areas::of(state.size).footer.y;
+    let y = state.areas().footer.y;
     // Until a key was pressed, something else stands there, or a limit is set.
     for (view, _, x) in footer::tabs(&state, 80) {
         mouse(&mut state, CLICK, x + 2, y);
@@ -103,7 +103,7 @@ fn the_wheel_scrolls_what_is_in_front() {
 fn titles_of_connections_sort_them() {
     let mut state = state(80, 24, snapshot(Vec::new()));
     press(&mut state, &["4"]);
-    let y = Areas::of(state.size).titles.y;
+    let y = state.areas().titles.y;
     mouse(&mut state, CLICK, 2, y);
     assert_eq!((state.sort, state.reversed), (Sort::Name, false));
     mouse(&mut state, CLICK, 2, y);

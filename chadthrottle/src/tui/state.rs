@@ -18,11 +18,11 @@ use super::{
     field::Field,
     filter::Filter,
     help::Help,
-    history::History,
+    history::{History, Span},
     inspect::{ConnectionRow, Connections},
     keep::KeepDialog,
     keymap::Keymap,
-    layout::Areas,
+    layout::{Areas, Wanted},
     menu::ProfileMenu,
     rows::{Making, Row, RowKey, Show, Sort},
 };
@@ -32,8 +32,8 @@ use crate::{
     units::{Rate, Style},
 };
 
-/// Samples that are kept for the end of a pause: as many as graphs show.
-const MISSED: usize = super::history::SAMPLES;
+/// Samples that are kept for the end of a pause.
+pub const MISSED: usize = 60;
 
 /// Samples, one a second, that a process is shown after its end.
 const SHOWN_AFTER_THE_END: u32 = 5;
@@ -106,6 +106,18 @@ pub struct Details {
     pub offset: usize,
 }
 
+impl Details {
+    /// Of that row, before its connections were looked at.
+    pub fn of(key: RowKey) -> Self {
+        Self {
+            key,
+            connections: None,
+            more: false,
+            offset: 0,
+        }
+    }
+}
+
 /// The state.
 #[derive(Debug)]
 pub struct State {
@@ -117,8 +129,10 @@ pub struct State {
     pub snapshot: Arc<Snapshot>,
     /// Processes that ended a moment ago, each with the samples that it is still shown.
     ended: Vec<(ProcessSample, u32)>,
-    /// The last minute.
+    /// What was carried of late.
     pub history: History,
+    /// How much of that graphs show.
+    pub span: Span,
     /// What was asked of the engine, and how it is taken back.
     pub changes: Changes,
     /// While the view is frozen: what has come since.
@@ -158,6 +172,12 @@ pub struct State {
     pub mode: Mode,
     /// In place of the table.
     pub details: Option<Details>,
+    /// Those of the selected row, where there is room for them beside the table.
+    pub beside: Option<Details>,
+    /// Whether panels have edges.
+    pub panels: bool,
+    /// Whether there may be details beside the table.
+    pub split: bool,
     /// The latest message.
     pub message: Option<Message>,
     /// Of the terminal.
@@ -177,6 +197,7 @@ impl State {
             snapshot: Arc::default(),
             ended: Vec::new(),
             history: History::default(),
+            span: Span::default(),
             changes: Changes::default(),
             paused: None,
             rows: Vec::new(),
@@ -206,6 +227,9 @@ impl State {
                 _ => Mode::Normal,
             },
             details: None,
+            beside: None,
+            panels: config.panels,
+            split: config.split,
             message: None,
             size,
             keymap: Keymap::default(),
@@ -213,9 +237,51 @@ impl State {
         }
     }
 
+    /// Where things are on the screen.
+    pub fn areas(&self) -> Areas {
+        self.areas_on(self.size)
+    }
+
+    /// Where they are on a screen of that size, which the terminal may have before we are told.
+    pub fn areas_on(&self, size: Size) -> Areas {
+        let warning = self.warning().map_or(0, |text| text.chars().count());
+        let wanted = Wanted {
+            panels: self.panels,
+            // Those of the whole machine need the room.
+            split: self.split && self.view != View::Connections,
+            details: self.details.is_some(),
+            warning,
+        };
+        Areas::of(size, wanted)
+    }
+
+    /// The latest warning of the engine, as it is shown.
+    pub fn warning(&self) -> Option<String> {
+        let warning = self.snapshot.warnings.last()?;
+        Some(format!("! {}", crate::text::escape(warning)))
+    }
+
     /// How many rows of the table fit on the screen.
     pub fn page(&self) -> usize {
-        usize::from(Areas::of(self.size).rows.height).max(1)
+        usize::from(self.areas().rows.height).max(1)
+    }
+
+    /// The details that are on the screen: in place of the table, or beside it.
+    pub fn details_shown(&self) -> Option<&Details> {
+        self.details.as_ref().or(self.beside.as_ref())
+    }
+
+    /// Has the details beside the table follow the selection. Gives whether they are of another row now.
+    pub fn follow_beside(&mut self) -> bool {
+        let wanted = match (&self.details, self.areas().beside) {
+            (None, Some(_)) => self.selected.as_ref(),
+            _ => None,
+        };
+        if self.beside.as_ref().map(|beside| &beside.key) == wanted {
+            return false;
+        }
+        self.beside = wanted.cloned().map(Details::of);
+        self.beside.is_some()
     }
 
     /// The process that names a row.

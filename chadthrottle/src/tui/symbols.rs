@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::model::Both;
+use crate::model::{Both, Direction};
 use ratatui::symbols::border;
 
 /// A set of characters.
@@ -10,12 +10,12 @@ use ratatui::symbols::border;
 pub struct Symbols {
     /// Of each direction.
     pub arrows: Both<&'static str>,
-    /// From nothing to a full cell, for graphs.
-    pub levels: [&'static str; 9],
+    /// Whether graphs are drawn with the dots of braille.
+    braille: bool,
     /// From nothing to a full cell, from the left, for gauges.
     pub gauge: [&'static str; 5],
-    /// The height of a limit in a graph.
-    pub line: &'static str,
+    /// The axis of a graph: nothing held back, downloads, uploads, both.
+    pub axis: [&'static str; 4],
     /// A tagged row.
     pub tag: &'static str,
     /// The chosen one of several.
@@ -39,15 +39,52 @@ impl Symbols {
     pub fn new(ascii: bool) -> Self {
         if ascii { ASCII } else { UNICODE }
     }
+
+    /// A cell of a graph whose two columns are filled so many quarters, downloads from below and uploads from above,
+    /// with a line at one of these quarters.
+    pub fn bars(&self, columns: [u8; 2], direction: Direction, line: Option<u8>) -> char {
+        let fills = |filled: u8, quarter: u8| quarter < filled || line == Some(quarter);
+        if !self.braille {
+            let filled = columns[0].max(columns[1]);
+            return match (filled, direction) {
+                (0, _) if line.is_some() => '-',
+                (0, _) => ' ',
+                (1, Direction::Down) => '.',
+                (1, Direction::Up) => '\'',
+                (2, Direction::Down) => ':',
+                (2, Direction::Up) => '"',
+                (3, _) => '|',
+                (_, _) => '#',
+            };
+        }
+        /// The dots of both columns, from the top.
+        const DOTS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
+        let mut dots = 0;
+        for quarter in 0..4 {
+            let from_top = match direction {
+                Direction::Down => 3 - quarter,
+                Direction::Up => quarter,
+            };
+            for (column, dot) in DOTS[usize::from(from_top)].into_iter().enumerate() {
+                if fills(columns[column], quarter) {
+                    dots |= dot;
+                }
+            }
+        }
+        match dots {
+            0 => ' ',
+            dots => char::from_u32(0x2800 + dots).unwrap_or(' '),
+        }
+    }
 }
 
 const UNICODE: Symbols = Symbols {
     arrows: Both {
         down: "↓", up: "↑"
     },
-    levels: [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    braille: true,
     gauge: ["·", "▎", "▌", "▊", "█"],
-    line: "─",
+    axis: ["─", "┴", "┬", "┼"],
     tag: "●",
     chosen: "▸",
     branches: ["├─", "└─", "│ ", "  "],
@@ -60,9 +97,9 @@ const UNICODE: Symbols = Symbols {
 
 const ASCII: Symbols = Symbols {
     arrows: Both { down: "v", up: "^" },
-    levels: [" ", "_", "_", ".", ".", ":", "|", "|", "#"],
+    braille: false,
     gauge: [".", ".", "-", "=", "#"],
-    line: "-",
+    axis: ["-", "v", "^", "x"],
     tag: "*",
     chosen: ">",
     branches: ["|-", "`-", "| ", "  "],
@@ -103,19 +140,31 @@ mod tests {
     #[test]
     fn the_set_of_ascii_is_that_and_every_character_takes_its_place() {
         for symbols in [UNICODE, ASCII] {
-            let ones = symbols.levels.iter().chain(&symbols.gauge);
-            let ones = ones.chain([
-                &symbols.line,
-                &symbols.tag,
-                &symbols.ellipsis,
-                &symbols.chosen,
-            ]);
+            let ones = symbols.axis.iter().chain(&symbols.gauge);
+            let ones = ones.chain([&symbols.tag, &symbols.ellipsis, &symbols.chosen]);
             let width = |text: &&str| Span::raw(text.to_string()).width();
             assert!(ones.chain(&symbols.folds).all(|one| width(one) == 1));
             assert!(symbols.branches.iter().all(|branch| width(branch) == 2));
         }
+        for filled in 0..=4 {
+            for direction in Direction::ALL {
+                for line in [None, Some(2)] {
+                    assert!(ASCII.bars([filled, 0], direction, line).is_ascii());
+                }
+            }
+        }
         let debug = format!("{ASCII:?}");
         assert!(debug.is_ascii(), "{debug}");
+    }
+
+    #[test]
+    fn downloads_grow_from_below_and_uploads_from_above() {
+        let of = |columns, direction| UNICODE.bars(columns, direction, None);
+        assert_eq!(of([0, 0], Direction::Down), ' ');
+        assert_eq!(of([1, 4], Direction::Down), '⣸');
+        assert_eq!(of([1, 4], Direction::Up), '⢹');
+        assert_eq!(UNICODE.bars([0, 0], Direction::Down, Some(3)), '⠉');
+        assert_eq!(UNICODE.bars([1, 0], Direction::Up, Some(3)), '⣁');
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     io::{self, Write},
     mem,
+    os::fd::AsFd,
     rc::Rc,
     sync::{Mutex, MutexGuard, Once, PoisonError},
     time::{Duration, Instant},
@@ -20,14 +21,18 @@ use crossterm::{
 use nix::sys::termios::{
     FlowArg, FlushArg, SetArg, Termios, cfmakeraw, tcflow, tcflush, tcgetattr, tcsetattr,
 };
-use nix::unistd::{getpgrp, tcgetpgrp};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::{getpgrp, tcgetpgrp},
+};
 use ratatui::{
     Frame,
     backend::CrosstermBackend,
     layout::{Rect, Size},
 };
 
-use super::colours::Colours;
+use super::{colours::Colours, rgb::Rgb};
 use crate::{
     output::{self, Outlet, Writing},
     reversal::leave_screen,
@@ -35,6 +40,12 @@ use crate::{
 
 /// How long a terminal has for what puts it back, and once more when it is being rid of what it has.
 const PATIENCE: Duration = Duration::from_millis(150);
+
+/// How long it has for its answer to a question.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// A longer one is none.
+const LONGEST_ANSWER: usize = 256;
 
 /// How long it has to take what there is room for.
 const RETRY: Duration = Duration::from_millis(10);
@@ -115,6 +126,33 @@ impl Terminal {
     /// How many colours it has.
     pub fn colours(&self) -> Colours {
         self.colours
+    }
+
+    /// The colour of its background, where it says so within a tenth of a second. For before keys are read: what is
+    /// typed meanwhile is lost.
+    pub fn background(&mut self) -> Option<Rgb> {
+        // The second question is one that every terminal answers: who has answered that has no answer to the first.
+        self.outlet.put(b"\x1b]11;?\x1b\\\x1b[c");
+        let keyboard = io::stdin();
+        let deadline = Instant::now() + ANSWER;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"c") && answer.len() < LONGEST_ANSWER {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = PollTimeout::try_from(left).ok()?;
+            let mut wait = [PollFd::new(keyboard.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut wait, left) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(_) => return None,
+            }
+            let mut byte = [0];
+            if nix::unistd::read(&keyboard, &mut byte).ok()? == 0 {
+                return None;
+            }
+            answer.extend(byte);
+        }
+        Rgb::of_answer(&answer)
     }
 
     /// Columns and rows.

@@ -68,8 +68,11 @@ pub enum Action {
 
 /// Brings the state up to date and says what is to be done.
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
-    let effects = react(state, action);
+    let mut effects = react(state, action);
     state.ask(&effects);
+    if state.follow_beside() {
+        effects.extend(inspect(state));
+    }
     effects
 }
 
@@ -112,7 +115,7 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
             connections,
             more,
         } => {
-            if let Some(details) = &mut state.details
+            if let Some(details) = state.details.as_mut().or(state.beside.as_mut())
                 && details.key == key
                 && state.paused.is_none()
             {
@@ -293,22 +296,25 @@ fn filtered(state: &mut State) -> Vec<Effect> {
     }
 }
 
-/// Asks for the connections of what the details are of, or of the whole machine where they are shown or filtered by.
+/// Asks for the connections of what the details are of, and of the whole machine where they are shown or filtered by.
 pub fn inspect(state: &mut State) -> Vec<Effect> {
     if state.paused.is_some() {
         return Vec::new();
     }
-    let Some(details) = &state.details else {
-        return inspect_all(state);
+    let mut effects = match state.details {
+        Some(_) => Vec::new(),
+        None => inspect_all(state),
     };
-    let living = state
-        .processes_of(&details.key)
-        .filter(|process| !process.ended);
-    vec![Effect::Inspect(Request {
-        key: Some(details.key.clone()),
-        processes: living.map(|process| process.key).collect(),
-        resolve: state.resolve,
-    })]
+    if let Some(details) = state.details_shown() {
+        let processes = state.processes_of(&details.key);
+        let living = processes.filter(|process| !process.ended);
+        effects.push(Effect::Inspect(Request {
+            key: Some(details.key.clone()),
+            processes: living.map(|process| process.key).collect(),
+            resolve: state.resolve,
+        }));
+    }
+    effects
 }
 
 fn inspect_all(state: &mut State) -> Vec<Effect> {

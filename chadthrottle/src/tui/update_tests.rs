@@ -5,7 +5,6 @@ use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use super::*;
 use crate::tui::{
     fixtures::{key, origin, press, process, said, snapshot, state, usual},
-    layout::Areas,
     rows::{Group, Show},
 };
 use crate::{config::View, tui::rows::Sort, units::Style};
@@ -338,10 +337,7 @@ fn a_frozen_view_shows_nothing_new_and_catches_up() {
     assert!(matches!(&effects[..], [Effect::SetLimit { .. }]));
     press(&mut state, &["p"]);
     assert_eq!(order(&state), [1]);
-    assert_eq!(
-        state.history.samples,
-        samples + crate::tui::history::SAMPLES
-    );
+    assert_eq!(state.history.samples, samples + crate::tui::state::MISSED);
 }
 
 #[test]
@@ -353,9 +349,9 @@ fn folding_hides_what_is_below() {
     let mut state = state(80, 24, snapshot(vec![parent, child]));
     press(&mut state, &["<Left>"]);
     assert_eq!(order(&state).len(), 2, "there is nothing to fold in a list");
-    press(&mut state, &["t", "g", "-"]);
+    press(&mut state, &["t", "g", "<Left>"]);
     assert_eq!(order(&state), [10]);
-    press(&mut state, &["+"]);
+    press(&mut state, &["="]);
     assert_eq!(order(&state), [10, 11]);
 }
 
@@ -412,7 +408,7 @@ fn the_mouse_scrolls_selects_and_sorts() {
     assert_eq!(selected(&state), 4);
     update(&mut state, mouse(MouseEventKind::ScrollUp, 5, 10));
     assert_eq!(selected(&state), 1);
-    let areas = Areas::of(state.size);
+    let areas = state.areas();
     update(&mut state, mouse(click, 20, areas.rows.y + 6));
     assert_eq!(selected(&state), 7);
     // The title of the ids, once and twice.

@@ -29,7 +29,7 @@ fn drawn(variables: &[(&str, &str)], arguments: &str) -> (Vec<String>, String) {
     (attributes, rest)
 }
 
-/// Whether these parameters set a colour, and one of 256 at that.
+/// Whether these parameters set a colour, and one beyond the terminal's own 16 at that.
 fn colours(parameters: &str) -> (bool, bool) {
     let is_colour = |number: &str| {
         matches!(
@@ -40,7 +40,9 @@ fn colours(parameters: &str) -> (bool, bool) {
     let any = parameters.split(';').any(is_colour);
     (
         any,
-        parameters.contains("38;5") || parameters.contains("48;5"),
+        ["38;5", "48;5", "38;2", "48;2"]
+            .iter()
+            .any(|beyond| parameters.contains(beyond)),
     )
 }
 
@@ -67,7 +69,7 @@ fn a_terminal_without_colours_gets_none_and_one_of_few_its_own() {
         let (few, _) = drawn(&[("TERM", term)], arguments);
         let all: Vec<_> = few.iter().map(|parameters| colours(parameters)).collect();
         assert!(all.iter().any(|(any, _)| *any), "{term}: {few:?}");
-        assert!(!all.iter().any(|(_, of_256)| *of_256), "{term}: {few:?}");
+        assert!(!all.iter().any(|(_, beyond)| *beyond), "{term}: {few:?}");
     }
     let (many, _) = drawn(&[("TERM", "xterm"), ("COLORTERM", "truecolor")], "");
     assert!(many.iter().any(|parameters| colours(parameters).1));

@@ -69,7 +69,8 @@ fn a_storm_of_sizes_pastes_and_clicks_does_no_harm() {
 fn row(text: &str, pid: u32) -> Option<&str> {
     let pid = pid.to_string();
     text.lines()
-        .find(|line| line.split_whitespace().next() == Some(&pid))
+        // Behind the edge of the panel.
+        .find(|line| line.trim_start_matches('│').split_whitespace().next() == Some(&pid))
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn a_running_download_is_limited_from_the_keyboard_and_let_go() {
         row(text, pid).is_some_and(|row| row.contains(" 1 MB/s"))
     });
     screen.shows("that it is held back", |text| {
-        row(text, pid).is_some_and(|row| row.trim_end().ends_with('↓'))
+        row(text, pid).is_some_and(|row| row.trim_end_matches(['│', ' ']).ends_with('↓'))
     });
     screen.shows("a lower rate", |text| {
         row(text, pid).is_some_and(|row| !row.contains("GB/s"))

@@ -92,13 +92,16 @@ pub const DEFAULTS: &[Default] = &[
     of(Views, Command::PreviousView, "previous-view", &[Key::plain(BackTab)], Both, "the view before"),
     of(Views, Command::Grouping, "grouping", &[key('t'), Key::plain(F(5))], Table,
         "processes, tree, programs in turn").in_footer(11, "view"),
-    of(Views, Command::Fold, "fold", &[Key::plain(Left), key('-'), key('+'), key('=')], Table,
+    of(Views, Command::Fold, "fold", &[Key::plain(Left), key('=')], Table,
         "in the tree: fold it, or open it"),
     of(Views, Command::Details, "details", &[Key::plain(Right), key('d')], Table,
         "its details: graphs, connections").in_footer(7, "details"),
     of(Views, Command::Back, "back", &[Key::plain(Left), key('d')], Details, "back to the table"),
     of(Views, Command::Resolve, "names", &[key('n')], Both,
         "names of remote addresses").in_footer(15, "names"),
+
+    of(Views, Command::Longer, "longer", &[key('+')], Both, "graphs of five and fifteen minutes"),
+    of(Views, Command::Shorter, "shorter", &[key('-')], Both, "graphs of a shorter time"),
 
     of(Finding, Command::Filter, "filter", &[key('/')], Table,
         "filter by text, user:, unit:, port: and more").in_footer(6, "filter"),

@@ -76,6 +76,10 @@ pub enum Command {
     Pause,
     /// Bits or bytes.
     Bits,
+    /// Graphs of a longer time.
+    Longer,
+    /// Graphs of a shorter time.
+    Shorter,
     /// Open the list of all commands.
     Palette,
     /// Open the help.

@@ -73,6 +73,8 @@ pub struct Row {
     pub traffic: Both<Traffic>,
     /// Their limit.
     pub limit: RowLimit,
+    /// In the tree, the limits of those below it, each once.
+    pub limits_below: Vec<LimitId>,
     /// All of them have ended.
     pub ended: bool,
 }
@@ -234,6 +236,7 @@ impl Row {
             limit: process
                 .limit
                 .map_or(RowLimit::None, |(id, limit)| RowLimit::One(id, limit)),
+            limits_below: Vec::new(),
             ended: process.ended,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Branch, Making, Row};
+use super::{Branch, Making, Row, RowLimit};
 use crate::model::ProcessSample;
 
 /// Processes below their parents.
@@ -73,8 +73,14 @@ impl<'a> Tree<'a> {
                 if let Some(Some(child)) = sums.get(*child) {
                     row.count += child.count;
                     row.sum(child.sockets, child.traffic);
+                    row.limits_below.extend(&child.limits_below);
+                    if let RowLimit::One(id, _) = child.limit {
+                        row.limits_below.push(id);
+                    }
                 }
             }
+            row.limits_below.sort_unstable();
+            row.limits_below.dedup();
             row.folded = (!children.is_empty()).then(|| making.folded.contains(&process.key));
             if let Some(sum) = sums.get_mut(index) {
                 *sum = Some(row);

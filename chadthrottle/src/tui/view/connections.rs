@@ -5,7 +5,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{Look, cut};
+use super::{Look, cut, table};
 use crate::{
     model::Direction,
     text::escape,
@@ -20,8 +20,9 @@ use crate::{
     units::format_rate,
 };
 
-/// Draws titles and rows.
+/// Draws what is shown, titles and rows.
 pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
+    table::status(frame, areas, state, look);
     let theme = &look.theme;
     let widths = widths(usize::from(areas.rows.width));
     let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);

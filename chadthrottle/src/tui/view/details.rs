@@ -1,5 +1,7 @@
 //! One row, looked at closely: what it is, its limit and how that is met, its connections.
 
+use std::net::{IpAddr, SocketAddr};
+
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -8,7 +10,7 @@ use ratatui::{
     widgets::{Block, Borders, Paragraph},
 };
 
-use super::{Look, arrows, counted, cut, graph::Graph, labelled};
+use super::{Look, arrows, counted, cut, graph::Graph, labelled, section};
 use crate::{
     model::{Direction, Limit, ProcessSample},
     process::unit_of,
@@ -26,26 +28,42 @@ use crate::{
 /// Most ancestors that are told.
 const PARENTS: usize = 6;
 
-/// Draws the details in place of the table.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
-    let Some(details) = &state.details else {
-        return;
-    };
+/// From this width on what it is and its graph stand beside each other.
+const WIDE: u16 = 120;
+
+/// Draws the details in place of the table, or beside it.
+pub fn draw(frame: &mut Frame, area: Rect, details: &Details, state: &State, look: &Look) {
     let Some(row) = state.details_row(&details.key) else {
-        let line = Line::styled(" It has ended: Esc leads back.", look.theme.dim);
-        frame.render_widget(Paragraph::new(line), area);
+        let inside = section(frame, area, Line::default(), state, look);
+        let words = match state.details {
+            Some(_) => " It has ended: Esc leads back.",
+            None => " It has ended.",
+        };
+        let line = Line::styled(words, look.theme.dim);
+        frame.render_widget(Paragraph::new(line), inside);
         return;
     };
     let row = row.as_ref();
-    let about = about(row, state, area, look);
-    let about_rows = u16::try_from(about.len()).unwrap_or(u16::MAX);
-    let limits = limit_lines(row, state, look);
-    let limit_rows = u16::try_from(limits.len()).unwrap_or(u16::MAX);
+    let panels = state.areas().table_panel.is_some();
+    if panels && area.width >= WIDE {
+        draw_wide(frame, area, row, details, state, look);
+        return;
+    }
+    let title = title(row, state, look);
+    let inside = section(frame, area, title.clone(), state, look);
+    let mut about = about(row, state, inside.width, look);
+    if !panels {
+        about.insert(0, title);
+    }
+    let about_rows = rows_of(&about);
+    let limits = limit_lines(row, state, inside.width, look);
+    let limit_rows = rows_of(&limits);
     // Connections get what graphs leave; on a low screen there are none.
-    let graph_rows = match area.height.saturating_sub(about_rows + limit_rows) {
+    let graph_rows = match inside.height.saturating_sub(about_rows + limit_rows) {
         ..9 => 0,
-        9..20 => 4,
-        _ => 7,
+        9..13 => 4,
+        13..20 => 8,
+        _ => 12,
     };
     let parts = Layout::vertical([
         Constraint::Length(about_rows),
@@ -53,57 +71,126 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
         Constraint::Length(limit_rows),
         Constraint::Fill(1),
     ]);
-    let [about_area, graphs, limit_area, connections_area] = parts.areas(area);
+    let [about_area, graph_area, limit_area, connections_area] = parts.areas(inside);
     frame.render_widget(Paragraph::new(about), about_area);
-    draw_graphs(frame, graphs, row, state, look);
+    if graph_rows > 0 {
+        let [words, graph] =
+            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(graph_area);
+        frame.render_widget(Paragraph::new(rates(row, state, look)), words);
+        draw_graph(frame, graph, row, state, look);
+    }
     frame.render_widget(Paragraph::new(limits), limit_area);
-    draw_connections(frame, connections_area, details, state, look);
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .border_set(look.symbols.border)
+        .border_style(look.theme.border)
+        .title(Span::styled(
+            format!(" {} ", connections_title(details)),
+            look.theme.title,
+        ));
+    let inside = block.inner(connections_area);
+    frame.render_widget(block, connections_area);
+    draw_connections(frame, inside, details, state, look);
 }
 
-fn about<'a>(row: &Row, state: &'a State, area: Rect, look: &Look) -> Vec<Line<'a>> {
+/// What it is and its graph beside each other, its connections below, each in a panel.
+fn draw_wide(
+    frame: &mut Frame,
+    area: Rect,
+    row: &Row,
+    details: &Details,
+    state: &State,
+    look: &Look,
+) {
+    let left = area.width * 2 / 5;
+    let mut lines = about(row, state, left - 2, look);
+    lines.push(Line::default());
+    lines.extend(limit_lines(row, state, left - 2, look));
+    // Connections have a place, too.
+    let needed = (rows_of(&lines) + 2).max(13).max(area.height / 2);
+    let top_rows = needed.min(area.height * 2 / 3);
+    let [top, bottom] =
+        Layout::vertical([Constraint::Length(top_rows), Constraint::Fill(1)]).areas(area);
+    let [left, right] =
+        Layout::horizontal([Constraint::Length(left), Constraint::Fill(1)]).areas(top);
+    let inside = section(frame, left, title(row, state, look), state, look);
+    frame.render_widget(Paragraph::new(lines), inside);
+    let inside = section(frame, right, rates(row, state, look), state, look);
+    draw_graph(frame, inside, row, state, look);
+    let title = Line::styled(connections_title(details), look.theme.title);
+    let inside = section(frame, bottom, title, state, look);
+    draw_connections(frame, inside, details, state, look);
+}
+
+fn rows_of(lines: &[Line<'_>]) -> u16 {
+    u16::try_from(lines.len()).unwrap_or(u16::MAX)
+}
+
+fn title<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
     let theme = &look.theme;
-    let width = usize::from(area.width).saturating_sub(11);
     let mut title = vec![Span::styled(act::who(state, row), theme.title)];
     if row.ended {
         title.push(Span::styled("  ended", theme.error));
     }
-    title.push(Span::styled(
+    Line::from(title)
+}
+
+/// What it carries now.
+fn rates<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
+    let rate = |direction| {
+        let arrow = look.symbols.arrows[direction];
+        let rate = format_rate(row.traffic[direction].bytes_per_s, state.style);
+        Span::styled(format!("{arrow} {rate}"), look.theme.traffic[direction])
+    };
+    let mut spans = vec![
+        rate(Direction::Down),
+        Span::raw("  "),
+        rate(Direction::Up),
+        Span::styled(format!("  {}", state.span.name()), look.theme.dim),
+    ];
+    if limit_of(row) != Limit::NONE {
+        let [_, down, up, _] = look.symbols.axis;
+        let words = format!("  {down}{up} held back");
+        spans.push(Span::styled(words, look.theme.held));
+    }
+    Line::from(spans)
+}
+
+fn about<'a>(row: &Row, state: &'a State, width: u16, look: &Look) -> Vec<Line<'a>> {
+    let theme = &look.theme;
+    let width = usize::from(width).saturating_sub(11);
+    let both = |down, up| {
         format!(
-            "  {} {} {} {}  {}",
+            "{} {} {} {}",
             look.symbols.arrows.down,
-            format_bytes(row.traffic.down.bytes),
+            format_bytes(down),
             look.symbols.arrows.up,
-            format_bytes(row.traffic.up.bytes),
-            counted(row.sockets as usize, "socket", "sockets")
-        ),
-        theme.dim,
-    ));
+            format_bytes(up)
+        )
+    };
+    let mut carried = format!(
+        "{}  {}",
+        both(row.traffic.down.bytes, row.traffic.up.bytes),
+        counted(row.sockets as usize, "socket", "sockets")
+    );
     let (mut down, mut up) = (0, 0);
     for process in state.processes_of(&row.key) {
         down += process.loopback.down;
         up += process.loopback.up;
     }
     if down + up > 0 {
-        title.push(Span::styled(
-            format!(
-                "  loopback {} {} {} {}",
-                look.symbols.arrows.down,
-                format_bytes(down),
-                look.symbols.arrows.up,
-                format_bytes(up)
-            ),
-            theme.dim,
-        ));
+        carried.push_str(&format!("  loopback {}", both(down, up)));
     }
-    let mut lines = vec![Line::from(title)];
-    let Some(lead) = state.lead(row) else {
-        return lines;
-    };
+    let mut lines = Vec::new();
     let mut tell = |label, text: &str| {
         let text = escape(text);
         let text = if text.is_empty() { "?".into() } else { text };
         let shown = cut(&text, width, look).into_owned();
         lines.push(labelled(label, shown, theme.text, look));
+    };
+    tell("carried", &carried);
+    let Some(lead) = state.lead(row) else {
+        return lines;
     };
     tell("exe", &lead.exe);
     tell("command", &lead.command);
@@ -147,56 +234,38 @@ fn parents(process: &ProcessSample, state: &State, look: &Look) -> String {
     names.join(look.symbols.from)
 }
 
-fn draw_graphs(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &Look) {
-    if area.height < 2 {
-        return;
-    }
-    let ring = state
-        .history
-        .of(state.processes_of(&row.key).map(|process| process.key));
-    let limit = match row.limit {
+fn limit_of(row: &Row) -> Limit {
+    match row.limit {
         RowLimit::One(_, limit) => limit,
         RowLimit::None | RowLimit::Several => Limit::NONE,
-    };
-    let halves: [Rect; 2] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
-        .spacing(2)
-        .areas(area);
-    let theme = &look.theme;
-    for (direction, half) in Direction::ALL.into_iter().zip(halves) {
-        let (symbol, style) = (look.symbols.arrows[direction], theme.traffic[direction]);
-        let [title, body] =
-            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(half);
-        let graph = Graph {
-            rates: ring.latest_first(direction),
-            samples: state.history.samples,
-            limit: limit
-                .rate(direction)
-                .map(|rate| rate.bytes_per_second() as f64),
-            style,
-            floor: 1_000.0,
-        };
-        let full = graph.draw(frame, body, look);
-        let now = format_rate(row.traffic[direction].bytes_per_s, state.style);
-        let full = format_rate(full, state.style);
-        let line = Line::from(vec![
-            Span::styled(format!("{symbol} {now}"), style),
-            Span::styled(format!("  1 min, peak {full}"), theme.dim),
-        ]);
-        frame.render_widget(Paragraph::new(line), title);
     }
 }
 
+fn draw_graph(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &Look) {
+    let processes = state.processes_of(&row.key).map(|process| process.key);
+    let graph = Graph {
+        ring: &state.history.of(processes, state.span),
+        samples: state.history.samples,
+        span: state.span,
+        limit: limit_of(row),
+        floor: 1_000.0,
+        style: state.style,
+    };
+    graph.draw(frame, area, look);
+}
+
 /// Target, achieved, refused, error, and why.
-fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
+fn limit_lines<'a>(row: &Row, state: &State, width: u16, look: &Look) -> Vec<Line<'a>> {
     let theme = &look.theme;
+    let told = |label, text: &str, style| wrapped(label, text, style, width, look);
     let sample = match row.limit {
         RowLimit::One(id, _) => state.limit(id),
         RowLimit::None => {
-            return vec![labelled("limit", "none: Enter sets one", theme.dim, look)];
+            return told("limit", "none: Enter sets one", theme.dim);
         }
         RowLimit::Several => {
             let text = "several: Enter sets one for all of them";
-            return vec![labelled("limit", text, theme.dim, look)];
+            return told("limit", text, theme.dim);
         }
     };
     let Some(sample) = sample else {
@@ -212,7 +281,7 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
         ""
     };
     let text = arrows(&format!("{}{children}{shared}", sample.limit), look);
-    let mut lines = vec![labelled("limit", text, theme.limit, look)];
+    let mut lines = told("limit", &text, theme.limit);
     if let Some(origin) = state
         .origin(sample.id)
         .filter(|origin| origin.pid != state.pid)
@@ -225,7 +294,7 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
                 format!("{user}, process {}{detached}", origin.pid)
             }
         };
-        lines.push(labelled("set by", text, theme.dim, look));
+        lines.extend(told("set by", &text, theme.dim));
     }
     for (direction, label) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
         let Some(used) = Use::of(sample, direction) else {
@@ -243,7 +312,7 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
             rate(used.traffic.dropped_bytes_per_s),
             used.refused() * 100.0
         );
-        lines.push(labelled(label, numbers, theme.text, look));
+        lines.extend(told(label, &numbers, theme.text));
         let style = if used.unseen {
             theme.error
         } else if used.holds_back() {
@@ -251,27 +320,56 @@ fn limit_lines<'a>(row: &Row, state: &State, look: &Look) -> Vec<Line<'a>> {
         } else {
             theme.dim
         };
-        lines.push(labelled("", used.in_words(), style, look));
+        lines.extend(told("", used.in_words(), style));
     }
     lines
 }
 
-fn draw_connections(frame: &mut Frame, area: Rect, details: &Details, state: &State, look: &Look) {
-    let title = match &details.connections {
-        None => " connections: looking ".to_owned(),
+/// A word and what it says, in as many lines as that takes.
+fn wrapped<'a>(
+    label: &'static str,
+    text: &str,
+    style: Style,
+    width: u16,
+    look: &Look,
+) -> Vec<Line<'a>> {
+    const LABEL: usize = 10;
+    let room = usize::from(width).saturating_sub(LABEL).max(1);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if Span::raw(format!("{line} {word}")).width() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = labels.zip(lines);
+    lines
+        .map(|(label, line)| labelled(label, line, style, look))
+        .collect()
+}
+
+fn connections_title(details: &Details) -> String {
+    match &details.connections {
+        None => "connections: looking".to_owned(),
         Some(connections) => {
             let more = if details.more { ", and more" } else { "" };
             let count = counted(connections.len(), "connection", "connections");
-            format!(" {count}{more} ")
+            format!("{count}{more}")
         }
-    };
-    let block = Block::new()
-        .borders(Borders::TOP)
-        .border_set(look.symbols.border)
-        .border_style(look.theme.border)
-        .title(Span::styled(title, look.theme.title));
-    let inside = block.inner(area);
-    frame.render_widget(block, area);
+    }
+}
+
+fn draw_connections(
+    frame: &mut Frame,
+    inside: Rect,
+    details: &Details,
+    state: &State,
+    look: &Look,
+) {
     let widths = Widths::of(usize::from(inside.width));
     let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
     let mut lines = vec![widths.line(
@@ -286,12 +384,18 @@ fn draw_connections(frame: &mut Frame, area: Rect, details: &Details, state: &St
     frame.render_widget(Paragraph::new(lines), inside);
 }
 
+/// An address and its port; of an IPv4 connection as that, also where its socket is one of IPv6.
+fn shown(end: SocketAddr) -> String {
+    match end.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, end.port())).to_string(),
+        IpAddr::V6(_) => end.to_string(),
+    }
+}
+
 fn texts(row: &ConnectionRow, state: &State, look: &Look) -> [String; 7] {
     let it = &row.connection;
     let nothing = look.symbols.dash;
-    let end = |end: Option<std::net::SocketAddr>| {
-        end.map_or_else(|| nothing.to_owned(), |end| end.to_string())
-    };
+    let end = |end: Option<SocketAddr>| end.map_or_else(|| nothing.to_owned(), shown);
     let remote = match (&row.name, it.remote) {
         (Some(name), Some(remote)) => format!("{}:{}", escape(name), remote.port()),
         _ => end(it.remote),
@@ -327,11 +431,13 @@ impl Widths {
         const STATE: usize = 11;
         const RATE: usize = 10;
         const RTT: usize = 8;
+        const LOCAL: usize = 22;
+        /// Those of IPv4 fit but for the longest.
+        const REMOTE: usize = 18;
         let fixed = [STATE, RATE, RATE, RTT];
-        let addresses = 2 * 22;
-        let mut widths = [PROTOCOL, 22, 22, STATE, RATE, RATE, RTT];
+        let mut widths = [PROTOCOL, LOCAL, REMOTE, STATE, RATE, RATE, RTT];
         // The state leaves first, then the local address.
-        let needed = PROTOCOL + addresses + fixed.iter().sum::<usize>() + 7;
+        let needed = PROTOCOL + LOCAL + REMOTE + fixed.iter().sum::<usize>() + 7;
         let mut over = needed.saturating_sub(width);
         for index in [3, 1, 6] {
             if over > 0

@@ -1,16 +1,15 @@
-//! The first lines: totals and their last minute, limits, how it is attached, warnings.
+//! The first lines: totals and what was carried of late, limits, how it is attached, warnings.
 
 use ratatui::{
     Frame,
-    layout::{Constraint, Layout},
     text::{Line, Span},
-    widgets::Paragraph,
+    widgets::{Paragraph, Wrap},
 };
 
-use super::{Look, counted, cut, graph::Graph};
+use super::{Look, counted, cut, edge, graph::Graph};
 use crate::{
     config::View,
-    model::Direction,
+    model::{Direction, Limit},
     tui::{
         layout::Areas,
         rows::Show,
@@ -25,11 +24,30 @@ const FLOOR: f64 = 10_000.0;
 
 /// Draws the header.
 pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
-    let theme = &look.theme;
-    let total = |direction| {
-        let rate = state.history.total.latest_first(direction).next();
-        format_rate(rate.unwrap_or_default(), state.style)
+    let summary = summary(state, look);
+    match areas.header_panel {
+        Some(panel) => edge(frame, panel, summary, attached(state, look), look),
+        None => frame.render_widget(Paragraph::new(summary), areas.summary),
+    }
+    let graph = Graph {
+        ring: &state.history.total,
+        samples: state.history.samples,
+        span: state.span,
+        limit: Limit::NONE,
+        floor: FLOOR,
+        style: state.style,
     };
+    graph.draw(frame, areas.graphs, look);
+    if let Some(warning) = state.warning() {
+        let warning = Paragraph::new(Line::styled(warning, look.theme.error));
+        frame.render_widget(warning.wrap(Wrap { trim: false }), areas.warning);
+    }
+}
+
+/// The program, its totals, its limits.
+fn summary(state: &State, look: &Look) -> Line<'static> {
+    let theme = &look.theme;
+    let total = |direction| format_rate(state.history.total.latest(direction), state.style);
     let limits = match state.limits_in_use() {
         0 => "no limits".to_owned(),
         count => counted(count, "limit", "limits"),
@@ -62,30 +80,21 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
             theme.error,
         ));
     }
-    frame.render_widget(Paragraph::new(Line::from(summary)), areas.summary);
-
-    let [down, up] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)])
-        .spacing(2)
-        .areas(areas.graphs);
-    for (direction, area) in [(Direction::Down, down), (Direction::Up, up)] {
-        let graph = Graph {
-            rates: state.history.total.latest_first(direction),
-            samples: state.history.samples,
-            limit: None,
-            style: theme.traffic[direction],
-            floor: FLOOR,
-        };
-        graph.draw(frame, area, look);
-    }
-    let line = match state.snapshot.warnings.last() {
-        Some(warning) => Line::styled(format!("! {warning}"), theme.error),
-        None => status(state, look),
-    };
-    frame.render_widget(Paragraph::new(line), areas.status);
+    Line::from(summary)
 }
 
-/// What is shown, in which order, and how limits are held.
-fn status(state: &State, look: &Look) -> Line<'static> {
+/// How limits are held.
+fn attached(state: &State, look: &Look) -> Line<'static> {
+    let levers = if state.info.levers.levers {
+        "pacing, window, policer"
+    } else {
+        "policer"
+    };
+    Line::styled(format!("{}: {levers}", state.info.attach), look.theme.dim)
+}
+
+/// What the table shows, in which order; without panels also how limits are held.
+pub fn status(state: &State, look: &Look) -> Line<'static> {
     let theme = &look.theme;
     let (one, several) = state.view.nouns();
     let what = counted(state.rows.len(), one, several);
@@ -114,14 +123,11 @@ fn status(state: &State, look: &Look) -> Line<'static> {
             theme.tag,
         ));
     }
-    let levers = if state.info.levers.levers {
-        "pacing, window, policer"
-    } else {
-        "policer"
-    };
-    spans.push(Span::styled(
-        format!("  {}: {levers}", state.info.attach),
-        theme.dim,
-    ));
+    if state.areas().table_panel.is_none() {
+        spans.push(Span::raw("  "));
+        let attached = attached(state, look);
+        let style = attached.style;
+        spans.extend(attached.spans.into_iter().map(|span| span.style(style)));
+    }
     Line::from(spans)
 }

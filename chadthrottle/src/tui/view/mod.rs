@@ -15,7 +15,7 @@ mod table;
 
 use ratatui::{
     Frame,
-    layout::{Constraint, Flex, Layout, Rect},
+    layout::{Constraint, Flex, Layout, Margin, Rect},
     style::Style,
     text::{Line, Span},
     widgets::{Block, Clear, Paragraph, Wrap},
@@ -24,7 +24,7 @@ use ratatui::{
 use crate::config::View;
 
 use super::{
-    layout::{Areas, MIN_SIZE, fits},
+    layout::{MIN_SIZE, fits},
     state::{Mode, Question, State},
     symbols::Symbols,
     theme::Theme,
@@ -51,16 +51,21 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return;
     }
-    let areas = Areas::of(area.as_size());
+    let areas = state.areas_on(area.as_size());
     header::draw(frame, &areas, state, look);
     if let Some(cursor) = rules_cursor(state) {
-        rules::draw(frame, areas.body(), cursor, state, look);
-    } else if state.details.is_some() {
-        details::draw(frame, areas.body(), state, look);
+        let title = Line::styled("Rules", look.theme.title);
+        let inside = section(frame, areas.body(), title, state, look);
+        rules::draw(frame, inside, cursor, state, look);
+    } else if let Some(details) = &state.details {
+        details::draw(frame, areas.body(), details, state, look);
     } else if state.view == View::Connections {
         connections::draw(frame, &areas, state, look);
     } else {
         table::draw(frame, &areas, state, look);
+        if let (Some(area), Some(details)) = (areas.beside, &state.beside) {
+            details::draw(frame, area, details, state, look);
+        }
     }
     footer::draw(frame, areas.footer, state, look);
     match &state.mode {
@@ -89,6 +94,43 @@ fn rules_cursor(state: &State) -> Option<usize> {
     }
 }
 
+/// The edge of a panel, with a title on it and what there is room for on the right.
+fn edge(frame: &mut Frame, area: Rect, title: Line<'_>, right: Line<'_>, look: &Look) {
+    let padded = |mut line: Line<'static>| {
+        line.spans.insert(0, Span::raw(" "));
+        line.spans.push(Span::raw(" "));
+        line
+    };
+    let owned = |line: Line<'_>| {
+        let spans = line.spans.into_iter();
+        let spans =
+            spans.map(|span| Span::styled(span.content.into_owned(), span.style.patch(line.style)));
+        Line::from(spans.collect::<Vec<_>>())
+    };
+    let room = usize::from(area.width).saturating_sub(6);
+    let mut block = Block::bordered()
+        .border_set(look.symbols.border)
+        .border_style(look.theme.border);
+    let used = title.width();
+    if used > 0 {
+        block = block.title_top(padded(owned(title)));
+    }
+    if right.width() > 0 && used + right.width() + 4 <= room {
+        block = block.title_top(padded(owned(right)).right_aligned());
+    }
+    frame.render_widget(block, area);
+}
+
+/// A part of the screen with a title: a panel, or where there are none the title on a line of its own, if it has any.
+/// Gives what is inside.
+fn section(frame: &mut Frame, area: Rect, title: Line<'_>, state: &State, look: &Look) -> Rect {
+    if state.areas().table_panel.is_some() {
+        edge(frame, area, title, Line::default(), look);
+        return area.inner(Margin::new(1, 1));
+    }
+    area
+}
+
 /// A box in the middle of the screen, of that size as far as there is room, and its inside.
 fn boxed(frame: &mut Frame, title: &str, width: u16, height: u16, look: &Look) -> Rect {
     let screen = frame.area();
@@ -115,6 +157,12 @@ fn boxed(frame: &mut Frame, title: &str, width: u16, height: u16, look: &Look) -
 
 /// The text, or what of it fits into so many columns and a mark that it was cut.
 fn cut<'a>(text: &'a str, width: usize, look: &Look) -> std::borrow::Cow<'a, str> {
+    if text.is_ascii() && text.len() > width {
+        // As most are: no width of a character needs to be looked up.
+        let kept = text.get(..width.saturating_sub(1)).unwrap_or_default();
+        let mark = if width > 0 { look.symbols.ellipsis } else { "" };
+        return format!("{kept}{mark}").into();
+    }
     if Span::raw(text).width() <= width {
         return text.into();
     }
@@ -158,5 +206,7 @@ fn labelled<'a>(
     ])
 }
 
+#[cfg(test)]
+mod pictures;
 #[cfg(test)]
 mod tests;

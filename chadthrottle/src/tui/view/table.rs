@@ -2,14 +2,17 @@
 
 use ratatui::{
     Frame,
-    layout::Alignment,
+    layout::{Alignment, Rect},
     style::Style,
     text::{Line, Span},
+    widgets::Paragraph,
 };
 
-use super::{Look, cut, graph::trend};
+use super::{Look, cut, edge, graph::trend, header};
 use crate::{
-    model::Direction,
+    model::{Direction, LimitId},
+    process::unit_of,
+    text::escape,
     tui::{
         held::Use,
         layout::{Areas, Column, columns},
@@ -19,13 +22,23 @@ use crate::{
     units::{format_bytes, format_rate},
 };
 
-/// Draws titles and rows.
+/// Draws what is shown: on the edge of the panel, or where there are none on a line of its own.
+pub fn status(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
+    let status = header::status(state, look);
+    match areas.table_panel {
+        Some(panel) => edge(frame, panel, status, Line::default(), look),
+        None => frame.render_widget(Paragraph::new(status), areas.status),
+    }
+}
+
+/// Draws what is shown, titles and rows.
 pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
-    let columns = columns(areas.rows.width, state.style, state.has_rules());
+    status(frame, areas, state, look);
+    let columns = columns(areas, state);
     for (column, x, width) in &columns {
         let title = title(*column, state, look);
         let line = Line::styled(title, look.theme.title);
-        put(frame, &line, *column, *x, areas.titles.y, *width);
+        put(frame, &line, *column, *x, areas.titles, *width);
     }
     if state.rows.is_empty() {
         let area = areas.rows;
@@ -44,33 +57,38 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         }
         for (column, x, width) in &columns {
             let mut line = cell(*column, row, usize::from(*width), state, look);
-            // On the selected row the reversed colours of a dim cell cannot be read.
+            // The selected row is of one colour: what is dim could not be read there.
             if selected {
                 line.style = Style::new();
                 for span in &mut line.spans {
                     span.style = Style::new();
                 }
             }
-            put(frame, &line, *column, *x, y, *width);
+            let area = Rect {
+                y,
+                height: 1,
+                ..areas.rows
+            };
+            put(frame, &line, *column, *x, area, *width);
         }
         if selected {
-            let line = ratatui::layout::Rect::new(areas.rows.x, y, areas.rows.width, 1);
+            let line = Rect::new(areas.rows.x, y, areas.rows.width, 1);
             frame.buffer_mut().set_style(line, look.theme.selected);
         }
     }
 }
 
-/// Puts a line into its column.
-fn put(frame: &mut Frame, line: &Line<'_>, column: Column, x: u16, y: u16, width: u16) {
+/// Puts a line into its column of an area.
+fn put(frame: &mut Frame, line: &Line<'_>, column: Column, x: u16, area: Rect, width: u16) {
     let used = u16::try_from(line.width()).unwrap_or(u16::MAX);
     let indent = match alignment(column) {
         Alignment::Right => width.saturating_sub(used),
         _ => 0,
     };
-    let buffer = frame.buffer_mut();
-    // A screen narrower than the columns that always stay.
-    let room = buffer.area.right().saturating_sub(x + indent);
-    buffer.set_line(x + indent, y, line, width.saturating_sub(indent).min(room));
+    // An area narrower than the columns that always stay.
+    let room = area.right().saturating_sub(x + indent);
+    let width = width.saturating_sub(indent).min(room);
+    frame.buffer_mut().set_line(x + indent, area.y, line, width);
 }
 
 fn alignment(column: Column) -> Alignment {
@@ -81,7 +99,9 @@ fn alignment(column: Column) -> Alignment {
         | Column::DownGauge
         | Column::UpGauge
         | Column::Held
-        | Column::Rule => Alignment::Left,
+        | Column::Rule
+        | Column::Unit
+        | Column::Command => Alignment::Left,
         _ => Alignment::Right,
     }
 }
@@ -116,6 +136,8 @@ fn title(column: Column, state: &State, look: &Look) -> String {
         Column::DownGauge | Column::UpGauge => "USED".to_owned(),
         Column::Held => "HELD".to_owned(),
         Column::Rule => "RULE".to_owned(),
+        Column::Unit => "UNIT".to_owned(),
+        Column::Command => "COMMAND".to_owned(),
     };
     let sorted = column.sort() == Some(state.sort)
         && !matches!(column, Column::DownGauge | Column::UpGauge)
@@ -145,21 +167,25 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
         }),
         Column::Name => name(row, width, state, look),
         Column::User => {
-            let user = lead.map(|lead| crate::text::escape(&lead.user));
+            let user = lead.map(|lead| escape(&lead.user));
             dim(cut(&user.unwrap_or_default(), width, look).into_owned())
         }
         Column::Sockets => dim(row.sockets.to_string()),
         Column::Down => rate(row.traffic.down.bytes_per_s, theme.traffic.down),
         Column::Up => rate(row.traffic.up.bytes_per_s, theme.traffic.up),
         Column::Trend => {
-            let ring = state
-                .history
-                .of(state.processes_of(&row.key).map(|process| process.key));
-            let both = ring
-                .latest_first(Direction::Down)
-                .zip(ring.latest_first(Direction::Up));
-            let text = trend(both.map(|(down, up)| down + up), width, look);
-            Line::styled(text, theme.traffic.down)
+            let processes = state.processes_of(&row.key).map(|process| process.key);
+            let ring = state.history.of(processes, state.span);
+            let text = trend(&ring, state.history.samples, state.span, width, look);
+            let traffic = row.traffic.map(|traffic| traffic.bytes_per_s);
+            Line::styled(
+                text,
+                if traffic.up > traffic.down {
+                    theme.traffic.up
+                } else {
+                    theme.traffic.down
+                },
+            )
         }
         Column::DownTotal => dim(format_bytes(row.traffic.down.bytes)),
         Column::UpTotal => dim(format_bytes(row.traffic.up.bytes)),
@@ -167,8 +193,14 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
         Column::UpLimit => limit(row, Direction::Up, state, look),
         Column::DownGauge => gauge(row, Direction::Down, width, state, look),
         Column::UpGauge => gauge(row, Direction::Up, width, state, look),
-        Column::Held => held(row, state, look),
+        Column::Held => held(row, width, state, look),
         Column::Rule => dim(cut(&rule(row, state), width, look).into_owned()),
+        Column::Unit => dim(lead.map_or_else(String::new, |lead| unit(&lead.cgroup, width, look))),
+        Column::Command => {
+            let style = if row.ended { theme.dim } else { theme.text };
+            let command = lead.map_or_else(String::new, |lead| begin(&lead.command, width, look));
+            Line::styled(command, style)
+        }
     }
 }
 
@@ -192,10 +224,13 @@ fn name<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
         branches.push_str(symbols.folds[usize::from(!folded)]);
         branches.push(' ');
     }
-    // A deep tree leaves room for the name.
-    let room = width.saturating_sub(8);
+    // A deep tree leaves room for the name; what is cut on the left is said.
+    let room = width.saturating_sub(9);
     let over = branches.chars().count().saturating_sub(room);
-    let branches: String = branches.chars().skip(over).collect();
+    if over > 0 {
+        let kept: String = branches.chars().skip(over + 1).collect();
+        branches = format!("{}{kept}", symbols.ellipsis);
+    }
     let mut name = state.name_of(row);
     if row.folded == Some(true) {
         name.push_str(&format!(" (+{})", row.count - 1));
@@ -240,9 +275,20 @@ fn gauge<'a>(
     state: &State,
     look: &Look,
 ) -> Line<'a> {
+    /// From this width on there is room for the percentage: " 100%".
+    const WITH_PERCENTAGE: usize = 9;
     let Some(used) = used(row, direction, state) else {
         return Line::default();
     };
+    if used.is_quiet() {
+        return Line::styled("idle", look.theme.dim);
+    }
+    let percentage = if width >= WITH_PERCENTAGE {
+        format!("{:>4.0}%", (used.part() * 100.0).min(999.0))
+    } else {
+        String::new()
+    };
+    let width = width - percentage.len();
     let steps = look.symbols.gauge.len() - 1;
     let filled = (used.part().min(1.0) * (width * steps) as f64).round() as usize;
     let text: String = (0..width)
@@ -251,7 +297,20 @@ fn gauge<'a>(
             look.symbols.gauge.get(part).copied().unwrap_or(" ")
         })
         .collect();
-    Line::styled(text, look.theme.limit)
+    Line::styled(text + &percentage, look.theme.limit)
+}
+
+/// The container or unit of a cgroup.
+fn unit(cgroup: &str, width: usize, look: &Look) -> String {
+    let unit = unit_of(cgroup).unwrap_or_default();
+    begin(unit.strip_prefix("unit ").unwrap_or(&unit), width, look)
+}
+
+/// What fits of a text that may be very long, and hold anything.
+fn begin(text: &str, width: usize, look: &Look) -> String {
+    let end = text.char_indices().nth(width + 1);
+    let text = end.and_then(|(end, _)| text.get(..end)).unwrap_or(text);
+    cut(&escape(text), width, look).into_owned()
 }
 
 /// The rule that a row's limit comes from.
@@ -260,20 +319,38 @@ fn rule(row: &Row, state: &State) -> String {
         RowLimit::One(id, _) => state.origin(id).and_then(|origin| origin.rule.as_ref()),
         RowLimit::None | RowLimit::Several => None,
     };
-    rule.map_or_else(String::new, |rule| crate::text::escape(rule).into_owned())
+    rule.map_or_else(String::new, |rule| escape(rule).into_owned())
 }
 
-/// The directions that are held back right now.
-fn held<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
-    let text: String = Direction::ALL
+/// The directions that are held back right now, and where there is room how; also of what is below in the tree.
+fn held<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
+    /// From this width on there is room for "↓ by refusing".
+    const IN_WORDS: usize = 13;
+    let mut limits: Vec<LimitId> = state.limits_of(row);
+    limits.extend(&row.limits_below);
+    let holds_back = |direction: Direction| {
+        // Of those that share a limit, who carries nothing is not held back.
+        let own = row.traffic[direction];
+        if own.bytes_per_s + own.dropped_bytes_per_s == 0.0 {
+            return None;
+        }
+        let samples = limits.iter().filter_map(|id| state.limit(*id));
+        let mut uses = samples.filter_map(|sample| Use::of(sample, direction));
+        uses.find(Use::holds_back)
+    };
+    let held: Vec<(Direction, Use)> = Direction::ALL
         .into_iter()
-        .filter(|direction| {
-            // Of those that share a limit, who carries nothing is not held back.
-            let own = row.traffic[*direction];
-            own.bytes_per_s + own.dropped_bytes_per_s > 0.0
-                && used(row, *direction, state).is_some_and(|used| used.holds_back())
-        })
-        .map(|direction| look.symbols.arrows[direction])
+        .filter_map(|direction| Some((direction, holds_back(direction)?)))
         .collect();
+    let arrow = |direction| look.symbols.arrows[direction];
+    let text = match &held[..] {
+        [(direction, used)] if width >= IN_WORDS && !used.by().is_empty() => {
+            format!("{} {}", arrow(*direction), used.by())
+        }
+        both => both
+            .iter()
+            .map(|(direction, _)| arrow(*direction))
+            .collect(),
+    };
     Line::styled(text, look.theme.held)
 }

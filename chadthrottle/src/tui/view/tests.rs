@@ -17,20 +17,25 @@ use crate::{
         colours::Colours,
         fixtures::{key, limit, press, process, rule, snapshot, state, usual},
         inspect::ConnectionRow,
+        theme::Scheme,
         update::{Action, update},
     },
 };
 
-const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (200, 50)];
+const SIZES: [(u16, u16); 4] = [(60, 12), (80, 24), (120, 40), (200, 50)];
 
-fn look(theme: ThemeName, ascii: bool) -> Look {
+pub fn look(theme: &ThemeName, ascii: bool) -> Look {
     Look {
-        theme: Theme::new(theme, Colours::Many),
+        theme: theme_of(theme, Colours::All),
         symbols: Symbols::new(ascii),
     }
 }
 
-fn draw_with(state: &State, look: &Look) -> TestBackend {
+fn theme_of(name: &ThemeName, colours: Colours) -> Theme {
+    Scheme::load(name).unwrap().theme(colours, || None)
+}
+
+pub fn draw_with(state: &State, look: &Look) -> TestBackend {
     let backend = TestBackend::new(state.size.width, state.size.height);
     let mut terminal = ratatui::Terminal::new(backend).unwrap();
     terminal.draw(|frame| draw(frame, state, look)).unwrap();
@@ -38,11 +43,11 @@ fn draw_with(state: &State, look: &Look) -> TestBackend {
 }
 
 fn draw_on(state: &State) -> TestBackend {
-    draw_with(state, &look(ThemeName::Dark, false))
+    draw_with(state, &look(&ThemeName::Dark, false))
 }
 
 /// A busy minute: a browser of three processes, two downloads that share a limit, and the rest.
-fn minute(size: (u16, u16)) -> State {
+pub fn minute(size: (u16, u16)) -> State {
     let mut state = state(size.0, size.1, snapshot(vec![]));
     for second in 0..75 {
         update(&mut state, Action::Snapshot(busy(second)));
@@ -83,7 +88,7 @@ fn busy(second: u32) -> Arc<Snapshot> {
     ])
 }
 
-fn with_connections(state: &mut State) {
+pub fn with_connections(state: &mut State) {
     let address = |text: &str| text.parse::<SocketAddr>().ok();
     let row = |inode, protocol: &str, local, remote, state: &str, rates, rtt| ConnectionRow {
         connection: Connection {
@@ -125,7 +130,7 @@ fn with_connections(state: &mut State) {
         row(3, "udp", "0.0.0.0:5353", "", "", None, None),
     ];
     connections[0].name = Some("mirror.example.org".into());
-    let key = state.details.as_ref().unwrap().key.clone();
+    let key = state.details_shown().unwrap().key.clone();
     let more = false;
     update(
         state,
@@ -142,7 +147,7 @@ fn check(name: &str, keys: &[&str]) {
     for (width, height) in SIZES {
         let mut state = minute((width, height));
         press(&mut state, keys);
-        if state.details.is_some() {
+        if state.details_shown().is_some() {
             with_connections(&mut state);
         }
         insta::assert_snapshot!(format!("{name}_{width}x{height}"), draw_on(&state));
@@ -231,7 +236,7 @@ fn ascii_only() {
             if state.details.is_some() {
                 with_connections(&mut state);
             }
-            let screen = draw_with(&state, &look(ThemeName::Dark, true)).to_string();
+            let screen = draw_with(&state, &look(&ThemeName::Dark, true)).to_string();
             assert!(screen.is_ascii(), "{keys:?}\n{screen}");
         }
     }
@@ -239,7 +244,7 @@ fn ascii_only() {
     press(&mut state, &["t"]);
     insta::assert_snapshot!(
         "ascii_80x24",
-        draw_with(&state, &look(ThemeName::Mono, true))
+        draw_with(&state, &look(&ThemeName::Mono, true))
     );
 }
 
@@ -275,6 +280,22 @@ fn hostile_names() {
     assert!(!hostile(&draw_on(&state).to_string()));
     press(&mut state, &["<Enter>"]);
     assert!(!hostile(&draw_on(&state).to_string()));
+}
+
+#[test]
+fn a_terminal_may_have_another_size_than_we_were_told() {
+    let sizes = [(300, 80), (200, 50), (140, 20), (80, 24), (60, 12), (9, 2)];
+    for told in sizes {
+        for keys in [&[][..], &["d"], &["R"], &["t", "s"]] {
+            let mut state = minute(told);
+            press(&mut state, keys);
+            for (width, height) in sizes {
+                let mut terminal = ratatui::Terminal::new(TestBackend::new(width, height)).unwrap();
+                let look = look(&ThemeName::Dark, false);
+                terminal.draw(|frame| draw(frame, &state, &look)).unwrap();
+            }
+        }
+    }
 }
 
 #[test]
@@ -328,7 +349,7 @@ fn styles(buffer: &Buffer) -> (BTreeSet<String>, bool) {
 #[test]
 fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
     let state = minute((200, 50));
-    let of = |name| styles(draw_with(&state, &look(name, false)).buffer());
+    let of = |name| styles(draw_with(&state, &look(&name, false)).buffer());
     let (mono, reversed) = of(ThemeName::Mono);
     assert!(mono.is_empty() && reversed, "{mono:?}");
     let sixteen = [
@@ -355,23 +376,23 @@ fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
     assert!(terminal.iter().all(own), "{terminal:?}");
     let mut seen = Vec::new();
     for name in [ThemeName::Dark, ThemeName::Light] {
-        let (colours, reversed) = of(name);
-        assert!(reversed && colours.len() >= 7, "{name:?}: {colours:?}");
+        let (colours, reversed) = of(name.clone());
+        // Of these the selected row has a background of its own.
+        assert!(!reversed && colours.len() >= 8, "{name:?}: {colours:?}");
         seen.push(colours);
     }
     assert_ne!(seen[0], seen[1]);
     insta::assert_snapshot!("styles_of_themes", {
-        let line = |name| format!("{name:?}: {:?}", of(name).0);
+        let line = |name: ThemeName| format!("{name:?}: {:?}", of(name.clone()).0);
         [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal]
             .map(line)
             .join("\n")
     });
     // Terminals of few colours, and of none.
     for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
-        let [few, none] =
-            [Colours::Sixteen, Colours::None].map(|colours| Theme::new(name, colours));
-        assert_eq!(few, Theme::new(ThemeName::Terminal, Colours::Many));
-        assert_eq!(none, Theme::new(ThemeName::Mono, Colours::Many));
+        let [few, none] = [Colours::Sixteen, Colours::None].map(|colours| theme_of(&name, colours));
+        assert_eq!(few, theme_of(&ThemeName::Terminal, Colours::Many));
+        assert_eq!(none, theme_of(&ThemeName::Mono, Colours::Many));
     }
 }
 
@@ -379,11 +400,11 @@ fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
 fn the_selected_row_has_one_style_from_end_to_end() {
     let state = minute((120, 24));
     for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
-        let look = look(name, false);
+        let look = look(&name, false);
         let terminal = draw_with(&state, &look);
         let buffer = terminal.buffer();
-        let y = Areas::of(state.size).rows.y + u16::try_from(state.cursor - state.offset).unwrap();
-        let styles: BTreeSet<String> = (1..buffer.area.width - 1)
+        let y = state.areas().rows.y + u16::try_from(state.cursor - state.offset).unwrap();
+        let styles: BTreeSet<String> = (state.areas().rows.left()..state.areas().rows.right())
             .map(|x| &buffer[(x, y)])
             .map(|cell| format!("{:?} {:?} {:?}", cell.fg, cell.bg, cell.modifier))
             .collect();
@@ -392,16 +413,98 @@ fn the_selected_row_has_one_style_from_end_to_end() {
 }
 
 #[test]
-fn a_warning_of_the_engine_takes_the_status_line() {
-    let mut state = state(80, 24, usual());
-    let mut sample = (*usual()).clone();
-    sample.warnings.push("all slots are in use".to_owned());
-    update(&mut state, Action::Snapshot(sample.into()));
+fn a_warning_of_the_engine_has_lines_of_its_own_and_is_not_cut() {
+    for panels in [true, false] {
+        let mut state = state(80, 24, usual());
+        state.panels = panels;
+        let mut sample = (*usual()).clone();
+        let words = "all slots are in use, so that limits of what starts now do not hold: \
+                     the end of a limit makes room for others";
+        sample.warnings.push(words.to_owned());
+        update(&mut state, Action::Snapshot(sample.into()));
+        let screen = draw_on(&state).to_string();
+        assert!(screen.contains("! all slots are in use"), "{screen}");
+        assert!(screen.contains("room for others"), "{screen}");
+        assert!(screen.contains("processes by"), "{screen}");
+    }
+}
+
+#[test]
+fn a_connection_of_ipv4_is_shown_as_that() {
+    let mut state = minute((200, 50));
+    press(&mut state, &["/wget", "<Enter>"]);
+    with_connections(&mut state);
+    let beside = state.beside.as_mut().unwrap();
+    let connection = &mut beside.connections.as_mut().unwrap()[1].connection;
+    connection.remote = "[::ffff:10.0.0.2]:443".parse().ok();
+    let screen = draw_on(&state).to_string();
+    assert!(screen.contains(" 10.0.0.2:443 "), "{screen}");
+    assert!(!screen.contains("ffff"), "{screen}");
+}
+
+#[test]
+fn a_parent_in_the_tree_says_that_something_below_it_is_held() {
+    let mut state = minute((80, 24));
+    press(&mut state, &["t"]);
+    let screen = draw_on(&state).to_string();
+    let row = |name: &str| {
+        let row = screen.lines().find(|line| line.contains(name));
+        row.unwrap_or_else(|| panic!("{name}\n{screen}")).to_owned()
+    };
+    assert!(row("bash").contains('↓'), "{screen}");
+    assert!(!row("firefox").contains('↓'), "{screen}");
+}
+
+#[test]
+fn a_deep_tree_keeps_its_names_and_says_where_it_is_cut() {
+    let chain = (10..30).map(|pid| {
+        let mut process = process(pid, "worker", 1.0, 0.0);
+        process.parent = pid - 1;
+        process
+    });
+    let mut state = state(80, 30, snapshot(chain.collect()));
+    press(&mut state, &["t"]);
+    let screen = draw_on(&state).to_string();
+    // Down to the fifth of them nothing is missing.
+    for depth in 0..5 {
+        let indent = "  ".repeat(depth);
+        let branch = if depth == 0 {
+            String::new()
+        } else {
+            format!("{}└─", &indent[2..])
+        };
+        assert!(
+            screen.contains(&format!(" {branch}▾ worker")),
+            "{depth}\n{screen}"
+        );
+    }
     assert!(
-        draw_on(&state)
-            .to_string()
-            .contains("! all slots are in use")
+        screen.contains("…") && screen.matches("worker").count() >= 15,
+        "{screen}"
     );
+}
+
+#[test]
+fn a_limited_direction_without_traffic_reads_as_idle() {
+    let screen = draw_on(&minute((80, 24))).to_string();
+    let row = screen.lines().find(|line| line.contains("restic")).unwrap();
+    assert!(row.contains("2 MB/s idle"), "{row}");
+}
+
+#[test]
+fn without_panels_nothing_has_an_edge() {
+    for (width, height) in SIZES {
+        let mut state = minute((width, height));
+        state.panels = false;
+        if state.details_shown().is_some() {
+            with_connections(&mut state);
+        }
+        insta::assert_snapshot!(format!("plain_{width}x{height}"), draw_on(&state));
+        state.split = false;
+        state.follow_beside();
+        let screen = draw_on(&state).to_string();
+        assert!(!screen.contains(['╭', '│', '╰']), "{screen}");
+    }
 }
 
 #[test]
@@ -411,7 +514,7 @@ fn a_process_that_has_ended_is_greyed_and_says_so() {
     let text = screen.to_string();
     let line = text.lines().position(|line| line.contains("apt (ended)"));
     let y = u16::try_from(line.expect("the row")).unwrap();
-    let dim = Theme::new(ThemeName::Dark, Colours::Many).dim.fg;
+    let dim = theme_of(&ThemeName::Dark, Colours::All).dim.fg;
     let name = screen.buffer().cell((10, y)).unwrap();
     assert_eq!(Some(name.fg), dim);
 }

@@ -75,7 +75,7 @@ fn check(name: &str, keys: &[&str]) {
         let screen = draw_on(&state).to_string();
         assert!(!screen.contains('\u{1b}'), "{screen}");
         shot(&state, name);
-        let ascii = draw_with(&state, &look(ThemeName::Dark, true)).to_string();
+        let ascii = draw_with(&state, &look(&ThemeName::Dark, true)).to_string();
         assert!(ascii.is_ascii(), "{ascii}");
     }
 }
