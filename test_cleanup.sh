@@ -8,7 +8,7 @@
 set -euo pipefail
 
 readonly PREFIX=chadthrottle_
-readonly SECONDS_OF_LOAD=10
+readonly SECONDS_OF_LOAD=6
 readonly LIMIT=1000000 # bytes a second
 here=$(cd "$(dirname "$0")" && pwd)
 

@@ -56,7 +56,7 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
         run(cargo()
             .args(lint)
             .args(BARE)
-            .args(["--lib", "--bins", "--tests"])
+            .args(["--lib", "--bins"])
             .args(deny))
     })?;
     steps.step("unit tests", || {
