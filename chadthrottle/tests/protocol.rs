@@ -10,8 +10,8 @@ use chadthrottle::{
     },
     process::{Connection, Seen, Targets},
     protocol::{
-        self, ChangeLimit, DESCRIPTION, EditRules, Examined, Info, Left, Limited, Method, Named,
-        OfProcesses, Reloaded, Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
+        self, ChangeLimit, DESCRIPTION, EditRules, Examined, History, Info, Left, Limited, Method,
+        Named, OfProcesses, Reloaded, Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
     },
     rules::edit::Edit,
     units::Rate,
@@ -183,6 +183,13 @@ fn exchanges() -> Vec<(Method, Value)> {
         (
             Method::Watch(Watch::default()),
             json(Sample { sample: snapshot() }),
+        ),
+        (
+            Method::GetHistory,
+            json(History {
+                sequence: 1,
+                seconds: vec![Both { down: 1, up: 2 }],
+            }),
         ),
         (Method::SetLimit(set), limited.clone()),
         (

@@ -19,8 +19,9 @@ use crate::{
     model::{Carried, Limit, LimitId, ProcessKey, Snapshot},
     process::{Seen, Targets, key_of},
     protocol::{
-        ChangeLimit, EditRules, Examined, Frames, Info, LONGEST_REPLY, Left, Limited, Method,
-        Named, OfProcesses, Reloaded, Reply, RequestError, SetChildren, SetLimit, Unmatched, frame,
+        ChangeLimit, EditRules, Examined, Frames, History, Info, LONGEST_REPLY, Left, Limited,
+        Method, Named, OfProcesses, Reloaded, Reply, RequestError, SetChildren, SetLimit,
+        Unmatched, frame,
     },
     rules::edit::Edit,
 };
@@ -180,6 +181,14 @@ impl Requests {
     pub async fn connections(&self, processes: Vec<ProcessKey>) -> Result<Seen, RequestError> {
         self.ask(&Method::GetConnections(OfProcesses { processes }))
             .await
+    }
+
+    /// What was carried in the last quarter of an hour.
+    ///
+    /// # Errors
+    /// Where the engine has gone.
+    pub async fn history(&self) -> Result<History, RequestError> {
+        self.ask(&Method::GetHistory).await
     }
 
     /// What the machine can do, as the engine sees it.

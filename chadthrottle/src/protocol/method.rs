@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Call, INTERFACE, Reply, SERVICE};
 use crate::{
-    model::{EngineInfo, Limit, LimitId, ProcessKey, Snapshot},
+    model::{Both, EngineInfo, Limit, LimitId, ProcessKey, Snapshot},
     process::Targets,
     rules::edit::Edit,
 };
@@ -17,6 +17,8 @@ pub enum Method {
     GetInfo,
     /// Samples, one after the other.
     Watch(Watch),
+    /// What was carried in the last quarter of an hour.
+    GetHistory,
     /// A limit for processes.
     SetLimit(SetLimit),
     /// Other rates for a limit.
@@ -204,6 +206,15 @@ pub struct Sample {
     pub sample: Snapshot,
 }
 
+/// Reply to `GetHistory`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The last sample that it knows of.
+    pub sequence: u64,
+    /// IP bytes in each second up to that sample, oldest first: 900 at most.
+    pub seconds: Vec<Both<u64>>,
+}
+
 /// Reply to `Leave`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
@@ -271,6 +282,7 @@ impl Method {
         }
         let method = match method {
             "GetInfo" => Self::GetInfo,
+            "GetHistory" => Self::GetHistory,
             "Doctor" => Self::Doctor,
             "Leave" => Self::Leave,
             "Watch" => Self::Watch(parameters(call)?),
@@ -298,6 +310,7 @@ impl Method {
     pub fn call(&self) -> serde_json::Result<Call> {
         let (method, parameters) = match self {
             Self::GetInfo => ("GetInfo", Value::Null),
+            Self::GetHistory => ("GetHistory", Value::Null),
             Self::Doctor => ("Doctor", Value::Null),
             Self::Leave => ("Leave", Value::Null),
             Self::Watch(watch) => ("Watch", serde_json::to_value(watch)?),
@@ -383,6 +396,7 @@ mod tests {
                 },
             }),
             Method::ReloadRules,
+            Method::GetHistory,
             Method::Doctor,
             Method::Leave,
             Method::ServiceInfo,
@@ -403,7 +417,7 @@ mod tests {
             }
         }
         let described = DESCRIPTION.matches("\nmethod ").count();
-        assert_eq!(described, 13, "one is described that is not there");
+        assert_eq!(described, 14, "one is described that is not there");
     }
 
     #[test]

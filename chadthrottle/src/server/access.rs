@@ -53,7 +53,11 @@ impl Standing {
                 return refused("this engine serves root and its group only");
             }
             // Who watches sees what is theirs.
-            Method::GetInfo | Method::Watch(_) | Method::GetConnections(_) | Method::Doctor => {
+            Method::GetInfo
+            | Method::Watch(_)
+            | Method::GetHistory
+            | Method::GetConnections(_)
+            | Method::Doctor => {
                 return Ok(());
             }
             Method::EditRules(_) | Method::ReloadRules => {
@@ -154,6 +158,7 @@ mod tests {
             ("leave", Method::Leave),
             ("info", Method::GetInfo),
             ("watch", Method::Watch(Watch::default())),
+            ("history", Method::GetHistory),
             ("set", Method::SetLimit(set)),
             ("change", Method::ChangeLimit(ChangeLimit { id, limit })),
             (
@@ -185,7 +190,7 @@ mod tests {
                 .map(|(_, uid)| *uid)
         };
         let always = ["service", "describe", "leave"];
-        let watching = ["info", "watch", "connections", "doctor"];
+        let watching = ["info", "watch", "history", "connections", "doctor"];
         let each = [
             "set",
             "change",

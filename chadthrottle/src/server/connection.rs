@@ -220,6 +220,10 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             let seen = server.0.looks.look(peer.standing, look).await?;
             to_json(seen.unwrap_or_default())
         }
+        Method::GetHistory => {
+            let history = server.past().seen_by(peer.uid, peer.standing);
+            to_json(history)
+        }
         Method::Doctor => {
             let same = server.clone();
             let look = move || (same.0.doctor.0)();

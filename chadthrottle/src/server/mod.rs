@@ -10,6 +10,7 @@ mod intervals;
 mod kept;
 mod looks;
 mod origins;
+mod past;
 mod rules;
 mod samples;
 
@@ -46,6 +47,7 @@ use handover::Handover;
 use intervals::Intervals;
 use looks::Looks;
 use origins::{Origins, Peer};
+use past::Past;
 use rules::Book;
 use samples::Samples;
 
@@ -70,6 +72,7 @@ struct Shared {
     /// As the engine has taken them, before anybody is given any.
     taken: watch::Receiver<Option<Arc<Snapshot>>>,
     samples: Samples,
+    past: Mutex<Past>,
     intervals: Intervals,
     origins: Mutex<Origins>,
     /// Told of whenever one has changed.
@@ -129,6 +132,7 @@ impl Server {
             info,
             taken: engine.snapshots(),
             samples,
+            past: Mutex::default(),
             intervals: Intervals::default(),
             origins: Mutex::default(),
             changed: watch::Sender::new(()),
@@ -157,6 +161,8 @@ impl Server {
                     complete.warnings.extend(said);
                     shared.change(|origins| origins.write_to(complete));
                     shared.write_rules(complete);
+                    // Before anybody is given it: who asks for the past with it in hand finds it there.
+                    shared.past().add(complete);
                     newest.send(snapshot);
                 }
             }
@@ -289,6 +295,10 @@ impl Server {
     fn sequence(&self) -> u64 {
         let taken = self.0.taken.borrow();
         taken.as_ref().map_or(0, |taken| taken.sequence)
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.0.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn origins(&self) -> MutexGuard<'_, Origins> {

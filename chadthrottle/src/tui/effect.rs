@@ -71,6 +71,8 @@ pub enum Effect {
     Say(Message),
     /// Look at connections; the answer comes as an action.
     Inspect(Request),
+    /// Ask for what was carried before the screen opened; the answer comes as an action.
+    AskPast,
     /// Put the screen aside, until the shell has it in the foreground again.
     Suspend,
     /// Close the screen.
@@ -106,7 +108,7 @@ impl Effect {
             | Self::SetAgain { .. }
             | Self::EditRules { .. }
             | Self::Keep { .. } => true,
-            Self::Say(_) | Self::Inspect(_) | Self::Suspend | Self::Quit => false,
+            Self::Say(_) | Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => false,
         }
     }
 
@@ -120,7 +122,7 @@ impl Effect {
             Self::SetAgain { who, .. } => format!("{who}: limit set again"),
             Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
             Self::Say(message) => message.text.clone(),
-            Self::Inspect(_) | Self::Suspend | Self::Quit => String::new(),
+            Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => String::new(),
         }
     }
 }
@@ -142,6 +144,11 @@ impl Effects {
             while let Some(effect) = effects.recv().await {
                 let action = match effect {
                     Effect::Say(message) => Action::Said(message),
+                    Effect::AskPast => {
+                        let past = engine.history().await;
+                        let said = |error: &_| log::info!("asking for the past: {error}");
+                        Action::Past(past.inspect_err(said).unwrap_or_default())
+                    }
                     effect if effect.is_for_engine() => {
                         Action::Answered(answer(&engine, effect).await)
                     }
@@ -237,7 +244,7 @@ async fn apply(
             }
             remove(engine, &ids).await?;
         }
-        Effect::Say(_) | Effect::Inspect(_) | Effect::Suspend | Effect::Quit => {}
+        Effect::Say(_) | Effect::Inspect(_) | Effect::AskPast | Effect::Suspend | Effect::Quit => {}
     }
     Ok(None)
 }

@@ -3,7 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::held::Use;
-use crate::model::{Both, Direction, LimitId, ProcessKey, Snapshot};
+use crate::{
+    model::{Both, Direction, LimitId, ProcessKey, Snapshot},
+    protocol,
+};
 
 /// Samples that are kept: a quarter of an hour of one a second.
 pub const SAMPLES: usize = 15 * 60;
@@ -148,11 +151,26 @@ pub struct History {
     /// Counts the samples, so that graphs can keep their steps.
     pub samples: usize,
     processes: HashMap<ProcessKey, Ring>,
+    past: Past,
+    /// The last sample before those of `of_engine`.
+    before: u64,
+    /// Samples of this engine, for as long as its past is not known.
+    of_engine: VecDeque<u64>,
+}
+
+/// Where the time before an engine's first sample stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Past {
+    #[default]
+    Wanted,
+    Asked,
+    Known,
 }
 
 impl History {
     /// Adds a sample.
     pub fn push(&mut self, snapshot: &Snapshot) {
+        self.count(snapshot.sequence);
         self.samples = self.samples.wrapping_add(1);
         let held: HashMap<LimitId, Both<bool>> = snapshot
             .limits
@@ -197,6 +215,65 @@ impl History {
                 .is_ok();
             known && ring.silent_for < SAMPLES
         });
+    }
+
+    fn count(&mut self, sequence: u64) {
+        if self.past == Past::Known {
+            self.before = sequence;
+            return;
+        }
+        if self.of_engine.len() == SAMPLES {
+            self.of_engine.pop_front();
+        }
+        self.of_engine.push_back(sequence);
+    }
+
+    /// Whether the engine is to be asked for its past: once there is a sample of it, so that both overlap.
+    pub fn ask_past(&mut self) -> bool {
+        let ask = self.past == Past::Wanted && !self.of_engine.is_empty();
+        if ask {
+            self.past = Past::Asked;
+        }
+        ask
+    }
+
+    /// Samples come from another engine from now on, or from the same one after a gap.
+    pub fn reopened(&mut self) {
+        if let Some(last) = self.of_engine.drain(..).next_back() {
+            self.before = last;
+        }
+        self.past = Past::Wanted;
+    }
+
+    /// Puts the engine's past before the samples that came after it.
+    pub fn merge(&mut self, past: &protocol::History) {
+        if self.past != Past::Asked {
+            return;
+        }
+        self.past = Past::Known;
+        let sequences = std::mem::take(&mut self.of_engine);
+        let later = sequences.iter().filter(|it| **it > past.sequence).count();
+        let is_same = sequences.front().is_some_and(|first| *first > self.before);
+        self.before = sequences.back().copied().unwrap_or_default();
+        if past.seconds.is_empty() {
+            return;
+        }
+        let points = &mut self.total.points;
+        let later = points.split_off(points.len().saturating_sub(later));
+        // The engine's own, which it has in its past as well.
+        let in_past = sequences.len() - later.len();
+        points.truncate(points.len().saturating_sub(in_past));
+        if is_same {
+            // It counts on: what we have seen of it before a gap is in its past too.
+            points.truncate(points.len().saturating_sub(past.seconds.len()));
+        }
+        points.extend(past.seconds.iter().map(|bytes| Point {
+            rates: bytes.map(|bytes| bytes as f32),
+            held: Both::default(),
+        }));
+        points.extend(later);
+        // A hostile engine may say more than it should.
+        points.drain(..points.len().saturating_sub(SAMPLES));
     }
 
     /// The last samples of some processes together, as many as that span has.
@@ -283,6 +360,66 @@ mod tests {
         assert_eq!(held(&history.of(keys.into_iter(), Span::One)), [down, none]);
         assert_eq!(held(&history.total), [none, none]);
         assert!(!history.was_busy(keys[1]));
+    }
+
+    #[test]
+    fn the_past_of_the_engine_comes_before_what_came_after_it() {
+        let mut history = History::default();
+        let push = |history: &mut History, sequence: u64, rate: f64| {
+            let mut sample = (*snapshot(vec![process(1, "a", rate, 0.0)])).clone();
+            sample.sequence = sequence;
+            history.push(&sample);
+        };
+        let past = |sequence, downs: &[u64]| protocol::History {
+            sequence,
+            seconds: downs
+                .iter()
+                .map(|down| Both { down: *down, up: 0 })
+                .collect(),
+        };
+        let downs = |history: &History| -> Vec<f32> {
+            let points = history.total.points.iter();
+            points.map(|point| point.rates.down).collect()
+        };
+        assert!(
+            !history.ask_past(),
+            "there is no sample to tell the two apart by"
+        );
+        push(&mut history, 40, 5.0);
+        assert!(history.ask_past() && !history.ask_past());
+        push(&mut history, 41, 6.0);
+        push(&mut history, 42, 7.0);
+        history.merge(&past(41, &[1, 2, 3, 6]));
+        assert_eq!(downs(&history), [1.0, 2.0, 3.0, 6.0, 7.0]);
+        // It is asked for once.
+        history.merge(&past(42, &[9]));
+        assert_eq!(downs(&history).len(), 5);
+        // The connection broke; the engine went on.
+        history.reopened();
+        push(&mut history, 50, 8.0);
+        assert!(history.ask_past());
+        history.merge(&past(50, &[1, 2, 3, 6, 7, 4, 8]));
+        assert_eq!(downs(&history), [1.0, 2.0, 3.0, 6.0, 7.0, 4.0, 8.0]);
+        // Another engine knows nothing of the one before.
+        history.reopened();
+        push(&mut history, 1, 9.0);
+        assert!(history.ask_past());
+        history.merge(&past(1, &[5, 9]));
+        assert_eq!(
+            downs(&history),
+            [1.0, 2.0, 3.0, 6.0, 7.0, 4.0, 8.0, 5.0, 9.0]
+        );
+        // One that cannot say leaves all as it is.
+        history.reopened();
+        push(&mut history, 1, 2.0);
+        assert!(history.ask_past());
+        history.merge(&protocol::History::default());
+        assert_eq!(downs(&history).len(), 10);
+        history.reopened();
+        push(&mut history, 1, 2.0);
+        assert!(history.ask_past());
+        history.merge(&past(1, &[3; 5_000]));
+        assert_eq!(downs(&history), [3.0; SAMPLES]);
     }
 
     #[test]

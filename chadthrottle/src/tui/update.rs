@@ -22,7 +22,10 @@ use super::{
     rulebook,
     state::{Message, Mode, Question, State},
 };
-use crate::model::{LimitId, ProcessSample, Snapshot};
+use crate::{
+    model::{LimitId, ProcessSample, Snapshot},
+    protocol::History,
+};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub enum Action {
     Said(Message),
     /// The connections of the whole machine were looked at.
     Connections(Connections),
+    /// What the engine knows of the time before; nothing where it could not say.
+    Past(History),
     /// The engine has answered what was asked of it first.
     Answered(Answer),
     /// Another engine is there, with the limits that could be set again.
@@ -108,7 +113,11 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Snapshot(snapshot) => {
             state.show(snapshot);
-            inspect(state)
+            let mut effects = inspect(state);
+            if state.history.ask_past() {
+                effects.push(Effect::AskPast);
+            }
+            effects
         }
         Action::Inspected {
             key,
@@ -132,12 +141,17 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Action::Past(past) => {
+            state.history.merge(&past);
+            Vec::new()
+        }
         Action::Answered(answer) => {
             state.answered(answer);
             Vec::new()
         }
         Action::Reopened { renamed, message } => {
             state.changes.rename(&renamed);
+            state.history.reopened();
             state.message = Some(message);
             Vec::new()
         }
