@@ -274,6 +274,8 @@ impl History {
         points.extend(later);
         // A hostile engine may say more than it should.
         points.drain(..points.len().saturating_sub(SAMPLES));
+        // Graphs look no further back than samples are counted.
+        self.samples = self.samples.max(points.len());
     }
 
     /// The last samples of some processes together, as many as that span has.
@@ -391,6 +393,7 @@ mod tests {
         push(&mut history, 42, 7.0);
         history.merge(&past(41, &[1, 2, 3, 6]));
         assert_eq!(downs(&history), [1.0, 2.0, 3.0, 6.0, 7.0]);
+        assert_eq!(history.samples, 5);
         // It is asked for once.
         history.merge(&past(42, &[9]));
         assert_eq!(downs(&history).len(), 5);

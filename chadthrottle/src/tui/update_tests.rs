@@ -439,3 +439,19 @@ fn the_selected_row_is_on_the_screen_whatever_its_size() {
         assert_eq!(selected(&state), 100);
     }
 }
+
+#[test]
+fn the_engine_is_asked_for_its_past_when_the_screen_opens_and_when_another_one_is_there() {
+    let mut state = state(80, 24, usual());
+    let mut asks = |action| update(&mut state, action).contains(&Effect::AskPast);
+    let sample = || Action::Snapshot(snapshot(vec![process(1, "a", 1.0, 1.0)]));
+    // The fixture has shown the first sample.
+    assert!(!asks(sample()));
+    assert!(!asks(Action::Past(History::default())));
+    let reopened = Action::Reopened {
+        renamed: Vec::new(),
+        message: Message::error("it is there again"),
+    };
+    assert!(!asks(reopened));
+    assert_eq!([asks(sample()), asks(sample())], [true, false]);
+}

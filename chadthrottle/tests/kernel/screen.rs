@@ -2,11 +2,11 @@
 
 use std::{process::Command, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     audit::{assert_nothing_left, attached, top},
-    engine::limits,
+    engine::{call, connect, end, engine, limits},
     following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
@@ -108,6 +108,35 @@ fn screen_limit_and_list_show_the_same_limit_at_once() {
     });
     screen.press("q");
     screen.ends();
+    assert_nothing_left();
+}
+
+#[test]
+fn a_screen_has_what_was_carried_before_it_was_opened() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let engine = engine(&program, "");
+    let client = Client::started(&lab, &to_server(5201, 2, "-R -b 160M"));
+    drop(client.report());
+    // Nobody watches: the engine looks at it every ten seconds, and the second look is after the traffic.
+    std::thread::sleep(Duration::from_secs(11));
+    let reply = call(&mut connect(&program), "GetHistory", &json!({}));
+    let seconds = reply["parameters"]["seconds"].as_array().expect("a list");
+    let down: f64 = seconds.iter().filter_map(|it| it["down"].as_f64()).sum();
+    assert!(
+        (38.0 * MB..60.0 * MB).contains(&down),
+        "{down} bytes: {reply}"
+    );
+    let mut screen = Screen::open(&program, "");
+    screen.shows("the scale of a graph that is idle now", |text| {
+        // Below the line with the newest rates.
+        let top: Vec<_> = text.lines().skip(1).take(5).collect();
+        top.concat().contains("MB/s")
+    });
+    screen.press("q");
+    screen.ends();
+    end(engine);
     assert_nothing_left();
 }
 
