@@ -123,9 +123,10 @@ fn a_screen_has_what_was_carried_before_it_was_opened() {
     std::thread::sleep(Duration::from_secs(11));
     let reply = call(&mut connect(&program), "GetHistory", &json!({}));
     let seconds = reply["parameters"]["seconds"].as_array().expect("a list");
+    // A tenth of it may be in a second that has not passed yet.
     let down: f64 = seconds.iter().filter_map(|it| it["down"].as_f64()).sum();
     assert!(
-        (38.0 * MB..60.0 * MB).contains(&down),
+        (36.0 * MB..60.0 * MB).contains(&down),
         "{down} bytes: {reply}"
     );
     let mut screen = Screen::open(&program, "");
