@@ -253,7 +253,8 @@ pub enum ConfigError {
     NotAFile(PathBuf),
     /// There is no such theme.
     #[error(
-        "theme {0}: there is no {THEMES_OF_USER}/{0}.toml in your home, and none of that name comes with ChadThrottle"
+        "theme {0}: there is no {THEMES_OF_USER}/{0}.toml in your home, and none of that name comes with ChadThrottle: \
+         take dark, light, auto, mono, terminal, catppuccin, dracula, gruvbox or tokyo-night"
     )]
     NoTheme(String),
     /// It says something that we do not understand.

@@ -58,7 +58,8 @@ fn configurations_that_cannot_be_used() {
     let program = Chadthrottle::new();
     let path = program.state().join("config.toml");
     for (text, words) in [
-        ("theme = 'pink'\n", ["line 1", "pink"]),
+        ("theme = 'pink'\n", ["theme pink", "tokyo-night"]),
+        ("theme = 'a/b'\n", ["line 1", "letters"]),
         ("\ncolour = 'red'\n", ["line 2", "colour"]),
         ("presets = ['5kbps']\n", ["line 1", "ambiguous"]),
     ] {
