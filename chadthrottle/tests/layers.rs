@@ -1,10 +1,12 @@
 //! Which part of the program may know which: a module imports those that stand before it here, and
 //! never one that comes after.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+#[path = "documents/sources.rs"]
+mod sources;
+
+use std::{fs, path::Path};
+
+use sources::sources;
 
 /// From the kernel's side to the user's. Those of one line do not know each other.
 const LAYERS: [&[&str]; 17] = [
@@ -32,17 +34,6 @@ fn layer(module: &str) -> usize {
         .iter()
         .position(|layer| layer.contains(&module))
         .unwrap_or_else(|| panic!("{module} has no place in LAYERS"))
-}
-
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// The modules that the text names after `crate::`, in a path or in a list of imports.

@@ -167,35 +167,20 @@ mod tests {
     #[test]
     fn it_fits_and_loses_the_least_first() {
         let process = process("a-name-of-15-ch");
+        let all = [
+            "PID",
+            "NAME",
+            "USER",
+            "DOWN",
+            "UP",
+            "DOWN",
+            "UP",
+            "DOWN LIMIT",
+            "UP LIMIT",
+        ];
         for (width, heads) in [
-            (
-                None,
-                &[
-                    "PID",
-                    "NAME",
-                    "USER",
-                    "DOWN",
-                    "UP",
-                    "DOWN",
-                    "UP",
-                    "DOWN LIMIT",
-                    "UP LIMIT",
-                ][..],
-            ),
-            (
-                Some(120),
-                &[
-                    "PID",
-                    "NAME",
-                    "USER",
-                    "DOWN",
-                    "UP",
-                    "DOWN",
-                    "UP",
-                    "DOWN LIMIT",
-                    "UP LIMIT",
-                ],
-            ),
+            (None, &all[..]),
+            (Some(120), &all[..]),
             (
                 Some(80),
                 &[

@@ -1,6 +1,7 @@
 //! The documents say what is so: commands and rules in them are understood, links lead somewhere, and every message of
 //! an error has its place in the troubleshooting.
 
+mod sources;
 mod text;
 
 use std::{
@@ -15,6 +16,7 @@ use chadthrottle::{
     rules::Places,
 };
 use clap::Parser;
+use sources::sources;
 use text::{blocks, words};
 
 fn root() -> &'static Path {
@@ -144,18 +146,6 @@ fn every_page_is_in_the_book() {
         let name = path.file_name().expect("its name").to_string_lossy();
         if path.parent() == Some(&root().join("docs")) && name != "SUMMARY.md" {
             assert!(summary.contains(&format!("({name})")), "{name}");
-        }
-    }
-}
-
-/// Rust's files below a directory.
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
         }
     }
 }
