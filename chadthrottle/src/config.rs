@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::Spanned;
 
-use crate::{process::user, units::Rate};
+use crate::{process::home_of_caller, units::Rate};
 
 /// Below the home of who calls it.
 const OF_USER: &str = ".config/chadthrottle/config.toml";
@@ -277,7 +277,7 @@ impl Config {
         if let Some(path) = named {
             return Self::read(path);
         }
-        let candidates = user::home_of_caller()
+        let candidates = home_of_caller()
             .map(|home| home.join(OF_USER))
             .into_iter()
             .chain([PathBuf::from(OF_SYSTEM)]);
@@ -323,7 +323,7 @@ impl Config {
 /// # Errors
 /// Where a file is there and cannot be used.
 pub fn theme_file<T: DeserializeOwned>(name: &str) -> Result<Option<T>, ConfigError> {
-    let of_user = user::home_of_caller().map(|home| home.join(THEMES_OF_USER));
+    let of_user = home_of_caller().map(|home| home.join(THEMES_OF_USER));
     let directories = of_user.into_iter().chain([THEMES_OF_SYSTEM.into()]);
     theme_in(directories, name)
 }

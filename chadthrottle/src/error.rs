@@ -5,7 +5,7 @@ use crate::{
     config::ConfigError,
     engine::EngineError,
     process::SelectorError,
-    process::user::UserError,
+    process::UserError,
     protocol::RequestError,
     reversal::{GuardError, JournalError, LockError},
     rules::WriteError,

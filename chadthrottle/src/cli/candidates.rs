@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
 
 use crate::{
-    process::{cgroup_of, container_of, pids, unescape, units_of, user::LocalAccounts, user_of},
+    process::{LocalAccounts, cgroup_of, container_of, pids, unescape, units_of, user_of},
     rules::Places,
 };
 

@@ -30,9 +30,8 @@ use crate::{
     model::{Carried, ProcessKey, Snapshot},
     output,
     process::{
-        Targets, key_of,
+        Invoker, Targets, key_of,
         offspring::{children, with_offspring},
-        user::{self, Invoker},
     },
     protocol::Limited,
     session::{
@@ -150,7 +149,7 @@ fn invoker(as_root: bool) -> Result<Option<Invoker>, Error> {
     if as_root {
         return Ok(None);
     }
-    Ok(user::invoker(|name| std::env::var_os(name))?)
+    Ok(Invoker::behind(|name| std::env::var_os(name))?)
 }
 
 /// How the program has ended.

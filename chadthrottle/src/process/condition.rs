@@ -3,11 +3,12 @@
 use glob::Pattern;
 
 use super::{
-    ProcessInfo, cgroup,
+    ProcessInfo,
+    account::Account,
+    cgroup,
     container::{container_of, is_id_prefix},
     selector::SelectorError,
     unit::{unescape, units_of},
-    user::Account,
 };
 
 /// Finds processes by id, for conditions on what has started a process.

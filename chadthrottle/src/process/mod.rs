@@ -3,6 +3,7 @@
 //! Architecture invariant: everything here takes the root of the file system to read from, so
 //! that tests use made-up trees; and everything expects a process to vanish between two reads.
 
+mod account;
 pub mod aside;
 mod cgroup;
 mod condition;
@@ -11,6 +12,7 @@ mod container;
 mod executable;
 mod identity;
 mod image;
+mod invoker;
 pub mod namespaces;
 pub mod offspring;
 mod reader;
@@ -21,14 +23,16 @@ mod targets;
 #[cfg(test)]
 pub mod testing;
 mod unit;
-pub mod user;
+mod user;
 
+pub use account::{Account, LocalAccounts, UserError};
 pub use cgroup::{cgroup_of, processes_in};
 pub use condition::{Condition, Processes};
 pub use connections::{Connection, Seen, connections_of};
 pub use container::{Container, container_of};
 pub use executable::Devices;
 pub use identity::{key_of, newest_pid, user_of};
+pub use invoker::{Invoker, home_of_caller};
 pub use reader::ProcessReader;
 pub use selector::{Accounts, Selector, SelectorError, Target};
 use sockets::threads;
@@ -36,4 +40,3 @@ pub use sockets::{SocketFd, each_socket_of, holds, pids, sockets_of};
 pub use table::{Changes, ProcessInfo, Reread};
 pub use targets::{MOST_SELECTORS, Targets};
 pub use unit::{of_directory, unescape, unit_of, unit_path, units_of};
-pub use user::Account;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ProcessInfo,
+    account::{self, Account},
     condition::{AccountKind, Condition, KINDS, LookUp, Processes, shown},
-    user::{self, Account},
 };
 
 /// One TARGET of the command line.
@@ -224,7 +224,7 @@ pub enum SelectorError {
     TooMany(String),
     /// The user or group is not known.
     #[error(transparent)]
-    Account(#[from] user::UserError),
+    Account(#[from] account::UserError),
 }
 
 impl FromStr for Target {

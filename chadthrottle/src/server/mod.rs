@@ -37,7 +37,7 @@ use crate::{
     config::Others,
     engine::{Commands, EngineError, Handle},
     model::{LimitId, Snapshot},
-    process::user::LocalAccounts,
+    process::LocalAccounts,
     protocol::{Examined, Info, Left, RequestError},
     rules::Places,
     sys::socket::peer_groups,
