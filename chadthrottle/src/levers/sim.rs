@@ -248,6 +248,19 @@ fn when_all_want_more_the_fair_rate_is_down_within_a_second() {
     assert!(refused < 0.02, "{refused}");
 }
 
+/// Of a limit that nobody uses, whoever comes first may have all, and no more.
+#[test]
+fn a_fair_upload_is_the_limit_at_most() {
+    let highest = |most| {
+        let resting = vec![Sender::new(Held::Paced, 1e3); 8];
+        let mut world = World::new(1e6, most, tuning::PACE, resting);
+        world.run(5.0);
+        world.highest
+    };
+    assert_eq!(highest(MOST_UP), 1e6);
+    assert!(highest(1.3) > 1e6);
+}
+
 /// How far a fair rate is above the limit a second after its only connection's way has become shorter.
 fn a_second_after_a_shorter_way(tuning: Tuning) -> f64 {
     let away = |round_trip| Held::Windowed {
