@@ -65,3 +65,11 @@ pub const PASS_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where the kernel calls our program for packets of connections only that were made under a limit
 /// (before 6.12): the pass alone holds the others.
 pub const FREQUENT_PASS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What the reasons above rest on.
+const _: () = {
+    // A connection that has lost what came waits for its timer (`TCP_RTO_MIN`), twice, from 100 ms away.
+    assert!(SHRINKING.as_millis() >= 2 * (200 + 100));
+    // Who is held by the pass alone waits for less.
+    assert!(2 * FREQUENT_PASS_INTERVAL.as_millis() <= PASS_INTERVAL.as_millis());
+};
