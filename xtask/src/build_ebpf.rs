@@ -33,6 +33,11 @@ pub fn committed() -> PathBuf {
     root().join("chadthrottle/ebpf")
 }
 
+/// The committed object itself.
+pub fn committed_object() -> PathBuf {
+    committed().join(OBJECT)
+}
+
 /// Builds the kernel programs and writes object and hashes to `directory`. Gives the object's
 /// path.
 pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
@@ -84,7 +89,7 @@ pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyho
 /// # Errors
 /// Where it does not: the message says what to do.
 pub fn check() -> anyhow::Result<()> {
-    let path = committed().join(OBJECT);
+    let path = committed_object();
     let object = fs::read(&path).with_context(|| path.display().to_string())?;
     let hashes = fs::read_to_string(committed().join(HASHES)).context(HASHES)?;
     let expected = hashes_of(&object)?;
@@ -100,7 +105,7 @@ pub fn check() -> anyhow::Result<()> {
 /// Whether an object is the committed one to the byte.
 pub fn is_committed(object: &Path) -> anyhow::Result<bool> {
     let read = |path: &Path| fs::read(path).with_context(|| path.display().to_string());
-    Ok(read(object)? == read(&committed().join(OBJECT))?)
+    Ok(read(object)? == read(&committed_object())?)
 }
 
 fn hashes_of(object: &[u8]) -> anyhow::Result<String> {

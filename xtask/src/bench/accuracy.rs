@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     lab::{Lab, SERVER_V4},
-    load::{self, Running},
-    median,
+    load::Running,
+    median, programs,
     report::{self, Table},
     transfer::{self, Figures, Laboratory, Row, SECONDS},
 };
@@ -68,11 +68,13 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
         };
         let (figures, dropped) = held(row, laboratory).with_context(|| row.name())?;
         println!(
-            "{}: {:.3} ({:.2} to {:.2})",
+            "{}: {:.3} ({:.2} to {:.2}), dropped {:.1} %, {:.1} % after 2 s",
             row.name(),
             figures.goodput,
             figures.seconds.0,
-            figures.seconds.1
+            figures.seconds.1,
+            dropped.in_all * 100.0,
+            dropped.later * 100.0
         );
         records.push(record(row, &figures, dropped));
         table.row([
@@ -155,7 +157,7 @@ fn run(
     arguments: &[String],
 ) -> anyhow::Result<(Vec<u8>, String)> {
     let state = tempfile::tempdir()?;
-    let output = Command::new(root().join("target/release/chadthrottle"))
+    let output = Command::new(programs::chadthrottle())
         .arg("-v")
         .arg("--state-dir")
         .arg(state.path())
@@ -214,7 +216,7 @@ fn users_waits(quick: bool) -> anyhow::Result<Table> {
     for (name, limit, direction) in requests.into_iter().take(directions) {
         let ask = format!("beside {SERVER_V4} 7001 {direction} 8");
         let arguments: Vec<String> = ask.split(' ').map(str::to_owned).collect();
-        let program = load::program().display().to_string();
+        let program = programs::load().display().to_string();
         let (output, said) = run(lab, [limit, "2MB/s"], &program, &arguments)?;
         let text = String::from_utf8_lossy(&output);
         let milliseconds: f64 = text

@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use crate::shell::{program_for_other_objects, root};
+use super::programs;
+use crate::shell::program_for_other_objects;
 
 /// A running engine, ended with SIGTERM and waited for.
 pub struct Engine {
@@ -24,7 +25,7 @@ impl Engine {
     fn command_at(state: &Path, object: Option<&Path>, arguments: &[&str]) -> Command {
         let program = match object {
             Some(_) => program_for_other_objects(),
-            None => root().join("target/release/chadthrottle"),
+            None => programs::chadthrottle(),
         };
         let mut command = Command::new(program);
         command.envs(object.map(|object| ("CHADTHROTTLE_EBPF_OBJECT", object)));

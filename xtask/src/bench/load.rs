@@ -3,47 +3,16 @@
 
 use std::{
     io::Read,
-    path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use anyhow::{Context, bail};
 
-use super::lab::Lab;
-use crate::shell::{cargo, root, run};
-
-/// Whether the load is the one that the kernel tests have, which is slower and takes no minute to build.
-static OF_THE_TESTS: AtomicBool = AtomicBool::new(false);
-
-/// Has the load be the one that the kernel tests have: for who tries whether something can be done at all.
-pub fn take_that_of_the_tests() {
-    OF_THE_TESTS.store(true, Relaxed);
-}
-
-/// Builds it.
-pub fn build() -> anyhow::Result<()> {
-    let mut build = cargo();
-    build.args(["build", "--locked", "--package", "chadthrottle"]);
-    if !OF_THE_TESTS.load(Relaxed) {
-        build.arg("--release");
-    }
-    run(build.args(["--example", "load"]))
-}
-
-/// Where it is.
-pub fn program() -> PathBuf {
-    let profile = if OF_THE_TESTS.load(Relaxed) {
-        "debug"
-    } else {
-        "release"
-    };
-    root().join("target").join(profile).join("examples/load")
-}
+use super::{lab::Lab, programs};
 
 /// It in a namespace.
 pub fn command(namespace: &str) -> Command {
-    Lab::command(namespace, &program().display().to_string())
+    Lab::command(namespace, &programs::load().display().to_string())
 }
 
 /// A part that runs. It ends when this is dropped.
@@ -57,7 +26,7 @@ impl Running {
 
     /// Starts a part that is in no namespace.
     pub fn start_here(arguments: &str) -> anyhow::Result<Self> {
-        Self::spawn(Command::new(program()), arguments)
+        Self::spawn(Command::new(programs::load()), arguments)
     }
 
     /// Starts what says that it is ready, and ends with its input.

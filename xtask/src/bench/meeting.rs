@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::{
     lab::Lab,
+    programs,
     report::{self, Table},
     transfer::{self, Laboratory, Row},
 };
-use crate::shell::root;
 
 /// How long a transfer lasts, in seconds.
 const SECONDS: usize = 15;
@@ -114,7 +114,7 @@ fn met(row: Row, lab: &Lab) -> anyhow::Result<Met> {
     let begin = started.elapsed().as_secs_f64();
     let state = tempfile::tempdir()?;
     let limit = if row.down { "--down" } else { "--up" };
-    let mut limit = Command::new(root().join("target/release/chadthrottle"))
+    let mut limit = Command::new(programs::chadthrottle())
         .arg("--state-dir")
         .arg(state.path())
         .args(["limit", &child.id().to_string(), limit])

@@ -1,6 +1,7 @@
 //! `bench`: what it costs and how well it holds, measured between two network namespaces.
 //!
-//! Everything is measured from outside, on the release binary as users run it. Figures of one
+//! Everything is measured from outside, on the release binary as users run it; whether limits hold against somebody who
+//! tries is tried on a debug build too. Figures of one
 //! table are of one run, and alternatives are measured in turn, since machines are noisy.
 
 mod accuracy;
@@ -13,6 +14,7 @@ mod meeting;
 mod overhead;
 mod packets;
 mod peers;
+mod programs;
 mod report;
 mod screen;
 mod service;
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use crate::shell::{as_root, build_release, is_root, run};
+use crate::shell::{as_root, is_root, run};
 
 #[derive(Subcommand)]
 pub enum Bench {
@@ -69,7 +71,7 @@ pub enum Bench {
     },
     /// What a process can do to outrun its limit, and whether it does
     Escapes {
-        /// Some of them, for less than two minutes; docs/limits.md is left alone
+        /// Some of them, for less than two minutes, with debug builds; docs/limits.md is left alone
         #[arg(long)]
         quick: bool,
         /// Only rows whose name has this in it, such as 'UDP'; docs/limits.md is left alone
@@ -96,16 +98,16 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         return delay::run([one, two], Duration::from_micros(*microseconds));
     }
     if matches!(bench, Bench::Escapes { quick: true, .. }) {
-        load::take_that_of_the_tests();
+        programs::take_debug_builds();
     }
     if !is_root() {
         // What root builds would be root's.
-        build()?;
+        programs::build()?;
         let mut again = as_root(std::env::current_exe()?)?;
         return run(again.args(std::env::args_os().skip(1)));
     }
     if std::env::var_os("SUDO_UID").is_none() {
-        build()?;
+        programs::build()?;
     }
     match bench {
         Bench::Delay { .. } => Ok(()),
@@ -116,12 +118,6 @@ pub fn bench(bench: &Bench) -> anyhow::Result<()> {
         Bench::Screen { quick } => screen::measure(*quick),
         Bench::Escapes { quick, only } => escapes::measure(*quick, only.as_deref()),
     }
-}
-
-/// Builds what is measured, and the load.
-pub fn build() -> anyhow::Result<()> {
-    build_release()?;
-    load::build()
 }
 
 /// The one in the middle.

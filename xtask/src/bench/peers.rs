@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::{
     lab::Lab,
     load::Ended,
+    programs,
     report::{self, Table},
     transfer::{self, Laboratory, Row, SECONDS},
 };
@@ -138,7 +139,7 @@ fn held(holder: Holder, row: Row, toll: Option<&TrafficToll>) -> anyhow::Result<
     let in_namespace = ["ip", "netns", "exec", &lab.client];
     let mut command = match holder {
         Holder::Ours => {
-            let mut command = Command::new(shell::root().join("target/release/chadthrottle"));
+            let mut command = Command::new(programs::chadthrottle());
             let limit = if row.down { "--down" } else { "--up" };
             command
                 .arg("--state-dir")

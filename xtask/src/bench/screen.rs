@@ -16,11 +16,10 @@ use super::{
     engine::engine_of,
     lab::Lab,
     load::{Ended, Running, sleepers},
-    median, report,
+    median, programs, report,
     report::Table,
     userspace::needs,
 };
-use crate::shell::root;
 
 const ROWS: u16 = 50;
 const COLUMNS: u16 = 200;
@@ -180,7 +179,7 @@ impl Screen {
             pixel_width: 0,
             pixel_height: 0,
         })?;
-        let mut command = CommandBuilder::new(root().join("target/release/chadthrottle"));
+        let mut command = CommandBuilder::new(programs::chadthrottle());
         command.arg("--state-dir");
         command.arg(state.path());
         command.env("TERM", "xterm-256color");

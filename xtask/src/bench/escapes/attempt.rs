@@ -17,14 +17,13 @@ use super::{
     super::{
         lab::{Lab, SERVER_V4, SERVER_V6},
         load::{self, Ended, Running},
-        packets,
+        packets, programs,
         screen::Screen,
     },
     LIMIT,
     rows::{How, Row},
     series::Series,
 };
-use crate::shell::root;
 
 /// How long a program may take beyond its time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +53,7 @@ pub struct Outcome {
 impl Attempt<'_> {
     /// ChadThrottle with a state directory of its own.
     fn chadthrottle(&self) -> Command {
-        let binary = root().join("target/release/chadthrottle");
+        let binary = programs::chadthrottle();
         let mut command = if self.row.how == How::PidNamespace {
             let mut command = Command::new("unshare");
             command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
@@ -114,7 +113,7 @@ impl Attempt<'_> {
     }
 
     pub fn run(&self) -> anyhow::Result<Outcome> {
-        let mut words = self.load(&load::program());
+        let mut words = self.load(&programs::load());
         let mut accomplice = None;
         if matches!(self.row.how, How::BesideGiver | How::BesideReceiver) {
             let at = self.scratch.path().join("accomplice").display().to_string();
@@ -154,7 +153,7 @@ impl Attempt<'_> {
         let cgroup = Path::new(&mount).join(format!("escapes-{}", std::process::id()));
         fs::create_dir(&cgroup)?;
         let result = (|| {
-            let words = self.load(&load::program());
+            let words = self.load(&programs::load());
             let load = spawned(Command::new(&words[0]).args(&words[1..]))?;
             let script = "echo $$ > \"$1/cgroup.procs\" && shift && exec unshare --cgroup --mount \
                           sh -c 'umount -l \"$0\" && mount -t cgroup2 none \"$0\" && exec \"$@\"' \"$@\"";
@@ -180,7 +179,7 @@ impl Attempt<'_> {
     /// Programs that run one after another, and end before anybody has looked.
     pub fn short_programs(&self) -> anyhow::Result<Outcome> {
         let copy = self.scratch.path().join("escapeburst");
-        fs::copy(load::program(), &copy)?;
+        fs::copy(programs::load(), &copy)?;
         let words = self.load(&copy);
         let _one_after_another = spawned(
             Command::new("sh")
@@ -199,7 +198,7 @@ impl Attempt<'_> {
     /// Under the fingers of somebody who cannot decide.
     pub fn changed_on_the_screen(&self) -> anyhow::Result<Outcome> {
         let copy = self.scratch.path().join("escapee");
-        fs::copy(load::program(), &copy)?;
+        fs::copy(programs::load(), &copy)?;
         let words = self.load(&copy);
         let _load = spawned(Command::new(&words[0]).args(&words[1..]))?;
         let mut screen = Screen::open()?;
