@@ -1,17 +1,28 @@
 //! The kernel tests: as root, and as many at a time as they bear.
 //!
-//! Most attach to a cgroup of their own and to nothing above it, so two such runs do not see each other:
-//! one measures, and mostly waits; the other does not.
+//! Most attach to a cgroup of their own and to nothing above it, so they do not see each other, and most of their time
+//! they wait for traffic.
 
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    slice,
+    sync::Mutex,
+    thread,
+    time::Instant,
 };
 
 use anyhow::{Context, bail};
 
-use crate::shell::{Aside, as_root, cargo, root, run};
+use crate::{
+    shell::{Aside, as_root, cargo, output, root, run},
+    varlinkctl,
+};
+
+/// So many run at a time, and so many of these may be such as measure rates: two processors are enough for that.
+const AT_A_TIME: usize = 4;
+const MEASURING_AT_A_TIME: usize = 2;
 
 /// Modules and tests whose subject is the root cgroup: the sockets of the kernel itself are there.
 const AT_THE_ROOT: [&str; 19] = [
@@ -43,7 +54,7 @@ const AT_THE_ROOT: [&str; 19] = [
     "silent::a_program_that_has_its_connection_locked",
 ];
 
-/// Tests that measure rates, by what their names begin with: never two of them at a time.
+/// Tests that measure rates, by what their names begin with.
 const MEASURING: [&str; 18] = [
     "bounds::",
     "debt::",
@@ -65,14 +76,23 @@ const MEASURING: [&str; 18] = [
     "starts::",
 ];
 
-/// Some that measure nothing and go with those that do, so that both lanes take equally long.
-const WITH_THEM: [&str; 4] = ["closed_pipes::", "documents::", "networks::", "rejecting::"];
-
 /// What the tests that try an object just built have in their names: they load it in each way.
 const WITH_OTHER_OBJECTS: &str = "after_load";
 
 /// More failures than this are not the others' doing.
 const FEW: usize = 3;
+
+/// Runs those whose names contain any of these, or all, as the gate does.
+pub fn kernel_tests(names: &[String]) -> anyhow::Result<()> {
+    let tests = KernelTests::build(varlinkctl::find_or_fetch()?)?;
+    let chosen =
+        tests.chosen(|name| names.is_empty() || names.iter().any(|it| name.contains(it)))?;
+    if chosen.is_empty() {
+        bail!("no kernel test has {} in its name", names.join(" or "));
+    }
+    let failed = tests.beside_others(&chosen)?;
+    tests.alone(&chosen, &failed)
+}
 
 /// The tests, built.
 pub struct KernelTests {
@@ -107,21 +127,33 @@ impl KernelTests {
         Ok(Self { binary, varlinkctl })
     }
 
-    /// Those that bear others beside them. Gives the names of a few that failed: alone they may pass.
-    pub fn beside_others(&self) -> anyhow::Result<Vec<String>> {
-        let alone = AT_THE_ROOT.iter().flat_map(|name| ["--skip", *name]);
-        let first = MEASURING.iter().chain(&WITH_THEM);
-        let measuring: Vec<&str> = first.copied().chain(alone).collect();
-        let measuring = Lane::start(self, "measure", &measuring)?;
-        let mut others = Vec::new();
-        for module in MEASURING.iter().chain(&WITH_THEM).chain(&AT_THE_ROOT) {
-            others.extend(["--skip", module]);
-        }
-        let others = Lane::start(self, "others", &others)?;
-        let (measuring, others) = (measuring.end(), others.end());
-        let failed = [measuring?, others?].concat();
+    /// The names of those that are to run.
+    pub fn chosen(&self, is_chosen: impl Fn(&str) -> bool) -> anyhow::Result<Chosen> {
+        let listed = output(Command::new(&self.binary).args(["--list", "--format=terse"]));
+        let listed = listed.context("the kernel tests do not list themselves")?;
+        let names = listed.lines().filter_map(|it| it.strip_suffix(": test"));
+        Ok(Chosen::of(names.filter(|name| is_chosen(name))))
+    }
+
+    /// Runs those that bear others beside them. Gives the names of a few that failed: alone they may pass.
+    pub fn beside_others(&self, chosen: &Chosen) -> anyhow::Result<Vec<String>> {
+        let queues = Queues::of(chosen);
+        let failed = thread::scope(|scope| {
+            let queues = &queues;
+            let start =
+                |worker| scope.spawn(move || self.work(queues, worker < MEASURING_AT_A_TIME));
+            let workers: Vec<_> = (0..AT_A_TIME).map(start).collect();
+            let results = workers.into_iter().map(|worker| match worker.join() {
+                Ok(failed) => failed,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            // All have ended before any error counts.
+            let results: Vec<_> = results.collect();
+            results.into_iter().collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        let failed = failed.concat();
         if failed.len() > FEW {
-            bail!("{} kernel tests failed", failed.len());
+            bail!("these kernel tests failed: {}", failed.join(", "));
         }
         for name in &failed {
             println!("FAILED BESIDE OTHERS, TRIED AGAIN ALONE: {name}");
@@ -129,9 +161,33 @@ impl KernelTests {
         Ok(failed)
     }
 
-    /// Those that do not, and those that failed beside others.
-    pub fn alone(&self, failed: &[String]) -> anyhow::Result<()> {
-        run(self.command()?.args(AT_THE_ROOT).args(failed))
+    /// Runs one test after the other, and gives the names of those that failed.
+    fn work(&self, queues: &Queues, measures: bool) -> anyhow::Result<Vec<String>> {
+        let mut failed = Vec::new();
+        while let Some(name) = queues.next(measures) {
+            let started = Instant::now();
+            let (status, said) = self.in_a_cgroup(name)?;
+            let took = started.elapsed().as_secs_f64();
+            // What was measured is worth seeing, and little else of those that passed.
+            let (verdict, said) = match status.success() {
+                true => ("passed", printed(&said)),
+                false => ("FAILED", said.as_str()),
+            };
+            println!("{took:6.1} s  {name}: {verdict}{said}");
+            if !status.success() {
+                failed.push(name.to_owned());
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Runs those that do not, and those that failed beside others.
+    pub fn alone(&self, chosen: &Chosen, failed: &[String]) -> anyhow::Result<()> {
+        let names: Vec<&String> = chosen.at_the_root.iter().chain(failed).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        run(self.command()?.arg("--exact").args(names))
     }
 
     /// Those that load an object that was just built, in place of the committed one.
@@ -140,6 +196,28 @@ impl KernelTests {
         command.arg(format!("CHADTHROTTLE_EBPF_OBJECT={}", object.display()));
         command.arg(&self.binary).arg("--test-threads=1");
         run(command.arg(WITH_OTHER_OBJECTS))
+    }
+
+    /// Runs one test in a cgroup of its own; gives how it ended, and what it has said.
+    fn in_a_cgroup(&self, name: &str) -> anyhow::Result<(ExitStatus, String)> {
+        /// Makes the cgroup, runs the rest in it, and removes it when its last process has gone.
+        const SCRIPT: &str = r#"
+            cgroup=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/chadthrottle-tests-$$
+            mkdir "$cgroup" || exit
+            # What ends us ends the test too, and it tidies up.
+            trap : INT TERM HUP
+            (echo 0 >"$cgroup/cgroup.procs" && CHADTHROTTLE_TEST_CGROUP=$cgroup exec "$@")
+            status=$?
+            for wait in 1 2 3 4 5 6 7 8 9 10; do
+                rmdir "$cgroup" 2>/dev/null && exit $status
+                sleep 0.2
+            done
+            echo "left in $cgroup: processes $(cat "$cgroup/cgroup.procs"), $(ls -d "$cgroup"/*/)"
+            exit 1"#;
+        let mut command = self.placed()?;
+        command.args(["sh", "-c", SCRIPT, "sh"]).arg(&self.binary);
+        command.args(["--show-output", "--exact", name]);
+        Aside::start(&mut command)?.end()
     }
 
     /// One test after the other.
@@ -172,64 +250,70 @@ impl KernelTests {
     }
 }
 
-/// Some of the tests, in a cgroup of their own.
-struct Lane {
-    name: &'static str,
-    tests: Aside,
+/// The names of tests, by what they bear beside them.
+#[derive(Default)]
+pub struct Chosen {
+    /// Others that measure rates, but not many.
+    measuring: Vec<String>,
+    /// All others.
+    others: Vec<String>,
+    /// None.
+    at_the_root: Vec<String>,
 }
 
-impl Lane {
-    fn start(tests: &KernelTests, name: &'static str, which: &[&str]) -> anyhow::Result<Self> {
-        /// Makes the cgroup, runs the rest in it, and removes it when its last process has gone.
-        const SCRIPT: &str = r#"
-            cgroup=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/chadthrottle-tests-$$-$1
-            shift
-            mkdir "$cgroup" || exit
-            # What ends us ends the tests too, and they tidy up.
-            trap : INT TERM HUP
-            (echo 0 >"$cgroup/cgroup.procs" && CHADTHROTTLE_TEST_CGROUP=$cgroup exec "$@")
-            status=$?
-            for wait in 1 2 3 4 5 6 7 8 9 10; do
-                rmdir "$cgroup" 2>/dev/null && exit $status
-                sleep 0.2
-            done
-            echo "left in $cgroup: processes $(cat "$cgroup/cgroup.procs"), $(ls -d "$cgroup"/*/)"
-            exit 1"#;
-        let mut command = tests.placed()?;
-        command
-            .args(["sh", "-c", SCRIPT, "sh", name])
-            .arg(&tests.binary);
-        command
-            .args(["--test-threads=1", "--show-output"])
-            .args(which);
-        let tests = Aside::start(&mut command)?;
-        Ok(Self { name, tests })
-    }
-
-    /// Waits for its end, prints what it has said, and gives the names of those that failed.
-    fn end(self) -> anyhow::Result<Vec<String>> {
-        let (status, said) = self.tests.end()?;
-        println!("-- {}: {status}\n{said}", self.name);
-        let failed = failures(&said);
-        if !status.success() && failed.is_empty() {
-            bail!(
-                "the kernel tests '{}' did not end well: {status}",
-                self.name
-            );
+impl Chosen {
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut chosen = Self::default();
+        for name in names {
+            let is_of = |list: &[&str]| list.iter().any(|it| name.starts_with(it));
+            let list = if is_of(&AT_THE_ROOT) {
+                &mut chosen.at_the_root
+            } else if is_of(&MEASURING) {
+                &mut chosen.measuring
+            } else {
+                &mut chosen.others
+            };
+            list.push(name.to_owned());
         }
-        Ok(failed)
+        chosen
+    }
+
+    fn is_empty(&self) -> bool {
+        let lists = [&self.measuring, &self.others, &self.at_the_root];
+        lists.iter().all(|list| list.is_empty())
     }
 }
 
-/// The names below the last "failures:", as the test harness prints them.
-fn failures(said: &str) -> Vec<String> {
-    let Some((_, list)) = said.rsplit_once("\nfailures:\n") else {
-        return Vec::new();
+/// The tests that bear others and are still to run.
+struct Queues<'a> {
+    measuring: Mutex<slice::Iter<'a, String>>,
+    others: Mutex<slice::Iter<'a, String>>,
+}
+
+impl<'a> Queues<'a> {
+    fn of(chosen: &'a Chosen) -> Self {
+        Self {
+            measuring: Mutex::new(chosen.measuring.iter()),
+            others: Mutex::new(chosen.others.iter()),
+        }
+    }
+
+    /// The next one: one that measures, for who may run such, while there are any.
+    fn next(&self, measures: bool) -> Option<&'a str> {
+        let next = |queue: &Mutex<slice::Iter<'a, String>>| queue.lock().ok()?.next();
+        let first = measures.then(|| next(&self.measuring)).flatten();
+        first.or_else(|| next(&self.others)).map(String::as_str)
+    }
+}
+
+/// What a test that passed has printed itself, from the end of a line on: the harness prints it between two lines of its
+/// own.
+fn printed(said: &str) -> &str {
+    let Some((_, rest)) = said.split_once(" stdout ----") else {
+        return "";
     };
-    list.lines()
-        .map_while(|line| line.strip_prefix("    "))
-        .map(str::to_owned)
-        .collect()
+    let end = rest.find("\nsuccesses:\n").unwrap_or(rest.len());
+    rest[..end].trim_end()
 }
 
 /// Tools for administrators are not in everybody's PATH.
@@ -246,17 +330,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_read_from_what_the_harness_prints() {
-        let said = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\nfailures:\n\n\nfailures:\n    \
-                    a::b\n    a::c\n\ntest result: FAILED. 1 passed; 2 failed\n";
-        assert_eq!(failures(said), ["a::b", "a::c"]);
-        assert!(failures("test result: ok. 2 passed\n").is_empty());
+    fn what_a_test_printed_is_shown_without_what_the_harness_did() {
+        let said = "\nrunning 1 test\ntest a::b ... ok\n\nsuccesses:\n\n---- a::b stdout ----\n1 MB/s\n\n\nsuccesses:\n    \
+                    a::b\n\ntest result: ok. 1 passed\n";
+        assert_eq!(printed(said), "\n1 MB/s");
+        assert_eq!(
+            printed("\nrunning 1 test\ntest a::b ... ok\n\ntest result: ok"),
+            ""
+        );
+    }
+
+    #[test]
+    fn who_measures_takes_others_too_when_none_that_measures_is_left() {
+        let names = [
+            "attach::a",
+            "levers::b",
+            "views::c",
+            "views::d",
+            "levers::e",
+        ];
+        let chosen = Chosen::of(names.into_iter());
+        assert_eq!(chosen.at_the_root, ["attach::a"]);
+        let queues = Queues::of(&chosen);
+        assert_eq!(queues.next(true), Some("levers::b"));
+        assert_eq!(queues.next(false), Some("views::c"));
+        assert_eq!(queues.next(true), Some("levers::e"));
+        assert_eq!(queues.next(true), Some("views::d"));
+        assert_eq!((queues.next(true), queues.next(false)), (None, None));
     }
 
     #[test]
     fn all_that_is_named_is_there() {
         let directory = root().join("chadthrottle/tests/kernel");
-        for name in MEASURING.iter().chain(&WITH_THEM).chain(&AT_THE_ROOT) {
+        for name in MEASURING.iter().chain(&AT_THE_ROOT) {
             let (module, test) = name.split_once("::").unwrap();
             let file = directory.join(module).with_extension("rs");
             let text = std::fs::read_to_string(&file).unwrap();

@@ -88,6 +88,12 @@ enum Command {
     /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
     /// kernel tests look for
     Varlinkctl,
+    /// Run kernel tests as root, several at a time, with the tools that are there
+    KernelTests {
+        /// Only those whose names contain this, such as 'levers::'; may be given several times
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -133,6 +139,7 @@ fn carry_out() -> anyhow::Result<()> {
             println!("{}", varlinkctl::find_or_fetch()?.display());
             Ok(())
         }
+        Command::KernelTests { names } => kernel_tests::kernel_tests(&names),
         Command::Test => test::test(),
     }
 }
