@@ -27,6 +27,14 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The same, of a longer text than so many characters only the beginning.
+pub fn brief(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Owned(format!("{}…", escape(&text[..end]))),
+        None => escape(text),
+    }
+}
+
 /// The value as one line of JSON, in which what [`escape`] finds unsafe is written `\uXXXX`: a
 /// terminal may be all that reads it.
 ///
@@ -59,7 +67,8 @@ impl Formatter for SafeJson {
     }
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a terminal would obey a character, or show what follows in another place.
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061c}'                  // Arabic letter mark
@@ -91,6 +100,13 @@ mod tests {
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(escape("exe\u{202e}gpj"), "exe\\u{202e}gpj");
         assert_eq!(escape("\u{200f}x\u{2066}"), "\\u{200f}x\\u{2066}");
+    }
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_shown() {
+        assert_eq!(brief("日本\n", 3), "日本\\n");
+        assert_eq!(brief("日本\n\n", 3), "日本\\n…");
+        assert_eq!(brief("", 0), "");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range};
 
+use crate::text::is_unsafe;
+
 /// A mistake in a file, with the line that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -22,6 +24,9 @@ pub struct Mistake {
 /// Of a longer line only the beginning is shown.
 const SHOWN: usize = 120;
 
+/// Of what is wrong, which may be a megabyte on one line, likewise.
+const LONGEST: usize = 200;
+
 impl Mistake {
     /// At that place of a file.
     pub fn at(file: &str, span: Option<Range<usize>>, what: &str, allowed: &str) -> Self {
@@ -36,13 +41,13 @@ impl Mistake {
             line: before.matches('\n').count() + 1,
             column: file[begins..start].chars().count() + 1,
             length: file[start..end].chars().count().max(1),
-            // Tabs would move what stands below it.
+            // Tabs and escapes would move what stands below it.
             text: text
                 .chars()
                 .take(SHOWN)
-                .map(|c| if c.is_control() { ' ' } else { c })
+                .map(|c| if is_unsafe(c) { ' ' } else { c })
                 .collect(),
-            what: crate::text::escape(what).into_owned(),
+            what: crate::text::brief(what, LONGEST).into_owned(),
             allowed: allowed.to_owned(),
         }
     }
@@ -73,7 +78,8 @@ impl fmt::Display for Mistake {
         let number = self.line.to_string();
         writeln!(f, "line {number}, column {}: {}", self.column, self.what)?;
         writeln!(f, "  {number} | {}", self.text)?;
-        let (margin, indent) = (" ".repeat(number.len()), " ".repeat(self.column - 1));
+        let margin = " ".repeat(number.len());
+        let indent = " ".repeat(SHOWN.min(self.column - 1));
         let length = self
             .length
             .min((SHOWN + 1).saturating_sub(self.column))
@@ -92,18 +98,24 @@ mod tests {
 
     #[test]
     fn the_place_is_counted_in_lines_and_characters_and_marked() {
-        let file = "a = 1\nb\u{e4} = \"x\ty\"\nc = 2";
+        let file = "a = 1\nb\u{e4} = \"x\ty\"\nc = 2 # \u{202e}";
         let at = file.find("\"x").unwrap();
         let mistake = Mistake::at(file, Some(at..at + 5), "bad\u{1b}", "good");
         assert_eq!(
             mistake.to_string(),
             "line 2, column 6: bad\\u{1b}\n  2 | b\u{e4} = \"x y\"\n    |      ^^^^^\n    = allowed: good"
         );
+        // Behind what is shown of a line.
+        let long = "x".repeat(100_000);
+        let shown = Mistake::at(&long, Some(90_000..90_001), "x", "").to_string();
+        assert!(shown.len() < 500, "{shown}");
         // Over several lines, behind the end, in the middle of a character.
         for span in [0..file.len(), 999..1000, 7..8] {
             let shown = Mistake::at(file, Some(span), "x", "").to_string();
             assert_eq!(shown.lines().count(), 3, "{shown}");
         }
+        let shown = Mistake::at(file, Some(file.find('c').unwrap()..99), "x", "").to_string();
+        assert!(!shown.replace('\n', "").contains(is_unsafe), "{shown:?}");
         assert_eq!(Mistake::at("", None, "x", "").line, 1);
     }
 }

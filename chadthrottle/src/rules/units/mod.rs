@@ -9,35 +9,22 @@
 //! Reject=yes
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+mod files;
+mod section;
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::SystemTime};
+
+use files::{Listing, files};
+use section::{SECTION, Section};
 
 use super::{
     Calendar, OnNetworks, Places, Rule, Share,
     places::{Problem, Unread, glance},
 };
 use crate::{
-    model::{Both, Limit, scope_of},
     process::{Condition, Selector, of_directory},
     units::Rate,
 };
-
-/// Where the files of units are: those of an earlier directory take the place of those of later ones.
-const DIRECTORIES: [&str; 4] = [
-    "etc/systemd/system",
-    "run/systemd/system",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-];
-
-const SECTION: &str = "X-ChadThrottle";
-
-const KEYS: &str = "Down, Up, Scope, Block, Reject";
 
 /// The rules that units have, as far as they were read.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +50,12 @@ impl UnitRules {
             is_news |= !stays;
             stays
         });
+        if running.is_empty() {
+            return is_news;
+        }
+        let listing = Listing::of(places);
         for (unit, cgroup) in running {
-            let seen = stamps(places, unit);
+            let seen = listing.stamps(unit);
             let known = self.units.get(unit);
             if known.is_some_and(|known| known.seen == seen) {
                 continue;
@@ -121,113 +112,6 @@ pub fn running(mount: &Path) -> BTreeMap<String, String> {
     running
 }
 
-/// Names that a unit's files may have: its own and, of an instance, its template's.
-fn names(unit: &str) -> Vec<String> {
-    let mut names = vec![unit.to_owned()];
-    if let Some((template, instance)) = unit.split_once('@')
-        && let Some((_, kind)) = instance.rsplit_once('.')
-    {
-        names.push(format!("{template}@.{kind}"));
-    }
-    names
-}
-
-/// Names that the directories of its drop-ins may begin with, those before others that count for more: its own, its
-/// template's, and each up to one of its dashes (`unit_file_find_dirs` in systemd's src/shared/dropin.c).
-fn drop_in_names(unit: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    add_drop_in_names(unit, &mut names);
-    names
-}
-
-fn add_drop_in_names(name: &str, names: &mut Vec<String>) {
-    names.push(name.to_owned());
-    let Some((stem, kind)) = name.rsplit_once('.') else {
-        return;
-    };
-    let (prefix, instance) = match stem.split_once('@') {
-        Some((prefix, instance)) => (prefix, instance),
-        None => (stem, ""),
-    };
-    if !instance.is_empty() {
-        add_drop_in_names(&format!("{prefix}@.{kind}"), names);
-    }
-    if let Some(shorter) = up_to_a_dash(prefix) {
-        let at = if instance.is_empty() { "" } else { "@" };
-        add_drop_in_names(&format!("{shorter}{at}{instance}.{kind}"), names);
-    }
-}
-
-/// A name up to its last dash, or to the one before where it ends with that.
-fn up_to_a_dash(name: &str) -> Option<&str> {
-    let name = name.strip_suffix('-').unwrap_or(name);
-    let dash = name.rfind('-').filter(|at| *at != 0)?;
-    Some(&name[..=dash])
-}
-
-/// When the files and directories of a unit were changed last: of each that there may be.
-fn stamps(places: &Places, unit: &str) -> Vec<Option<SystemTime>> {
-    let mut stamps = Vec::new();
-    let of_kind = unit.rsplit_once('.').map(|(_, kind)| kind.to_owned());
-    for name in drop_in_names(unit).into_iter().chain(of_kind) {
-        for directory in DIRECTORIES {
-            let directory = places.root().join(directory);
-            let drop_ins = directory.join(format!("{name}.d"));
-            let entries = fs::read_dir(&drop_ins).into_iter().flatten().flatten();
-            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            paths.sort();
-            paths.extend([directory.join(&name), drop_ins]);
-            for path in paths {
-                let metadata = fs::metadata(path);
-                stamps.push(metadata.and_then(|metadata| metadata.modified()).ok());
-            }
-        }
-    }
-    stamps
-}
-
-/// The files of a unit that count, in the order in which they are read.
-fn files(places: &Places, unit: &str) -> Vec<PathBuf> {
-    let at = |name: &str| {
-        let mut paths = DIRECTORIES
-            .iter()
-            .map(|directory| places.root().join(directory).join(name));
-        paths.find(|path| path.exists())
-    };
-    let names = names(unit);
-    let mut files: Vec<PathBuf> = names.iter().find_map(|name| at(name)).into_iter().collect();
-    let mut drop_ins: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
-    let mut add = |directory: &str, name: &str| {
-        let directory = places.root().join(directory).join(format!("{name}.d"));
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|kind| kind == "conf") {
-                drop_ins.insert(entry.file_name(), entry.path());
-            }
-        }
-    };
-    // What counts least first, so that the others take its place.
-    let kind = unit.rsplit_once('.').map_or(unit, |(_, kind)| kind);
-    for directory in DIRECTORIES.iter().rev() {
-        add(directory, kind);
-    }
-    for directory in DIRECTORIES.iter().rev() {
-        for name in drop_in_names(unit).iter().rev() {
-            add(directory, name);
-        }
-    }
-    files.extend(drop_ins.into_values());
-    files
-}
-
-/// What the section says, and where it was said last.
-#[derive(Debug, Default)]
-struct Section {
-    limit: Option<Limit>,
-    /// What stands above the rates, wherever it is said.
-    block: Both<bool>,
-    place: Option<(PathBuf, usize)>,
-}
-
 fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Problem> {
     let mut section = Section::default();
     for file in files(places, unit) {
@@ -273,105 +157,6 @@ fn read(places: &Places, unit: &str, cgroup: &str) -> Result<Option<Rule>, Probl
         file: Arc::from(file),
         line,
     }))
-}
-
-impl Section {
-    /// Takes in what a file says on top of those before.
-    fn take(&mut self, text: &str, file: &Path) -> Result<(), (usize, String)> {
-        let mut is_ours = false;
-        for (number, line) in joined(text) {
-            let line = line.trim();
-            if let Some(name) = line.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-                is_ours = name == SECTION;
-                continue;
-            }
-            if !is_ours {
-                continue;
-            }
-            let wrong = |what: String| (number, crate::text::escape(&what).into_owned());
-            let (key, value) = line
-                .split_once('=')
-                .ok_or_else(|| wrong(format!("'{line}' is no assignment")))?;
-            let limit = self.limit.get_or_insert(Limit::NONE);
-            set(limit, &mut self.block, key.trim(), value.trim()).map_err(wrong)?;
-            self.place = Some((file.to_owned(), number));
-        }
-        Ok(())
-    }
-}
-
-/// The lines of a file that say something, each with the number of its first: one that ends with a backslash goes on in
-/// the next that is no comment (systemd.syntax(7)).
-fn joined(text: &str) -> Vec<(usize, String)> {
-    let mut lines: Vec<(usize, String)> = Vec::new();
-    let mut goes_on = false;
-    for (at, line) in text.lines().enumerate() {
-        let begins = line.trim_start();
-        if begins.starts_with(['#', ';']) || (begins.is_empty() && !goes_on) {
-            continue;
-        }
-        let (line, continues) = match line.strip_suffix('\\') {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
-        match lines.last_mut() {
-            Some((_, whole)) if goes_on => {
-                whole.push(' ');
-                whole.push_str(line);
-            }
-            _ => lines.push((at + 1, line.to_owned())),
-        }
-        goes_on = continues;
-    }
-    lines
-}
-
-/// Sets what a key says; as everywhere in systemd's files, an empty value takes back what was said before.
-fn set(limit: &mut Limit, block: &mut Both<bool>, key: &str, value: &str) -> Result<(), String> {
-    let rate = || -> Result<Option<Rate>, String> {
-        if value.is_empty() {
-            return Ok(None);
-        }
-        value.parse().map(Some).map_err(|error| format!("{error}"))
-    };
-    match key {
-        "Down" => limit.down = rate()?,
-        "Up" => limit.up = rate()?,
-        "Scope" if value.is_empty() => limit.scope = Limit::NONE.scope,
-        "Scope" => {
-            let words = "Scope is default, internet, local or all";
-            limit.scope = scope_of(value).ok_or_else(|| format!("'{value}': {words}"))?;
-        }
-        "Block" => {
-            let (down, up) = match value {
-                "both" => (true, true),
-                "down" => (true, false),
-                "up" => (false, true),
-                _ => {
-                    let is = truth(value);
-                    let is =
-                        is.ok_or_else(|| format!("'{value}': Block is yes, no, down or up"))?;
-                    (is, is)
-                }
-            };
-            *block = Both { down, up };
-        }
-        "Reject" => {
-            let is = truth(value);
-            limit.reject = is.ok_or_else(|| format!("'{value}': Reject is yes or no"))?;
-        }
-        _ => return Err(format!("'{key}' is not known here; allowed: {KEYS}")),
-    }
-    Ok(())
-}
-
-/// A truth value in systemd's words; nothing takes back what was said before.
-fn truth(value: &str) -> Option<bool> {
-    match value {
-        "yes" | "true" | "on" | "1" => Some(true),
-        "" | "no" | "false" | "off" | "0" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -503,27 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn drop_ins_may_be_for_a_kind_or_a_beginning_of_units_and_lines_go_on() {
-        for (unit, expected) in [
-            ("a.service", &["a.service"][..]),
-            (
-                "a-b-c.service",
-                &["a-b-c.service", "a-b-.service", "a-.service"],
-            ),
-            ("-a.service", &["-a.service"]),
-            (
-                "a-b@c-d.service",
-                &[
-                    "a-b@c-d.service",
-                    "a-b@.service",
-                    "a-.service",
-                    "a-@c-d.service",
-                    "a-@.service",
-                ],
-            ),
-        ] {
-            assert_eq!(drop_in_names(unit), expected);
-        }
+    fn drop_ins_may_be_for_a_kind_or_a_beginning_of_units() {
         let mut machine = Machine::new();
         let unit = ["system.slice/foo-bar.service"];
         machine.write(
@@ -540,10 +305,6 @@ mod tests {
         // The same file for this unit takes its place.
         machine.write("usr/lib/systemd/system/foo-bar.service.d/all.conf", "");
         assert!(limit(&mut machine).ends_with("down unlimited, up 2 MB/s (16 Mbit/s)"));
-        let text = "a=1 \\\n\nb=2\nc=\\\n d\\";
-        let lines = joined(text);
-        let lines: Vec<_> = lines.iter().map(|(at, it)| (*at, it.as_str())).collect();
-        assert_eq!(lines, [(1, "a=1  "), (3, "b=2"), (4, "c=  d")]);
     }
 
     #[test]
