@@ -13,6 +13,11 @@ use super::Rule;
 /// How long it may take to answer. It may stand still, and so may the bus.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// So many of its connections are looked at, and so many devices of these: a host of containers has hundreds, none of
+/// which is wireless.
+#[cfg(feature = "network-manager")]
+const MOST: usize = 64;
+
 /// What is to be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -38,13 +43,44 @@ impl Wanted {
     }
 }
 
-/// What it says; nothing of what was not asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What it says, or why it does not, of each by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// Whether what is sent over the network that the machine is on costs money, as far as it knows or guesses.
-    pub metered: bool,
+    pub metered: Result<bool, Silence>,
     /// Names of the wireless networks that the machine is on. They need not be text: what is none has been replaced.
-    pub ssids: BTreeSet<String>,
+    pub ssids: Result<BTreeSet<String>, Silence>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            metered: Err(Silence::NotAsked),
+            ssids: Err(Silence::NotAsked),
+        }
+    }
+}
+
+impl Said {
+    /// That, of all that was wanted and has no answer yet.
+    fn silent(mut self, wanted: Wanted, silence: &Silence) -> Self {
+        let is_open = |asked: bool, so_far: Option<&Silence>| {
+            asked && matches!(so_far, Some(Silence::NotAsked))
+        };
+        if is_open(wanted.metered, self.metered.as_ref().err()) {
+            self.metered = Err(silence.clone());
+        }
+        if is_open(wanted.ssids, self.ssids.as_ref().err()) {
+            self.ssids = Err(silence.clone());
+        }
+        self
+    }
+
+    /// Why it does not say something of that.
+    pub fn silence(&self, wanted: Wanted) -> Option<&Silence> {
+        let metered = self.metered.as_ref().err().filter(|_| wanted.metered);
+        metered.or(self.ssids.as_ref().err().filter(|_| wanted.ssids))
+    }
 }
 
 /// Why it says nothing.
@@ -77,7 +113,7 @@ pub struct NetworkManager {
 
 #[cfg(not(feature = "network-manager"))]
 impl NetworkManager {
-    async fn answer(&mut self, _wanted: Wanted) -> Result<Said, Silence> {
+    async fn answer(&mut self, _wanted: Wanted, _said: &mut Said) -> Result<(), Silence> {
         Err(Silence::NotBuilt)
     }
 
@@ -85,30 +121,34 @@ impl NetworkManager {
 }
 
 impl NetworkManager {
-    /// Asks it, for a second at most. Where nothing is wanted, nobody is asked, and the connection is closed.
-    ///
-    /// # Errors
-    /// Why it does not answer. The next time the bus is connected to anew.
-    pub async fn ask(&mut self, wanted: Wanted) -> Result<Said, Silence> {
-        let answer = match wanted.any() {
-            true => timeout(PATIENCE, self.answer(wanted)).await,
-            false => Ok(Err(Silence::NotAsked)),
+    /// Asks it, for a second at most, and gives what it has answered until then. Where nothing is wanted, nobody is
+    /// asked, and the connection is closed; after a failure, the bus is connected to anew the next time.
+    pub async fn ask(&mut self, wanted: Wanted) -> Said {
+        let mut said = Said::default();
+        if !wanted.any() {
+            self.hang_up();
+            return said;
+        }
+        let answer = timeout(PATIENCE, self.answer(wanted, &mut said)).await;
+        let Err(silence) = answer.unwrap_or(Err(Silence::TooSlow)) else {
+            return said;
         };
-        let answer = answer.unwrap_or(Err(Silence::TooSlow));
         // A bus without NetworkManager is as good as any.
-        if !matches!(answer, Ok(_) | Err(Silence::NotRunning)) {
+        if silence != Silence::NotRunning {
             self.hang_up();
         }
-        answer
+        said.silent(wanted, &silence)
     }
 }
 
 #[cfg(feature = "network-manager")]
 mod bus {
+    use std::collections::BTreeSet;
+
     use serde::Serialize;
     use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant, fdo};
 
-    use super::{NetworkManager, Said, Silence, Wanted};
+    use super::{MOST, NetworkManager, Said, Silence, Wanted};
 
     const SERVICE: &str = "org.freedesktop.NetworkManager";
     const PATH: &str = "/org/freedesktop/NetworkManager";
@@ -123,12 +163,25 @@ mod bus {
     const ACTIVATED: u32 = 2;
 
     impl NetworkManager {
-        pub(super) async fn answer(&mut self, wanted: Wanted) -> Result<Said, Silence> {
+        /// Has it say what is wanted, one after the other.
+        pub(super) async fn answer(
+            &mut self,
+            wanted: Wanted,
+            said: &mut Said,
+        ) -> Result<(), Silence> {
             let bus = match &self.bus {
                 Some(bus) => bus,
                 None => self.bus.insert(Connection::system().await?),
             };
-            Ok(Asked::find(bus).await?.say(wanted).await?)
+            let asked = Asked::find(bus).await?;
+            if wanted.metered {
+                let metered = asked.get(PATH, SERVICE, "Metered").await?;
+                said.metered = Ok(METERED.contains(&metered));
+            }
+            if wanted.ssids {
+                said.ssids = Ok(asked.ssids().await?);
+            }
+            Ok(())
         }
 
         pub(super) fn hang_up(&mut self) {
@@ -148,7 +201,7 @@ mod bus {
                 {
                     Self::NotRunning
                 }
-                error => Self::Failed(crate::text::escape(&error.to_string()).into_owned()),
+                error => Self::Failed(error.to_string()),
             }
         }
     }
@@ -174,43 +227,46 @@ mod bus {
             Ok(Self { bus, name })
         }
 
-        async fn say(&self, wanted: Wanted) -> zbus::Result<Said> {
-            let mut said = Said::default();
-            if wanted.metered {
-                let metered = self.get(PATH, SERVICE, "Metered").await?;
-                said.metered = METERED.contains(&metered);
+        /// The wireless networks that the machine is on. What has gone since it was named, or gives no answer that we
+        /// understand, is none.
+        async fn ssids(&self) -> zbus::Result<BTreeSet<String>> {
+            let mut connections: Vec<OwnedObjectPath> =
+                self.get(PATH, SERVICE, "ActiveConnections").await?;
+            // That of the default route is looked at, however many there are.
+            let primary: Option<OwnedObjectPath> =
+                self.get(PATH, SERVICE, "PrimaryConnection").await.ok();
+            connections.sort_by_key(|it| Some(it) != primary.as_ref());
+            connections.truncate(MOST);
+            let mut devices = Vec::new();
+            for connection in connections {
+                devices.extend(self.wireless(&connection).await.unwrap_or_default());
             }
-            if wanted.ssids {
-                let active: Vec<OwnedObjectPath> =
-                    self.get(PATH, SERVICE, "ActiveConnections").await?;
-                for connection in active {
-                    // Whoever has gone meanwhile is on no network.
-                    let ssids = self.ssids(&connection).await.unwrap_or_default();
-                    said.ssids.extend(ssids);
-                }
+            devices.truncate(MOST);
+            let mut ssids = BTreeSet::new();
+            for device in devices {
+                ssids.extend(self.ssid(&device).await);
             }
-            Ok(said)
+            Ok(ssids)
         }
 
-        /// The wireless networks of a connection.
-        async fn ssids(&self, connection: &str) -> zbus::Result<Vec<String>> {
-            let mut ssids = Vec::new();
+        /// The devices of a connection, where that is a wireless one.
+        async fn wireless(&self, connection: &str) -> zbus::Result<Vec<OwnedObjectPath>> {
             let kind: String = self.get(connection, ACTIVE, "Type").await?;
             if kind != "802-11-wireless" {
-                return Ok(ssids);
+                return Ok(Vec::new());
             }
             let state: u32 = self.get(connection, ACTIVE, "State").await?;
             if state != ACTIVATED {
-                return Ok(ssids);
+                return Ok(Vec::new());
             }
-            let devices: Vec<OwnedObjectPath> = self.get(connection, ACTIVE, "Devices").await?;
-            for device in devices {
-                let point: OwnedObjectPath =
-                    self.get(&device, WIRELESS, "ActiveAccessPoint").await?;
-                let ssid: Vec<u8> = self.get(&point, ACCESS_POINT, "Ssid").await?;
-                ssids.push(String::from_utf8_lossy(&ssid).into_owned());
-            }
-            Ok(ssids)
+            self.get(connection, ACTIVE, "Devices").await
+        }
+
+        /// The network that a device is on.
+        async fn ssid(&self, device: &str) -> zbus::Result<String> {
+            let point: OwnedObjectPath = self.get(device, WIRELESS, "ActiveAccessPoint").await?;
+            let ssid: Vec<u8> = self.get(&point, ACCESS_POINT, "Ssid").await?;
+            Ok(String::from_utf8_lossy(&ssid).into_owned())
         }
 
         async fn get<T>(&self, path: &str, interface: &str, property: &str) -> zbus::Result<T>
@@ -232,5 +288,35 @@ mod bus {
                 .call_method(Some(to), path, Some(interface), "Get", body);
             call.await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_answered_stays_where_the_rest_has_no_answer() {
+        let both = Wanted {
+            metered: true,
+            ssids: true,
+        };
+        let half = Said {
+            metered: Ok(true),
+            ..Said::default()
+        };
+        let said = half.silent(both, &Silence::TooSlow);
+        assert_eq!(said.metered, Ok(true));
+        assert_eq!(said.ssids, Err(Silence::TooSlow));
+        let metered = Wanted {
+            ssids: false,
+            ..both
+        };
+        assert_eq!(said.silence(metered), None);
+        assert_eq!(said.silence(both), Some(&Silence::TooSlow));
+        // What nobody wanted has not been asked.
+        let said = Said::default().silent(metered, &Silence::NotRunning);
+        assert_eq!(said.metered, Err(Silence::NotRunning));
+        assert_eq!(said.ssids, Err(Silence::NotAsked));
     }
 }

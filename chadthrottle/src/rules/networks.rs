@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use glob::Pattern;
 
 use super::{
-    network_manager::{Said, Silence, Wanted},
+    network_manager::{Said, Wanted},
     route,
 };
 
@@ -25,21 +25,12 @@ enum OnNetwork {
 }
 
 /// Where the machine is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     /// The interfaces that lead to the Internet now.
     interfaces: BTreeSet<String>,
-    /// What NetworkManager has said, or why it has not.
-    said: Result<Said, Silence>,
-}
-
-impl Default for Networks {
-    fn default() -> Self {
-        Self {
-            interfaces: BTreeSet::new(),
-            said: Err(Silence::NotAsked),
-        }
-    }
+    /// What NetworkManager has said.
+    said: Said,
 }
 
 /// Why a condition could not be read.
@@ -88,11 +79,14 @@ impl OnNetworks {
 
 impl OnNetwork {
     fn holds(&self, networks: &Networks) -> bool {
-        let said = networks.said.as_ref();
+        let said = &networks.said;
         match self {
             Self::Interface(glob) => networks.interfaces.iter().any(|it| glob.matches(it)),
-            Self::Metered => said.is_ok_and(|said| said.metered),
-            Self::Ssid(glob) => said.is_ok_and(|said| said.ssids.iter().any(|it| glob.matches(it))),
+            Self::Metered => said.metered == Ok(true),
+            Self::Ssid(glob) => {
+                let mut ssids = said.ssids.iter().flatten();
+                ssids.any(|it| glob.matches(it))
+            }
         }
     }
 }
@@ -125,11 +119,11 @@ impl FromStr for OnNetwork {
         };
         let kind = match kind {
             "interface" => Self::Interface,
-            // A name may have any bytes; for what cannot be shown there is '?'.
-            "ssid" if !glob.contains(char::is_control) => Self::Ssid,
+            "ssid" => Self::Ssid,
             _ => return Err(not_a_network()),
         };
-        let glob = Some(glob).filter(|it| !it.is_empty());
+        // A name may have any bytes; for what cannot be shown there is '?'.
+        let glob = Some(glob).filter(|it| !it.is_empty() && !it.contains(char::is_control));
         let glob = glob.and_then(|glob| Pattern::new(glob).ok());
         glob.map(kind).ok_or_else(not_a_network)
     }
@@ -149,12 +143,12 @@ impl Networks {
     }
 
     /// The same, with what NetworkManager says.
-    pub fn with(self, said: Result<Said, Silence>) -> Self {
+    pub fn with(self, said: Said) -> Self {
         Self { said, ..self }
     }
 
-    /// What NetworkManager says, or why it does not.
-    pub fn said(&self) -> &Result<Said, Silence> {
+    /// What NetworkManager says.
+    pub fn said(&self) -> &Said {
         &self.said
     }
 }
@@ -193,7 +187,8 @@ mod tests {
     fn what_networkmanager_says_counts_and_nothing_holds_without_it() {
         let said = |metered, ssids: &[&str]| {
             let ssids = ssids.iter().map(|&ssid| ssid.to_owned()).collect();
-            Networks::default().with(Ok(Said { metered, ssids }))
+            let (metered, ssids) = (Ok(metered), Ok(ssids));
+            Networks::default().with(Said { metered, ssids })
         };
         let hotel = "ssid:Hotel*";
         for (texts, networks, holds) in [
@@ -211,7 +206,7 @@ mod tests {
             let on = on(texts);
             assert_eq!(on.hold(&networks), holds, "{texts:?} {networks:?}");
             assert!(Vec::from_iter(on.texts()).iter().eq(texts));
-            assert!(!on.hold(&networks.with(Err(Silence::NotRunning))));
+            assert!(!on.hold(&networks.with(Said::default())));
         }
         let wanted = |metered, ssids| Wanted { metered, ssids };
         assert_eq!(on(&["metered"]).wanted(), wanted(true, false));
@@ -234,6 +229,8 @@ mod tests {
             "ssid:",
             "ssid:[",
             "ssid:a\u{1b}",
+            "interface:a\u{1b}[2J",
+            "interface:a\n",
         ] {
             let error = networks.add(text).unwrap_err().to_string();
             assert!(error.contains("'interface:tun*', 'metered'"), "{error}");

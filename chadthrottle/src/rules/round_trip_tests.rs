@@ -114,11 +114,11 @@ fn time() -> impl Strategy<Value = String> {
 }
 
 fn network() -> impl Strategy<Value = String> {
-    let ssid = glob().prop_filter("what can be shown", |glob| !glob.contains(char::is_control));
+    let shown = || glob().prop_filter("what can be shown", |it| !it.contains(char::is_control));
     prop_oneof![
         Just("metered".to_owned()),
-        glob().prop_map(|glob| format!("interface:{glob}")),
-        ssid.prop_map(|glob| format!("ssid:{glob}")),
+        shown().prop_map(|glob| format!("interface:{glob}")),
+        shown().prop_map(|glob| format!("ssid:{glob}")),
     ]
 }
 

@@ -122,8 +122,7 @@ impl Rule {
 
     /// Why NetworkManager does not say what this rule wants to know, where that is so.
     pub fn silence<'a>(&self, networks: &'a Networks) -> Option<&'a Silence> {
-        let silence = networks.said().as_ref().err();
-        silence.filter(|_| self.on.wanted().any())
+        networks.said().silence(self.on.wanted())
     }
 
     /// Its targets, as they are typed.
