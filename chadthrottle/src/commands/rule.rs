@@ -273,6 +273,9 @@ fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
     rules.problems.is_empty() && !now.iter().map(known).eq(of_files.map(known))
 }
 
+/// What is longer, in characters, moves the rest of its own line and not that of all others.
+const WIDEST: usize = 40;
+
 fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
     if rules.is_empty() {
         return "There are no rules. 'chadthrottle rule add' makes one.\n".to_owned();
@@ -295,16 +298,21 @@ fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
                 true => format_bytes(carried),
                 false => "-".to_owned(),
             },
-            rule.why.clone(),
+            text::escape(&rule.why).into_owned(),
             text::escape(&rule.targets.join(" ")).into_owned(),
         ]);
     }
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells
+            .filter(|width| *width <= WIDEST)
+            .max()
+            .unwrap_or_default()
+    });
     let mut table = String::new();
     for row in &rows {
         let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            let width = cells.max().unwrap_or_default();
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
             // Figures to the right.
             let _ = if [0, 2, 3, 4, 5].contains(&column) {
                 write!(line, "{cell:>width$}  ")
@@ -393,10 +401,11 @@ async fn say_silence(rules: &[Rule]) {
     let networks = networks(rules).await;
     for rule in rules {
         if let Some(silence) = rule.silence(&networks) {
-            let (name, on) = (text::escape(&rule.name), &rule.on);
-            output::say(format_args!(
-                "rule '{name}' is on {on}, of which nobody knows now: {silence}"
-            ));
+            let words = format!(
+                "rule '{}' is on {}, of which nobody knows now: {silence}",
+                rule.name, rule.on
+            );
+            output::say(text::escape(&words));
         }
     }
 }
@@ -445,13 +454,13 @@ async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
                 (why, _) => format!("would match, but is {why}"),
             };
             is_held |= why == Why::On;
-            let _ = writeln!(
-                words,
+            let line = format!(
                 "  rule '{}' {what} (by {by}, {}:{})",
-                text::escape(&rule.name),
+                rule.name,
                 rule.file.display(),
                 rule.line
             );
+            let _ = writeln!(words, "{}", text::escape(&line));
         }
         if !is_held && hand.is_none() {
             words += "  no rule holds it\n";
@@ -495,5 +504,45 @@ impl BlockArg {
             Self::Up => "up",
             Self::Both => "both",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_moves_no_other_line_and_nothing_reaches_the_terminal_as_it_is() {
+        let rule = |name: &str, why: &str| {
+            let targets = vec!["name:x".parse().unwrap()];
+            let rule = Rule {
+                name: name.into(),
+                targets,
+                limit: Limit::NONE,
+                share: Default::default(),
+                when: Default::default(),
+                on: Default::default(),
+                enabled: true,
+                profiles: Vec::new(),
+                file: Path::new("/rules").into(),
+                line: 1,
+            };
+            RuleSample {
+                why: why.to_owned(),
+                ..rule.sample(&Why::On)
+            }
+        };
+        let long = format!(
+            "not here (NetworkManager cannot be asked: \u{1b}[2J{})",
+            "x".repeat(300)
+        );
+        let table = table(&[rule("a", "on"), rule("b", &long)], true, Style::default());
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].len() < 80, "{table}");
+        assert!(lines[2].ends_with("xxx)  name:x"), "{table}");
+        assert!(
+            table.contains("\\u{1b}[2J") && !table.contains('\u{1b}'),
+            "{table}"
+        );
     }
 }
