@@ -17,12 +17,18 @@ impl Engine {
             .filter(|(_, limit, _)| limit.resets())
             .map(|(id, limit, _)| (id.0, limit.scope));
         let resetting: HashMap<u32, Scope> = resetting.collect();
+        if let Some(resets) = &self.resets {
+            resets.set_limits(resetting.keys().copied().collect());
+        }
         if resetting.is_empty() {
             return;
         }
         if let Some(reach) = self.throttle.maps.reach.take() {
             match Resets::start(self.processes.root(), reach, self.doubts.clone()) {
-                Ok(resets) => self.resets = Some(Arc::new(resets)),
+                Ok(resets) => {
+                    resets.set_limits(resetting.keys().copied().collect());
+                    self.resets = Some(Arc::new(resets));
+                }
                 Err(error) => log::warn!("no connection is reset: starting a thread: {error}"),
             }
         }

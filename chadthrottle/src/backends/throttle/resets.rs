@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -31,6 +31,7 @@ use crate::{
     model::ProcessKey,
     process::{
         aside::Aside,
+        key_of,
         namespaces::{self, Namespace},
         sockets_of,
     },
@@ -89,6 +90,17 @@ pub struct Resets {
     jobs: Sender<Vec<Rejected>>,
     /// Whether it may be given another job.
     is_free: Arc<AtomicBool>,
+    resetting: Resetting,
+}
+
+/// Indexes of the limits that reset connections now. Clones share them.
+#[derive(Clone, Debug, Default)]
+struct Resetting(Arc<Mutex<HashSet<u32>>>);
+
+impl Resetting {
+    fn limits(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Resets {
@@ -99,10 +111,22 @@ impl Resets {
     pub fn start(root: &Path, reach: Reach, doubts: Doubts) -> io::Result<Self> {
         let (jobs, queue) = channel();
         let is_free = Arc::new(AtomicBool::new(true));
+        let resetting = Resetting::default();
+        let resetter = Resetter::new(root, reach, doubts, resetting.clone());
         let (root, free) = (root.to_owned(), Arc::clone(&is_free));
         let thread = thread::Builder::new().name("resets".to_owned());
-        thread.spawn(move || serve(&root, Resetter::new(&root, reach, doubts), &queue, &free))?;
-        Ok(Self { jobs, is_free })
+        thread.spawn(move || serve(&root, resetter, &queue, &free))?;
+        Ok(Self {
+            jobs,
+            is_free,
+            resetting,
+        })
+    }
+
+    /// Has these limits reset connections, by their indexes, and no others: whoever waits for a program that has its
+    /// connection locked finds that out when it lets go.
+    pub fn set_limits(&self, limits: HashSet<u32>) {
+        *self.resetting.limits() = limits;
     }
 
     /// Resets what it finds of these processes soon, unless it looked a moment ago, or still does.
@@ -159,7 +183,7 @@ fn with_connections(root: &Path, members: &[Rejected], mut found: impl FnMut(Rej
         }
     }
     for (Namespace { fd, .. }, mut members) in by_namespace.into_values() {
-        members.sort_by_cached_key(|member| descriptors(root, member.key.pid));
+        few_descriptors_first(root, &mut members);
         let connections = netns::within(&fd, || SockDiag::open()?.connections());
         let Some(Ok(connections)) = connections else {
             continue;
@@ -184,6 +208,10 @@ fn with_connections(root: &Path, members: &[Rejected], mut found: impl FnMut(Rej
             }
         }
     }
+}
+
+fn few_descriptors_first(root: &Path, members: &mut [Rejected]) {
+    members.sort_by_cached_key(|member| descriptors(root, member.key.pid));
 }
 
 /// How many descriptors a process has, as the size of their directory says (6.2, `proc_fd_getattr` in fs/proc/fd.c); 0
@@ -227,10 +255,11 @@ struct Resetter {
     slots: Arc<MappedArray<ProcessSlot>>,
     rules: Arc<MappedArray<Rule>>,
     doubts: Doubts,
+    resetting: Resetting,
 }
 
 impl Resetter {
-    fn new(root: &Path, reach: Reach, doubts: Doubts) -> Self {
+    fn new(root: &Path, reach: Reach, doubts: Doubts, resetting: Resetting) -> Self {
         let Reach {
             owners,
             slots,
@@ -250,6 +279,7 @@ impl Resetter {
             slots,
             rules,
             doubts,
+            resetting,
         }
     }
 
@@ -274,14 +304,18 @@ impl Resetter {
         let by_inode: HashMap<u64, Connection> =
             connections.into_iter().map(|it| (it.inode, it)).collect();
         let process = socket::pidfd_open(member.key.pid)?;
+        // Another process may have the id by now.
+        if key_of(&self.root, member.key.pid) != Some(member.key) {
+            return Ok(());
+        }
         for found in sockets_of(&self.root, member.key.pid) {
             let Some(connection) = by_inode.get(&found.inode) else {
                 continue;
             };
             // Where no route leads to an address, nothing is sent there that could be blocked.
             let (remote, interface) = (connection.remote(), connection.interface());
-            let is_looped = || routes.are_looped(remote, interface).unwrap_or(true);
-            if !covers(member.scope, remote, is_looped) {
+            let mut is_looped = || routes.are_looped(remote, interface).unwrap_or(true);
+            if !covers(member.scope, remote, &mut is_looped) {
                 continue;
             }
             let Ok(socket) = socket::pidfd_getfd(process.as_fd(), found.fd) else {
@@ -294,14 +328,17 @@ impl Resetter {
             // Whoever resets a connection waits until no program has it locked, and before kernel 6.9 everybody else
             // waits with him who asks for socket diagnostics. So this waits first, where nobody else does.
             let _locked = tcp::info(&socket);
-            if self.reset_one(member, &socket, connection, &mut diag)? {
+            // That may have taken long, and the limit be another by now.
+            if self.is_rejected(member, remote, is_looped)
+                && self.reset_one(member, &socket, connection, &mut diag)?
+            {
                 *resets += 1;
             }
         }
         Ok(())
     }
 
-    /// Resets a connection, where that is the member's and its limit still blocks it. Says whether it did.
+    /// Resets a connection, where that is the member's. Says whether it did.
     fn reset_one(
         &self,
         member: &Rejected,
@@ -313,7 +350,7 @@ impl Resetter {
             return Ok(false);
         };
         let is_guessed = self.doubts.are_about(connection.cookie(), note.owner());
-        if is_guessed || note.owner() != member.owner || !self.is_blocked(member) {
+        if is_guessed || note.owner() != member.owner {
             return Ok(false);
         }
         // The limit would not let the other end hear of it. In its place there is room for that, and for nothing else.
@@ -333,16 +370,27 @@ impl Resetter {
         }
     }
 
-    /// Whether the member is still under its limit, and that still blocks.
-    fn is_blocked(&self, member: &Rejected) -> bool {
+    /// Whether the member is still under its limit, and that still resets what it blocks, which its connections to that
+    /// address are.
+    fn is_rejected(
+        &self,
+        member: &Rejected,
+        remote: IpAddr,
+        is_looped: impl FnOnce() -> bool,
+    ) -> bool {
         let slot = self.slots.get(member.owner.slot as usize);
         let is_member = slot.is_some_and(|slot| {
             slot.identity.generation.get() == u64::from(member.owner.generation)
                 && slot.egress.rule.get() == member.rule
         });
-        let rule = RuleId::from_word(member.rule).index;
-        let rule = self.rules.get(rule as usize);
-        is_member && rule.is_some_and(|it| it.ingress.is_blocked() || it.egress.is_blocked())
+        let index = RuleId::from_word(member.rule).index;
+        if !is_member || !self.resetting.limits().contains(&index) {
+            return false;
+        }
+        let rule = self.rules.get(index as usize);
+        let mut buckets = rule.into_iter().flat_map(|it| [&it.ingress, &it.egress]);
+        let blocking = buckets.find(|bucket| bucket.is_blocked());
+        blocking.is_some_and(|it| covers(Scope(it.scope.get() as u32), remote, is_looped))
     }
 
     fn note(&self, socket: &OwnedFd, note: NoteCopy) {
@@ -350,7 +398,7 @@ impl Resetter {
         let _ = self.owners().set_note(socket, note);
     }
 
-    fn owners(&self) -> std::sync::MutexGuard<'_, Owners> {
+    fn owners(&self) -> MutexGuard<'_, Owners> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -368,6 +416,31 @@ mod tests {
         assert!(before == 0 || count() + 25 > before + 50, "{before}");
         drop(files);
         assert_eq!(descriptors(Path::new("/nonexistent"), 1), 0);
+    }
+
+    #[test]
+    fn members_with_few_descriptors_come_first() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let files = [(); 200].map(|()| std::fs::File::open("/dev/null").unwrap());
+        let root = Path::new("/proc");
+        let [many, few] = [std::process::id(), child.id()];
+        let mut members = [many, few].map(|pid| Rejected {
+            key: key_of(root, pid).unwrap(),
+            owner: Owner::NONE,
+            rule: 0,
+            scope: Scope::ALL,
+        });
+        few_descriptors_first(root, &mut members);
+        let order = members.map(|member| member.key.pid);
+        let is_told = descriptors(root, many) > 0;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(files);
+        // Older kernels do not say.
+        assert_eq!(order, if is_told { [few, many] } else { [many, few] });
     }
 
     #[test]
