@@ -129,6 +129,24 @@ impl Changes {
         }
     }
 
+    /// Another engine is there, with other names for the limits that were set again. Of all others it knows nothing: what
+    /// has one of their names there is another limit, which nothing is to be taken back of.
+    pub fn reopened(&mut self, renamed: &[(LimitId, LimitId)]) {
+        let is_there = |id: &LimitId| renamed.iter().any(|(before, _)| before == id);
+        for done in &mut self.done {
+            done.back.retain_mut(|effect| match effect {
+                Effect::ChangeLimit { id, .. } => is_there(id),
+                Effect::RemoveLimits { ids, .. } => {
+                    ids.retain(is_there);
+                    !ids.is_empty()
+                }
+                _ => true,
+            });
+        }
+        self.done.retain(|done| !done.back.is_empty());
+        self.rename(renamed);
+    }
+
     /// A sample has come. One that was on its way when the answer came is older than the change; the next one is not.
     pub fn forget_answered(&mut self) {
         self.expected.retain(|expected| !expected.answered);

@@ -187,6 +187,19 @@ fn another_engine_has_other_names() {
 }
 
 #[test]
+fn what_another_engine_knows_nothing_of_is_not_taken_back_of_its_limits() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["g", "<Enter>", "1MB", "<Enter>"]);
+    done(&mut state, Some(7), &[]);
+    let message = Message::error("an engine is there again; 1 limits could not be set again");
+    let renamed = vec![(LimitId(3), LimitId(7))];
+    update(&mut state, Action::Reopened { renamed, message });
+    // Its limit 7 is another one.
+    assert!(press(&mut state, &["u"]).is_empty());
+    assert!(!state.changes.any());
+}
+
+#[test]
 fn changes_of_rules_are_taken_back() {
     let mut sample = Snapshot::clone(&usual());
     sample.rules = ["a", "b", "c"].map(rule).into();

@@ -150,7 +150,7 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
             Vec::new()
         }
         Action::Reopened { renamed, message } => {
-            state.changes.rename(&renamed);
+            state.changes.reopened(&renamed);
             state.history.reopened();
             state.message = Some(message);
             Vec::new()
