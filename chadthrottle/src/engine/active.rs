@@ -1,7 +1,10 @@
 //! The limits that are set: which rule each of them has, whom it is for, which of two a process goes by, and when
 //! one is over. Nothing here touches a map.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use chadthrottle_common::{abi::MAX_RULES, ownership::RuleId};
 
@@ -38,8 +41,8 @@ pub(super) struct Active {
     pub(super) targets: Targets,
     /// Where two limits claim a process, the later one has it.
     pub(super) serial: u64,
-    /// Whether it comes from a rule: it goes with that, and not with its members.
-    pub(super) of_rule: bool,
+    /// The rule that it comes from, if any: it goes with that, and not with its members.
+    pub(super) of_rule: Option<Arc<str>>,
     /// By members whose slots have been given back.
     pub(super) carried: Carried,
     /// Whether a look has found no more children to enroll.
@@ -92,7 +95,7 @@ impl Limits {
     /// Those of limits that take processes in by themselves.
     pub fn enrolling(&self) -> impl Iterator<Item = u32> {
         let all = self.active.iter();
-        all.filter(|(_, active)| !active.of_rule)
+        all.filter(|(_, active)| active.of_rule.is_none())
             .map(|(rule, _)| *rule)
     }
 
@@ -121,7 +124,7 @@ impl Limits {
     pub(super) fn add(&mut self, targets: Targets, limit: Limit) -> Result<RuleId, EngineError> {
         let index = self.free_rule()?;
         self.serial += 1;
-        Ok(self.insert(index, targets, limit, BY_HAND + self.serial, false))
+        Ok(self.insert(index, targets, limit, BY_HAND + self.serial, None))
     }
 
     /// Takes a rule for a limit that comes from the file's rule in that place: it takes processes over from those of
@@ -129,9 +132,11 @@ impl Limits {
     pub(super) fn add_of_rule(
         &mut self,
         limit: Limit,
+        rule: &Arc<str>,
         place: usize,
     ) -> Result<RuleId, EngineError> {
-        let of_rules = self.active.values().filter(|active| active.of_rule).count();
+        let of_rules = self.active.values().filter(|it| it.of_rule.is_some());
+        let of_rules = of_rules.count();
         if of_rules >= MOST_OF_RULES {
             return Err(EngineError::TooManyLimits(MOST_OF_RULES as u32));
         }
@@ -140,7 +145,13 @@ impl Limits {
         let places = (BY_HAND >> OF_ONE_RULE) - 1;
         let rank = places.saturating_sub(place as u64) << OF_ONE_RULE;
         let serial = rank | (self.of_rules % (1 << OF_ONE_RULE));
-        Ok(self.insert(index, Targets::default(), limit, serial.max(1), true))
+        Ok(self.insert(
+            index,
+            Targets::default(),
+            limit,
+            serial.max(1),
+            Some(Arc::clone(rule)),
+        ))
     }
 
     fn insert(
@@ -149,7 +160,7 @@ impl Limits {
         targets: Targets,
         limit: Limit,
         serial: u64,
-        of_rule: bool,
+        of_rule: Option<Arc<str>>,
     ) -> RuleId {
         let active = Active {
             limit,
@@ -172,7 +183,12 @@ impl Limits {
     /// Whether a limit comes from a rule.
     pub fn is_of_rule(&self, id: LimitId) -> bool {
         let active = self.active.get(&id.0);
-        active.is_some_and(|active| active.of_rule)
+        active.is_some_and(|active| active.of_rule.is_some())
+    }
+
+    /// The rule that a limit comes from, by its index.
+    pub(super) fn rule_of(&self, index: u32) -> Option<&Arc<str>> {
+        self.active.get(&index)?.of_rule.as_ref()
     }
 
     /// As processes carry a limit.
@@ -214,7 +230,9 @@ impl Limits {
         }
         // One that matches may find somebody later.
         let over = self.active.iter().filter(|(rule, active)| {
-            active.targets.selectors.is_empty() && !active.of_rule && !living.contains(*rule)
+            active.targets.selectors.is_empty()
+                && active.of_rule.is_none()
+                && !living.contains(*rule)
         });
         garbage.rules.extend(over.map(|(rule, _)| *rule));
         garbage
@@ -325,8 +343,8 @@ mod tests {
         let by_hand = BY_HAND as u32;
         assert_eq!(order, [by_hand + 2, by_hand + 1]);
         let mut limits = limits;
-        let second = limits.add_of_rule(Limit::NONE, 1).unwrap();
-        let first = limits.add_of_rule(Limit::NONE, 0).unwrap();
+        let second = limits.add_of_rule(Limit::NONE, &"b".into(), 1).unwrap();
+        let first = limits.add_of_rule(Limit::NONE, &"a".into(), 0).unwrap();
         assert!(second.serial < first.serial && first.serial < by_hand);
     }
 

@@ -11,8 +11,8 @@ use super::{
     Engine,
     active::{Garbage, Member},
     heirs::Heirs,
+    in_force::RulesInForce,
     membership,
-    ruled::RulesInForce,
 };
 use crate::{
     engine::EngineError,
@@ -181,7 +181,7 @@ impl Engine {
 
     /// Refuses to change or end a limit that comes from a rule: it would be set again.
     fn refuse_of_rule(&self, id: LimitId) -> Result<(), EngineError> {
-        match self.ruled.of_limit(id.0) {
+        match self.limits.rule_of(id.0) {
             Some(rule) => Err(EngineError::OfRule(text::escape(rule).into_owned())),
             None => Ok(()),
         }
@@ -265,6 +265,7 @@ impl Engine {
 
     /// Takes in processes that match a limit since the last look.
     pub fn watch(&mut self) {
+        self.ask_for_guises();
         if !self.is_look_due() {
             return;
         }
@@ -352,13 +353,18 @@ impl Engine {
 
     /// Several at once: for each of thousands the slots of thousands would be looked at.
     pub(super) fn drop_limits(&mut self, rules: &[u32]) {
+        let over: HashSet<u32> = rules.iter().copied().collect();
+        let slots = self.slots.iter();
+        let members = slots.filter(|(_, slot)| over.contains(&self.rule_of(*slot)));
+        for (key, slot) in members.collect::<Vec<_>>() {
+            self.credit(key, slot);
+        }
         for rule in rules {
             self.limits.active.remove(rule);
             self.unconfigure(*rule);
         }
         self.offer_patterns();
         self.scan_slots();
-        let over: HashSet<u32> = rules.iter().copied().collect();
         for (_, slot) in self.slots.iter() {
             if over.contains(&self.rule_of(slot)) {
                 self.assign(slot, RuleId::default(), inheritance::NONE);
@@ -467,6 +473,7 @@ impl Engine {
                     .limits
                     .takes_over(serial, of_user, self.rule_of(owner.slot))
                 {
+                    self.credit(*key, owner.slot);
                     self.assign(owner.slot, id, inherit);
                 }
             }

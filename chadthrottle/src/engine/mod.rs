@@ -8,8 +8,10 @@ mod active;
 mod attribution;
 mod command;
 mod error;
+mod guises;
 mod handle;
 mod heirs;
+mod in_force;
 mod levers;
 mod limits;
 mod membership;
@@ -18,6 +20,7 @@ mod rejecting;
 mod ruled;
 mod sampling;
 mod slots;
+mod tally;
 mod unseen;
 
 use std::{
@@ -30,7 +33,7 @@ use std::{
 pub use command::Command;
 pub use error::EngineError;
 pub use handle::{Commands, Handle};
-pub use ruled::InForce;
+pub use in_force::InForce;
 pub use unseen::NOT_HELD;
 
 use chadthrottle_common::abi::MAX_EXECS;
@@ -52,10 +55,12 @@ use crate::{
 };
 use active::Limits;
 use attribution::Attribution;
+use guises::Guises;
+use in_force::RulesInForce;
 use patterns::Patterns;
-use ruled::RulesInForce;
 use sampling::Sampling;
 use slots::Slots;
+use tally::Tally;
 use unseen::{Asking, Unseen};
 
 /// How long the engine waits for a look at all processes before it goes on without.
@@ -132,6 +137,8 @@ pub struct Engine {
     patterns: Patterns,
     attribution: Attribution,
     sampling: Sampling,
+    tally: Tally,
+    guises: Guises,
     unseen: Unseen,
     asking: Option<Asking>,
     doubts: Doubts,
@@ -178,6 +185,8 @@ impl Engine {
             patterns: Patterns::default(),
             attribution: Attribution::default(),
             sampling: Sampling::default(),
+            tally: Tally::default(),
+            guises: Guises::default(),
             unseen: Unseen::default(),
             asking,
             doubts: Doubts::default(),

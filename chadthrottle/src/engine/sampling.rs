@@ -142,6 +142,7 @@ impl Engine {
             profiles: Vec::new(),
             profile: None,
             ruled: self.ruled.limits().collect(),
+            carried_by_rule: self.tally.carried(),
             unmatched: self.sample_unmatched(),
             processes,
             unattributed: Both {
@@ -249,6 +250,8 @@ impl Engine {
             });
             let rule = RuleId::from_word(slot.ingress.rule.get()).index;
             sample.limit = self.limits.get(rule);
+            let of_rule = self.limits.rule_of(rule);
+            self.tally.count(key, carried.passed, of_rule);
             sample.sockets = self.attribution.sockets(key);
             sample.traffic = traffic(before, carried, interval);
             sample.loopback = meters.map(|meter| meter.loopback_bytes.count());
@@ -276,6 +279,7 @@ impl Engine {
         self.slots.release(&mut self.throttle.maps, key);
         self.sampling.last.remove(&key);
         self.sampling.ended.remove(&key);
+        self.tally.forget(key);
         self.attribution.forget(key);
     }
 

@@ -1,6 +1,6 @@
 //! What the engine tells the outside: one picture of all processes a sample.
 
-use std::{ops::AddAssign, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::AddAssign, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,9 @@ pub struct Snapshot {
     /// Which limits come from rules that are on: what the engine tells of them to who knows the rest.
     #[serde(skip)]
     pub ruled: Vec<Ruled>,
+    /// Bytes that rules' members have carried since the engine started, likewise.
+    #[serde(skip)]
+    pub carried_by_rule: BTreeMap<Arc<str>, Both<u64>>,
     /// Limits with selectors that match nothing now.
     pub unmatched: Vec<Unmatched>,
     /// Traffic that belongs to no process.

@@ -72,6 +72,15 @@ pub const KINDS: [&str; 9] = [
 const MOST_ANCESTORS: usize = 64;
 
 impl Condition {
+    /// Whether it is about a name, user or group, which change without an exec.
+    pub fn goes_by_guise(&self) -> bool {
+        match self {
+            Self::Name(_) | Self::User(_) | Self::Group(_) => true,
+            Self::Parent(condition) => condition.goes_by_guise(),
+            _ => false,
+        }
+    }
+
     /// Reads one condition; `account` looks up users and groups.
     ///
     /// # Errors

@@ -4,7 +4,37 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use procfs::process::Process;
 
+use super::ProcessInfo;
 use crate::model::ProcessKey;
+
+/// What a process can change about itself without becoming another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guise {
+    uid: u32,
+    gid: u32,
+    name: String,
+}
+
+impl Guise {
+    /// That of the process which has that id now, at a fraction of what it costs to read all of it.
+    pub fn of(root: &Path, pid: u32) -> Option<Self> {
+        let directory = root.join(pid.to_string());
+        // Of the directory, unlike what is in it, whether it is dumpable or not (`task_dump_owner` in fs/proc/base.c).
+        let metadata = fs::metadata(&directory).ok()?;
+        let name = fs::read(directory.join("comm")).ok()?;
+        let name = name.strip_suffix(b"\n").unwrap_or(&name);
+        Some(Self {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            name: String::from_utf8_lossy(name).into_owned(),
+        })
+    }
+
+    /// Whether that process has it.
+    pub fn is_of(&self, process: &ProcessInfo) -> bool {
+        (self.uid, self.gid, self.name.as_str()) == (process.uid, process.gid, &*process.name)
+    }
+}
 
 /// The user of the process; root where it may not be looked into by its own user, `None` where it is gone.
 ///

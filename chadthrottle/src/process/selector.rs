@@ -97,6 +97,12 @@ impl Selector {
         })
     }
 
+    /// Whether it is about a name, user or group, which change without an exec.
+    pub fn goes_by_guise(&self) -> bool {
+        let mut conditions = self.0.iter().map(|term| &term.condition);
+        conditions.any(Condition::goes_by_guise)
+    }
+
     /// Whether it names a user or group whom no database has answered for yet.
     pub fn waits_for_accounts(&self) -> bool {
         let mut accounts = self.0.iter().filter_map(|term| term.condition.account());

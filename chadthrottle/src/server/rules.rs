@@ -52,12 +52,16 @@ struct State {
     networks: Networks,
     /// Of each rule, those of units last, whether it is on.
     why: Vec<Why>,
+    /// What there is to say of them that no engine has to be asked for.
+    samples: Vec<RuleSample>,
     /// The engine has not been told of them as they are.
     is_new: bool,
     /// What is wrong with the files, each in a line.
     problems: Vec<String>,
-    /// What members have carried today.
-    carried: HashMap<Arc<str>, Both<f64>>,
+    /// What members of each have carried in all.
+    carried: BTreeMap<Arc<str>, Both<u64>>,
+    /// What they had when the day began.
+    before_today: BTreeMap<Arc<str>, Both<u64>>,
     today: Option<Date>,
 }
 
@@ -97,6 +101,10 @@ impl State {
         let next = next.min();
         let is_news = std::mem::take(&mut self.is_new) || why != self.why;
         self.why = why;
+        if is_news {
+            let rules = self.rules().zip(&self.why);
+            self.samples = rules.map(|(rule, why)| rule.sample(why)).collect();
+        }
         (is_news.then(|| self.in_force()), next)
     }
 
@@ -121,37 +129,28 @@ impl State {
 
     /// Has a sample tell of the rules, and of limits where they come from.
     fn write_to(&mut self, snapshot: &mut Snapshot, today: Date) {
-        if self.today.replace(today) != Some(today) {
-            self.carried.clear();
+        if self.today.replace(today).is_some_and(|day| day != today) {
+            self.before_today = std::mem::take(&mut self.carried);
         }
+        self.carried = std::mem::take(&mut snapshot.carried_by_rule);
         let mut limits: HashMap<&str, Vec<LimitId>> = HashMap::new();
         for ruled in &snapshot.ruled {
             limits.entry(&ruled.rule).or_default().push(ruled.id);
         }
-        let seconds = snapshot.interval.as_secs_f64();
-        let mut samples = Vec::new();
-        let rules: Vec<Rule> = self.rules().cloned().collect();
-        for (at, rule) in rules.iter().enumerate() {
-            let limits = limits.remove(&*rule.name).unwrap_or_default();
-            let carried = self.carried.entry(Arc::clone(&rule.name)).or_default();
-            let mut members = 0;
-            for limit in &snapshot.limits {
-                if limits.contains(&limit.id) {
-                    members += limit.members;
-                    carried.down += limit.traffic.down.bytes_per_s * seconds;
-                    carried.up += limit.traffic.up.bytes_per_s * seconds;
-                }
-            }
-            snapshot
-                .origins
-                .extend(limits.iter().map(|id| origin(*id, rule)));
-            let why = self.why.get(at).unwrap_or(&Why::Disabled);
-            samples.push(RuleSample {
-                limits,
-                members,
-                carried_today: carried.map(|bytes| bytes.round() as u64),
-                ..rule.sample(why)
-            });
+        let members = snapshot.limits.iter();
+        let members: HashMap<LimitId, usize> = members.map(|it| (it.id, it.members)).collect();
+        let mut samples = self.samples.clone();
+        for sample in &mut samples {
+            let of = |carried: &BTreeMap<_, Both<u64>>| carried.get(&sample.name).copied();
+            let before = of(&self.before_today).unwrap_or_default();
+            let carried = of(&self.carried).unwrap_or_default();
+            sample.carried_today =
+                Both::from_fn(|direction| carried[direction].saturating_sub(before[direction]));
+            sample.limits = limits.remove(&*sample.name).unwrap_or_default();
+            let of_each = sample.limits.iter().filter_map(|id| members.get(id));
+            sample.members = of_each.sum();
+            let origins = sample.limits.iter().map(|id| origin(*id, sample));
+            snapshot.origins.extend(origins);
         }
         let of_units = self.units.problems();
         let of_units =
@@ -169,10 +168,10 @@ impl State {
     }
 }
 
-fn origin(id: LimitId, rule: &Rule) -> Origin {
+fn origin(id: LimitId, rule: &RuleSample) -> Origin {
     Origin {
         id,
-        targets: rule.texts(),
+        targets: rule.targets.clone(),
         children: false,
         uid: 0,
         user: "root".to_owned(),
@@ -394,9 +393,8 @@ mod tests {
 
         let mut limit = testing::limit(4);
         limit.members = 2;
-        limit.traffic.down.bytes_per_s = 1_000.0;
-        let sample = || Snapshot {
-            interval: Duration::from_secs(2),
+        let sample = |down| Snapshot {
+            carried_by_rule: [("always".into(), Both { down, up: 0 })].into(),
             limits: vec![testing::limit(1), limit],
             ruled: vec![Ruled {
                 rule: "always".into(),
@@ -405,8 +403,9 @@ mod tests {
             ..Snapshot::default()
         };
         let day = |day| jiff::civil::date(2026, 11, day);
-        for (today, down) in [(27, 2_000), (27, 4_000), (28, 2_000)] {
-            let mut sample = sample();
+        // Nobody has seen the sample before the last.
+        for (today, carried, down) in [(27, 2_000, 2_000), (27, 5_000, 5_000), (28, 6_000, 1_000)] {
+            let mut sample = sample(carried);
             state.write_to(&mut sample, day(today));
             let always = &sample.rules[0];
             assert_eq!((always.members, always.carried_today.down), (2, down));
