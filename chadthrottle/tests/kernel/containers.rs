@@ -10,7 +10,8 @@ use crate::{
     iperf::{Report, server},
     lab::{Lab, SERVER_V4},
     program::Running,
-    rules::{Ruled, mean, rule},
+    ruled::{Ruled, rule},
+    rules::mean,
 };
 
 /// The cgroup that they are in. Podman makes it, and leaves it.

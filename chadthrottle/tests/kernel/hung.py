@@ -5,7 +5,8 @@ It lives on a file system (FUSE) whose server, this program, never answers a rea
 its own memory where such a file is mapped, which holds the lock for reading; a second one asks for
 more memory, and waits for the lock. Who reads /proc/PID/cmdline then waits behind it.
 
-Says "ready" and the process's id. All of it goes when this program ends.
+Says "ready" and the process's id. A line on its standard input has it answer, and the process goes on. All of it goes
+when this program ends.
 """
 
 import ctypes, os, struct, subprocess, sys, threading, time
@@ -51,6 +52,16 @@ def attributes(node):
     return struct.pack("<6Q10I", node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
 
+unanswered = []
+answers = threading.Event()
+
+
+def answer_reads(fuse):
+    answers.set()
+    for unique in unanswered:
+        os.write(fuse, struct.pack("<IiQ", 16 + 4096, 0, unique) + bytes(4096))
+
+
 def serve(fuse):
     while True:
         try:
@@ -58,7 +69,9 @@ def serve(fuse):
         except OSError:
             return
         _, opcode, unique, node = struct.unpack_from("<IIQQ", request)
-        if opcode in (FORGET, INTERRUPT, READ):
+        if opcode == READ and not answers.is_set():
+            unanswered.append(unique)
+        if opcode in (FORGET, INTERRUPT) or opcode == READ and not answers.is_set():
             continue
         error, answer = 0, b""
         if opcode == INIT:
@@ -67,6 +80,8 @@ def serve(fuse):
             answer = struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + attributes(2)
         elif opcode == GETATTR:
             answer = struct.pack("<QII", 60, 0, 0) + attributes(node)
+        elif opcode == READ:
+            answer = bytes(4096)
         elif opcode == OPEN:
             answer = struct.pack("<QII", 1, 0, 0)
         else:
@@ -106,7 +121,9 @@ try:
     while not (victim.stdout.readline() if sends else hangs(victim.pid)):
         assert time.monotonic() < deadline, "it does not hang"
     print(f"ready\n{victim.pid}", flush=True)
-    sys.stdin.read()
+    if sys.stdin.readline():
+        answer_reads(fuse)
+        sys.stdin.read()
 finally:
     # The child goes with us, and so does the file system; a thread that waits for it would not.
     sys.stderr.flush()

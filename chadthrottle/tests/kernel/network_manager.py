@@ -5,6 +5,8 @@ Says "ready", and then "done" for each line of its input:
     metered N           its property Metered is N
     ssid HEXADECIMAL    the wireless network that it is on has that name
     state N             that connection has this state
+    crowd N             it has N more wireless connections, and the one that it is on comes last
+    strange             that one has another device before its own, of which nothing is known
     leaves, comes       it ends, and is there again as at the beginning
     halts, goes on      the bus stands still, and goes on
 
@@ -43,9 +45,27 @@ class NetworkManager:
         )
         connection = mock.AddWiFiConnection(device, "settings", "Home", "wpa-psk")
         self.active = mock.AddActiveConnection([device], connection, self.point, "active", ACTIVATED)
+        self.device = device
         wireless = dbus.Interface(self.object(device), MOCK_IFACE)
         point = dbus.ObjectPath(self.point)
         wireless.AddProperty(f"{NAME}.Device.Wireless", "ActiveAccessPoint", point)
+
+        self.primary = dbus.ObjectPath(self.active)
+        mock.AddProperty(NAME, "PrimaryConnection", self.primary)
+
+    def crowd(self, count):
+        """Others that are still being made."""
+        mock = dbus.Interface(self.object(PATH), MOCK_IFACE)
+        settings = mock.AddWiFiConnection(self.device, "other", "Home", "wpa-psk")
+        other = mock.AddActiveConnection(
+            dbus.Array([], signature="o"), settings, self.point, "other", 1
+        )
+        paths = dbus.Array([dbus.ObjectPath(other)] * count + [self.primary], signature="o")
+        self.set(PATH, NAME, "ActiveConnections", paths)
+
+    def strange(self):
+        devices = [dbus.ObjectPath("/nonesuch"), dbus.ObjectPath(self.device)]
+        self.set(self.active, f"{NAME}.Connection.Active", "Devices", dbus.Array(devices, signature="o"))
 
     def object(self, path):
         return DBusTestCase.get_dbus(True).get_object(NAME, path)
@@ -75,6 +95,10 @@ for line in sys.stdin:
         manager.set(manager.point, f"{NAME}.AccessPoint", "Ssid", name)
     elif word == "state":
         manager.set(manager.active, f"{NAME}.Connection.Active", "State", dbus.UInt32(int(value)))
+    elif word == "crowd":
+        manager.crowd(int(value))
+    elif word == "strange":
+        manager.strange()
     elif word == "leaves":
         manager.leave()
     elif word == "comes":

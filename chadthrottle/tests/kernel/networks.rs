@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     engine::SOON,
     program::{Running, eventually},
-    rules::{Ruled, rule, said, sleeper},
+    ruled::{Ruled, rule, said, sleeper},
 };
 
 const SCRIPT: &str = concat!(
@@ -131,6 +131,34 @@ fn rules_for_metered_and_wireless_networks_follow_networkmanager() {
     ruled.is_held(metered, None);
     manager.now("goes on");
     is_held_in_time(&ruled, metered, Some(1_000_000));
+    ruled.end();
+}
+
+/// Of very many connections some are looked at, the one of the default route among them, and a device that cannot be
+/// asked hides no other.
+#[test]
+fn a_crowd_of_connections_hides_neither_what_is_metered_nor_the_wireless_network() {
+    let mut manager = NetworkManager::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let [metered, home] = ["ct-metered", "ct-home"].map(|name| sleeper(directory.path(), name));
+    let (metered, home) = (metered.pid(), home.pid());
+    let rules = [
+        rule(
+            "metered",
+            "name:ct-metered",
+            "down = '1MB/s'\non = 'metered'",
+        ),
+        rule("home", "name:ct-home", "down = '2MB/s'\non = 'ssid:Home'"),
+    ];
+    let ruled = ruled(&manager.directory.path().join("bus"), &rules.concat());
+    is_held_in_time(&ruled, home, Some(2_000_000));
+    manager.now("strange");
+    manager.now("crowd 5000");
+    manager.now("metered 1");
+    is_held_in_time(&ruled, metered, Some(1_000_000));
+    std::thread::sleep(IN_TIME);
+    assert!(matches!(ruled.limit(home), Some((_, 2_000_000))));
+    assert!(matches!(ruled.limit(metered), Some((_, 1_000_000))));
     ruled.end();
 }
 

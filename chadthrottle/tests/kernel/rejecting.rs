@@ -12,9 +12,10 @@ use chadthrottle::sys::{sock_diag, socket};
 
 use crate::{
     audit::assert_nothing_left,
+    engine::SOON,
     lab::{CLIENT_V4, Lab, SERVER_V4, SERVER_V6},
-    program::{Chadthrottle, Running},
-    rules::Ruled,
+    program::{Chadthrottle, Running, eventually},
+    ruled::{Ruled, rule},
     silent::Hung,
 };
 
@@ -242,6 +243,75 @@ fn a_program_with_its_connection_locked_keeps_nobody_waiting() {
     held.connect("v4", SERVER_V4, &port);
     held.lives(&["v4"]);
     drop((hung, held, server));
+    assert_nothing_left();
+}
+
+/// What its program holds, in the lab's first namespace, of connections that are open.
+fn open_connections(lab: &Lab) -> usize {
+    let output = Lab::command(&lab.client, "cat")
+        .arg("/proc/net/tcp")
+        .output();
+    let table = output.expect("the table of connections").stdout;
+    let table = String::from_utf8(table).expect("UTF-8");
+    const ESTABLISHED: &str = "01";
+    let states = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3));
+    states.filter(|state| *state == ESTABLISHED).count()
+}
+
+/// Who waits to reset a connection, because its program has it locked, resets it by what the limit is when the program
+/// lets go.
+#[test]
+fn a_rule_that_is_edited_meanwhile_resets_nothing_that_it_does_not_block_any_more() {
+    for (change, is_open) in [
+        ("block = 'both'\nreject = true\nscope = 'internet'", true),
+        ("block = 'both'\nscope = 'all'", true),
+        ("down = '1GB/s'\nscope = 'all'", true),
+        ("block = 'up'\nreject = true\nscope = 'all'", false),
+    ] {
+        let lab = Lab::new();
+        let mut hung = Hung::sending(&lab);
+        let rules = |how| rule("hung", "parent:command:*hung.py*", how);
+        let ruled = Ruled::with(&rules("block = 'both'\nreject = true\nscope = 'all'"));
+        // It has begun to wait.
+        std::thread::sleep(Duration::from_millis(800));
+        assert_eq!(open_connections(&lab), 2);
+        ruled.write(&rules(change));
+        ruled.run("rule reload");
+        std::thread::sleep(Duration::from_millis(300));
+        hung.let_go();
+        if is_open {
+            std::thread::sleep(Duration::from_millis(800));
+            assert_eq!(open_connections(&lab), 2, "{change}");
+        } else {
+            eventually("it is reset", SOON, || open_connections(&lab) == 0);
+        }
+        drop(hung);
+        ruled.end();
+    }
+}
+
+/// A connection whose other end sends nothing more, and waits for what this one has to say.
+#[test]
+fn a_connection_that_is_half_closed_is_reset_too() {
+    let lab = Lab::new();
+    let mut server = Talker::within(&lab.server);
+    let port = server.ask("part");
+    let mut held = Talker::within(&lab.client);
+    let own = held.connect("half", SERVER_V4, &port);
+    assert_eq!(
+        held.ask("read half"),
+        "",
+        "the other end has nothing to say"
+    );
+    let program = Chadthrottle::new();
+    let pid = held.running.pid();
+    run(&program, &format!("block {pid} --reject --detach"));
+    assert_eq!(server.says(), format!("over {own} ECONNRESET"));
+    assert_eq!(held.ask("echo half"), "ECONNABORTED");
+    run(&program, &format!("unlimit {pid}"));
+    drop((held, server));
     assert_nothing_left();
 }
 

@@ -3,141 +3,20 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{Cgroup, assert_nothing_left},
-    engine::{SOON, call, connect, end},
+    audit::Cgroup,
+    engine::{call, connect},
     iperf::{Client, MB, Report, server},
     lab::{Lab, SERVER_V4, SERVER_V6, ip},
-    program::{Chadthrottle, Running, eventually},
+    program::Running,
+    ruled::{Ruled, rule, said, sleeper},
 };
-
-/// An engine with rules of its own.
-pub struct Ruled {
-    program: Chadthrottle,
-    root: PathBuf,
-    engine: Option<Running>,
-}
-
-impl Ruled {
-    /// With these rules in the file that commands edit.
-    #[track_caller]
-    pub fn with(rules: &str) -> Self {
-        Self::at("UTC", rules)
-    }
-
-    /// The same in a time zone.
-    #[track_caller]
-    fn at(zone: &str, rules: &str) -> Self {
-        Self::behind(&["env", &format!("TZ={zone}")], rules)
-    }
-
-    /// The same in a network namespace.
-    #[track_caller]
-    fn within(namespace: &str, rules: &str) -> Self {
-        // `ip netns exec` would hide where cgroups are mounted.
-        Self::behind(
-            &["nsenter", &format!("--net=/run/netns/{namespace}")],
-            rules,
-        )
-    }
-
-    /// The same, started by that command.
-    #[track_caller]
-    pub fn behind(wrapper: &[&str], rules: &str) -> Self {
-        let program = Chadthrottle::new();
-        let root = program.state().join("root");
-        let directory = root.join("etc/chadthrottle");
-        fs::create_dir_all(&directory).expect("a directory");
-        let open = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&directory, open).expect("its mode");
-        let mut ruled = Self {
-            program,
-            root,
-            engine: None,
-        };
-        ruled.write(rules);
-        let bare = ruled.command("engine");
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(bare.get_program());
-        let engine = command.args(bare.get_args()).spawn().expect("chadthrottle");
-        ruled.engine = Some(Running(engine));
-        eventually("it listens", SOON, || {
-            std::os::unix::net::UnixStream::connect(ruled.program.state().join("control.sock"))
-                .is_ok()
-        });
-        ruled
-    }
-
-    fn file(&self) -> PathBuf {
-        self.root.join("etc/chadthrottle/rules.toml")
-    }
-
-    fn write(&self, rules: &str) {
-        fs::write(self.file(), rules).expect("the rules");
-        let mode = fs::Permissions::from_mode(0o644);
-        fs::set_permissions(self.file(), mode).expect("its mode");
-    }
-
-    pub fn command(&self, arguments: &str) -> Command {
-        let root = self.root.display();
-        self.program
-            .command(&format!("{arguments} --rules-root {root}"))
-    }
-
-    /// Runs a command that has to succeed.
-    #[track_caller]
-    pub fn run(&self, arguments: &str) -> String {
-        let output = self.command(arguments).output().expect("chadthrottle");
-        assert!(output.status.success(), "{arguments}: {}", said(&output));
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-
-    /// What somebody who watches is told.
-    #[track_caller]
-    fn warned(&self) -> String {
-        let mut list = self.command("list --json --count 2 --interval 100ms");
-        said(&list.output().expect("chadthrottle"))
-    }
-
-    /// The limit of a process: its id, and how much it may download.
-    #[track_caller]
-    pub fn limit(&self, pid: u32) -> Option<(u64, u64)> {
-        let list = self.run("list --json --all --count 1 --interval 100ms");
-        let sample: Value = serde_json::from_str(list.lines().last()?).expect("JSON");
-        let mut processes = sample["processes"].as_array().expect("processes").iter();
-        let process = processes.find(|it| it["pid"] == pid)?;
-        let limit = &process["limit"];
-        Some((limit["id"].as_u64()?, limit["down_bytes_per_s"].as_u64()?))
-    }
-
-    #[track_caller]
-    pub fn is_held(&self, pid: u32, down: Option<u64>) {
-        let words = format!("process {pid} has the limit {down:?}");
-        eventually(&words, SOON, || {
-            self.limit(pid).map(|(_, down)| down) == down
-        });
-    }
-
-    pub fn end(mut self) {
-        end(self.engine.take().expect("an engine"));
-        assert_nothing_left();
-    }
-}
-
-pub fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-pub fn rule(name: &str, target: &str, more: &str) -> String {
-    format!("[[rule]]\nname = '{name}'\nmatch = '{target}'\n{more}\n")
-}
 
 /// What arrived in a transfer in that time, in MB a second.
 pub fn mean(report: &Report, from: f64, to: f64) -> f64 {
@@ -154,13 +33,6 @@ const DOWNLOAD: &str = "-p 5201 -i 0.1 -R -b 80M";
 
 fn download(lab: &Lab, seconds: u32) -> Client {
     Client::started(lab, &format!("-c {SERVER_V4} -t {seconds} {DOWNLOAD}"))
-}
-
-/// A copy of sleep(1) under that name, and a process of it.
-pub fn sleeper(directory: &Path, name: &str) -> Running {
-    let path = directory.join(name);
-    fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
-    Running(Command::new(&path).arg("60").spawn().expect("sleep(1)"))
 }
 
 #[test]
@@ -342,44 +214,6 @@ fn a_rule_that_only_looks_can_find_stands_above_one_that_the_kernel_knows() {
     ruled.end();
 }
 
-/// Each of a thousand processes has a limit of its own, and they all end with their rule.
-#[test]
-fn a_thousand_limits_of_a_rule_end_at_once() {
-    const PROCESSES: usize = 1_000;
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("ct-many");
-    fs::copy("/bin/sleep", &path).expect("a copy of sleep(1)");
-    let script = format!(
-        "for n in $(seq {PROCESSES}); do {} 60 & done; wait",
-        path.display()
-    );
-    let mut all = Command::new("sh");
-    let all = Running(all.args(["-c", &script]).spawn().expect("sh"));
-    eventually("they run", Duration::from_secs(20), || {
-        all.children().len() == PROCESSES
-    });
-    let ruled = Ruled::with(&rule(
-        "each",
-        "name:ct-many",
-        "down = '1MB/s'\nshare = 'process'",
-    ));
-    eventually("each has its limit", Duration::from_secs(20), || {
-        let limits: Value = serde_json::from_str(&ruled.run("limits --json")).expect("JSON");
-        limits["limits"].as_array().expect("limits").len() == PROCESSES
-    });
-    ruled.write("");
-    let began = std::time::Instant::now();
-    ruled.run("rule reload");
-    let took = began.elapsed();
-    println!("{PROCESSES} limits ended in {took:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
-    for child in all.children() {
-        crate::program::signal(child, "-KILL");
-    }
-    drop(all);
-    ruled.end();
-}
-
 #[test]
 fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -417,113 +251,6 @@ fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() 
     let warned = bad.warned();
     assert!(warned.contains("rules.toml: line 1, column 1"), "{warned}");
     bad.end();
-}
-
-#[test]
-fn a_limit_set_by_hand_stands_above_rules_and_the_first_rule_above_later_ones() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let held = sleeper(directory.path(), "ct-held");
-    let rules = [
-        rule("second", "name:ct-h*", "down = '2MB/s'"),
-        rule("third", "name:ct-held", "down = '3MB/s'"),
-    ];
-    let ruled = Ruled::with(&rules.concat());
-    ruled.is_held(held.pid(), Some(2_000_000));
-    ruled.run(&format!("limit {} --down 1MB --detach", held.pid()));
-    ruled.is_held(held.pid(), Some(1_000_000));
-    // Whatever happens to rules meanwhile.
-    ruled.run("rule add first name:ct-held --down 4MB --first");
-    ruled.is_held(held.pid(), Some(1_000_000));
-    ruled.run(&format!("unlimit {}", held.pid()));
-    ruled.is_held(held.pid(), Some(4_000_000));
-    let (id, _) = ruled.limit(held.pid()).expect("a limit");
-    let output = ruled
-        .command(&format!("unlimit {id}"))
-        .output()
-        .expect("chadthrottle");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("rule 'first'"), "{}", said(&output));
-    ruled.run("rule move first 3");
-    ruled.is_held(held.pid(), Some(2_000_000));
-    ruled.run("rule remove second");
-    ruled.is_held(held.pid(), Some(3_000_000));
-    let why = ruled.run(&format!("rule test {}", held.pid()));
-    assert!(
-        why.contains("rule 'third' holds it") && why.contains("'first' matches too"),
-        "{why}"
-    );
-    ruled.run("rule disable third");
-    ruled.run("rule disable first");
-    ruled.is_held(held.pid(), None);
-    ruled.end();
-}
-
-#[test]
-fn who_shares_a_limit_is_as_the_rule_says_and_who_becomes_another_program_leaves_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let two = ["ct-one", "ct-two"].map(|name| sleeper(directory.path(), name));
-    let shell = format!("sleep 1; exec {}/ct-other 60", directory.path().display());
-    let _other = sleeper(directory.path(), "ct-other");
-    let path = directory.path().join("ct-shell");
-    fs::copy("/bin/sh", &path).expect("a copy of sh");
-    let ruled = Ruled::with(&rule(
-        "each",
-        "name:ct-*+!name:ct-other",
-        "down = '1MB/s'\nshare = 'process'",
-    ));
-    let ids: Vec<u64> = two
-        .iter()
-        .map(|process| {
-            ruled.is_held(process.pid(), Some(1_000_000));
-            ruled.limit(process.pid()).expect("a limit").0
-        })
-        .collect();
-    assert_ne!(ids[0], ids[1]);
-    let becomes = Command::new(&path).args(["-c", &shell]).spawn();
-    let becomes = Running(becomes.expect("a shell"));
-    ruled.is_held(becomes.pid(), Some(1_000_000));
-    ruled.is_held(becomes.pid(), None);
-    ruled.write(&rule("each", "name:ct-*", "down = '1MB/s'"));
-    call(&mut connect(&ruled.program), "ReloadRules", &json!({}));
-    for process in two.iter().chain([&becomes]) {
-        ruled.is_held(process.pid(), Some(1_000_000));
-    }
-    let id = |process: &Running| ruled.limit(process.pid()).expect("a limit").0;
-    assert_eq!(id(&two[0]), id(&two[1]));
-    ruled.end();
-}
-
-#[test]
-fn units_and_containers_are_held_when_they_start_later() {
-    let id = "c0ffee00".repeat(8);
-    let unit = Cgroup::new("later.service");
-    let container = Cgroup::below(&unit, &format!("docker-{id}.scope"));
-    let rules = [
-        rule("container", "container:c0ffee00", "down = '1MB/s'"),
-        rule(
-            "unit",
-            "unit:*later.service",
-            "down = '2MB/s'\nshare = 'unit'",
-        ),
-    ];
-    let ruled = Ruled::with(&rules.concat());
-    let start = |cgroup: &Cgroup| {
-        let script = format!(
-            "echo $$ > {}/cgroup.procs; exec unshare --net --uts --ipc sleep 60",
-            cgroup.0
-        );
-        Running(
-            Command::new("sh")
-                .args(["-c", &script])
-                .spawn()
-                .expect("sh"),
-        )
-    };
-    let (inside, beside) = (start(&container), start(&unit));
-    ruled.is_held(inside.pid(), Some(1_000_000));
-    ruled.is_held(beside.pid(), Some(2_000_000));
-    drop((inside, beside));
-    ruled.end();
 }
 
 /// What the section of a unit says holds while the unit runs. systemd itself is not needed for that.

@@ -2,7 +2,7 @@
 //! the others.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -32,7 +32,7 @@ const HUNG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/hung.py");
 /// A process that hangs with its address space locked.
 pub struct Hung {
     pub pid: u32,
-    _server: Running,
+    server: Running,
     _mount: tempfile::TempDir,
 }
 
@@ -46,6 +46,12 @@ impl Hung {
         Self::running(Lab::command(&lab.client, "python3"), "socket")
     }
 
+    /// It goes on.
+    pub fn let_go(&mut self) {
+        let input = self.server.0.stdin.as_mut().expect("its input");
+        writeln!(input).expect("its input");
+    }
+
     fn running(mut command: Command, how: &str) -> Self {
         let mount = tempfile::tempdir().expect("a directory");
         command.arg(HUNG).arg(mount.path()).stdin(Stdio::piped());
@@ -56,7 +62,7 @@ impl Hung {
         BufReader::new(output).read_line(&mut line).expect("a line");
         Self {
             pid: line.trim().parse().expect("its id"),
-            _server: server,
+            server,
             _mount: mount,
         }
     }

@@ -4,6 +4,7 @@ serve                    a server on a port of its own that echoes; says the por
 connect NAME HOST PORT   opens a connection; says "connected" with its own port
 echo NAME                sends a byte, and waits for it
 read NAME [SECONDS]      waits for something
+part                     a server as above, but one that sends nothing more from the start (its end is half closed)
 fork                     starts another that has the same connections, which lines that begin with "child" are for
 Of what fails it says the error's name, and of what takes longer than three seconds "waits"; of connections to its
 server that end, "over" with the other end's port and how.
@@ -33,9 +34,11 @@ def serve_one(connection, port):
         say("over", port, name_of(error))
 
 
-def serve(listener):
+def serve(listener, parts=False):
     while True:
         connection, address = listener.accept()
+        if parts:
+            connection.shutdown(socket.SHUT_WR)
         threading.Thread(target=serve_one, args=(connection, address[1]), daemon=True).start()
 
 
@@ -53,9 +56,9 @@ def fork():
 def act(words):
     try:
         match words:
-            case ["serve"]:
+            case ["serve" | "part" as how]:
                 listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-                threading.Thread(target=serve, args=(listener,), daemon=True).start()
+                threading.Thread(target=serve, args=(listener, how == "part"), daemon=True).start()
                 say(listener.getsockname()[1])
             case ["connect", name, host, port]:
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
