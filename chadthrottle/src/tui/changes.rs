@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     effect::{Effect, Former},
+    pending::About,
     state::{Message, State},
 };
 use crate::{
@@ -41,6 +42,7 @@ struct Expected {
 struct Pending {
     /// What, in words.
     words: String,
+    about: About,
     /// The limit that it changes.
     changes: Option<LimitId>,
     /// What there was before, where it takes the place of something.
@@ -78,6 +80,11 @@ impl Changes {
     /// What was asked for and is not answered, the latest first.
     pub fn waiting(&self) -> Option<&str> {
         self.pending.back().map(|pending| pending.words.as_str())
+    }
+
+    /// Whom that is about.
+    pub fn pending(&self) -> impl Iterator<Item = &About> {
+        self.pending.iter().map(|pending| &pending.about)
     }
 
     /// Whether there is something to take back.
@@ -189,6 +196,7 @@ impl State {
             };
             self.changes.pending.push_back(Pending {
                 words: taking_back.clone().unwrap_or_else(|| effect.words()),
+                about: About::of(effect),
                 changes,
                 instead,
                 back,

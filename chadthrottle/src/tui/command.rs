@@ -18,6 +18,11 @@ use crate::{config::View, units::Style};
 /// Does what a command says.
 pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
     state.message = None;
+    if let Some(cursor) = state.rule_cursor
+        && let Some(effects) = rulebook::run(state, cursor, command)
+    {
+        return effects;
+    }
     match command {
         Command::Up => move_by(state, -1),
         Command::Down => move_by(state, 1),
@@ -32,7 +37,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Block => return act::block(state),
         Command::Keep => act::open_keep(state),
         Command::Undo => return undo(state),
-        Command::Profile => return rulebook::profile(state, None),
+        Command::Profile => return rulebook::profile(state),
         Command::Go(view) => return views::go(state, view),
         Command::NextView => return views::go(state, views::step(state, 1)),
         Command::PreviousView => {
@@ -76,7 +81,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
             return inspect(state);
         }
         Command::Pause => match state.paused {
-            None => state.paused = Some(Vec::new()),
+            None => state.freeze(),
             Some(_) => state.resume(),
         },
         Command::Bits => {
@@ -87,18 +92,29 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
         }
         Command::Longer => state.span = state.span.longer(),
         Command::Shorter => state.span = state.span.shorter(),
+        Command::Backward => state.step_in_time(-1),
+        Command::Forward => state.step_in_time(1),
         Command::Palette => state.mode = Mode::Palette(Palette::default()),
         Command::Help => state.mode = Mode::Help(Help::default()),
         Command::Quit if state.own_limits() == 0 => return vec![Effect::Quit],
         Command::Quit => state.mode = Mode::Confirm(Question::Quit),
-        Command::Cancel | Command::Back => return cancel(state),
+        Command::Cancel => return cancel(state),
+        Command::Back => {
+            state.details = None;
+            return inspect(state);
+        }
         Command::Suspend => return vec![Effect::Suspend],
+        // They are for the rules.
+        Command::Switch | Command::Earlier | Command::Later => {}
     }
     Vec::new()
 }
 
-/// One step back: out of the details, then the filter, then the tags.
+/// One step back: to now, out of the details, then the filter, then the tags.
 fn cancel(state: &mut State) -> Vec<Effect> {
+    if state.moment.take().is_some() {
+        return Vec::new();
+    }
     if state.details.take().is_some() {
         return inspect(state);
     }
@@ -129,9 +145,7 @@ fn page(state: &State) -> isize {
 /// Moves the selection, or in the details the first connection on the screen.
 pub fn move_by(state: &mut State, rows: isize) {
     if let Some(details) = &mut state.details {
-        let count = details.connections.as_ref().map_or(0, Vec::len);
-        let last = count.saturating_sub(1);
-        details.offset = details.offset.saturating_add_signed(rows).min(last);
+        details.scroll(rows);
     } else {
         state.select(state.cursor.saturating_add_signed(rows));
     }

@@ -11,6 +11,7 @@ use crate::{
     process::{Selector, Targets},
     protocol::{Limited, RequestError, SetLimit},
     rules::edit::Edit,
+    text::escape,
     tui::update::Action,
 };
 
@@ -194,11 +195,7 @@ async fn answer(engine: &Requests, effect: Effect) -> Answer {
             error: false,
         },
         Ok(Some(problem)) => problem,
-        // Of several lines the first one.
-        Err(error) => {
-            let words = error.to_string();
-            Message::error(words.lines().next().unwrap_or_default())
-        }
+        Err(error) => Message::error(safe(&error.to_string())),
     };
     Answer {
         message,
@@ -282,7 +279,21 @@ impl Former {
 async fn edit_rules(engine: &Requests, edit: Edit) -> Result<Option<Message>, RequestError> {
     let problems = engine.edit_rules(edit).await?;
     let first = problems.first().and_then(|problem| problem.lines().next());
-    Ok(first.map(|first| Message::error(format!("{first}: the rules stay as they were"))))
+    Ok(first.map(|first| {
+        let others = match problems.len() {
+            1 => String::new(),
+            several => format!(", and {} more problems", several - 1),
+        };
+        Message::error(safe(&format!(
+            "{first}{others}: the rules stay as they were"
+        )))
+    }))
+}
+
+/// A text from the engine, which may quote anything, in its lines.
+fn safe(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(escape).collect();
+    lines.join("\n")
 }
 
 /// Removes them all; one that has ended by itself is no error.

@@ -1,11 +1,12 @@
 //! What the footer has, for the view that draws it and the mouse that points at it.
 
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::{Position, Rect, Size};
 
 use super::{
     keymap::Command,
     state::{Mode, State},
     views,
+    wrap::wrapped,
 };
 use crate::config::View;
 
@@ -27,8 +28,10 @@ pub enum FirstLine {
 impl FirstLine {
     /// What is to be said now.
     pub fn of(state: &State) -> Self {
-        let is_first_run =
-            !state.touched && state.limits_in_use() == 0 && state.mode == Mode::Normal;
+        let is_first_run = !state.touched
+            && state.limits_in_use() == 0
+            && state.mode == Mode::Normal
+            && state.rule_cursor.is_none();
         if state.mode == Mode::Filter {
             Self::Filter
         } else if state.message.is_some() {
@@ -41,6 +44,20 @@ impl FirstLine {
             Self::Views
         }
     }
+}
+
+/// The latest message in lines, where it is shown: as many as it takes, but no more than a quarter of the screen.
+pub fn message_lines(state: &State, screen: Size) -> Vec<String> {
+    let Some(message) = &state.message else {
+        return Vec::new();
+    };
+    if FirstLine::of(state) != FirstLine::Message {
+        return Vec::new();
+    }
+    let mark = if message.error { "! " } else { "" };
+    let mut lines = wrapped(&format!("{mark}{}", message.text), screen.width.into());
+    lines.truncate(usize::from(screen.height / 4).max(1));
+    lines
 }
 
 /// The views with what they are called there, and the column where that begins; where there is no room for all names,

@@ -11,15 +11,6 @@ pub struct Help {
     pub offset: usize,
 }
 
-/// What keys do in the rules, which have some of their own.
-const IN_RULES: [(&str, &str); 5] = [
-    ("Space", "in the rules: switch it off, or on"),
-    ("< >", "try it earlier, or later"),
-    ("Enter", "another limit for it"),
-    ("x", "remove it, after asking"),
-    ("P", "another profile"),
-];
-
 /// What a filter may hold.
 const FILTERS: [(&str, &str); 9] = [
     ("text", "in name, id, user or command line"),
@@ -51,9 +42,8 @@ impl Help {
             .map(|binding| (binding.label(), binding.description))
             .collect();
         let more: &[(&str, &str)] = match subject {
-            Subject::Limits => &IN_RULES,
             Subject::Finding => &FILTERS,
-            Subject::Views | Subject::Screen => &[],
+            Subject::Limits | Subject::Views | Subject::Screen => &[],
         };
         if !more.is_empty() {
             lines.push((String::new(), ""));

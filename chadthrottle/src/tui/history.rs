@@ -168,6 +168,11 @@ enum Past {
 }
 
 impl History {
+    /// How many samples ago that one was, of which there were so many before it; `None`: it has not come yet.
+    pub fn age_of(&self, moment: usize) -> Option<usize> {
+        self.samples.checked_sub(moment + 1)
+    }
+
     /// Adds a sample.
     pub fn push(&mut self, snapshot: &Snapshot) {
         self.count(snapshot.sequence);
@@ -295,6 +300,16 @@ impl History {
             points: sum.into(),
             silent_for: 0,
         }
+    }
+
+    /// What some processes carried together so many samples ago.
+    pub fn at(&self, processes: impl Iterator<Item = ProcessKey>, age: usize) -> Point {
+        let mut sum = Point::default();
+        let rings = processes.filter_map(|key| self.processes.get(&key));
+        for point in rings.filter_map(|ring| ring.at(age)) {
+            sum.add(point);
+        }
+        sum
     }
 
     /// Whether the process carried something in the last few seconds.

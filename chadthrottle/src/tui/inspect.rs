@@ -1,4 +1,4 @@
-//! Connections as the details show them, off the screen's thread: asking for names takes as long as it takes.
+//! Connections as the screen shows them, off the screen's thread: asking for names takes as long as it takes.
 
 use std::{
     collections::HashMap,
@@ -49,11 +49,22 @@ pub struct Connections {
     pub more: bool,
 }
 
+/// What a look is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The details of that row.
+    Details(RowKey),
+    /// The connections of the whole machine.
+    Machine,
+    /// The other ends in the table.
+    Table,
+}
+
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Whose details it is for; `None`: for the connections of the whole machine.
-    pub key: Option<RowKey>,
+    /// What for.
+    pub purpose: Purpose,
     /// The processes.
     pub processes: Vec<ProcessKey>,
     /// Whether to look up names.
@@ -67,7 +78,7 @@ pub struct Inspector(Arc<Mutex<Seen>>);
 #[derive(Debug, Default)]
 struct Seen {
     /// `None`: nothing has been looked at.
-    key: Option<Option<RowKey>>,
+    purpose: Option<Purpose>,
     at: Option<Instant>,
     /// Bytes of payload by inode.
     bytes: HashMap<u64, Both<u64>>,
@@ -79,9 +90,9 @@ impl Inspector {
     /// The rows for connections that were just seen. Blocks, for seconds where a name server is slow.
     pub fn rows(&self, mut connections: Vec<Connection>, request: &Request) -> Vec<ConnectionRow> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.key.as_ref() != Some(&request.key) {
+        if seen.purpose.as_ref() != Some(&request.purpose) {
             *seen = Seen {
-                key: Some(request.key.clone()),
+                purpose: Some(request.purpose.clone()),
                 names: std::mem::take(&mut seen.names),
                 ..Seen::default()
             };
@@ -168,7 +179,7 @@ mod tests {
         let root = Path::new("/proc");
         let us = key_of(root, std::process::id()).unwrap();
         let request = |start_ticks| Request {
-            key: Some(RowKey::Process(ProcessKey { start_ticks, ..us })),
+            purpose: Purpose::Details(RowKey::Process(ProcessKey { start_ticks, ..us })),
             processes: vec![us],
             resolve: false,
         };

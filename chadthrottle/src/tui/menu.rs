@@ -9,22 +9,6 @@ use super::{
     state::{Mode, State},
 };
 
-/// The menu of profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProfileMenu {
-    /// The place of its cursor: 0 is for none, and the profiles come after that.
-    pub cursor: usize,
-    /// Where the cursor of the rules is, where it was opened from them.
-    pub in_rules: Option<usize>,
-}
-
-impl ProfileMenu {
-    /// What is in front when it has been closed.
-    fn behind(self) -> Mode {
-        self.in_rules.map_or(Mode::Normal, Mode::Rules)
-    }
-}
-
 /// What a key did to a menu.
 enum Picked {
     Stay,
@@ -69,21 +53,18 @@ pub fn sort_by(state: &mut State, sort: Sort) {
     state.make_rows();
 }
 
-/// Takes a key while the menu of profiles is open.
-pub fn profile_key(state: &mut State, menu: ProfileMenu, key: KeyEvent) -> Vec<Effect> {
-    let mut menu = menu;
-    match pick(&mut menu.cursor, state.snapshot.profiles.len(), key) {
-        Picked::Stay => {
-            state.mode = Mode::Profiles(menu);
-            Vec::new()
-        }
-        Picked::Cancel => {
-            state.mode = menu.behind();
-            Vec::new()
-        }
+/// Takes a key while the menu of profiles is open, with its cursor at that place: the first is for none.
+pub fn profile_key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
+    let mut cursor = cursor;
+    let picked = pick(&mut cursor, state.snapshot.profiles.len(), key);
+    state.mode = match picked {
+        Picked::Stay => Mode::Profiles(cursor),
+        Picked::Cancel | Picked::This => Mode::Normal,
+    };
+    match picked {
+        Picked::Stay | Picked::Cancel => Vec::new(),
         Picked::This => {
-            state.mode = menu.behind();
-            let place = menu.cursor.checked_sub(1);
+            let place = cursor.checked_sub(1);
             let name = place.and_then(|place| state.snapshot.profiles.get(place).cloned());
             vec![rulebook::switch_to(name)]
         }

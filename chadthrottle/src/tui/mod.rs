@@ -7,9 +7,11 @@
 mod act;
 mod changes;
 mod colours;
+mod columns;
 mod command;
 mod command_palette;
 mod connection_columns;
+mod details_layout;
 mod dialog;
 mod effect;
 mod field;
@@ -24,9 +26,12 @@ mod inspect;
 mod keep;
 mod keymap;
 mod layout;
+mod limit_words;
 mod menu;
 mod mouse;
 mod palette;
+mod pending;
+mod remotes;
 mod rgb;
 mod rows;
 mod rulebook;
@@ -34,9 +39,11 @@ mod state;
 mod symbols;
 mod terminal;
 mod theme;
+mod time_axis;
 mod update;
 mod view;
 mod views;
+mod wrap;
 
 use std::{fmt::Display, io, time::Duration};
 
@@ -66,7 +73,7 @@ use crate::{
 };
 use colours::Colours;
 use effect::{Effect, Effects};
-use inspect::{Connections, Inspector, MAX_OF_MACHINE, MAX_PROCESSES, Request};
+use inspect::{Connections, Inspector, MAX_OF_MACHINE, MAX_PROCESSES, Purpose, Request};
 pub use keymap::Keymap;
 use state::{Message, State};
 use symbols::Symbols;
@@ -181,8 +188,10 @@ pub async fn run(
                 // All of a pipeline or script stop with us, as if the terminal had seen the key. It
                 // fails for none of them where it fails for us.
                 Effect::Suspend => drop(kill(Pid::from_raw(0), Signal::SIGTSTP)),
-                Effect::Inspect(request) if request.key.is_none() => of_machine.ask(request),
-                Effect::Inspect(request) => inspection.ask(request),
+                Effect::Inspect(request) => match request.purpose {
+                    Purpose::Details(_) => inspection.ask(request),
+                    Purpose::Machine | Purpose::Table => of_machine.ask(request),
+                },
                 effect => effects.carry_out(effect),
             }
         }
@@ -280,9 +289,9 @@ impl Inspection {
         }
         let (engine, inspector) = (self.engine.clone(), self.inspector.clone());
         self.under_way = Some(tokio::spawn(async move {
-            let most = match request.key {
-                Some(_) => MAX_PROCESSES,
-                None => MAX_OF_MACHINE,
+            let most = match request.purpose {
+                Purpose::Machine => MAX_OF_MACHINE,
+                Purpose::Details(_) | Purpose::Table => MAX_PROCESSES,
             };
             let mut all = Seen {
                 more: request.processes.len() > most,
@@ -297,13 +306,17 @@ impl Inspection {
             let rows = spawn_blocking(move || {
                 let connections = inspector.rows(all.connections, &request);
                 let more = all.more;
-                match request.key {
-                    Some(key) => Action::Inspected {
+                match request.purpose {
+                    Purpose::Details(key) => Action::Inspected {
                         key,
                         connections,
                         more,
                     },
-                    None => Action::Connections(Connections { connections, more }),
+                    Purpose::Machine => Action::Connections(Connections { connections, more }),
+                    Purpose::Table => Action::Remotes {
+                        asked: request.processes,
+                        connections,
+                    },
                 }
             });
             rows.await.map_err(|_| RequestError::Gone)

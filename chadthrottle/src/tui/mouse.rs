@@ -1,18 +1,20 @@
 //! What the mouse does.
 
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
-use ratatui::layout::Position;
+use ratatui::layout::{Position, Rect};
 
 use super::{
+    columns::columns,
     command::{move_by, run},
     connection_columns,
     effect::Effect,
     footer,
-    keymap::Command,
-    layout::{Areas, columns},
+    keymap::{Command, Place},
+    layout::Areas,
     menu::sort_by,
     rows::{RowLimit, Sort},
     state::{Mode, State},
+    time_axis::moment_at,
     views,
 };
 use crate::config::View;
@@ -30,7 +32,8 @@ pub fn is_used(event: MouseEvent) -> bool {
     )
 }
 
-/// Moves what is under the mouse with the wheel; by a click selects, sorts by a title, opens a limit or goes to a view.
+/// Moves what is under the mouse with the wheel; by a click selects, sorts by a title, opens a limit, marks a moment of a
+/// graph or goes to a view.
 pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
     let at = Position::new(event.column, event.row);
     let rows = match event.kind {
@@ -39,11 +42,9 @@ pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
         MouseEventKind::Down(MouseButton::Left) => return click(state, at),
         _ => return Vec::new(),
     };
-    let last_rule = state.snapshot.rules.len().saturating_sub(1);
     match &mut state.mode {
-        Mode::Normal | Mode::Filter => move_by(state, rows),
+        Mode::Normal | Mode::Filter => scroll(state, at, rows),
         Mode::Help(help) => help.scroll(rows, &state.keymap),
-        Mode::Rules(cursor) => *cursor = cursor.saturating_add_signed(rows).min(last_rule),
         Mode::Palette(palette) => {
             let last = palette.found(&state.keymap).len().saturating_sub(1);
             palette.cursor = palette.cursor.saturating_add_signed(rows).min(last);
@@ -58,8 +59,39 @@ pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Moves what is there: the marked moment of a graph, connections beside the table, rules, or the selection.
+fn scroll(state: &mut State, at: Position, rows: isize) {
+    if let Some(cursor) = &mut state.rule_cursor {
+        let last = state.snapshot.rules.len().saturating_sub(1);
+        *cursor = cursor.saturating_add_signed(rows).min(last);
+        return;
+    }
+    if graph_at(state, at).is_some() {
+        state.step_in_time(rows.signum());
+        return;
+    }
+    let beside = state.areas().beside;
+    match &mut state.beside {
+        Some(details) if beside.is_some_and(|area| area.contains(at)) => details.scroll(rows),
+        _ => move_by(state, rows),
+    }
+}
+
+/// The graph that is there.
+fn graph_at(state: &State, at: Position) -> Option<Rect> {
+    let header = state.areas().graphs;
+    if header.contains(at) {
+        return Some(header);
+    }
+    if state.rule_cursor.is_some() || state.details.is_none() && state.view == View::Connections {
+        return None;
+    }
+    let parts = state.detail_parts()?;
+    parts.graph.contains(at).then_some(parts.graph)
+}
+
 fn click(state: &mut State, at: Position) -> Vec<Effect> {
-    if !matches!(state.mode, Mode::Normal | Mode::Filter | Mode::Rules(_)) {
+    if !matches!(state.mode, Mode::Normal | Mode::Filter) {
         return Vec::new();
     }
     let areas = state.areas();
@@ -67,7 +99,14 @@ fn click(state: &mut State, at: Position) -> Vec<Effect> {
         let view = footer::view_at(state, areas.footer, at);
         return view.map_or_else(Vec::new, |view| views::go(state, view));
     }
-    if state.details.is_some() || matches!(state.mode, Mode::Rules(_)) {
+    if let Some(graph) = graph_at(state, at) {
+        let samples = state.history.samples;
+        if let Some(moment) = moment_at(graph, at, samples, state.span, state.style) {
+            state.mark(moment);
+        }
+        return Vec::new();
+    }
+    if state.place() != Place::Table {
         return Vec::new();
     }
     let sort = sort_at(state, &areas, at);

@@ -1,98 +1,80 @@
-//! The rules on the screen: what keys do there.
+//! The rules on the screen: what commands do there.
 
-use crossterm::event::{KeyCode, KeyEvent};
+use std::sync::Arc;
 
 use super::{
     dialog::{LimitDialog, Subject},
     effect::Effect,
     keep::shown,
     keymap::Command,
-    menu::ProfileMenu,
     state::{Message, Mode, Question, State},
+    update::inspect,
 };
 use crate::{config::View, model::RuleSample, rules::edit::Edit};
 
-/// Takes a key while the rules are shown, with the cursor at that place.
-pub fn key(state: &mut State, cursor: usize, key: KeyEvent) -> Vec<Effect> {
-    let count = state.snapshot.rules.len();
-    let last = count.saturating_sub(1);
+/// Does what a command says to the rule at the cursor, which is at that place. `None` where rules have no use of their own
+/// for it.
+pub fn run(state: &mut State, cursor: usize, command: Command) -> Option<Vec<Effect>> {
+    let last = state.snapshot.rules.len().saturating_sub(1);
     let cursor = cursor.min(last);
-    let rule = state.snapshot.rules.get(cursor).cloned();
-    let mut to = cursor;
-    let effects = match (key.code, rule) {
-        (KeyCode::Esc | KeyCode::Left | KeyCode::Char('q' | 'R'), _) => {
-            state.mode = Mode::Normal;
-            return Vec::new();
+    let page = state.page();
+    let step = match command {
+        Command::Up => -1,
+        Command::Down => 1,
+        Command::PageUp => isize::try_from(page).map_or(isize::MIN, |page| -page),
+        Command::PageDown => isize::try_from(page).unwrap_or(isize::MAX),
+        Command::Top => isize::MIN,
+        Command::Bottom => isize::MAX,
+        Command::Back | Command::Cancel | Command::Go(View::Rules) => {
+            state.rule_cursor = None;
+            return Some(inspect(state));
         }
-        (KeyCode::Up | KeyCode::Char('k'), _) => {
-            to = cursor.saturating_sub(1);
+        Command::Limit | Command::Remove | Command::Switch | Command::Earlier | Command::Later => {
+            state.rule_cursor = Some(cursor);
+            let rule = state.snapshot.rules.get(cursor).cloned();
+            return Some(rule.map_or_else(Vec::new, |rule| change(state, &rule, command)));
+        }
+        _ => return None,
+    };
+    state.rule_cursor = Some(cursor.saturating_add_signed(step).min(last));
+    Some(Vec::new())
+}
+
+/// Changes that rule, or asks how.
+fn change(state: &mut State, rule: &RuleSample, command: Command) -> Vec<Effect> {
+    match command {
+        Command::Switch => vec![enable(rule)],
+        Command::Earlier => place(state, rule, -1),
+        Command::Later => place(state, rule, 1),
+        Command::Remove => {
+            state.mode = Mode::Confirm(Question::RemoveRule(Arc::clone(&rule.name)));
             Vec::new()
         }
-        (KeyCode::Down | KeyCode::Char('j'), _) => {
-            to = (cursor + 1).min(last);
-            Vec::new()
-        }
-        (KeyCode::Home | KeyCode::Char('g'), _) => {
-            to = 0;
-            Vec::new()
-        }
-        (KeyCode::End | KeyCode::Char('G'), _) => {
-            to = last;
-            Vec::new()
-        }
-        (KeyCode::Char('P'), _) => return profile(state, Some(cursor)),
-        (KeyCode::Char(' '), Some(rule)) => vec![enable(&rule)],
-        (KeyCode::Char('<' | '-'), Some(rule)) => {
-            to = cursor.saturating_sub(1);
-            place(state, &rule, -1)
-        }
-        (KeyCode::Char('>' | '+'), Some(rule)) => {
-            to = (cursor + 1).min(last);
-            place(state, &rule, 1)
-        }
-        (KeyCode::Char('x'), Some(_)) => {
-            state.mode = Mode::Confirm(Question::RemoveRule(cursor));
-            return Vec::new();
-        }
-        (KeyCode::Enter | KeyCode::Char('l'), Some(rule)) => {
+        _ => {
             state.mode = Mode::Dialog(LimitDialog::new(Subject {
                 rows: Vec::new(),
-                who: shown(&rule),
+                who: shown(rule),
                 limit: Some(rule.limit),
                 present: None,
-                rule: Some(rule.name),
+                rule: Some(Arc::clone(&rule.name)),
             }));
-            return Vec::new();
+            Vec::new()
         }
-        _ => match everywhere(state, key) {
-            Some(command) => return super::command::run(state, command),
-            None => Vec::new(),
-        },
-    };
-    state.mode = Mode::Rules(to);
-    effects
+    }
 }
 
-/// The command of a key that the rules have no use for, where it leads from view to view or does the same everywhere.
-fn everywhere(state: &State, key: KeyEvent) -> Option<Command> {
-    let command = state.keymap.command_of(key, false)?;
-    let is_known = match command {
-        Command::Go(view) => view != View::Rules,
-        Command::NextView
-        | Command::PreviousView
-        | Command::Undo
-        | Command::Palette
-        | Command::Help
-        | Command::Bits => true,
-        _ => false,
-    };
-    is_known.then_some(command)
+/// Says that a command is for the rules, and shows them.
+pub fn show_for(state: &mut State, command: Command) {
+    state.details = None;
+    state.rule_cursor = Some(0);
+    let key = state.keymap.key_of(command);
+    let words = format!("that is for a rule: choose one, then press {key}");
+    state.message = Some(Message::error(words));
 }
 
-/// Removes the rule in that place.
-pub fn remove(state: &mut State, place: usize) -> Vec<Effect> {
-    state.mode = Mode::Rules(place);
-    let rule = state.snapshot.rules.get(place);
+/// Removes the rule of that name.
+pub fn remove(state: &State, name: &str) -> Vec<Effect> {
+    let rule = state.rule(name);
     let effect = rule.map(|rule| Effect::EditRules {
         edit: Edit::Remove {
             name: rule.name.to_string(),
@@ -102,12 +84,8 @@ pub fn remove(state: &mut State, place: usize) -> Vec<Effect> {
     effect.into_iter().collect()
 }
 
-/// Another profile: where there is one, that or none, and where there are several, by a menu. `in_rules` is the place of
-/// the cursor of the rules, where they are shown.
-pub fn profile(state: &mut State, in_rules: Option<usize>) -> Vec<Effect> {
-    if let Some(cursor) = in_rules {
-        state.mode = Mode::Rules(cursor);
-    }
+/// Another profile: where there is one, that or none, and where there are several, by a menu.
+pub fn profile(state: &mut State) -> Vec<Effect> {
     let profiles = &state.snapshot.profiles;
     let chosen = state.snapshot.profile.as_ref();
     match profiles.as_slice() {
@@ -119,10 +97,7 @@ pub fn profile(state: &mut State, in_rules: Option<usize>) -> Vec<Effect> {
         [only] => vec![switch_to((chosen != Some(only)).then(|| only.clone()))],
         several => {
             let at = chosen.and_then(|chosen| several.iter().position(|it| it == chosen));
-            state.mode = Mode::Profiles(ProfileMenu {
-                cursor: at.map_or(0, |at| at + 1),
-                in_rules,
-            });
+            state.mode = Mode::Profiles(at.map_or(0, |at| at + 1));
             Vec::new()
         }
     }
@@ -152,20 +127,19 @@ fn enable(rule: &RuleSample) -> Effect {
     }
 }
 
-/// Moves a rule among those of its file.
-fn place(state: &State, rule: &RuleSample, by: isize) -> Vec<Effect> {
+/// Moves a rule among those of its file, and the cursor with it.
+fn place(state: &mut State, rule: &RuleSample, by: isize) -> Vec<Effect> {
     let of_file = state.snapshot.rules.iter();
-    let mut of_file = of_file.filter(|other| other.file == rule.file);
-    let Some(at) = of_file.position(|other| other.name == rule.name) else {
+    let of_file: Vec<_> = of_file.filter(|other| other.file == rule.file).collect();
+    let Some(at) = of_file.iter().position(|other| other.name == rule.name) else {
         return Vec::new();
     };
-    let Some(to) = (at + 1).checked_add_signed(by).filter(|to| *to > 0) else {
+    let to = (at + 1).checked_add_signed(by);
+    let Some(to) = to.filter(|to| (1..=of_file.len()).contains(to)) else {
         return Vec::new();
     };
-    let count = state.snapshot.rules.iter();
-    if to > count.filter(|other| other.file == rule.file).count() {
-        return Vec::new();
-    }
+    let cursor = state.rule_cursor.unwrap_or(0);
+    state.rule_cursor = Some(cursor.saturating_add_signed(by));
     vec![Effect::EditRules {
         edit: Edit::Move {
             name: rule.name.to_string(),
@@ -221,7 +195,7 @@ mod tests {
                 to: 1
             }
         );
-        assert_eq!(state.mode, Mode::Rules(0));
+        assert_eq!(state.rule_cursor, Some(0));
         // The first one has nowhere to go.
         assert!(press(&mut state, &["<"]).is_empty());
         let effects = press(&mut state, &["j", ">"]);
@@ -243,12 +217,59 @@ mod tests {
             panic!("{effects:?}")
         };
         assert_eq!((changed, down.as_deref()), (&name(), Some("2MB/s")));
-        assert!(matches!(state.mode, Mode::Rules(_)), "back to the rules");
+        assert_eq!((&state.mode, state.rule_cursor), (&Mode::Normal, Some(1)));
         assert!(press(&mut state, &["x", "n"]).is_empty());
         let effects = press(&mut state, &["j", "x", "y"]);
         assert!(matches!(edit(&effects), Edit::Remove { .. }));
         press(&mut state, &["<Esc>"]);
-        assert_eq!(state.mode, Mode::Normal);
+        assert_eq!(state.rule_cursor, None);
+    }
+
+    #[test]
+    fn what_lies_over_the_rules_leads_back_to_them_and_their_commands_lead_there() {
+        let mut state = with_rules(&["a", "b", "c"]);
+        press(&mut state, &["R", "j"]);
+        for over in [
+            &["?", "<Esc>"][..],
+            &[":", "<Esc>"],
+            &["P", "<Esc>"],
+            &["x", "n"],
+        ] {
+            press(&mut state, over);
+            assert_eq!(
+                (&state.mode, state.rule_cursor),
+                (&Mode::Normal, Some(1)),
+                "{over:?}"
+            );
+        }
+        let effects = press(&mut state, &[":", "switch", "<Enter>"]);
+        assert!(matches!(edit(&effects), Edit::Enable { name, .. } if name == "b"));
+        // Of no rule in particular it does nothing but show them.
+        press(&mut state, &["<Left>"]);
+        assert_eq!(state.rule_cursor, None);
+        assert!(press(&mut state, &[":", "earlier", "<Enter>"]).is_empty());
+        assert_eq!(
+            (state.rule_cursor, said(&state)),
+            (Some(0), "that is for a rule: choose one, then press <")
+        );
+        // What the rules know nothing of leaves them.
+        press(&mut state, &[":", "sort", "<Enter>"]);
+        assert!(matches!(state.mode, Mode::Sort(_)) && state.rule_cursor.is_none());
+    }
+
+    #[test]
+    fn a_question_is_about_the_rule_that_it_was_asked_for() {
+        let mut state = with_rules(&["a", "b", "c"]);
+        press(&mut state, &["R", "j", "x"]);
+        // Somebody else puts another rule first.
+        Arc::make_mut(&mut state.snapshot)
+            .rules
+            .insert(0, rule("z"));
+        let effects = press(&mut state, &["y"]);
+        assert!(
+            matches!(edit(&effects), Edit::Remove { name } if name == "b"),
+            "{effects:?}"
+        );
     }
 
     #[test]
@@ -272,7 +293,7 @@ mod tests {
                 name: name("hotel")
             }
         );
-        assert_eq!(state.mode, Mode::Rules(1));
+        assert_eq!((&state.mode, state.rule_cursor), (&Mode::Normal, Some(1)));
         let effects = press(&mut state, &["<Esc>", "P", "g", "<Enter>"]);
         assert_eq!(edit(&effects), &Edit::Profile { name: None });
         assert!(press(&mut state, &["P", "<Esc>"]).is_empty());

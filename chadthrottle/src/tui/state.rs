@@ -2,6 +2,8 @@
 
 mod chosen;
 mod limits;
+mod moment;
+mod samples;
 
 use std::{
     borrow::Cow,
@@ -13,6 +15,7 @@ use ratatui::layout::Size;
 
 use super::{
     changes::Changes,
+    columns::{Column, columns},
     command_palette::Palette,
     dialog::LimitDialog,
     field::Field,
@@ -21,40 +24,34 @@ use super::{
     history::{History, Span},
     inspect::{ConnectionRow, Connections},
     keep::KeepDialog,
-    keymap::Keymap,
+    keymap::{Keymap, Place},
     layout::{Areas, Wanted},
-    menu::ProfileMenu,
+    remotes::Remotes,
     rows::{Making, Row, RowKey, Show, Sort},
 };
 use crate::{
     config::{Config, View},
-    model::{EngineInfo, ProcessKey, ProcessSample, Snapshot, Traffic},
+    model::{EngineInfo, ProcessKey, ProcessSample, Snapshot},
     units::{Rate, Style},
 };
 
-/// Samples that are kept for the end of a pause.
-pub const MISSED: usize = 60;
-
-/// Samples, one a second, that a process is shown after its end.
-const SHOWN_AFTER_THE_END: u32 = 5;
+pub use samples::Behind;
 
 /// What is in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The table, or the details.
+    /// The table, the details or the rules.
     Normal,
     /// The filter is being typed.
     Filter,
-    /// The rules, with the place of their cursor.
-    Rules(usize),
     /// The dialog that makes a rule.
     Keep(KeepDialog),
     /// The limit dialog.
     Dialog(LimitDialog),
     /// The menu of orders, with the place of its cursor.
     Sort(usize),
-    /// The menu of profiles.
-    Profiles(ProfileMenu),
+    /// The menu of profiles, with the place of its cursor: 0 is for none, and the profiles come after that.
+    Profiles(usize),
     /// The list of all commands.
     Palette(Palette),
     /// A question that takes yes or no.
@@ -64,14 +61,14 @@ pub enum Mode {
 }
 
 /// What is asked before it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Remove all limits?
     RemoveAll,
     /// Quit, with limits set?
     Quit,
-    /// Remove the rule in that place?
-    RemoveRule(usize),
+    /// Remove the rule of that name?
+    RemoveRule(Arc<str>),
 }
 
 /// The line above the keys.
@@ -116,6 +113,16 @@ impl Details {
             offset: 0,
         }
     }
+
+    /// Scrolls its connections, no further than there are some.
+    pub fn scroll(&mut self, rows: isize) {
+        let last = self
+            .connections
+            .as_ref()
+            .map_or(0, Vec::len)
+            .saturating_sub(1);
+        self.offset = self.offset.saturating_add_signed(rows).min(last);
+    }
 }
 
 /// The state.
@@ -135,8 +142,8 @@ pub struct State {
     pub span: Span,
     /// What was asked of the engine, and how it is taken back.
     pub changes: Changes,
-    /// While the view is frozen: what has come since.
-    pub paused: Option<Vec<Arc<Snapshot>>>,
+    /// While the view is frozen: what goes on behind it.
+    pub paused: Option<Behind>,
     /// The rows, in order.
     pub rows: Vec<Row>,
     /// The selected row: it stays selected wherever it goes.
@@ -172,6 +179,8 @@ pub struct State {
     pub mode: Mode,
     /// In place of the table.
     pub details: Option<Details>,
+    /// The rules in place of the table, with the place of their cursor.
+    pub rule_cursor: Option<usize>,
     /// Those of the selected row, where there is room for them beside the table.
     pub beside: Option<Details>,
     /// Whether panels have edges.
@@ -186,6 +195,10 @@ pub struct State {
     pub keymap: Keymap,
     /// Connections of the whole machine, while they are looked at.
     pub connections: Option<Connections>,
+    /// The other ends that the table shows.
+    pub remotes: Remotes,
+    /// The moment that graphs mark and rates are told of, counted as the history counts samples; `None`: now.
+    pub moment: Option<usize>,
 }
 
 impl State {
@@ -222,11 +235,9 @@ impl State {
             },
             presets: config.presets.0.clone(),
             resolve: config.resolve,
-            mode: match config.view {
-                View::Rules => Mode::Rules(0),
-                _ => Mode::Normal,
-            },
+            mode: Mode::Normal,
             details: None,
+            rule_cursor: (config.view == View::Rules).then_some(0),
             beside: None,
             panels: config.panels,
             split: config.split,
@@ -234,6 +245,17 @@ impl State {
             size,
             keymap: Keymap::default(),
             connections: None,
+            remotes: Remotes::default(),
+            moment: None,
+        }
+    }
+
+    /// What keys are pressed for.
+    pub fn place(&self) -> Place {
+        match (self.rule_cursor, &self.details) {
+            (Some(_), _) => Place::Rules,
+            (None, Some(_)) => Place::Details,
+            (None, None) => Place::Table,
         }
     }
 
@@ -251,6 +273,7 @@ impl State {
             split: self.split && self.view != View::Connections,
             details: self.details.is_some(),
             warning,
+            message: super::footer::message_lines(self, size).len(),
         };
         Areas::of(size, wanted)
     }
@@ -327,79 +350,28 @@ impl State {
         })
     }
 
-    /// Takes a new sample. Where the view is frozen, it is kept for later.
-    pub fn show(&mut self, snapshot: Arc<Snapshot>) {
-        if let Some(missed) = &mut self.paused {
-            if missed.len() == MISSED {
-                missed.remove(0);
-            }
-            missed.push(snapshot);
-            return;
-        }
-        self.history.push(&snapshot);
-        self.snapshot = self.with_ended(snapshot);
-        self.show_expected();
-        self.changes.forget_answered();
-        self.make_rows();
-        let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
-        // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
-        let filtered = !self.filter.text.is_empty() || self.show != Show::All;
-        self.tagged.retain(|key| filtered || rows.contains(key));
-    }
-
-    /// The sample, with the processes that were shown and have ended: the engine keeps only those
-    /// whose connections may go on.
-    fn with_ended(&mut self, mut snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
-        let is_in = |processes: &[ProcessSample], key| {
-            let found = processes.binary_search_by_key(&key, |process| process.key);
-            found.is_ok()
-        };
-        for (_, samples) in &mut self.ended {
-            *samples -= 1;
-        }
-        for process in &self.snapshot.processes {
-            if !process.ended && !is_in(&snapshot.processes, process.key) {
-                let traffic = process.traffic.map(|traffic| Traffic {
-                    bytes_per_s: 0.0,
-                    dropped_bytes_per_s: 0.0,
-                    ..traffic
-                });
-                let ended = ProcessSample {
-                    ended: true,
-                    limit: None,
-                    traffic,
-                    ..process.clone()
-                };
-                self.ended.push((ended, SHOWN_AFTER_THE_END));
-            }
-        }
-        self.ended
-            .retain(|(process, samples)| *samples > 0 && !is_in(&snapshot.processes, process.key));
-        if !self.ended.is_empty() {
-            // It is ours alone, but where a test keeps it.
-            let processes = &mut Arc::make_mut(&mut snapshot).processes;
-            processes.extend(self.ended.iter().map(|(process, _)| process.clone()));
-            processes.sort_by_key(|process| process.key);
-        }
-        snapshot
-    }
-
-    /// Ends a pause: what has come since is shown.
-    pub fn resume(&mut self) {
-        for snapshot in self.paused.take().unwrap_or_default() {
-            self.show(snapshot);
-        }
-    }
-
     /// Whether connections of the whole machine are shown, or filtered by.
     pub fn needs_connections(&self) -> bool {
         let filter = Filter::read(&self.filter.text, &self.snapshot);
         self.view == View::Connections || filter.asks_for_connections()
     }
 
+    /// Whether the table has a place for the other ends of connections.
+    pub fn shows_remotes(&self) -> bool {
+        let is_of_processes = self.place() == Place::Table && self.view != View::Connections;
+        let mut columns = columns(&self.areas(), self).into_iter();
+        is_of_processes && columns.any(|(column, ..)| column == Column::Remote)
+    }
+
+    /// The rows of the table that are on the screen.
+    pub fn rows_on_screen(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().skip(self.offset).take(self.page())
+    }
+
     /// Makes the rows anew. While something is in front of the table they keep their order.
     pub fn make_rows(&mut self) {
-        let keep = !matches!(self.mode, Mode::Normal | Mode::Filter);
+        let in_front = !matches!(self.mode, Mode::Normal | Mode::Filter);
+        let keep = in_front || self.rule_cursor.is_some();
         let places: HashMap<RowKey, usize> = match keep {
             true => self
                 .rows

@@ -18,6 +18,10 @@ pub struct Symbols {
     pub axis: [&'static str; 4],
     /// A tagged row.
     pub tag: &'static str,
+    /// A row or rule that waits for the engine.
+    pub pending: &'static str,
+    /// The moment that a graph marks.
+    pub moment: &'static str,
     /// The chosen one of several.
     pub chosen: &'static str,
     /// Before a child that others follow, before the last one, below the first, below the last.
@@ -86,6 +90,8 @@ const UNICODE: Symbols = Symbols {
     gauge: ["·", "▎", "▌", "▊", "█"],
     axis: ["─", "┴", "┬", "┼"],
     tag: "●",
+    pending: "◌",
+    moment: "◆",
     chosen: "▸",
     branches: ["├─", "└─", "│ ", "  "],
     folds: ["▸", "▾"],
@@ -101,6 +107,8 @@ const ASCII: Symbols = Symbols {
     gauge: [".", ".", "-", "=", "#"],
     axis: ["-", "v", "^", "x"],
     tag: "*",
+    pending: "?",
+    moment: "@",
     chosen: ">",
     branches: ["|-", "`-", "| ", "  "],
     folds: ["+", "-"],

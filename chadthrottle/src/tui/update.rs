@@ -10,20 +10,20 @@ use super::{
     changes::Answer,
     command::run,
     command_palette::Chosen,
-    dialog::{LimitDialog, Pressed},
+    dialog::Pressed,
     effect::Effect,
     field::Field,
     help::Help,
-    inspect::{ConnectionRow, Connections, Request},
+    inspect::{ConnectionRow, Connections, MAX_PROCESSES, Purpose, Request},
     keep::Kept,
-    keymap::{Command, Subject, is_interrupt, is_suspend},
+    keymap::{Command, Place, Subject, is_interrupt, is_suspend},
     menu, mouse,
     rows::RowKey,
     rulebook,
     state::{Message, Mode, Question, State},
 };
 use crate::{
-    model::{LimitId, ProcessSample, Snapshot},
+    model::{LimitId, ProcessKey, ProcessSample, Snapshot},
     protocol::History,
 };
 
@@ -58,6 +58,13 @@ pub enum Action {
     Said(Message),
     /// The connections of the whole machine were looked at.
     Connections(Connections),
+    /// The connections of some rows of the table were.
+    Remotes {
+        /// Those of these processes.
+        asked: Vec<ProcessKey>,
+        /// What was seen.
+        connections: Vec<ConnectionRow>,
+    },
     /// What the engine knows of the time before; nothing where it could not say.
     Past(History),
     /// The engine has answered what was asked of it first.
@@ -78,6 +85,8 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     if state.follow_beside() {
         effects.extend(inspect(state));
     }
+    // A message takes lines from the rows.
+    state.select(state.cursor);
     effects
 }
 
@@ -114,7 +123,8 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Snapshot(snapshot) => {
             state.show(snapshot);
             let mut effects = inspect(state);
-            if state.history.ask_past() {
+            effects.extend(look_at_remotes(state));
+            if state.history_of_now().ask_past() {
                 effects.push(Effect::AskPast);
             }
             effects
@@ -136,13 +146,28 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Connections(connections) => {
             if state.paused.is_none() {
+                let asked: Vec<ProcessKey> =
+                    state.snapshot.processes.iter().map(|it| it.key).collect();
+                state.remotes.see(&asked, &connections.connections);
                 state.connections = Some(connections);
                 state.make_rows();
             }
             Vec::new()
         }
+        Action::Remotes { asked, connections } => {
+            if state.paused.is_none() {
+                state.remotes.see(&asked, &connections);
+            }
+            Vec::new()
+        }
         Action::Past(past) => {
-            state.history.merge(&past);
+            let history = state.history_of_now();
+            let samples = history.samples;
+            history.merge(&past);
+            // Samples are counted from an earlier one on now.
+            if history.samples != samples {
+                state.moment = None;
+            }
             Vec::new()
         }
         Action::Answered(answer) => {
@@ -151,7 +176,7 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Reopened { renamed, message } => {
             state.changes.reopened(&renamed);
-            state.history.reopened();
+            state.history_of_now().reopened();
             state.message = Some(message);
             Vec::new()
         }
@@ -165,8 +190,7 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
 fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
     match &mut state.mode {
         Mode::Normal => {
-            let in_details = state.details.is_some();
-            let command = state.keymap.command_of(key, in_details);
+            let command = state.keymap.command_of(key, state.place());
             command.map(|command| run(state, command))
         }
         Mode::Filter => {
@@ -183,7 +207,7 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             Some(filtered(state))
         }
         Mode::Help(help) => {
-            match state.keymap.command_of(key, false) {
+            match state.keymap.command_of(key, Place::Table) {
                 Some(Command::Up) => help.scroll(-1, &state.keymap),
                 Some(Command::Down) => help.scroll(1, &state.keymap),
                 Some(Command::PageUp | Command::Fold | Command::PreviousView) => {
@@ -205,10 +229,7 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             }
             Chosen::Run(command) => {
                 state.mode = Mode::Normal;
-                if !state.keymap.works(command, state.details.is_some()) {
-                    state.details = None;
-                }
-                Some(run(state, command))
+                Some(chosen(state, command))
             }
         },
         Mode::Sort(cursor) => {
@@ -216,30 +237,22 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             menu::sort_key(state, cursor, key);
             None
         }
-        Mode::Profiles(menu) => {
-            let menu = *menu;
-            Some(menu::profile_key(state, menu, key))
+        Mode::Profiles(cursor) => {
+            let cursor = *cursor;
+            Some(menu::profile_key(state, cursor, key))
         }
         Mode::Confirm(question) => match key.code {
             KeyCode::Enter | KeyCode::Char('y' | 'Y') => {
-                let question = *question;
+                let question = question.clone();
                 state.mode = Mode::Normal;
                 Some(confirmed(state, question))
             }
             KeyCode::Esc | KeyCode::Char('n' | 'N' | 'q') => {
-                state.mode = match question {
-                    Question::RemoveRule(place) => Mode::Rules(*place),
-                    Question::RemoveAll | Question::Quit => Mode::Normal,
-                };
+                state.mode = Mode::Normal;
                 None
             }
             _ => None,
         },
-        Mode::Rules(cursor) => {
-            state.message = None;
-            let cursor = *cursor;
-            Some(rulebook::key(state, cursor, key))
-        }
         Mode::Keep(dialog) => match dialog.key(key) {
             Kept::Stay => None,
             Kept::Cancel => {
@@ -263,12 +276,12 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
         Mode::Dialog(dialog) => match dialog.key(key, &state.presets) {
             Pressed::Stay => None,
             Pressed::Cancel => {
-                state.mode = after(dialog, &state.snapshot);
+                state.mode = Mode::Normal;
                 None
             }
             Pressed::Apply(limit) => {
                 let effects = act::apply(dialog, limit);
-                state.mode = after(dialog, &state.snapshot);
+                state.mode = Mode::Normal;
                 state.tagged.clear();
                 Some(effects)
             }
@@ -277,22 +290,26 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
     .unwrap_or_default()
 }
 
-/// What is in front when a dialog has been closed.
-fn after(dialog: &LimitDialog, snapshot: &Snapshot) -> Mode {
-    match &dialog.subject.rule {
-        None => Mode::Normal,
-        Some(name) => {
-            let mut rules = snapshot.rules.iter();
-            let place = rules.position(|rule| rule.name == *name);
-            Mode::Rules(place.unwrap_or(0))
-        }
+/// Does what was chosen from all commands, in the place where it works.
+fn chosen(state: &mut State, command: Command) -> Vec<Effect> {
+    if state.keymap.works(command, state.place()) {
+        return run(state, command);
     }
+    if state.keymap.works(command, Place::Table) {
+        state.details = None;
+        state.rule_cursor = None;
+        return run(state, command);
+    }
+    if state.keymap.works(command, Place::Rules) && !state.keymap.works(command, Place::Details) {
+        rulebook::show_for(state, command);
+    }
+    Vec::new()
 }
 
 fn confirmed(state: &mut State, question: Question) -> Vec<Effect> {
     match question {
         Question::Quit => vec![Effect::Quit],
-        Question::RemoveRule(place) => rulebook::remove(state, place),
+        Question::RemoveRule(name) => rulebook::remove(state, &name),
         Question::RemoveAll => vec![Effect::RemoveLimits {
             ids: state.by_hand().collect(),
             who: "all".to_owned(),
@@ -323,7 +340,7 @@ pub fn inspect(state: &mut State) -> Vec<Effect> {
         let processes = state.processes_of(&details.key);
         let living = processes.filter(|process| !process.ended);
         effects.push(Effect::Inspect(Request {
-            key: Some(details.key.clone()),
+            purpose: Purpose::Details(details.key.clone()),
             processes: living.map(|process| process.key).collect(),
             resolve: state.resolve,
         }));
@@ -337,19 +354,41 @@ fn inspect_all(state: &mut State) -> Vec<Effect> {
         return Vec::new();
     }
     let processes = state.snapshot.processes.iter();
+    // Where there are too many, those that carry nothing are left out first.
+    vec![Effect::Inspect(Request {
+        purpose: Purpose::Machine,
+        processes: busiest_first(processes),
+        resolve: state.resolve,
+    })]
+}
+
+/// Asks for the other ends of what is on the screen, at every other sample, where there is room to show them and nothing
+/// else asks for all connections.
+fn look_at_remotes(state: &State) -> Option<Effect> {
+    let is_due = state.paused.is_none() && state.history.samples % 2 == 1;
+    if !is_due || state.needs_connections() || !state.shows_remotes() {
+        return None;
+    }
+    let rows = state.rows_on_screen();
+    let mut processes = busiest_first(rows.flat_map(|row| state.processes_of(&row.key)));
+    processes.truncate(MAX_PROCESSES);
+    Some(Effect::Inspect(Request {
+        purpose: Purpose::Table,
+        processes,
+        resolve: state.resolve,
+    }))
+}
+
+/// Those that may have connections.
+fn busiest_first<'a>(processes: impl Iterator<Item = &'a ProcessSample>) -> Vec<ProcessKey> {
     let rate = |process: &ProcessSample| {
         let traffic = process.traffic;
         traffic.down.bytes_per_s + traffic.up.bytes_per_s
     };
     let may_have = |process: &&ProcessSample| !process.ended && process.sockets > 0;
     let mut living: Vec<&ProcessSample> = processes.filter(may_have).collect();
-    // Where there are too many, those that carry nothing are left out first.
     living.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-    vec![Effect::Inspect(Request {
-        key: None,
-        processes: living.iter().map(|process| process.key).collect(),
-        resolve: state.resolve,
-    })]
+    living.iter().map(|process| process.key).collect()
 }
 
 #[cfg(test)]

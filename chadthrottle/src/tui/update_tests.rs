@@ -7,7 +7,7 @@ use crate::tui::{
     fixtures::{key, origin, press, process, said, snapshot, state, usual},
     rows::{Group, Show},
 };
-use crate::{config::View, tui::rows::Sort, units::Style};
+use crate::{config::View, model::Direction, tui::rows::Sort, units::Style};
 
 fn selected(state: &State) -> u32 {
     match &state.selected {
@@ -159,7 +159,7 @@ fn rows_keep_their_order_while_a_dialog_is_open() {
         process(900, "bash", 9e6, 0.0),
         process(3100, "firefox", 1.0, 0.0),
     ];
-    for open in ["<Enter>", "s", "?", "X"] {
+    for open in ["<Enter>", "s", "?", ":"] {
         let mut state = state(80, 24, usual());
         press(&mut state, &[open]);
         update(&mut state, Action::Snapshot(snapshot(turned.clone())));
@@ -323,24 +323,6 @@ fn the_views_go_round_and_the_selection_stays_with_its_process() {
 }
 
 #[test]
-fn a_frozen_view_shows_nothing_new_and_catches_up() {
-    let mut state = state(80, 24, usual());
-    press(&mut state, &["p"]);
-    let samples = state.history.samples;
-    for _ in 0..200 {
-        let sample = snapshot(vec![process(1, "new", 1.0, 1.0)]);
-        update(&mut state, Action::Snapshot(sample));
-    }
-    assert_eq!(order(&state), [3100, 4242, 900, 5000]);
-    // Limits can be set on what is seen.
-    let effects = press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
-    assert!(matches!(&effects[..], [Effect::SetLimit { .. }]));
-    press(&mut state, &["p"]);
-    assert_eq!(order(&state), [1]);
-    assert_eq!(state.history.samples, samples + crate::tui::state::MISSED);
-}
-
-#[test]
 fn folding_hides_what_is_below() {
     let mut parent = process(10, "make", 1.0, 0.0);
     parent.parent = 0;
@@ -361,7 +343,7 @@ fn details_are_of_the_row_ask_for_connections_and_lead_back() {
     let effects = press(&mut state, &["j", "<Right>"]);
     let request = |resolve| {
         [Effect::Inspect(Request {
-            key: Some(RowKey::Process(key(4242))),
+            purpose: Purpose::Details(RowKey::Process(key(4242))),
             processes: vec![key(4242)],
             resolve,
         })]
@@ -441,17 +423,28 @@ fn the_selected_row_is_on_the_screen_whatever_its_size() {
 }
 
 #[test]
-fn the_engine_is_asked_for_its_past_when_the_screen_opens_and_when_another_one_is_there() {
-    let mut state = state(80, 24, usual());
-    let mut asks = |action| update(&mut state, action).contains(&Effect::AskPast);
-    let sample = || Action::Snapshot(snapshot(vec![process(1, "a", 1.0, 1.0)]));
-    // The fixture has shown the first sample.
-    assert!(!asks(sample()));
-    assert!(!asks(Action::Past(History::default())));
-    let reopened = Action::Reopened {
-        renamed: Vec::new(),
-        message: Message::error("it is there again"),
-    };
-    assert!(!asks(reopened));
-    assert_eq!([asks(sample()), asks(sample())], [true, false]);
+fn a_long_message_has_as_many_lines_as_it_takes_and_the_selected_row_stays_in_sight() {
+    let many = (1..=100).map(|pid| process(pid, "p", 0.0, 0.0)).collect();
+    let mut state = state(80, 24, snapshot(many));
+    press(&mut state, &["G"]);
+    let before = state.areas();
+    let words = "the limit was not set: ".to_owned() + &"why not ".repeat(20) + "do this";
+    update(&mut state, Action::Said(Message::error(words)));
+    let areas = state.areas();
+    assert_eq!(areas.footer.height, before.footer.height + 2);
+    assert_eq!(areas.rows.height + 2, before.rows.height);
+    assert!((state.offset..state.offset + state.page()).contains(&state.cursor));
+    let lines = crate::tui::footer::message_lines(&state, state.size);
+    assert!(lines.last().unwrap().ends_with("do this"), "{lines:?}");
+    // And no more than a quarter of the screen.
+    update(
+        &mut state,
+        Action::Said(Message::error("never ".repeat(1_000))),
+    );
+    assert_eq!(state.areas().footer.height, 7);
+    press(&mut state, &["k"]);
+    assert_eq!(state.areas().footer, before.footer);
 }
+
+#[path = "samples_tests.rs"]
+mod samples;

@@ -53,9 +53,9 @@ impl View {
 
 /// The view that is shown.
 pub fn shown(state: &State) -> View {
-    match state.mode {
-        Mode::Rules(_) => View::Rules,
-        _ => state.view,
+    match state.rule_cursor {
+        Some(_) => View::Rules,
+        None => state.view,
     }
 }
 
@@ -70,11 +70,11 @@ pub fn step(state: &State, by: usize) -> View {
 /// Shows a view, with the selection on the process that it was on.
 pub fn go(state: &mut State, view: View) -> Vec<Effect> {
     state.details = None;
+    state.mode = Mode::Normal;
+    state.rule_cursor = (view == View::Rules).then_some(0);
     if view == View::Rules {
-        state.mode = Mode::Rules(0);
         return Vec::new();
     }
-    state.mode = Mode::Normal;
     if state.view != view {
         state.view = view;
         regroup(state);

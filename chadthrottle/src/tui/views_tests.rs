@@ -6,7 +6,7 @@ use crate::{
     process::Connection,
     tui::{
         fixtures::{key, limit, press, process, said, snapshot, state},
-        inspect::{ConnectionRow, Connections, Request},
+        inspect::{ConnectionRow, Connections, Purpose, Request},
         rows::{Group, RowKey},
         update::{Action, update},
     },
@@ -159,7 +159,7 @@ fn connections_are_sorted_by_rate_and_enter_limits_their_process() {
     let effects = press(&mut state, &["4"]);
     let request = |processes: &[u32]| {
         [Effect::Inspect(Request {
-            key: None,
+            purpose: Purpose::Machine,
             processes: processes.iter().copied().map(key).collect(),
             resolve: false,
         })]
@@ -220,11 +220,87 @@ fn a_filter_by_port_has_connections_looked_at_in_every_view() {
     let effects = update(&mut state, Action::Snapshot(snapshot(machine())));
     assert!(matches!(
         &effects[..],
-        [Effect::Inspect(Request { key: None, .. })]
+        [Effect::Inspect(Request {
+            purpose: Purpose::Machine,
+            ..
+        })]
     ));
     press(&mut state, &["<Esc>"]);
     assert_eq!(
         update(&mut state, Action::Snapshot(snapshot(machine()))),
         []
     );
+}
+
+/// Of the rules there is nothing to filter; everywhere else each word does what it says.
+#[test]
+fn every_word_of_the_filter_works_in_every_view_of_the_machine() {
+    let named = |view, processes: &[&'static str]| -> Vec<&'static str> {
+        let mut names: Vec<&str> = processes
+            .iter()
+            .map(|name| match (view, *name) {
+                (View::Units, "firefox") => "firefox.scope",
+                (View::Units, "restic") => "backup.service",
+                (View::Units, "init") => "init.scope",
+                (View::Units, _) => "in no unit",
+                (View::Users, "firefox") => "ada",
+                (View::Users, _) => "root",
+                (_, name) => name,
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
+    for (filter, found) in [
+        ("user:ada", &["firefox"][..]),
+        ("!user:ada", &["init", "kworker", "restic"]),
+        ("unit:backup", &["restic"]),
+        ("port:443", &["firefox"]),
+        ("remote:198.51", &["firefox"]),
+        ("!port:443", &["init", "kworker", "restic"]),
+        ("limited", &["restic"]),
+        ("!limited", &["firefox", "init", "kworker"]),
+        ("held", &["restic"]),
+        ("name:fire !limited", &["firefox"]),
+        ("restic", &["restic"]),
+    ] {
+        for view in View::ALL {
+            let mut machine = machine();
+            for process in &mut machine {
+                if process.limit.is_some() {
+                    process.traffic.down.bytes_per_s = 1_000_000.0;
+                }
+            }
+            let mut state = state(120, 40, snapshot(machine));
+            go(&mut state, view);
+            press(&mut state, &["/"]);
+            if view == View::Rules {
+                assert_eq!(state.mode, Mode::Normal);
+                continue;
+            }
+            press(&mut state, &[filter, "<Enter>"]);
+            if state.needs_connections() {
+                update(
+                    &mut state,
+                    looked(&[(20, 1, 5.0), (21, 3, 0.0), (30, 2, 0.0)]),
+                );
+                let last = &mut state.connections.as_mut().unwrap().connections[2];
+                last.connection.remote = "203.0.113.1:80".parse().ok();
+                state.make_rows();
+            }
+            let mut names = names(&state);
+            names.sort_unstable();
+            names.dedup();
+            let expected = match view {
+                // The two that have one.
+                View::Connections => {
+                    let has = |name: &&&str| matches!(**name, "firefox" | "restic");
+                    found.iter().filter(has).copied().collect()
+                }
+                view => named(view, found),
+            };
+            assert_eq!(names, expected, "{filter} in {view:?}");
+        }
+    }
 }

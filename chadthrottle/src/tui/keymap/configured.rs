@@ -1,6 +1,6 @@
 //! Keys as the configuration has them.
 
-use super::{Binding, Keymap};
+use super::{Binding, Keymap, Place};
 use crate::{
     config::{ConfigError, Keys},
     text::escape,
@@ -34,9 +34,10 @@ impl Keymap {
         };
         for (at, one) in keymap.0.iter().enumerate() {
             for other in keymap.0.iter().skip(at + 1) {
-                let meet = [true, false].map(|it| one.works(it) && other.works(it));
+                let mut places = Place::ALL.iter();
+                let meet = places.any(|it| one.works(*it) && other.works(*it));
                 let shared = one.keys.iter().find(|key| other.keys.contains(key));
-                let (Some(key), true) = (shared, meet.contains(&true)) else {
+                let (Some(key), true) = (shared, meet) else {
                     continue;
                 };
                 let (one, other) = match line_of(one) <= line_of(other) {
@@ -84,8 +85,10 @@ mod tests {
         assert_eq!(label(&keymap, "limit"), "B");
         assert_eq!(label(&keymap, "quit"), "");
         assert_eq!(label(&keymap, "remove"), "x");
-        // In the table and in the details a key may be two things.
+        // In the table, the details and the rules a key may be different things.
         assert!(configured("[keys]\nfold = 'd'\ndetails = 'Right'").is_ok());
+        let keymap = configured("[keys]\nswitch = 'B'").unwrap();
+        assert_eq!(label(&keymap, "switch"), "B");
     }
 
     #[test]
@@ -104,6 +107,14 @@ mod tests {
             (
                 "[keys]\nquit = 'x'",
                 &["line 2: x cannot be for quit: it is remove's", "remove = …"],
+            ),
+            (
+                "[keys]\nswitch = 'F2'\nearlier = ['<', 'F2']",
+                &["line 3: F2 cannot be for earlier: line 2 has it for switch"],
+            ),
+            (
+                "[keys]\nswitch = 'x'",
+                &["line 2: x cannot be for switch: it is remove's"],
             ),
             ("[keys]\n\"\\u001b\" = 'x'", &["line 2"]),
         ] {

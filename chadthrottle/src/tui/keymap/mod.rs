@@ -38,6 +38,12 @@ pub enum Command {
     RemoveAll,
     /// Block it, or end the block.
     Block,
+    /// Switch the rule off, or on.
+    Switch,
+    /// Try the rule earlier.
+    Earlier,
+    /// Try the rule later.
+    Later,
     /// Make its limit a rule.
     Keep,
     /// Take back the last change.
@@ -68,7 +74,7 @@ pub enum Command {
     Show,
     /// Open the details.
     Details,
-    /// Close the details.
+    /// Back to the table.
     Back,
     /// Look up names, or no longer.
     Resolve,
@@ -80,6 +86,10 @@ pub enum Command {
     Longer,
     /// Graphs of a shorter time.
     Shorter,
+    /// Mark a moment before on the graphs.
+    Backward,
+    /// Mark a moment after it, up to now.
+    Forward,
     /// Open the list of all commands.
     Palette,
     /// Open the help.
@@ -92,26 +102,20 @@ pub enum Command {
     Quit,
 }
 
-/// Where a key works.
+/// Where a key is pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the table.
     Table,
     /// In the details.
     Details,
-    /// In both.
-    Both,
+    /// In the rules.
+    Rules,
 }
 
 impl Place {
-    /// Whether that is in the details, or else in the table.
-    fn is_in(self, details: bool) -> bool {
-        match self {
-            Self::Both => true,
-            Self::Table => !details,
-            Self::Details => details,
-        }
-    }
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Table, Self::Details, Self::Rules];
 }
 
 /// What a command is about: a page of the help.
@@ -152,7 +156,7 @@ pub struct Binding {
     /// Its keys.
     pub keys: Vec<Key>,
     /// Where they work.
-    pub place: Place,
+    pub places: &'static [Place],
     /// What it is about.
     pub subject: Subject,
     /// What it does.
@@ -162,9 +166,9 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Whether it works in the details, or else in the table.
-    pub fn works(&self, in_details: bool) -> bool {
-        self.place.is_in(in_details)
+    /// Whether it works there.
+    pub fn works(&self, place: Place) -> bool {
+        self.places.contains(&place)
     }
 
     /// Its keys as the help shows them.
@@ -190,7 +194,7 @@ impl Default for Keymap {
             command: default.command,
             name: default.name,
             keys: default.keys.to_vec(),
-            place: default.place,
+            places: default.places,
             subject: default.subject,
             description: default.description,
             footer: default.footer,
@@ -205,19 +209,18 @@ impl Keymap {
         &self.0
     }
 
-    /// What the key does in the details, or else in the table.
-    pub fn command_of(&self, event: KeyEvent, in_details: bool) -> Option<Command> {
+    /// What the key does there.
+    pub fn command_of(&self, event: KeyEvent, place: Place) -> Option<Command> {
         let key = Key::of(event)?;
         let mut bindings = self.0.iter();
-        let found =
-            bindings.find(|binding| binding.works(in_details) && binding.keys.contains(&key));
+        let found = bindings.find(|binding| binding.works(place) && binding.keys.contains(&key));
         Some(found?.command)
     }
 
-    /// Whether the command works in the details, or else in the table.
-    pub fn works(&self, command: Command, in_details: bool) -> bool {
+    /// Whether the command works there.
+    pub fn works(&self, command: Command, place: Place) -> bool {
         let mut bindings = self.0.iter();
-        bindings.any(|binding| binding.command == command && binding.works(in_details))
+        bindings.any(|binding| binding.command == command && binding.works(place))
     }
 
     /// A key of that command, for sentences; its name where it has none.
@@ -248,9 +251,9 @@ mod tests {
     #[test]
     fn no_key_has_two_meanings_and_no_two_commands_one_name() {
         let keymap = Keymap::default();
-        for in_details in [false, true] {
+        for place in Place::ALL {
             let bindings = keymap.bindings().iter();
-            let bindings = bindings.filter(|binding| binding.works(in_details));
+            let bindings = bindings.filter(|binding| binding.works(place));
             let keys: Vec<_> = bindings.flat_map(|binding| &binding.keys).collect();
             for (index, key) in keys.iter().enumerate() {
                 assert!(!keys[index + 1..].contains(key), "{key}");
@@ -266,10 +269,10 @@ mod tests {
     fn with_control_or_alt_a_letter_is_another_key() {
         let keymap = Keymap::default();
         let plain = KeyEvent::new(Char('q'), KeyModifiers::NONE);
-        assert_eq!(keymap.command_of(plain, false), Some(Command::Quit));
+        assert_eq!(keymap.command_of(plain, Place::Table), Some(Command::Quit));
         for modifier in [KeyModifiers::CONTROL, KeyModifiers::ALT] {
             let key = KeyEvent::new(Char('q'), modifier);
-            assert_eq!(keymap.command_of(key, false), None);
+            assert_eq!(keymap.command_of(key, Place::Table), None);
         }
         let control_c = KeyEvent::new(Char('c'), KeyModifiers::CONTROL);
         assert!(is_interrupt(control_c));

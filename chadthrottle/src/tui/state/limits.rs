@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::{
-    model::{LimitId, LimitSample, Origin},
+    model::{Both, LimitId, LimitSample, Origin, RuleSample},
     tui::rows::{Row, RowLimit},
 };
 
@@ -25,6 +25,12 @@ impl State {
         !self.snapshot.rules.is_empty()
     }
 
+    /// The rule of that name.
+    pub fn rule(&self, name: &str) -> Option<&RuleSample> {
+        let mut rules = self.snapshot.rules.iter();
+        rules.find(|rule| *rule.name == *name)
+    }
+
     /// Whether a limit comes from a rule.
     pub fn is_of_rule(&self, id: LimitId) -> bool {
         self.origin(id).is_some_and(|origin| origin.rule.is_some())
@@ -41,6 +47,18 @@ impl State {
         let limits = self.snapshot.limits.iter();
         let in_use = limits.filter(|limit| limit.members > 0 || !self.is_of_rule(limit.id));
         in_use.count()
+    }
+
+    /// The directions of limits in use.
+    pub fn limited_directions(&self) -> Both<bool> {
+        let limits = self.snapshot.limits.iter();
+        let in_use = limits.filter(|limit| limit.members > 0 || !self.is_of_rule(limit.id));
+        let mut limited = Both::default();
+        for sample in in_use {
+            limited.down |= sample.limit.down.is_some();
+            limited.up |= sample.limit.up.is_some();
+        }
+        limited
     }
 
     /// How many limits end with this screen.

@@ -5,31 +5,32 @@ use ratatui::{Frame, text::Line, widgets::Paragraph};
 use super::{Look, boxed, counted};
 use crate::tui::{
     keep::shown,
+    keymap::Command,
     state::{Question, State},
 };
 
 /// Draws the question.
-pub fn draw(frame: &mut Frame, question: Question, state: &State, look: &Look) {
+pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) {
     let all = state.by_hand().count();
     let own = state.own_limits();
     let of_others = match all - own {
         0 => String::new(),
         others => format!(", {others} of them by others"),
     };
+    let key = state.keymap.key_of(Command::Switch);
+    let switch = format!("{key} only switches it off.");
     let (title, limits, what) = match question {
         Question::RemoveAll => (
             "Remove all limits?",
             format!("{} set{of_others}.", counted(all, "limit is", "limits are")),
-            "Everything runs at full speed again.",
+            "Everything runs at full speed again.".to_owned(),
         ),
-        Question::RemoveRule(place) => (
+        Question::RemoveRule(name) => (
             "Remove this rule?",
             state
-                .snapshot
-                .rules
-                .get(place)
+                .rule(name)
                 .map_or_else(String::new, |rule| format!("It is {}.", shown(rule))),
-            "Space only switches it off.",
+            switch,
         ),
         Question::Quit => (
             "Quit?",
@@ -42,7 +43,7 @@ pub fn draw(frame: &mut Frame, question: Question, state: &State, look: &Look) {
                     ""
                 }
             ),
-            "'chadthrottle limit --detach' holds without one.",
+            "'chadthrottle limit --detach' holds without one.".to_owned(),
         ),
     };
     let inside = boxed(frame, title, 70, 5, look);

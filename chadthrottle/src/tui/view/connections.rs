@@ -5,7 +5,7 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{Look, cut, table};
+use super::{Look, cut, other_end, round_trip, table};
 use crate::{
     model::Direction,
     text::escape,
@@ -80,10 +80,7 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         let buffer = frame.buffer_mut();
         buffer.set_line(area.x, y, &line, area.width);
         buffer.set_style(area, style);
-        if state.tagged.contains(&row.key) {
-            let tag = Line::styled(look.symbols.tag, theme.tag);
-            buffer.set_line(area.x, y, &tag, 1);
-        }
+        buffer.set_line(area.x, y, &table::mark(row, state, look), 1);
     }
     let shown = state.rows.len().saturating_sub(state.offset);
     if connections.more && shown < usize::from(areas.rows.height) {
@@ -102,18 +99,12 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
 fn texts(row: &Row, connection: &ConnectionRow, state: &State, look: &Look) -> [String; 10] {
     let nothing = || look.symbols.dash.to_owned();
     let it = &connection.connection;
-    let remote = match (&connection.name, it.remote) {
-        (Some(name), Some(remote)) => format!("{}:{}", escape(name), remote.port()),
-        (_, Some(remote)) => shown_address(remote),
-        (_, None) => nothing(),
-    };
+    let remote = it.remote.map_or_else(nothing, |remote| {
+        other_end(remote, connection.name.as_deref())
+    });
     let rate = |direction: Direction| {
         let rate = connection.rates.map(|rates| rates[direction]);
         rate.map_or_else(nothing, |rate| format_rate(rate, state.style))
-    };
-    let round_trip = |rtt: std::time::Duration| match rtt.as_secs_f64() * 1e3 {
-        ms @ ..10.0 => format!("{ms:.2} ms"),
-        ms => format!("{ms:.0} ms"),
     };
     let lead = state.lead(row);
     let slowest = match row.limit {

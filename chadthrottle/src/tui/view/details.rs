@@ -1,35 +1,33 @@
 //! One row, looked at closely: what it is, its limit and how that is met, its connections.
 
-use std::net::{IpAddr, SocketAddr};
+mod connections;
 
 use ratatui::{
     Frame,
-    layout::{Constraint, Layout, Rect},
-    style::Style,
+    layout::Rect,
     text::{Line, Span},
     widgets::{Block, Borders, Paragraph},
 };
 
-use super::{Look, arrows, counted, cut, graph::Graph, labelled, section};
+use super::{Look, arrows, counted, cut, edge, graph::Graph, labelled, section};
 use crate::{
     model::{Direction, Limit, ProcessSample},
     process::unit_of,
     text::escape,
     tui::{
         act,
-        held::Use,
-        inspect::ConnectionRow,
+        details_layout::{Parts, beside_label},
+        limit_words::{Told, Tone, limit_words},
         rows::{Row, RowKey, RowLimit},
         state::{Details, State},
+        time_axis::ago,
+        wrap::wrapped,
     },
     units::{format_bytes, format_rate},
 };
 
 /// Most ancestors that are told.
 const PARENTS: usize = 6;
-
-/// From this width on what it is and its graph stand beside each other.
-const WIDE: u16 = 120;
 
 /// Draws the details in place of the table, or beside it.
 pub fn draw(frame: &mut Frame, area: Rect, details: &Details, state: &State, look: &Look) {
@@ -44,86 +42,40 @@ pub fn draw(frame: &mut Frame, area: Rect, details: &Details, state: &State, loo
         return;
     };
     let row = row.as_ref();
-    let panels = state.areas().table_panel.is_some();
-    if panels && area.width >= WIDE {
-        draw_wide(frame, area, row, details, state, look);
-        return;
-    }
-    let title = title(row, state, look);
-    let inside = section(frame, area, title.clone(), state, look);
-    let mut about = about(row, state, inside.width, look);
-    if !panels {
-        about.insert(0, title);
-    }
-    let about_rows = rows_of(&about);
-    let limits = limit_lines(row, state, inside.width, look);
-    let limit_rows = rows_of(&limits);
-    // Connections get what graphs leave; on a low screen there are none.
-    let graph_rows = match inside.height.saturating_sub(about_rows + limit_rows) {
-        ..9 => 0,
-        9..13 => 4,
-        13..20 => 8,
-        _ => 12,
+    let words = limit_words(row, state);
+    let parts = Parts::of(area, row, &words, state);
+    let panel = |frame: &mut Frame, area: Option<Rect>, title: Line<'_>| {
+        if let Some(area) = area {
+            edge(frame, area, title, Line::default(), look);
+        }
     };
-    let parts = Layout::vertical([
-        Constraint::Length(about_rows),
-        Constraint::Length(graph_rows),
-        Constraint::Length(limit_rows),
-        Constraint::Fill(1),
-    ]);
-    let [about_area, graph_area, limit_area, connections_area] = parts.areas(inside);
-    frame.render_widget(Paragraph::new(about), about_area);
-    if graph_rows > 0 {
-        let [words, graph] =
-            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(graph_area);
-        frame.render_widget(Paragraph::new(rates(row, state, look)), words);
-        draw_graph(frame, graph, row, state, look);
+    panel(frame, parts.panel, title(row, state, look));
+    let mut about = about(row, state, parts.about.width, look);
+    if parts.panel.is_none() {
+        about.insert(0, title(row, state, look));
     }
-    frame.render_widget(Paragraph::new(limits), limit_area);
-    let block = Block::new()
-        .borders(Borders::TOP)
-        .border_set(look.symbols.border)
-        .border_style(look.theme.border)
-        .title(Span::styled(
-            format!(" {} ", connections_title(details)),
-            look.theme.title,
-        ));
-    let inside = block.inner(connections_area);
-    frame.render_widget(block, connections_area);
-    draw_connections(frame, inside, details, state, look);
-}
-
-/// What it is and its graph beside each other, its connections below, each in a panel.
-fn draw_wide(
-    frame: &mut Frame,
-    area: Rect,
-    row: &Row,
-    details: &Details,
-    state: &State,
-    look: &Look,
-) {
-    let left = area.width * 2 / 5;
-    let mut lines = about(row, state, left - 2, look);
-    lines.push(Line::default());
-    lines.extend(limit_lines(row, state, left - 2, look));
-    // Connections have a place, too.
-    let needed = (rows_of(&lines) + 2).max(13).max(area.height / 2);
-    let top_rows = needed.min(area.height * 2 / 3);
-    let [top, bottom] =
-        Layout::vertical([Constraint::Length(top_rows), Constraint::Fill(1)]).areas(area);
-    let [left, right] =
-        Layout::horizontal([Constraint::Length(left), Constraint::Fill(1)]).areas(top);
-    let inside = section(frame, left, title(row, state, look), state, look);
-    frame.render_widget(Paragraph::new(lines), inside);
-    let inside = section(frame, right, rates(row, state, look), state, look);
-    draw_graph(frame, inside, row, state, look);
-    let title = Line::styled(connections_title(details), look.theme.title);
-    let inside = section(frame, bottom, title, state, look);
-    draw_connections(frame, inside, details, state, look);
-}
-
-fn rows_of(lines: &[Line<'_>]) -> u16 {
-    u16::try_from(lines.len()).unwrap_or(u16::MAX)
+    frame.render_widget(Paragraph::new(about), parts.about);
+    let limits = limit_lines(&words, parts.limit.width, look);
+    frame.render_widget(Paragraph::new(limits), parts.limit);
+    let rates = rates(row, state, look);
+    match parts.graph_panel {
+        Some(_) => panel(frame, parts.graph_panel, rates),
+        None => frame.render_widget(Paragraph::new(rates), parts.rates),
+    }
+    draw_graph(frame, parts.graph, row, state, look);
+    let title = Span::styled(connections::title(details), look.theme.title);
+    match parts.connections_panel {
+        Some(_) => panel(frame, parts.connections_panel, Line::from(title)),
+        None => {
+            let block = Block::new()
+                .borders(Borders::TOP)
+                .border_set(look.symbols.border)
+                .border_style(look.theme.border)
+                .title(Line::from(vec![Span::raw(" "), title, Span::raw(" ")]));
+            frame.render_widget(block, parts.connections_edge);
+        }
+    }
+    connections::draw(frame, parts.connections, details, state, look);
 }
 
 fn title<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
@@ -137,16 +89,28 @@ fn title<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
 
 /// What it carries now.
 fn rates<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
+    let then = state.age().map(|age| {
+        let processes = state.processes_of(&row.key).map(|process| process.key);
+        (age, state.history.at(processes, age))
+    });
     let rate = |direction| {
         let arrow = look.symbols.arrows[direction];
-        let rate = format_rate(row.traffic[direction].bytes_per_s, state.style);
+        let rate = match then {
+            Some((_, point)) => point.rate(direction),
+            None => row.traffic[direction].bytes_per_s,
+        };
+        let rate = format_rate(rate, state.style);
         Span::styled(format!("{arrow} {rate}"), look.theme.traffic[direction])
+    };
+    let when = match then {
+        Some((age, _)) => Span::styled(format!("  {}", ago(age)), look.theme.key),
+        None => Span::styled(format!("  {}", state.span.name()), look.theme.dim),
     };
     let mut spans = vec![
         rate(Direction::Down),
         Span::raw("  "),
         rate(Direction::Up),
-        Span::styled(format!("  {}", state.span.name()), look.theme.dim),
+        when,
     ];
     if limit_of(row) != Limit::NONE {
         let [_, down, up, _] = look.symbols.axis;
@@ -250,226 +214,25 @@ fn draw_graph(frame: &mut Frame, area: Rect, row: &Row, state: &State, look: &Lo
         limit: limit_of(row),
         floor: 1_000.0,
         style: state.style,
+        moment: state.moment,
     };
     graph.draw(frame, area, look);
 }
 
-/// Target, achieved, refused, error, and why.
-fn limit_lines<'a>(row: &Row, state: &State, width: u16, look: &Look) -> Vec<Line<'a>> {
+/// What there is to say of its limit, in as many lines as that takes.
+fn limit_lines<'a>(words: &[Told], width: u16, look: &Look) -> Vec<Line<'a>> {
     let theme = &look.theme;
-    let told = |label, text: &str, style| wrapped(label, text, style, width, look);
-    let sample = match row.limit {
-        RowLimit::One(id, _) => state.limit(id),
-        RowLimit::None => {
-            return told("limit", "none: Enter sets one", theme.dim);
-        }
-        RowLimit::Several => {
-            let text = "several: Enter sets one for all of them";
-            return told("limit", text, theme.dim);
-        }
-    };
-    let Some(sample) = sample else {
-        return Vec::new();
-    };
-    let shared = match sample.members {
-        0 | 1 => String::new(),
-        n => format!(", {n} share it"),
-    };
-    let children = if sample.children {
-        ", with children"
-    } else {
-        ""
-    };
-    let text = arrows(&format!("{}{children}{shared}", sample.limit), look);
-    let mut lines = told("limit", &text, theme.limit);
-    if let Some(origin) = state
-        .origin(sample.id)
-        .filter(|origin| origin.pid != state.pid)
-    {
-        let detached = if origin.detached { ", detached" } else { "" };
-        let text = match &origin.rule {
-            Some(rule) => format!("rule {}", escape(rule)),
-            None => {
-                let user = escape(&origin.user);
-                format!("{user}, process {}{detached}", origin.pid)
-            }
+    let lines = words.iter().flat_map(|told| {
+        let style = match told.tone {
+            Tone::Dim => theme.dim,
+            Tone::Text => theme.text,
+            Tone::Limit => theme.limit,
+            Tone::Held => theme.held,
+            Tone::Error => theme.error,
         };
-        lines.extend(told("set by", &text, theme.dim));
-    }
-    for (direction, label) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
-        let Some(used) = Use::of(sample, direction) else {
-            continue;
-        };
-        let rate = |rate: f64| format_rate(rate, state.style);
-        let numbers = format!(
-            "{} of {}, {:+.1} %, refused {} ({:.1} %)",
-            rate(used.traffic.bytes_per_s),
-            sample
-                .limit
-                .rate(direction)
-                .map_or_else(String::new, |rate| rate.shown(state.style)),
-            (used.part() - 1.0) * 100.0,
-            rate(used.traffic.dropped_bytes_per_s),
-            used.refused() * 100.0
-        );
-        lines.extend(told(label, &numbers, theme.text));
-        let style = if used.unseen {
-            theme.error
-        } else if used.holds_back() {
-            theme.held
-        } else {
-            theme.dim
-        };
-        lines.extend(told("", used.in_words(), style));
-    }
-    lines
-}
-
-/// A word and what it says, in as many lines as that takes.
-fn wrapped<'a>(
-    label: &'static str,
-    text: &str,
-    style: Style,
-    width: u16,
-    look: &Look,
-) -> Vec<Line<'a>> {
-    const LABEL: usize = 10;
-    let room = usize::from(width).saturating_sub(LABEL).max(1);
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if Span::raw(format!("{line} {word}")).width() <= room => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    let lines = labels.zip(lines);
-    lines
-        .map(|(label, line)| labelled(label, line, style, look))
-        .collect()
-}
-
-fn connections_title(details: &Details) -> String {
-    match &details.connections {
-        None => "connections: looking".to_owned(),
-        Some(connections) => {
-            let more = if details.more { ", and more" } else { "" };
-            let count = counted(connections.len(), "connection", "connections");
-            format!("{count}{more}")
-        }
-    }
-}
-
-fn draw_connections(
-    frame: &mut Frame,
-    inside: Rect,
-    details: &Details,
-    state: &State,
-    look: &Look,
-) {
-    let widths = Widths::of(usize::from(inside.width));
-    let (down, up) = (look.symbols.arrows.down, look.symbols.arrows.up);
-    let mut lines = vec![widths.line(
-        &["PROTO", "LOCAL", "REMOTE", "STATE", down, up, "RTT"].map(str::to_owned),
-        look.theme.title,
-        look,
-    )];
-    let connections = details.connections.iter().flatten().skip(details.offset);
-    for row in connections.take(usize::from(inside.height).saturating_sub(1)) {
-        lines.push(widths.line(&texts(row, state, look), look.theme.text, look));
-    }
-    frame.render_widget(Paragraph::new(lines), inside);
-}
-
-/// An address and its port; of an IPv4 connection as that, also where its socket is one of IPv6.
-fn shown(end: SocketAddr) -> String {
-    match end.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, end.port())).to_string(),
-        IpAddr::V6(_) => end.to_string(),
-    }
-}
-
-fn texts(row: &ConnectionRow, state: &State, look: &Look) -> [String; 7] {
-    let it = &row.connection;
-    let nothing = look.symbols.dash;
-    let end = |end: Option<SocketAddr>| end.map_or_else(|| nothing.to_owned(), shown);
-    let remote = match (&row.name, it.remote) {
-        (Some(name), Some(remote)) => format!("{}:{}", escape(name), remote.port()),
-        _ => end(it.remote),
-    };
-    let rate = |direction: Direction| {
-        let rate = row.rates.map(|rates| rates[direction]);
-        rate.map_or_else(|| nothing.to_owned(), |rate| format_rate(rate, state.style))
-    };
-    let rtt = it.round_trip.map_or_else(
-        || nothing.to_owned(),
-        |rtt| match rtt.as_secs_f64() * 1e3 {
-            ms @ ..10.0 => format!("{ms:.2} ms"),
-            ms => format!("{ms:.0} ms"),
-        },
-    );
-    [
-        it.protocol.clone(),
-        end(it.local),
-        remote,
-        it.state.clone(),
-        rate(Direction::Down),
-        rate(Direction::Up),
-        rtt,
-    ]
-}
-
-/// Columns of the connections; what does not fit leaves from the right.
-struct Widths([usize; 7]);
-
-impl Widths {
-    fn of(width: usize) -> Self {
-        const PROTOCOL: usize = 5;
-        const STATE: usize = 11;
-        const RATE: usize = 10;
-        const RTT: usize = 8;
-        const LOCAL: usize = 22;
-        /// Those of IPv4 fit but for the longest.
-        const REMOTE: usize = 18;
-        let fixed = [STATE, RATE, RATE, RTT];
-        let mut widths = [PROTOCOL, LOCAL, REMOTE, STATE, RATE, RATE, RTT];
-        // The state leaves first, then the local address.
-        let needed = PROTOCOL + LOCAL + REMOTE + fixed.iter().sum::<usize>() + 7;
-        let mut over = needed.saturating_sub(width);
-        for index in [3, 1, 6] {
-            if over > 0
-                && let Some(column) = widths.get_mut(index)
-            {
-                over = over.saturating_sub(*column + 1);
-                *column = 0;
-            }
-        }
-        let used: usize = widths.iter().filter(|it| **it > 0).map(|it| it + 1).sum();
-        let left = width.saturating_sub(used);
-        let [_, local, remote, ..] = &mut widths;
-        let share = if *local > 0 { left / 2 } else { 0 };
-        *local += share.min(25);
-        *remote += (left - share).min(40);
-        Self(widths)
-    }
-
-    fn line(&self, texts: &[String; 7], style: Style, look: &Look) -> Line<'static> {
-        let cells = texts.iter().zip(self.0).enumerate();
-        let spans = cells
-            .filter(|(_, (_, width))| *width > 0)
-            .map(|(index, (text, width))| {
-                let text = cut(text, width, look);
-                let pad = " ".repeat(width.saturating_sub(Span::raw(text.as_ref()).width()));
-                let text = if index >= 4 {
-                    format!("{pad}{text} ")
-                } else {
-                    format!("{text}{pad} ")
-                };
-                Span::styled(text, style)
-            });
-        Line::from(spans.collect::<Vec<_>>())
-    }
+        let labels = std::iter::once(told.label).chain(std::iter::repeat(""));
+        let lines = labels.zip(wrapped(&told.text, beside_label(width)));
+        lines.map(move |(label, line)| labelled(label, arrows(&line, look), style, look))
+    });
+    lines.collect()
 }

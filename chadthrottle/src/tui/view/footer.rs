@@ -2,7 +2,7 @@
 
 use ratatui::{
     Frame,
-    layout::{Position, Rect},
+    layout::{Position, Rect, Size},
     text::{Line, Span},
     widgets::Paragraph,
 };
@@ -12,8 +12,8 @@ use crate::{
     config::View,
     tui::{
         dialog::Focus,
-        footer::{FirstLine, tabs},
-        keymap::{Binding, Command},
+        footer::{FirstLine, message_lines, tabs},
+        keymap::{Binding, Command, Place},
         state::{Mode, State},
         views,
     },
@@ -21,9 +21,12 @@ use crate::{
 
 /// Draws the footer.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
-    let first = first_line(state, area.width, look);
+    let mut lines = first_lines(state, frame.area().as_size(), look);
+    // On a screen too low for all of them the keys stay.
+    lines.truncate(usize::from(area.height.saturating_sub(1)));
     let keys = fitting(keys_of(state, look), usize::from(area.width), look);
-    frame.render_widget(Paragraph::new(vec![first, Line::from(keys)]), area);
+    lines.push(Line::from(keys));
+    frame.render_widget(Paragraph::new(lines), area);
     if state.mode == Mode::Filter {
         let head = Span::raw(format!("Filter: {}", state.filter.head())).width();
         let x = u16::try_from(head).unwrap_or(u16::MAX);
@@ -34,23 +37,23 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, look: &Look) {
     }
 }
 
-fn first_line<'a>(state: &'a State, width: u16, look: &Look) -> Line<'a> {
+/// What stands above the keys: of a message as many lines as it takes.
+fn first_lines<'a>(state: &'a State, screen: Size, look: &Look) -> Vec<Line<'a>> {
     let theme = &look.theme;
-    match FirstLine::of(state) {
+    let width = screen.width;
+    let line = match FirstLine::of(state) {
         FirstLine::Filter => Line::from(vec![
             Span::styled("Filter: ", theme.title),
             Span::raw(state.filter.text.as_str()),
         ]),
-        FirstLine::Message => state
-            .message
-            .as_ref()
-            .map_or_else(Line::default, |message| {
-                let text = arrows(&message.text, look);
-                match message.error {
-                    true => Line::styled(format!("! {text}"), theme.error),
-                    false => Line::raw(text),
-                }
-            }),
+        FirstLine::Message => {
+            let is_error = state.message.as_ref().is_some_and(|message| message.error);
+            let style = if is_error { theme.error } else { theme.text };
+            let lines = message_lines(state, screen).into_iter();
+            return lines
+                .map(|line| Line::styled(arrows(&line, look), style))
+                .collect();
+        }
         FirstLine::Waiting => {
             let words = state.changes.waiting().unwrap_or_default();
             Line::styled(format!("asked for: {}", arrows(words, look)), theme.dim)
@@ -80,7 +83,8 @@ fn first_line<'a>(state: &'a State, width: u16, look: &Look) -> Line<'a> {
             }
             line
         }
-    }
+    };
+    vec![line]
 }
 
 /// The keys that there is room for; the last two, ways to help and out, always.
@@ -109,18 +113,19 @@ fn fitting(keys: Vec<(String, &'static str)>, width: usize, look: &Look) -> Vec<
     shown
 }
 
-/// The keys of the table or the details, those that matter most first.
+/// The keys of the table, the details or the rules, those that matter most first.
 fn of_keymap(state: &State) -> Vec<(String, &'static str)> {
-    let in_details = state.details.is_some();
+    let place = state.place();
     let has_use = |binding: &&Binding| match binding.command {
         Command::Profile => !state.snapshot.profiles.is_empty(),
         Command::Undo => state.changes.any(),
-        Command::Resolve => in_details || state.view == View::Connections,
+        Command::Resolve => place == Place::Details || state.view == View::Connections,
+        Command::Go(View::Rules) => place != Place::Rules,
         _ => true,
     };
     let bindings = state.keymap.bindings().iter();
     let mut shown: Vec<(u8, String, &'static str)> = bindings
-        .filter(|binding| binding.works(in_details))
+        .filter(|binding| binding.works(place))
         .filter(has_use)
         .filter_map(|binding| {
             let (rank, word) = binding.footer?;
@@ -157,15 +162,6 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
                 ("Esc", "cancel"),
             ])
         }
-        Mode::Rules(_) => own(&[
-            ("Space", "on or off"),
-            ("Enter", "limit"),
-            ("<>", "order"),
-            ("x", "remove"),
-            ("P", "profile"),
-            (&up_down, "move"),
-            ("Esc", "close"),
-        ]),
         Mode::Keep(_) => own(&[("Enter", "keep"), (&up_down, "whom"), ("Esc", "cancel")]),
         Mode::Sort(_) | Mode::Profiles(_) => {
             own(&[("Enter", "choose"), (&up_down, "move"), ("Esc", "cancel")])

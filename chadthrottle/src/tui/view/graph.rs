@@ -11,12 +11,12 @@ use ratatui::{
 use super::Look;
 use crate::{
     model::{Direction, Limit},
-    tui::history::{Point, Ring, Span},
+    tui::{
+        history::{Point, Ring, Span},
+        time_axis::{PER_CELL, body, is_in_cell, samples_of, scale_width},
+    },
     units::{Style, format_rate},
 };
-
-/// Columns of samples in a cell.
-const PER_CELL: usize = 2;
 
 /// Steps of a cell's height.
 const PER_ROW: u32 = 4;
@@ -35,17 +35,15 @@ pub struct Graph<'a> {
     pub floor: f64,
     /// How rates are written.
     pub style: Style,
+    /// A moment that is marked, counted as samples are.
+    pub moment: Option<usize>,
 }
 
 impl Graph<'_> {
     /// Draws it, the newest on the right, with its scale on the left.
     pub fn draw(&self, frame: &mut Frame, area: Rect, look: &Look) {
         let scale = scale_width(self.style).min(area.width);
-        let body = Rect {
-            x: area.x + scale,
-            width: area.width - scale,
-            ..area
-        };
+        let body = body(area, self.style);
         if area.height < 2 || body.width == 0 {
             return;
         }
@@ -76,6 +74,26 @@ impl Graph<'_> {
             let y = body.y + down_rows;
             label(buffer, Rect { y, ..area }, "0", look.theme.dim, scale);
             self.axis(buffer, half(y, 1), &columns, look);
+            self.mark(buffer, body, Some(y), look);
+        } else {
+            self.mark(buffer, body, None, look);
+        }
+    }
+
+    /// The marked moment: its cells, and a mark on the axis.
+    fn mark(&self, buffer: &mut Buffer, body: Rect, axis: Option<u16>, look: &Look) {
+        let Some(moment) = self.moment else {
+            return;
+        };
+        let cells = usize::from(body.width);
+        let has = |place: &u16| is_in_cell(moment, (*place).into(), self.samples, self.span, cells);
+        for place in (0..body.width).filter(has) {
+            let x = body.right() - 1 - place;
+            let cell = Rect::new(x, body.y, 1, body.height);
+            buffer.set_style(cell, look.theme.selected);
+            if let Some(cell) = axis.and_then(|y| buffer.cell_mut((x, y))) {
+                cell.set_symbol(look.symbols.moment);
+            }
         }
     }
 
@@ -203,15 +221,6 @@ impl Graph<'_> {
     }
 }
 
-/// Columns of the scale on the left, with the gap before the graph.
-fn scale_width(style: Style) -> u16 {
-    match style {
-        // "999 KB/s", "9.99 MB/s"; "9.99 Mbit/s".
-        Style::Bytes => 10,
-        Style::Bits => 12,
-    }
-}
-
 /// A word of the scale, right up to its gap.
 fn label(buffer: &mut Buffer, at: Rect, text: &str, style: ratatui::style::Style, scale: u16) {
     let line = Line::styled(text.to_owned(), style);
@@ -265,18 +274,13 @@ pub fn trend(ring: &Ring, samples: usize, span: Span, width: usize, look: &Look)
     cells.into_iter().rev().collect()
 }
 
-/// The samples of each column, the newest first: of several the peak, or one in several columns. Which samples share
-/// a column does not change as they move on.
+/// The samples of each column, the newest first: of several the peak, or one in several columns.
 fn columns(ring: &Ring, samples: usize, span: Span, width: usize) -> Vec<Option<Point>> {
-    let (span, samples) = (span.samples(), samples.max(1));
-    // Columns are counted as samples are, from the first on; this is the last one that the newest sample is in.
-    let newest = (samples * width).div_ceil(span).max(1) - 1;
+    let newest = samples.max(1) - 1;
     (0..width)
         .map(|place| {
-            let column = newest.checked_sub(place)?;
-            let first = column * span / width;
-            let next = ((column + 1) * span / width).max(first + 1).min(samples);
-            let points = (first..next).filter_map(|sample| ring.at(samples - 1 - sample));
+            let samples = samples_of(place, samples, span, width)?;
+            let points = samples.filter_map(|sample| ring.at(newest - sample));
             points.reduce(Point::peak)
         })
         .collect()

@@ -14,6 +14,7 @@ use crate::{
         layout::Areas,
         rows::Show,
         state::{Mode, State},
+        time_axis::ago,
     },
     units::format_rate,
 };
@@ -36,6 +37,7 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         limit: Limit::NONE,
         floor: FLOOR,
         style: state.style,
+        moment: state.moment,
     };
     graph.draw(frame, areas.graphs, look);
     if let Some(warning) = state.warning() {
@@ -47,7 +49,11 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
 /// The program, its totals, its limits.
 fn summary(state: &State, look: &Look) -> Line<'static> {
     let theme = &look.theme;
-    let total = |direction| format_rate(state.history.total.latest(direction), state.style);
+    let total = |direction| {
+        let point = state.history.total.at(state.age().unwrap_or(0));
+        let rate = point.map_or(0.0, |point| point.rate(direction));
+        format_rate(rate, state.style)
+    };
     let limits = match state.limits_in_use() {
         0 => "no limits".to_owned(),
         count => counted(count, "limit", "limits"),
@@ -63,6 +69,12 @@ fn summary(state: &State, look: &Look) -> Line<'static> {
         Span::styled(
             format!("{} {}", look.symbols.arrows.up, total(Direction::Up)),
             theme.traffic.up,
+        ),
+        Span::styled(
+            state
+                .age()
+                .map_or_else(String::new, |age| format!("  {}", ago(age))),
+            theme.key,
         ),
         Span::raw("  "),
         Span::styled(

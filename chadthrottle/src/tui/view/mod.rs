@@ -13,6 +13,8 @@ mod menu;
 mod rules;
 mod table;
 
+use std::{net::SocketAddr, time::Duration};
+
 use ratatui::{
     Frame,
     layout::{Constraint, Flex, Layout, Margin, Rect},
@@ -21,11 +23,12 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph, Wrap},
 };
 
-use crate::config::View;
+use crate::{config::View, text::escape};
 
 use super::{
+    filter::shown_address,
     layout::{MIN_SIZE, fits},
-    state::{Mode, Question, State},
+    state::{Mode, State},
     symbols::Symbols,
     theme::Theme,
 };
@@ -53,7 +56,7 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
     }
     let areas = state.areas_on(area.as_size());
     header::draw(frame, &areas, state, look);
-    if let Some(cursor) = rules_cursor(state) {
+    if let Some(cursor) = state.rule_cursor {
         let title = Line::styled("Rules", look.theme.title);
         let inside = section(frame, areas.body(), title, state, look);
         rules::draw(frame, inside, cursor, state, look);
@@ -69,28 +72,14 @@ pub fn draw(frame: &mut Frame, state: &State, look: &Look) {
     }
     footer::draw(frame, areas.footer, state, look);
     match &state.mode {
-        Mode::Normal | Mode::Filter | Mode::Rules(_) => {}
+        Mode::Normal | Mode::Filter => {}
         Mode::Keep(dialog) => rules::draw_keep(frame, dialog, look),
         Mode::Dialog(dialog) => limit_dialog::draw(frame, dialog, state, look),
         Mode::Sort(cursor) => menu::draw_orders(frame, *cursor, state, look),
-        Mode::Profiles(profiles) => menu::draw_profiles(frame, profiles.cursor, state, look),
+        Mode::Profiles(cursor) => menu::draw_profiles(frame, *cursor, state, look),
         Mode::Palette(palette) => command_palette::draw(frame, palette, &state.keymap, look),
-        Mode::Confirm(question) => confirm::draw(frame, *question, state, look),
+        Mode::Confirm(question) => confirm::draw(frame, question, state, look),
         Mode::Help(help) => help::draw(frame, *help, &state.keymap, look),
-    }
-}
-
-/// Where the cursor is among the rules, where they are shown: also behind a question or a dialog about one.
-fn rules_cursor(state: &State) -> Option<usize> {
-    match &state.mode {
-        Mode::Rules(cursor) | Mode::Confirm(Question::RemoveRule(cursor)) => Some(*cursor),
-        Mode::Profiles(profiles) => profiles.in_rules,
-        Mode::Dialog(dialog) => {
-            let name = dialog.subject.rule.as_ref()?;
-            let mut rules = state.snapshot.rules.iter();
-            rules.position(|rule| rule.name == *name)
-        }
-        _ => None,
     }
 }
 
@@ -178,6 +167,22 @@ fn cut<'a>(text: &'a str, width: usize, look: &Look) -> std::borrow::Cow<'a, str
         cut.push_str(look.symbols.ellipsis);
     }
     cut.into()
+}
+
+/// The other end of a connection: by its name where that is known, and its port.
+fn other_end(end: SocketAddr, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{}:{}", escape(name), end.port()),
+        None => shown_address(end),
+    }
+}
+
+/// A round-trip time.
+fn round_trip(time: Duration) -> String {
+    match time.as_secs_f64() * 1e3 {
+        ms @ ..10.0 => format!("{ms:.2} ms"),
+        ms => format!("{ms:.0} ms"),
+    }
 }
 
 /// A number and the word for so many.

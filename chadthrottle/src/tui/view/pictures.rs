@@ -1,7 +1,7 @@
 //! Pictures of the screen for docs/pictures, drawn from the buffers that the terminal would get: `cargo xtask pictures`
 //! writes them, and they fail this test where they are stale.
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{fmt::Write, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use ratatui::{
     buffer::{Buffer, Cell},
@@ -11,7 +11,8 @@ use ratatui::{
 
 use super::{
     super::{
-        fixtures::{limit, press, process, snapshot, state},
+        fixtures::{key, limit, press, process, rule, snapshot, state},
+        inspect::{ConnectionRow, Connections},
         rgb::Rgb,
         state::State,
         update::{Action, update},
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::{
     config::ThemeName,
-    model::{LimitId, ProcessSample, Snapshot},
+    model::{Both, LimitId, ProcessSample, RuleSample, Snapshot},
+    process::Connection,
 };
 
 /// Set where pictures are to be written.
@@ -60,6 +62,8 @@ fn pictures() -> Vec<Picture> {
             (100, 26),
             &["/wget", "<Enter>", "<Enter>", "1.5MB"],
         ),
+        picture("connections", ThemeName::Dark, (120, 24), &["4", "j"]),
+        picture("rules", ThemeName::Light, (110, 24), &["R", "j"]),
         picture("tree", ThemeName::Light, (110, 28), &["t"]),
         picture("narrow", ThemeName::Dark, (80, 24), &[]),
         picture("catppuccin", of("catppuccin"), (110, 28), wget),
@@ -79,7 +83,7 @@ fn minute(size: (u16, u16)) -> State {
     state
 }
 
-fn at(second: u32) -> std::sync::Arc<Snapshot> {
+fn at(second: u32) -> Arc<Snapshot> {
     const MB: f64 = 1e6;
     // From 0 to 1 and back, without a sine, whose last digits differ from machine to machine.
     let wave = |period: u32| {
@@ -177,12 +181,137 @@ fn at(second: u32) -> std::sync::Arc<Snapshot> {
         of(6210, 900, "vim", "vim notes.txt", session, 0.0, 0.0),
     ];
     processes[1].sockets = 0;
-    snapshot(processes)
+    let mut sample = snapshot(processes);
+    Arc::make_mut(&mut sample).rules = rules();
+    sample
+}
+
+/// What the processes of that minute are connected to.
+fn connections() -> Vec<ConnectionRow> {
+    const KB: f64 = 1e3;
+    let row = |pid, inode, port: u16, remote: &str, name: &str, (down, up), ms| ConnectionRow {
+        connection: Connection {
+            inode,
+            protocol: "tcp".to_owned(),
+            local: format!("192.0.2.7:{port}").parse().ok(),
+            remote: remote.parse().ok(),
+            state: "established".to_owned(),
+            bytes: None,
+            process: Some(key(pid)),
+            round_trip: Some(Duration::from_millis(ms)),
+        },
+        rates: Some(Both { down, up }),
+        name: Some(name).filter(|name| !name.is_empty()).map(Into::into),
+    };
+    vec![
+        row(
+            3100,
+            1,
+            50310,
+            "198.51.100.20:443",
+            "video.example.com",
+            (1_610.0 * KB, 60.0 * KB),
+            12,
+        ),
+        row(
+            4242,
+            2,
+            50312,
+            "203.0.113.80:443",
+            "mirror.example.org",
+            (980.0 * KB, 20.0 * KB),
+            23,
+        ),
+        row(
+            5100,
+            3,
+            50340,
+            "203.0.113.9:22",
+            "backup.example.net",
+            (0.1 * KB, 490.0 * KB),
+            41,
+        ),
+        row(
+            5300,
+            4,
+            22000,
+            "198.51.100.77:22000",
+            "",
+            (90.0 * KB, 280.0 * KB),
+            88,
+        ),
+        row(
+            3100,
+            5,
+            50311,
+            "198.51.100.21:443",
+            "img.example.com",
+            (220.0 * KB, 9.0 * KB),
+            14,
+        ),
+        row(
+            6200,
+            6,
+            50400,
+            "192.0.2.90:22",
+            "build.example.org",
+            (0.3 * KB, 0.1 * KB),
+            3,
+        ),
+        row(
+            6001,
+            7,
+            5432,
+            "192.0.2.33:40112",
+            "",
+            (0.9 * KB, 12.0 * KB),
+            1,
+        ),
+    ]
+}
+
+/// Rules of that machine.
+fn rules() -> Vec<RuleSample> {
+    let mut backup = rule("backup");
+    backup.targets = vec!["unit:backup.service".to_owned()];
+    backup.limit = limit(Some(2_000_000), Some(500_000));
+    (backup.members, backup.carried_today.up) = (1, 4_210_000_000);
+    let mut updates = rule("updates");
+    updates.targets = vec![
+        "exe:/usr/bin/apt*".to_owned(),
+        "unit:packagekit.service".to_owned(),
+    ];
+    updates.when = vec!["Mon-Fri 08:00-18:00".to_owned()];
+    updates.why = "on until 18:00".to_owned();
+    updates.line = 7;
+    let mut games = rule("games");
+    games.targets = vec!["name:steam*".to_owned()];
+    games.limit = limit(Some(3_000_000), None);
+    (games.is_on, games.enabled, games.line) = (false, false, 14);
+    games.why = "switched off".to_owned();
+    vec![backup, updates, games]
 }
 
 fn draw(picture: &Picture) -> String {
     let mut state = minute(picture.size);
     press(&mut state, picture.keys);
+    // From here on the connections are known, and which end a process carries most to and from.
+    let (connections, more) = (connections(), true);
+    let asked = state.snapshot.processes.iter().map(|it| it.key).collect();
+    let remotes = connections.clone();
+    update(
+        &mut state,
+        Action::Remotes {
+            asked,
+            connections: remotes,
+        },
+    );
+    if state.needs_connections() {
+        update(
+            &mut state,
+            Action::Connections(Connections { connections, more }),
+        );
+    }
     if state.details_shown().is_some() {
         with_connections(&mut state);
     }

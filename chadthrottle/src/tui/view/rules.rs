@@ -11,7 +11,7 @@ use super::{Look, boxed, counted, cut, labelled};
 use crate::{
     model::{Direction, RuleSample, scope_name},
     text::escape,
-    tui::{held::Use, keep::KeepDialog, state::State},
+    tui::{held::Use, keep::KeepDialog, keymap::Command, state::State},
     units::{Rate, format_bytes},
 };
 
@@ -24,7 +24,9 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
     let width = usize::from(area.width);
     let mut lines = vec![title(state, look)];
     if rules.is_empty() {
-        let words = "There are no rules. K makes one of the limit of the selected row.";
+        let key = state.keymap.key_of(Command::Keep);
+        let words =
+            format!("There are no rules. {key} makes one of the limit of the selected row.");
         lines.push(Line::styled(format!(" {words}"), theme.dim));
         frame.render_widget(Paragraph::new(lines), area);
         return;
@@ -91,8 +93,12 @@ fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &L
     let mark = if rule.enabled { "x" } else { " " };
     let carried = rule.carried_today.down + rule.carried_today.up;
     let shown = escape(&rule.name);
+    let pending = match state.is_rule_pending(&rule.name) {
+        true => look.symbols.pending,
+        false => " ",
+    };
     let text = format!(
-        "[{mark}] {:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  {}",
+        "[{mark}]{pending}{:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  {}",
         cut(&shown, name, look),
         rate(rule.limit.down),
         rate(rule.limit.up),

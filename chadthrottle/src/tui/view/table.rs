@@ -8,14 +8,16 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Look, cut, edge, graph::trend, header};
+use super::{Look, cut, edge, graph::trend, header, other_end, round_trip};
 use crate::{
     model::{Direction, LimitId},
     process::unit_of,
     text::escape,
     tui::{
+        columns::{Column, columns},
         held::Use,
-        layout::{Areas, Column, columns},
+        layout::Areas,
+        remotes::Remote,
         rows::{Branch, Row, RowKey, RowLimit, Sort},
         state::State,
     },
@@ -51,10 +53,8 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
     let visible = state.rows.iter().skip(state.offset);
     for (row, y) in visible.zip(areas.rows.top()..areas.rows.bottom()) {
         let selected = state.selected.as_ref() == Some(&row.key);
-        if state.tagged.contains(&row.key) {
-            let line = Line::styled(look.symbols.tag, look.theme.tag);
-            frame.buffer_mut().set_line(areas.rows.x, y, &line, 1);
-        }
+        let mark = mark(row, state, look);
+        frame.buffer_mut().set_line(areas.rows.x, y, &mark, 1);
         for (column, x, width) in &columns {
             let mut line = cell(*column, row, usize::from(*width), state, look);
             // The selected row is of one colour: what is dim could not be read there.
@@ -75,6 +75,17 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
             let line = Rect::new(areas.rows.x, y, areas.rows.width, 1);
             frame.buffer_mut().set_style(line, look.theme.selected);
         }
+    }
+}
+
+/// That the engine has not answered what was asked of it for the row, or that it is tagged.
+pub fn mark(row: &Row, state: &State, look: &Look) -> Line<'static> {
+    if state.is_pending(row) {
+        Line::styled(look.symbols.pending, look.theme.held)
+    } else if state.tagged.contains(&row.key) {
+        Line::styled(look.symbols.tag, look.theme.tag)
+    } else {
+        Line::default()
     }
 }
 
@@ -100,6 +111,7 @@ fn alignment(column: Column) -> Alignment {
         | Column::UpGauge
         | Column::Held
         | Column::Rule
+        | Column::Remote
         | Column::Unit
         | Column::Command => Alignment::Left,
         _ => Alignment::Right,
@@ -136,6 +148,8 @@ fn title(column: Column, state: &State, look: &Look) -> String {
         Column::DownGauge | Column::UpGauge => "USED".to_owned(),
         Column::Held => "HELD".to_owned(),
         Column::Rule => "RULE".to_owned(),
+        Column::Remote => "REMOTE".to_owned(),
+        Column::RoundTrip => "RTT".to_owned(),
         Column::Unit => "UNIT".to_owned(),
         Column::Command => "COMMAND".to_owned(),
     };
@@ -195,6 +209,15 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
         Column::UpGauge => gauge(row, Direction::Up, width, state, look),
         Column::Held => held(row, width, state, look),
         Column::Rule => dim(cut(&rule(row, state), width, look).into_owned()),
+        Column::Remote => {
+            let text = remote(row, state)
+                .map_or_else(String::new, |it| other_end(it.end, it.name.as_deref()));
+            Line::raw(cut(&text, width, look).into_owned())
+        }
+        Column::RoundTrip => {
+            let time = remote(row, state).and_then(|remote| remote.round_trip);
+            dim(time.map_or_else(String::new, round_trip))
+        }
         Column::Unit => dim(lead.map_or_else(String::new, |lead| unit(&lead.cgroup, width, look))),
         Column::Command => {
             let style = if row.ended { theme.dim } else { theme.text };
@@ -202,6 +225,14 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
             Line::styled(command, style)
         }
     }
+}
+
+/// The other end that the row carries most to and from.
+fn remote<'a>(row: &Row, state: &'a State) -> Option<&'a Remote> {
+    let processes = state
+        .processes_of(&row.key)
+        .filter(|process| !process.ended);
+    state.remotes.of(processes.map(|process| process.key))
 }
 
 /// Branches of the tree, and the name, of the selected program's processes with their number.

@@ -331,87 +331,6 @@ fn no_size_is_too_small_to_draw() {
     }
 }
 
-/// Every colour and modifier on the screen.
-fn styles(buffer: &Buffer) -> (BTreeSet<String>, bool) {
-    let cells = buffer.content();
-    let colours = cells
-        .iter()
-        .flat_map(|cell| [cell.fg, cell.bg])
-        .filter(|colour| *colour != Color::Reset)
-        .map(|colour| colour.to_string())
-        .collect();
-    let reversed = cells
-        .iter()
-        .any(|cell| cell.modifier.contains(Modifier::REVERSED));
-    (colours, reversed)
-}
-
-#[test]
-fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
-    let state = minute((200, 50));
-    let of = |name| styles(draw_with(&state, &look(&name, false)).buffer());
-    let (mono, reversed) = of(ThemeName::Mono);
-    assert!(mono.is_empty() && reversed, "{mono:?}");
-    let sixteen = [
-        "Black",
-        "Red",
-        "Green",
-        "Yellow",
-        "Blue",
-        "Magenta",
-        "Cyan",
-        "Gray",
-        "DarkGray",
-        "LightRed",
-        "LightGreen",
-        "LightYellow",
-        "LightBlue",
-        "LightMagenta",
-        "LightCyan",
-        "White",
-    ];
-    let (terminal, reversed) = of(ThemeName::Terminal);
-    assert!(reversed && !terminal.is_empty());
-    let own = |colour: &String| sixteen.contains(&colour.as_str());
-    assert!(terminal.iter().all(own), "{terminal:?}");
-    let mut seen = Vec::new();
-    for name in [ThemeName::Dark, ThemeName::Light] {
-        let (colours, reversed) = of(name.clone());
-        // Of these the selected row has a background of its own.
-        assert!(!reversed && colours.len() >= 8, "{name:?}: {colours:?}");
-        seen.push(colours);
-    }
-    assert_ne!(seen[0], seen[1]);
-    insta::assert_snapshot!("styles_of_themes", {
-        let line = |name: ThemeName| format!("{name:?}: {:?}", of(name.clone()).0);
-        [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal]
-            .map(line)
-            .join("\n")
-    });
-    // Terminals of few colours, and of none.
-    for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
-        let [few, none] = [Colours::Sixteen, Colours::None].map(|colours| theme_of(&name, colours));
-        assert_eq!(few, theme_of(&ThemeName::Terminal, Colours::Many));
-        assert_eq!(none, theme_of(&ThemeName::Mono, Colours::Many));
-    }
-}
-
-#[test]
-fn the_selected_row_has_one_style_from_end_to_end() {
-    let state = minute((120, 24));
-    for name in [ThemeName::Dark, ThemeName::Light, ThemeName::Terminal] {
-        let look = look(&name, false);
-        let terminal = draw_with(&state, &look);
-        let buffer = terminal.buffer();
-        let y = state.areas().rows.y + u16::try_from(state.cursor - state.offset).unwrap();
-        let styles: BTreeSet<String> = (state.areas().rows.left()..state.areas().rows.right())
-            .map(|x| &buffer[(x, y)])
-            .map(|cell| format!("{:?} {:?} {:?}", cell.fg, cell.bg, cell.modifier))
-            .collect();
-        assert_eq!(styles.len(), 1, "{name:?}: {styles:?}");
-    }
-}
-
 #[test]
 fn a_warning_of_the_engine_has_lines_of_its_own_and_is_not_cut() {
     for panels in [true, false] {
@@ -544,5 +463,7 @@ fn rules_and_the_dialog_that_makes_one() {
     }
 }
 
+#[path = "themes_tests.rs"]
+mod themes;
 #[path = "views_tests.rs"]
 mod views;

@@ -29,7 +29,7 @@ fn machine(size: (u16, u16)) -> State {
     state(size.0, size.1, sample.into())
 }
 
-fn connections() -> Action {
+pub fn connections() -> Action {
     let row = |pid, inode, remote: &str, rates: Option<(f64, f64)>| ConnectionRow {
         connection: Connection {
             inode,
@@ -185,9 +185,13 @@ fn what_is_asked_for_is_marked_until_it_is_done_and_then_can_be_taken_back() {
         "{}",
         message(&state)
     );
+    let marks = |state: &State| draw_on(state).to_string().matches('◌').count();
+    assert_eq!(marks(&state), 0);
     press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
     let asked = message(&state);
     assert!(asked.contains("asked for: firefox (3100): "), "{asked}");
+    assert_eq!(marks(&state), 1);
+    shot(&state, "pending");
     let answer = Answer {
         message: Message {
             text: "firefox (3100): down 1 MB/s (8 Mbit/s), up unlimited".to_owned(),
@@ -197,5 +201,49 @@ fn what_is_asked_for_is_marked_until_it_is_done_and_then_can_be_taken_back() {
         renamed: Vec::new(),
     };
     update(&mut state, Action::Answered(answer));
+    assert_eq!(marks(&state), 0);
     shot(&state, "toast");
+}
+
+#[test]
+fn wide_tables_show_the_other_end_that_a_row_carries_most_to_and_from() {
+    for (size, keys) in [((200, 50), &["1"][..]), ((120, 40), &["2"])] {
+        let mut state = machine(size);
+        let sample = Arc::make_mut(&mut state.snapshot);
+        if size.0 == 120 {
+            sample.limits.clear();
+            sample.processes.iter_mut().for_each(|it| it.limit = None);
+        }
+        press(&mut state, keys);
+        let Action::Connections(Connections { connections, .. }) = connections() else {
+            panic!("other connections")
+        };
+        let asked = state.snapshot.processes.iter().map(|it| it.key).collect();
+        update(&mut state, Action::Remotes { asked, connections });
+        shot(&state, "remotes");
+        let screen = draw_on(&state).to_string();
+        assert!(screen.contains("198.51.100.20:443"), "{screen}");
+        assert!(!screen.contains('\u{1b}'), "{screen}");
+    }
+}
+
+#[test]
+fn a_marked_moment_is_told_and_seen_on_every_graph() {
+    let mut state = minute((200, 50));
+    press(&mut state, &["<"; 8]);
+    let screen = draw_on(&state).to_string();
+    assert_eq!(screen.matches("8 s ago").count(), 2, "{screen}");
+    assert!(screen.matches('◆').count() >= 2, "{screen}");
+    shot(&state, "moment");
+}
+
+#[test]
+fn a_long_refusal_is_shown_whole() {
+    let mut state = minute((80, 24));
+    let words = "wget (4242) is in the cgroup /system.slice/docker.service, where another program has its own \
+                 limits: end those first, or choose --scope internet";
+    update(&mut state, Action::Said(Message::error(words)));
+    shot(&state, "refusal");
+    let screen = draw_on(&state).to_string();
+    assert!(screen.contains("choose --scope internet"), "{screen}");
 }
