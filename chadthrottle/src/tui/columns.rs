@@ -109,8 +109,8 @@ impl Column {
             Self::Trend | Self::DownTotal | Self::UpTotal => 8,
             Self::Held => 4,
             Self::Rule => 10,
-            // "192.0.2.100:443"; "9.99 ms".
-            Self::Remote => 18,
+            // "198.51.100.20:443"; "9.99 ms".
+            Self::Remote => 17,
             Self::RoundTrip => 7,
             Self::Unit | Self::Command => 14,
         }
@@ -145,8 +145,8 @@ impl Column {
             Self::Trend => 6,
             Self::Command => 7,
             Self::Remote => 8,
-            Self::Unit => 9,
-            Self::RoundTrip => 10,
+            Self::RoundTrip => 9,
+            Self::Unit => 10,
             Self::DownTotal | Self::UpTotal => 11,
             Self::Sockets => 12,
             Self::Rule => 13,
@@ -160,6 +160,7 @@ impl Column {
             Self::UpLimit | Self::UpGauge => about.limited.up,
             Self::Held => about.limited.down || about.limited.up,
             Self::Rule => about.rules,
+            Self::Unit => about.units,
             _ => true,
         }
     }
@@ -172,6 +173,8 @@ struct About {
     view: View,
     /// Whether there are rules.
     rules: bool,
+    /// Whether a process is in a unit or container.
+    units: bool,
     /// The directions that something is limited in.
     limited: Both<bool>,
 }
@@ -182,6 +185,7 @@ pub fn columns(areas: &Areas, state: &State) -> Vec<(Column, u16, u16)> {
         style: state.style,
         view: state.view,
         rules: state.has_rules(),
+        units: state.has_units,
         limited: state.limited_directions(),
     };
     let mut columns = columns_within(areas.rows.width, about);
@@ -252,6 +256,7 @@ mod tests {
             style,
             view,
             rules,
+            units: true,
             limited: Both {
                 down: true,
                 up: true,
@@ -347,6 +352,6 @@ mod tests {
             up: true,
         };
         // Beside the details, at 200 columns.
-        assert!(has(&at(132, both), Column::Remote));
+        assert!(has(&at(138, both), Column::RoundTrip));
     }
 }

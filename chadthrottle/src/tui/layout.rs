@@ -113,7 +113,7 @@ impl Areas {
         let footer = take(footer_rows);
         let gap = u16::from(!panels);
         let beside = split.then(|| {
-            let width = (size.width / 3).clamp(58, 110);
+            let width = (size.width * 3 / 10).clamp(58, 110);
             Rect {
                 x: size.width - width,
                 width,

@@ -144,6 +144,8 @@ pub struct State {
     pub changes: Changes,
     /// While the view is frozen: what goes on behind it.
     pub paused: Option<Behind>,
+    /// Whether a process is in a unit or container.
+    pub has_units: bool,
     /// The rows, in order.
     pub rows: Vec<Row>,
     /// The selected row: it stays selected wherever it goes.
@@ -213,6 +215,7 @@ impl State {
             span: Span::default(),
             changes: Changes::default(),
             paused: None,
+            has_units: false,
             rows: Vec::new(),
             selected: None,
             cursor: 0,

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{Message, Mode, Question, Show, State};
 use crate::{
     model::{ProcessSample, Snapshot, Traffic},
+    process::unit_path,
     text::escape,
     tui::{
         history::{History, SAMPLES},
@@ -71,6 +72,8 @@ impl State {
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
         let filtered = !self.filter.text.is_empty() || self.show != Show::All;
         self.tagged.retain(|key| filtered || rows.contains(key));
+        let mut processes = self.snapshot.processes.iter();
+        self.has_units = processes.any(|process| unit_path(&process.cgroup).is_some());
         self.remotes.keep(&self.snapshot.processes);
         let age = self.moment.map(|moment| self.history.age_of(moment));
         if age.is_some_and(|age| age.is_none_or(|age| age >= SAMPLES)) {
