@@ -108,7 +108,8 @@ pub const DEFAULTS: &[Default] = &[
         "in the tree: fold it, or open it"),
     of(Views, Command::Details, "details", &[Key::plain(Right), key('d')], TABLE,
         "its details: graphs, connections").in_footer(7, "details"),
-    of(Views, Command::Back, "back", &[Key::plain(Left), key('d')], &[Details, Rules], "back to the table"),
+    of(Views, Command::Back, "back", &[Key::plain(Left), key('d')], &[Details, Rules],
+        "back to the table").in_footer(5, "back"),
     of(Views, Command::Resolve, "names", &[key('n')], ROWS,
         "names of remote addresses").in_footer(15, "names"),
 
