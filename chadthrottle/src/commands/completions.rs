@@ -34,6 +34,10 @@ const BASH: &str = r#"_chadthrottle() {
 complete -o bashdefault -F _chadthrottle chadthrottle
 "#;
 
+/// Where zsh loads the script when it is first asked, it calls that as a function: that is a request already.
+const ZSH: &str =
+    "\n[[ $funcstack[1] != _chadthrottle ]] || _clap_dynamic_completer_chadthrottle\n";
+
 /// Answers a shell that asks, and gives whether one did.
 ///
 /// # Errors
@@ -66,6 +70,9 @@ fn script(shell: Shell) -> io::Result<Vec<u8>> {
     };
     let mut script = Vec::new();
     completer.write_registration(ASKS, PROGRAM, PROGRAM, PROGRAM, &mut script)?;
+    if matches!(shell, Shell::Zsh) {
+        script.extend(ZSH.as_bytes());
+    }
     Ok(script)
 }
 
@@ -81,5 +88,14 @@ mod tests {
             assert!(script.contains(ASKS), "{shell:?}: {script}");
             assert!(script.contains(PROGRAM), "{shell:?}: {script}");
         }
+    }
+
+    #[test]
+    fn zsh_is_answered_the_first_time_too() {
+        let script = String::from_utf8(script(Shell::Zsh).unwrap()).unwrap();
+        let (_, called) = ZSH.rsplit_once(' ').unwrap();
+        let defined = format!("function {}()", called.trim_end());
+        assert!(script.contains(&defined), "{script}");
+        assert!(script.ends_with(ZSH), "{script}");
     }
 }
