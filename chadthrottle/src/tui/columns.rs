@@ -102,16 +102,15 @@ impl Column {
         match self {
             Self::Name if view == View::Tree => 22,
             Self::Name => 12,
-            Self::Pid => 7,
+            Self::Pid | Self::RoundTrip => 7,
             Self::User => 9,
             Self::Sockets | Self::DownGauge | Self::UpGauge => 5,
             Self::Down | Self::Up | Self::DownLimit | Self::UpLimit => rate,
             Self::Trend | Self::DownTotal | Self::UpTotal => 8,
             Self::Held => 4,
             Self::Rule => 10,
-            // "198.51.100.20:443"; "9.99 ms".
+            // "198.51.100.20:443".
             Self::Remote => 17,
-            Self::RoundTrip => 7,
             Self::Unit | Self::Command => 14,
         }
     }

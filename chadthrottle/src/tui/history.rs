@@ -136,11 +136,6 @@ impl Ring {
         let index = self.points.len().checked_sub(age + 1)?;
         self.points.get(index).copied()
     }
-
-    /// The newest rate in bytes a second; 0 before the first sample.
-    pub fn latest(&self, direction: Direction) -> f64 {
-        self.at(0).map_or(0.0, |point| point.rate(direction))
-    }
 }
 
 /// What was carried of late on the machine, and by each process that carried something.
@@ -347,7 +342,8 @@ mod tests {
         // It has gone.
         history.push(&snapshot(vec![]));
         assert_eq!(history.processes.len(), 0);
-        assert_eq!(history.total.latest(Direction::Up), 0.0);
+        let latest = history.total.at(0).expect("a sample");
+        assert_eq!(latest.rate(Direction::Up), 0.0);
     }
 
     #[test]
