@@ -102,6 +102,7 @@ impl Column {
         match self {
             Self::Name if view == View::Tree => 22,
             Self::Name => 12,
+            // "4194304"; "9.99 ms".
             Self::Pid | Self::RoundTrip => 7,
             Self::User => 9,
             Self::Sockets | Self::DownGauge | Self::UpGauge => 5,

@@ -342,8 +342,7 @@ mod tests {
         // It has gone.
         history.push(&snapshot(vec![]));
         assert_eq!(history.processes.len(), 0);
-        let latest = history.total.at(0).expect("a sample");
-        assert_eq!(latest.rate(Direction::Up), 0.0);
+        assert_eq!(history.total.at(0).unwrap().rate(Direction::Up), 0.0);
     }
 
     #[test]
