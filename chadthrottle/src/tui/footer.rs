@@ -46,7 +46,7 @@ impl FirstLine {
     }
 }
 
-/// The latest message in lines, where it is shown: as many as it takes, but no more than a quarter of the screen.
+/// The latest message in lines, where it is shown: as many as it takes, but no more than a third of the screen.
 pub fn message_lines(state: &State, screen: Size) -> Vec<String> {
     let Some(message) = &state.message else {
         return Vec::new();
@@ -56,7 +56,7 @@ pub fn message_lines(state: &State, screen: Size) -> Vec<String> {
     }
     let mark = if message.error { "! " } else { "" };
     let mut lines = wrapped(&format!("{mark}{}", message.text), screen.width.into());
-    lines.truncate(usize::from(screen.height / 4).max(1));
+    lines.truncate(usize::from(screen.height / 3).max(1));
     lines
 }
 

@@ -436,12 +436,12 @@ fn a_long_message_has_as_many_lines_as_it_takes_and_the_selected_row_stays_in_si
     assert!((state.offset..state.offset + state.page()).contains(&state.cursor));
     let lines = crate::tui::footer::message_lines(&state, state.size);
     assert!(lines.last().unwrap().ends_with("do this"), "{lines:?}");
-    // And no more than a quarter of the screen.
+    // And no more than a third of the screen.
     update(
         &mut state,
         Action::Said(Message::error("never ".repeat(1_000))),
     );
-    assert_eq!(state.areas().footer.height, 7);
+    assert_eq!(state.areas().footer.height, 9);
     press(&mut state, &["k"]);
     assert_eq!(state.areas().footer, before.footer);
 }
