@@ -7,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod check;
 mod constants;
+mod deny;
 mod dist;
 #[cfg(test)]
 mod example;
@@ -75,6 +76,8 @@ enum Command {
         #[arg(long)]
         test: bool,
     },
+    /// Licences, sources, versions and known faults of dependencies, by cargo-deny, which is fetched where it is missing
+    Deny,
     /// Formatter, lints, unit tests and documentation: no root, no tools, about a minute
     Check,
     /// Move each constant of the policer and the levers far away, in a copy, and see whether a simulation minds
@@ -132,6 +135,7 @@ fn carry_out() -> anyhow::Result<()> {
         Command::Kernels { only } => kernels::kernels(&only),
         Command::Dist { test: false } => dist::dist(),
         Command::Dist { test: true } => dist::test(),
+        Command::Deny => deny::deny(),
         Command::Check => check::check(),
         Command::Constants { only } => constants::constants(only.as_deref()),
         Command::Pictures => pictures::write(),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::bail;
 
 use crate::{
-    build_ebpf, check,
+    build_ebpf, check, deny,
     kernel_tests::{KernelTests, path_with_sbin},
     kernels::OldestAndNewest,
     packages,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A tool that the tests call, and the package that has it on Debian and Ubuntu.
-const TOOLS: [(&str, &str); 19] = [
+const TOOLS: [(&str, &str); 20] = [
     ("bpftool", "bpftool"),
     ("cc", "gcc"),
     ("dbus-daemon", "dbus"),
@@ -25,6 +25,7 @@ const TOOLS: [(&str, &str); 19] = [
     ("iperf3", "iperf3"),
     ("perl", "perl"),
     ("pgrep", "procps"),
+    ("pip3", "python3-pip"),
     ("podman", "podman"),
     ("pyflakes3", "pyflakes3"),
     // The minimal one has no json.
@@ -56,6 +57,7 @@ pub fn test() -> anyhow::Result<()> {
     steps.step("tools", tools)?;
     let varlinkctl = steps.step("varlinkctl", varlinkctl::find_or_fetch)?;
     let fresh = steps.step("kernel programs from source", fresh_object)?;
+    steps.step("dependencies", deny::deny)?;
     check::steps(&mut steps)?;
     steps.step("Python of the kernel tests, linted", lint_python)?;
     let kernel_tests = steps.step("kernel tests, built", || KernelTests::build(varlinkctl))?;
