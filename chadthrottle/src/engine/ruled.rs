@@ -67,6 +67,7 @@ impl Engine {
             return;
         }
         for info in &changes.ended {
+            self.credit_former(info.key);
             self.ruled.wanted.remove(&info.key);
         }
         let mut due: HashSet<ProcessKey> = HashSet::new();

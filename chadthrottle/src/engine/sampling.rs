@@ -250,7 +250,11 @@ impl Engine {
             });
             let rule = RuleId::from_word(slot.ingress.rule.get()).index;
             sample.limit = self.limits.get(rule);
-            let of_rule = self.limits.rule_of(rule);
+            let of_rule = match rule {
+                // It may have become another program, which no look has shown yet.
+                0 => self.ruled.wanted.get(&key).map(|group| &group.rule),
+                rule => self.limits.rule_of(rule),
+            };
             self.tally.count(key, carried.passed, of_rule);
             sample.sockets = self.attribution.sockets(key);
             sample.traffic = traffic(before, carried, interval);
