@@ -41,11 +41,36 @@ pub fn committed_object() -> PathBuf {
 /// Builds the kernel programs and writes object and hashes to `directory`. Gives the object's
 /// path.
 pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyhow::Result<PathBuf> {
-    let root = root();
+    let object = compile(toolchain, &root(), variant)?;
+    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    let path = directory.join(OBJECT);
+    fs::write(&path, &object).with_context(|| path.display().to_string())?;
+    let hashes = directory.join(HASHES);
+    fs::write(&hashes, hashes_of(&object)?).with_context(|| hashes.display().to_string())?;
+    Ok(path)
+}
+
+/// Builds the kernel programs in a copy of the sources too.
+///
+/// # Errors
+/// Where the object from there is another one than `object`.
+pub fn build_elsewhere(toolchain: &Toolchain, object: &Path) -> anyhow::Result<()> {
+    let copy = root().join("target/ebpf-elsewhere");
+    sources::copy(&copy)?;
+    let elsewhere = compile(toolchain, &copy, Variant::Committed)?;
+    let here = fs::read(object).with_context(|| object.display().to_string())?;
+    if here != elsewhere {
+        bail!("the same sources give another object in {}", copy.display());
+    }
+    Ok(())
+}
+
+/// Builds the kernel programs below `root`, and gives what is committed of them.
+fn compile(toolchain: &Toolchain, root: &Path, variant: Variant) -> anyhow::Result<Vec<u8>> {
     let target = root.join("target/ebpf");
     let mut cargo = toolchain.cargo();
     cargo
-        .current_dir(&root)
+        .current_dir(root)
         .args([
             "build",
             "--locked",
@@ -58,7 +83,10 @@ pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyho
         .arg("--target-dir")
         .arg(&target)
         // Flags are separated by this character, so that paths may hold spaces.
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain).join("\u{1f}"));
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            flags(toolchain, root).join("\u{1f}"),
+        );
     match variant {
         Variant::Committed => {}
         Variant::Log => _ = cargo.args(["--features", "log"]),
@@ -75,13 +103,8 @@ pub fn build(toolchain: &Toolchain, directory: &Path, variant: Variant) -> anyho
     let built = target.join("bpfel-unknown-none/ebpf/chadthrottle-ebpf");
     let object = fs::read(&built).with_context(|| built.display().to_string())?;
     let object = object_file::strip(&object)?;
-    object_file::assert_without(&object, &traces(toolchain))?;
-    fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let path = directory.join(OBJECT);
-    fs::write(&path, &object).with_context(|| path.display().to_string())?;
-    let hashes = directory.join(HASHES);
-    fs::write(&hashes, hashes_of(&object)?).with_context(|| hashes.display().to_string())?;
-    Ok(path)
+    object_file::assert_without(&object, &traces(toolchain, root))?;
+    Ok(object)
 }
 
 /// Whether the committed object belongs to the sources, and is the one that was built from them.
@@ -113,7 +136,7 @@ fn hashes_of(object: &[u8]) -> anyhow::Result<String> {
     Ok(format!("sources {sources}\nobject {object}\n"))
 }
 
-fn flags(toolchain: &Toolchain) -> Vec<String> {
+fn flags(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     let mut flags: Vec<String> = ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf"]
         .map(str::to_owned)
         .into();
@@ -122,7 +145,7 @@ fn flags(toolchain: &Toolchain) -> Vec<String> {
     let mut remap = |from: &Path, to: &str| {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     };
-    remap(&root(), "chadthrottle");
+    remap(root, "chadthrottle");
     remap(toolchain.sources(), "rust");
     if let Some(home) = cargo_home() {
         let registries = home.join("registry/src");
@@ -135,9 +158,9 @@ fn flags(toolchain: &Toolchain) -> Vec<String> {
 }
 
 /// What must not be in the object.
-fn traces(toolchain: &Toolchain) -> Vec<String> {
+fn traces(toolchain: &Toolchain, root: &Path) -> Vec<String> {
     let mut traces = vec![
-        root().display().to_string(),
+        root.display().to_string(),
         toolchain.sources().display().to_string(),
         "crates.io".to_owned(),
         "/root/".to_owned(),

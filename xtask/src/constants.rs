@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::shell::{cargo, root, run};
+use crate::{
+    shell::{cargo, root, run},
+    sources,
+};
 
 /// Files of constants, each with the tests that are to mind.
 const FILES: [(&str, &[&str]); 2] = [
@@ -53,7 +56,7 @@ enum Outcome {
 /// Moves those whose names contain `only`, and says what became of each.
 pub fn constants(only: Option<&str>) -> anyhow::Result<()> {
     let copy = root().join("target/constants/tree");
-    copy_sources(&copy)?;
+    sources::copy(&copy)?;
     let mut unnoticed = Vec::new();
     for (file, tests) in FILES {
         let path = copy.join(file);
@@ -81,26 +84,6 @@ pub fn constants(only: Option<&str>) -> anyhow::Result<()> {
     }
     if !unnoticed.is_empty() {
         bail!("no test minds where these stand: {}", unnoticed.join(", "));
-    }
-    Ok(())
-}
-
-/// The sources as they are, with what is not committed.
-fn copy_sources(copy: &Path) -> anyhow::Result<()> {
-    let listed = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
-        .output()
-        .context("git ls-files")?;
-    for name in String::from_utf8(listed.stdout)?.lines() {
-        let (from, to) = (root().join(name), copy.join(name));
-        let Ok(now) = fs::read(&from) else { continue };
-        // What is the same stays, so that it is not built again.
-        if fs::read(&to).is_ok_and(|before| before == now) {
-            continue;
-        }
-        fs::create_dir_all(to.parent().context("a directory")?)?;
-        fs::write(&to, now).with_context(|| to.display().to_string())?;
     }
     Ok(())
 }

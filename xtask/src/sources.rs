@@ -1,14 +1,17 @@
-//! The hash of what the object is built from: it tells whether object and sources belong
-//! together.
+//! The sources: the hash of what the object is built from, which tells whether object and sources belong together, and
+//! copies of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
+
+use crate::shell::root;
 
 /// The crate that is built, and the one of ours that it depends on.
 const CRATES: [&str; 2] = ["chadthrottle-ebpf", "chadthrottle-common"];
@@ -39,6 +42,26 @@ pub fn hash(root: &Path) -> anyhow::Result<String> {
     let lock = fs::read_to_string(root.join("Cargo.lock")).context("Cargo.lock")?;
     part("lock", reached(&lock)?.as_bytes());
     Ok(hex(&hash.finalize()))
+}
+
+/// Copies the sources as they are, with what is not committed.
+pub fn copy(to: &Path) -> anyhow::Result<()> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .context("git ls-files")?;
+    for name in String::from_utf8(listed.stdout)?.lines() {
+        let (from, to) = (root().join(name), to.join(name));
+        let Ok(now) = fs::read(&from) else { continue };
+        // What is the same stays, so that it is not built again.
+        if fs::read(&to).is_ok_and(|before| before == now) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().context("a directory")?)?;
+        fs::write(&to, now).with_context(|| to.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Hash of a file, in hex.

@@ -117,6 +117,8 @@ fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
             let same = build_ebpf::is_committed(&fresh)?;
             let verdict = if same { "the same as" } else { "another than" };
             println!("the object built here is {verdict} the committed one");
+            build_ebpf::build_elsewhere(&toolchain, &fresh)?;
+            println!("the same sources give it in another directory too");
             Ok((!same).then_some(fresh))
         }
         Err(error) if packages::can_install() || std::env::var_os("CI").is_some() => Err(error),
