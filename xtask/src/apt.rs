@@ -28,23 +28,41 @@ impl Apt {
             String::new()
         };
         let sources = directory.join("sources.list");
+        fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
+        let more = vec![
+            format!("Dir::Etc::sourcelist={}", sources.display()),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            // A suite may be old, and what it had stays as it is.
+            "Acquire::Check-Valid-Until=false".to_owned(),
+        ];
+        Self::with(more, "amd64", directory)
+    }
+
+    /// Fetches lists of the suites that this machine has, for another processor.
+    pub fn of_system(architecture: &str, directory: &Path) -> anyhow::Result<Self> {
+        Self::with(Vec::new(), architecture, directory)
+    }
+
+    fn with(
+        mut options: Vec<String>,
+        architecture: &str,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
         for below in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(below))?;
         }
-        fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
-        let option = |name: &str, value: &Path| format!("{name}={}", value.display());
+        let option =
+            |name: &str, below: &str| format!("{name}={}", directory.join(below).display());
+        options.extend([
+            option("Dir::State::lists", "lists"),
+            option("Dir::Cache", "cache"),
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
+            // As whoever runs us, who owns the directory.
+            "APT::Sandbox::User=root".to_owned(),
+        ]);
         let apt = Self {
-            options: vec![
-                option("Dir::Etc::sourcelist", &sources),
-                "Dir::Etc::sourceparts=-".to_owned(),
-                option("Dir::State::lists", &directory.join("lists")),
-                option("Dir::Cache", &directory.join("cache")),
-                // A suite may be old, and what it had stays as it is.
-                "Acquire::Check-Valid-Until=false".to_owned(),
-                "APT::Architecture=amd64".to_owned(),
-                // As whoever runs us, who owns the directory.
-                "APT::Sandbox::User=root".to_owned(),
-            ],
+            options,
             directory: directory.to_owned(),
         };
         run(apt

@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 
 use crate::shell::{as_root, run};
 
-/// What it needs beside a minimal system: a kernel that boots, and what the test asks.
-const PACKAGES: &str =
-    "systemd-sysv,linux-image-cloud-amd64,initramfs-tools,python3-minimal,bpftool,dbus";
+/// What it needs beside a minimal system: a kernel that boots, and what the test asks. libnss-systemd is a directory of
+/// users for which the C library of a static program loads one of the machine's libraries.
+const PACKAGES: &str = "systemd-sysv,linux-image-cloud-amd64,initramfs-tools,python3-minimal,bpftool,dbus,libnss-systemd";
 
 /// It runs what the second disk holds, says what that says on the console, and ends.
 const UNIT: &str = "[Unit]

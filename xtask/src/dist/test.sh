@@ -98,6 +98,9 @@ check "the service starts" systemctl start chadthrottle.service
 check "a rule is added" chadthrottle rule add slow name:ct-rule --down 300KB --up 300KB --scope all
 ct-rule traffic.py 5 > rule.log
 check "the rule holds" between "$(mean rule.log)" 150000 330000
+check "it knows a user" chadthrottle rule test user:daemon
+chadthrottle rule test user:nobody-has-this-name > lookup.log 2>&1
+check "and who is none" grep "there is no user 'nobody-has-this-name'" lookup.log
 check "it goes" archive/install.sh --uninstall --purge
 sleep 1
 check "no kernel program" no_programs
@@ -107,4 +110,16 @@ diff before.txt after.txt | grep '^[<>]' | while read -r _ path; do [ -d "$path"
 check "no file" isnt test -s left.txt
 sed 's/:.*//' /etc/group | sort > groups-after.txt
 check "no group" diff groups.txt groups-after.txt
+
+echo "== by hand, with the commands of docs/service.md"
+hash -r
+cd by-hand || fail "no by-hand"
+awk '/^```/ { fences++; next } fences == 1' docs/service.md > commands
+check "they install" sh -e commands
+check "the service starts" systemctl start chadthrottle.service
+check "limits can be asked for" chadthrottle limits
+check "it reads its configuration anew" systemctl kill --kill-whom=main --signal=HUP chadthrottle
+check "it stops" systemctl disable --now chadthrottle.socket chadthrottle.service
+sleep 1
+check "no kernel program" no_programs
 echo "ALL PASSED"

@@ -75,6 +75,18 @@ fn fill(payload: &Path) -> anyhow::Result<()> {
         deb(before.path(), Some(&format!("{version}~before-1")))?,
         payload.join("old.deb"),
     )?;
+    // What docs/service.md installs, where it is in the sources.
+    let by_hand = payload.join("by-hand");
+    for file in ["target/release", "docs"] {
+        fs::create_dir_all(by_hand.join(file))?;
+    }
+    for file in ["target/release/chadthrottle", "docs/service.md"] {
+        fs::copy(root().join(file), by_hand.join(file)).with_context(|| file.to_owned())?;
+    }
+    run(Command::new("cp")
+        .arg("--recursive")
+        .arg(root().join("packaging"))
+        .arg(&by_hand))?;
     for file in ["test.sh", "traffic.py"] {
         fs::copy(root().join("xtask/src/dist").join(file), payload.join(file))?;
     }
