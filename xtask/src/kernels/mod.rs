@@ -87,7 +87,7 @@ impl OldestAndNewest {
     pub fn start() -> anyhow::Result<Self> {
         let mut command = Command::new("nice");
         command
-            .args(["-n", "10"])
+            .args(["-n", "19"])
             .arg(std::env::current_exe()?)
             .args(["kernels", "--only", OLDEST, "--only", NEWEST]);
         Ok(Self(Aside::start(&mut command)?))
