@@ -3,12 +3,12 @@
 use std::{borrow::Cow, os::fd::AsFd, path::Path};
 
 use nix::sys::utsname::uname;
-use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 
 use super::Feature;
 use crate::{
     backends::throttle::{kernel_offsets, linux_ebpf_utils::AttachPoint},
+    process::proc_file,
     sys::{
         bpf::{self, AttachType},
         sock_diag, socket,
@@ -27,8 +27,7 @@ pub struct Cgroup2 {
 impl Cgroup2 {
     /// From where it is mounted, and what else is.
     pub fn of(mount: Option<&Path>) -> Self {
-        let version_1 = Process::myself()
-            .and_then(|process| process.mountinfo())
+        let version_1 = proc_file::mounts()
             .is_ok_and(|mounts| mounts.into_iter().any(|mount| mount.fs_type == "cgroup"));
         let layout = match mount {
             None => "none",

@@ -3,12 +3,11 @@
 
 use std::{fs, path::Path};
 
-use procfs::process::Process;
+use super::proc_file;
 
 /// Where cgroup hierarchies are mounted, of both versions.
 pub fn mounts() -> Vec<String> {
-    let mounts = Process::myself().and_then(|process| process.mountinfo());
-    mounts
+    proc_file::mounts()
         .into_iter()
         .flatten()
         .filter(|mount| mount.fs_type.starts_with("cgroup"))
@@ -18,7 +17,7 @@ pub fn mounts() -> Vec<String> {
 
 /// The cgroup of process `pid` in version 2, read from `root`; `None` where it is gone.
 pub fn cgroup_of(root: &Path, pid: u32) -> Option<String> {
-    let text = fs::read_to_string(root.join(pid.to_string()).join("cgroup")).ok()?;
+    let text = proc_file::text(&root.join(pid.to_string()).join("cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     Some(path.to_owned())
 }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use nix::{fcntl::OFlag, sys::stat::Mode};
-use procfs::process::{MountInfo, Process};
+use procfs::process::MountInfo;
+
+use super::proc_file;
 
 /// A file in the kernel's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ fn device_under(path: &Path) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     let id: i32 = id.trim().parse().ok()?;
-    let mounts = Process::myself().and_then(|us| us.mountinfo()).ok()?;
+    let mounts = proc_file::mounts().ok()?;
     let mount = mounts.into_iter().find(|mount| mount.mnt_id == id)?;
     device_of(&mount)
 }

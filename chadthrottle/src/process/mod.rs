@@ -15,6 +15,7 @@ mod image;
 mod invoker;
 pub mod namespaces;
 pub mod offspring;
+pub mod proc_file;
 mod reader;
 mod selector;
 mod sockets;

@@ -7,12 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use procfs::{
-    FromRead,
-    process::{MountInfo, MountInfos},
-};
+use procfs::process::{MountInfo, MountInfos};
 
-use super::{pids, threads};
+use super::{pids, proc_file, threads};
 
 /// A network namespace.
 #[derive(Debug)]
@@ -32,8 +29,9 @@ pub fn of(root: &Path, pids: &[u32]) -> Vec<Namespace> {
 pub fn all(root: &Path) -> Vec<Namespace> {
     let pids = pids(root).into_iter();
     let threads = pids.flat_map(|pid| threads(root, pid).map(|thread| thread.join("ns/net")));
-    let mounts = MountInfos::from_file(root.join("self/mountinfo"));
-    let mounted = mounts.into_iter().flatten().filter(is_namespace);
+    let mounts = proc_file::parsed(&root.join("self/mountinfo"));
+    let mounts = mounts.into_iter().flat_map(|MountInfos(mounts)| mounts);
+    let mounted = mounts.filter(is_namespace);
     open(threads.chain(mounted.map(|mount| mount.mount_point)))
 }
 

@@ -9,12 +9,17 @@ use std::{
 };
 
 use chadthrottle_common::kernel::PF_KTHREAD;
-use procfs::{ProcError, process::Process};
+use procfs::{
+    ProcError,
+    process::{Process, Status},
+};
 
 use super::{
     aside::Aside,
+    cgroup_of,
     container::ContainerNames,
     image::{command, executable},
+    proc_file,
     user::UserNames,
 };
 use crate::model::ProcessKey;
@@ -310,7 +315,8 @@ impl ProcessTable {
         pid: u32,
         old: Option<&ProcessInfo>,
     ) -> Result<Option<ProcessInfo>, ProcError> {
-        let process = Process::new_with_root(self.root.join(pid.to_string()))?;
+        let directory = self.root.join(pid.to_string());
+        let process = Process::new_with_root(directory.clone())?;
         let stat = process.stat()?;
         if stat.flags & PF_KTHREAD != 0 {
             return Ok(None);
@@ -319,15 +325,10 @@ impl ProcessTable {
             pid,
             start_ticks: stat.starttime,
         };
-        let status = process.status()?;
+        let status: Status = proc_file::parsed(&directory.join("status"))?;
         let uid = status.euid;
         self.commands.ask(key);
-        let cgroup = process
-            .cgroups()
-            .ok()
-            .and_then(|groups| groups.into_iter().find(|group| group.hierarchy == 0))
-            .map(|group| group.pathname)
-            .unwrap_or_default();
+        let cgroup = cgroup_of(&self.root, pid).unwrap_or_default();
         Ok(Some(ProcessInfo {
             key,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -365,6 +366,26 @@ mod tests {
 
     fn names(changes: &[ProcessInfo]) -> Vec<String> {
         changes.iter().map(|info| info.name.to_string()).collect()
+    }
+
+    #[test]
+    fn names_of_any_bytes_hide_no_process() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), 5, "x", 1, 0, 100);
+        let odd = |file: &str, from: &str, to: &[u8]| {
+            let path = root.path().join("5").join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            let (before, after) = text.split_once(from).unwrap();
+            fs::write(path, [before.as_bytes(), to, after.as_bytes()].concat()).unwrap();
+        };
+        odd("stat", "(x)", b"(\xffx)");
+        odd("status", "\tx\n", b"\t\xffx\n");
+        odd("cgroup", "user", b"\xffuser");
+        odd("cmdline", "x", b"\xffx");
+        let mut table = ProcessTable::new(root.path(), true);
+        let changes = table.refresh(&Reread::InTurn).unwrap();
+        assert_eq!(names(&changes.started), ["\u{fffd}x"]);
+        assert_eq!(&*changes.started[0].cgroup, "/\u{fffd}user.slice");
     }
 
     #[test]

@@ -47,6 +47,9 @@ const ANSWER: Duration = Duration::from_millis(100);
 /// A longer one is none.
 const LONGEST_ANSWER: usize = 256;
 
+/// The exit code of a program that has panicked, as Rust has it.
+const PANICKED: i32 = 101;
+
 /// How long it has to take what there is room for.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -73,6 +76,9 @@ impl Terminal {
             std::panic::set_hook(Box::new(move |panic| {
                 put_back();
                 before(panic);
+                // Whichever thread it is: without that of the keys, say, nobody could end the screen. Its limits end with
+                // its connection to the engine.
+                std::process::exit(PANICKED);
             }));
         });
         let drawn = Memory::default();

@@ -174,6 +174,10 @@ fn a_rule_that_rejects_begins_under_an_open_connection_and_ends() {
     let failed = held.ask(&format!("connect v4 {SERVER_V4} {port}"));
     assert_eq!(failed, "ECONNABORTED");
     ruled.run("rule disable reject");
+    // The socket that was reset is its program's, which may connect it anew.
+    let said = held.ask(&format!("again v4 {SERVER_V4} {port}"));
+    assert!(said.starts_with("connected"), "{said}");
+    held.lives(&["v4"]);
     held.connect("v4", SERVER_V4, &port);
     held.lives(&["v4", "v6"]);
     ruled.run("rule remove reject");

@@ -2,6 +2,7 @@
 
 serve                    a server on a port of its own that echoes; says the port
 connect NAME HOST PORT   opens a connection; says "connected" with its own port
+again NAME HOST PORT     connects the same socket once more
 echo NAME                sends a byte, and waits for it
 read NAME [SECONDS]      waits for something
 part                     a server as above, but one that sends nothing more from the start (its end is half closed)
@@ -67,6 +68,14 @@ def act(words):
                 connection.connect((host, int(port)))
                 connections[name] = connection
                 say("connected", connection.getsockname()[1])
+            case ["again", name, host, port]:
+                connections[name].settimeout(3)
+                try:
+                    connections[name].connect((host, int(port)))
+                except ConnectionAbortedError:
+                    # The kernel says first that it was reset.
+                    connections[name].connect((host, int(port)))
+                say("connected", connections[name].getsockname()[1])
             case ["echo", name]:
                 connections[name].send(b"x")
                 say(connections[name].recv(1).decode())

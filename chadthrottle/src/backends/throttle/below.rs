@@ -3,9 +3,8 @@
 
 use std::path::Path;
 
-use procfs::process::Process;
-
 use super::cgroup::AttachPoint;
+use crate::process::proc_file;
 
 /// A cgroup as this process sees it: its cgroup namespace may begin further down, and what is above
 /// or beside that is shown as `/../other`.
@@ -37,7 +36,7 @@ impl CgroupPath {
     /// That of the directory; `None` where no mount shows it.
     pub fn of_point(point: &AttachPoint) -> Option<Self> {
         let path = point.path().canonicalize().ok()?;
-        let mounts = Process::myself().and_then(|us| us.mountinfo()).ok()?;
+        let mounts = proc_file::mounts().ok()?;
         let inside = mounts
             .into_iter()
             .filter(|mount| mount.fs_type == "cgroup2")

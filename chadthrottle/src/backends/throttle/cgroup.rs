@@ -11,9 +11,9 @@ use std::{
 };
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-use procfs::process::Process;
 
 use super::ThrottleError;
+use crate::process::proc_file;
 
 /// A directory of the cgroup2 file system, held open.
 #[derive(Clone, Debug)]
@@ -99,9 +99,7 @@ impl AsFd for AttachPoint {
 /// # Errors
 /// [`ThrottleError::NoCgroup2`] where it is mounted nowhere.
 pub fn cgroup2_mount() -> Result<PathBuf, ThrottleError> {
-    let mounts = Process::myself()
-        .and_then(|process| process.mountinfo())
-        .map_err(ThrottleError::MountInfo)?;
+    let mounts = proc_file::mounts().map_err(ThrottleError::MountInfo)?;
     mounts
         .into_iter()
         .filter(|mount| mount.fs_type == "cgroup2")

@@ -359,7 +359,10 @@ impl Resetter {
             rule.egress.tat_ns.set(now_ns());
         }
         let result = diag.reset(connection);
-        if result.is_err() {
+        // The other end has been told by now (`tcp_abort`), and a program may connect the socket anew: it is its owner's,
+        // unless somebody else has used it meanwhile.
+        let now = self.owners().note(socket);
+        if now.is_some_and(|now| now.owner() == Owner::NONE) {
             self.note(socket, note);
         }
         match result {
