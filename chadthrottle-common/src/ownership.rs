@@ -128,7 +128,8 @@ pub struct Heir {
 }
 
 /// Which processes a limit takes in when they make a socket: those of whom each word is as it should
-/// be. Those of later limits come first. All zero it takes in everybody, to no limit: the end.
+/// be. Those of later limits come first, and after all of them those of rules in their order. All zero it takes in
+/// everybody, to no limit: the end.
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Pattern {

@@ -91,11 +91,15 @@ impl Lot {
         inherit: 0,
     };
 
-    /// The one whose limit was set later.
+    /// The one whose limit was set later. One that comes from a rule gives way to whatever matches: the patterns say
+    /// which rule is the first, and all before it are among them.
     #[inline(always)]
-    fn or(self, other: Self) -> Self {
-        if RuleId::from_word(other.rule).serial > RuleId::from_word(self.rule).serial {
-            other
+    fn or(self, matched: Self) -> Self {
+        let serial = |lot: &Self| RuleId::from_word(lot.rule).serial;
+        // Without a branch, as in `execed`: 0 where it comes from a rule.
+        let ours = serial(&self) * (serial(&self) / RuleId::BY_HAND);
+        if serial(&matched) > ours {
+            matched
         } else {
             self
         }

@@ -32,9 +32,6 @@ const BY_HAND: u64 = RuleId::BY_HAND as u64;
 /// limits by hand.
 const MOST_OF_RULES: usize = 3_072;
 
-/// So many bits of a serial tell the limits of one rule apart; above them, those of the first rules are the highest.
-const OF_ONE_RULE: u32 = 19;
-
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) limit: Limit,
@@ -127,13 +124,12 @@ impl Limits {
         Ok(self.insert(index, targets, limit, BY_HAND + self.serial, None))
     }
 
-    /// Takes a rule for a limit that comes from the file's rule in that place: it takes processes over from those of
-    /// later ones.
+    /// Takes a rule for a limit that comes from one of a file. Which of those has a process is decided by their order
+    /// there, and not by their serials.
     pub(super) fn add_of_rule(
         &mut self,
         limit: Limit,
         rule: &Arc<str>,
-        place: usize,
     ) -> Result<RuleId, EngineError> {
         let of_rules = self.active.values().filter(|it| it.of_rule.is_some());
         let of_rules = of_rules.count();
@@ -142,16 +138,9 @@ impl Limits {
         }
         let index = self.free_rule()?;
         self.of_rules += 1;
-        let places = (BY_HAND >> OF_ONE_RULE) - 1;
-        let rank = places.saturating_sub(place as u64) << OF_ONE_RULE;
-        let serial = rank | (self.of_rules % (1 << OF_ONE_RULE));
-        Ok(self.insert(
-            index,
-            Targets::default(),
-            limit,
-            serial.max(1),
-            Some(Arc::clone(rule)),
-        ))
+        let serial = 1 + self.of_rules % (BY_HAND - 1);
+        let rule = Some(Arc::clone(rule));
+        Ok(self.insert(index, Targets::default(), limit, serial, rule))
     }
 
     fn insert(
@@ -342,10 +331,14 @@ mod tests {
         let order: Vec<u32> = limits.latest_first().map(|(id, _)| id.serial).collect();
         let by_hand = BY_HAND as u32;
         assert_eq!(order, [by_hand + 2, by_hand + 1]);
+        // All that come from rules are below them.
         let mut limits = limits;
-        let second = limits.add_of_rule(Limit::NONE, &"b".into(), 1).unwrap();
-        let first = limits.add_of_rule(Limit::NONE, &"a".into(), 0).unwrap();
-        assert!(second.serial < first.serial && first.serial < by_hand);
+        let one = limits.add_of_rule(Limit::NONE, &"a".into()).unwrap();
+        limits.of_rules = BY_HAND - 3;
+        let last = limits.add_of_rule(Limit::NONE, &"b".into()).unwrap();
+        let next = limits.add_of_rule(Limit::NONE, &"c".into()).unwrap();
+        assert_eq!(last.serial, by_hand - 1);
+        assert!(one.serial > 0 && next.serial > 0 && next.serial < by_hand);
     }
 
     #[test]

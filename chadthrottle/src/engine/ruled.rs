@@ -224,7 +224,7 @@ impl Engine {
         }
         let at = self.ruled.place(&group.rule).ok_or(EngineError::NoLimit)?;
         let limit = self.ruled.rules[at].limit;
-        let id = self.limits.add_of_rule(limit, &group.rule, at)?;
+        let id = self.limits.add_of_rule(limit, &group.rule)?;
         self.begin(id, limit, None);
         // Before there is a connection, so that it is paced from its first segment on.
         self.slow_down(id.index, limit, None);

@@ -122,6 +122,12 @@ impl Ruled {
         });
     }
 
+    /// Sends the engine a signal by name.
+    #[track_caller]
+    pub fn signal(&self, name: &str) {
+        self.engine.as_ref().expect("an engine").signal(name);
+    }
+
     pub fn end(mut self) {
         end(self.engine.take().expect("an engine"));
         assert_nothing_left();

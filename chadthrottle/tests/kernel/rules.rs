@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
+    net::UdpSocket,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -211,6 +213,41 @@ fn a_rule_that_only_looks_can_find_stands_above_one_that_the_kernel_knows() {
             .expect("timeout(1)");
         assert!(status.success(), "{status}: its first packet was lost");
     }
+    ruled.end();
+}
+
+/// A child of a held process starts while the engine stands still: its limit is what the kernel programs say.
+#[test]
+fn a_rule_that_was_moved_before_another_takes_over_from_it_what_starts() {
+    let rules = [
+        rule("parent", "name:ct-parent", "block = 'both'\nscope = 'all'"),
+        rule("child", "name:ct-child", "down = '900MB/s'\nscope = 'all'"),
+    ];
+    let ruled = Ruled::with(&rules.concat());
+    let which = Command::new("sh").args(["-c", "command -v bash"]).output();
+    let path = String::from_utf8(which.expect("sh").stdout).expect("a path");
+    let [parent, child] = ["ct-parent", "ct-child"].map(|name| ruled.root.join(name));
+    for copy in [&parent, &child] {
+        fs::copy(path.trim_end(), copy).expect("a copy of bash");
+    }
+    let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .expect("a timeout");
+    let port = receiver.local_addr().expect("its address").port();
+    let send = format!("{} -c 'echo > /dev/udp/127.0.0.1/{port}; :'", child.display());
+    let mut started = Command::new(&parent);
+    started.args(["-c", &format!("read; {send}; read")]);
+    let mut parent = Running(started.stdin(Stdio::piped()).spawn().expect("bash"));
+    ruled.is_held(parent.pid(), Some(0));
+    ruled.run("rule move child 1");
+    ruled.signal("-STOP");
+    let mut stdin = parent.0.stdin.take().expect("its input");
+    stdin.write_all(b"\n").expect("it reads");
+    let arrived = receiver.recv(&mut [0; 1]);
+    ruled.signal("-CONT");
+    arrived.expect("a datagram that the first rule lets through");
+    drop(stdin);
     ruled.end();
 }
 
