@@ -5,13 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     effect::{Effect, Former},
     pending::About,
+    rules_back::{Made, edited_back},
     state::{Message, State},
 };
 use crate::{
-    model::{Limit, LimitId, RuleSample, Snapshot},
+    model::{Limit, LimitId, Snapshot},
     process::Targets,
-    rules::edit::{Edit, NewRule},
-    tui::keep::{self, InWords, in_words},
+    text::escape,
 };
 
 /// So many steps can be taken back.
@@ -49,6 +49,8 @@ struct Pending {
     instead: Option<String>,
     /// How it is taken back; `None`: it takes something back itself.
     back: Option<Vec<Effect>>,
+    /// The rule that it makes or changes, as that will be.
+    made: Option<Made>,
     step: usize,
 }
 
@@ -57,6 +59,8 @@ struct Pending {
 struct Done {
     words: String,
     back: Vec<Effect>,
+    /// What it has made of a rule.
+    made: Option<Made>,
     /// Changes of one key have one number, and are taken back together.
     step: usize,
 }
@@ -74,6 +78,8 @@ pub struct Changes {
     step: usize,
     /// What the next effects take back.
     taking_back: Option<String>,
+    /// So many samples come until one shows the rules as the last answer has left them.
+    until_seen: u8,
 }
 
 impl Changes {
@@ -95,17 +101,26 @@ impl Changes {
     /// What takes the last step back.
     ///
     /// # Errors
-    /// Where there is none: why.
-    pub fn take_back(&mut self) -> Result<Vec<Effect>, &'static str> {
+    /// Where there is none, or the rule is another one by now, which drops the step: why.
+    pub fn take_back(&mut self, snapshot: &Snapshot) -> Result<Vec<Effect>, String> {
         if !self.pending.is_empty() {
-            return Err("the engine has not answered yet");
+            return Err("the engine has not answered yet".to_owned());
         }
         let Some(last) = self.done.last() else {
-            return Err("there is nothing to take back");
+            return Err("there is nothing to take back".to_owned());
         };
         let (step, words) = (last.step, last.words.clone());
         let first = self.done.iter().position(|done| done.step == step);
         let of_step = self.done.split_off(first.unwrap_or(0));
+        let mut made = of_step.iter().filter_map(|done| done.made.as_ref());
+        if self.until_seen == 0
+            && let Some(other) = made.find(|made| !made.is_still_so(snapshot))
+        {
+            let name = escape(other.name());
+            return Err(format!(
+                "rule '{name}' has been changed since: nothing taken back"
+            ));
+        }
         self.taking_back = Some(match of_step.len() {
             1 => words,
             several => format!("{words}, and {} more", several - 1),
@@ -159,6 +174,11 @@ impl Changes {
         self.expected.retain(|expected| !expected.answered);
     }
 
+    /// A sample has come, shown or not.
+    pub fn sampled(&mut self) {
+        self.until_seen = self.until_seen.saturating_sub(1);
+    }
+
     /// The engine has answered the first change of a limit that is under way.
     fn settle(&mut self, id: LimitId, failed: bool) {
         let mut under_way = self.expected.iter().enumerate();
@@ -199,6 +219,7 @@ impl State {
                 about: About::of(effect),
                 changes,
                 instead,
+                made: back.as_ref().and_then(|_| Made::of(effect, &self.snapshot)),
                 back,
                 step: self.changes.step,
             });
@@ -220,6 +241,8 @@ impl State {
             self.changes.settle(id, message.error);
         }
         self.changes.rename(&renamed);
+        // One may be on its way, which is older.
+        self.changes.until_seen = 2;
         if !message.error {
             match pending.back {
                 None => message.text = format!("taken back: {}", pending.words),
@@ -235,6 +258,7 @@ impl State {
                         self.changes.done.push(Done {
                             words: pending.words,
                             back,
+                            made: pending.made,
                             step: pending.step,
                         });
                         self.changes.rename(&renamed);
@@ -375,85 +399,6 @@ fn replaced(targets: &Targets, state: &State) -> Vec<Former> {
             former
         })
         .collect()
-}
-
-/// What takes a change of the rules back.
-fn edited_back(edit: &Edit, snapshot: &Snapshot) -> Vec<Effect> {
-    let rule = |name: &str| snapshot.rules.iter().find(|rule| *rule.name == *name);
-    let edits = match edit {
-        Edit::Add { rule, .. } => vec![Edit::Remove {
-            name: rule.name.clone(),
-        }],
-        Edit::Remove { name } => match rule(name) {
-            // It would not come back into its profiles, and be on where they are not chosen.
-            Some(rule) if rule.profiles.is_empty() => added_again(rule, snapshot),
-            _ => Vec::new(),
-        },
-        Edit::Change { name, .. } => {
-            let before = rule(name).map(|rule| keep::change(name, rule.limit));
-            before.into_iter().collect()
-        }
-        Edit::Enable { name, enabled } => vec![Edit::Enable {
-            name: name.clone(),
-            enabled: !enabled,
-        }],
-        Edit::Move { name, .. } => {
-            let before = rule(name).map(|rule| in_place(rule, snapshot));
-            before.into_iter().collect()
-        }
-        Edit::Profile { .. } => vec![Edit::Profile {
-            name: snapshot.profile.clone(),
-        }],
-    };
-    let of = |edit| Effect::EditRules {
-        edit,
-        words: String::new(),
-    };
-    edits.into_iter().map(of).collect()
-}
-
-/// A rule in the place of its file where it is now.
-fn in_place(rule: &RuleSample, snapshot: &Snapshot) -> Edit {
-    let of_file = snapshot.rules.iter().filter(|it| it.file == rule.file);
-    let before = of_file.take_while(|it| it.name != rule.name);
-    Edit::Move {
-        name: rule.name.to_string(),
-        to: before.count() + 1,
-    }
-}
-
-/// A rule as it is, once more; of its text in the file, comments do not come back.
-fn added_again(rule: &RuleSample, snapshot: &Snapshot) -> Vec<Edit> {
-    let InWords {
-        rates,
-        block,
-        reject,
-        scope,
-    } = in_words(rule.limit);
-    let name = rule.name.to_string();
-    let mut edits = vec![
-        Edit::Add {
-            rule: NewRule {
-                name: name.clone(),
-                targets: rule.targets.clone(),
-                down: rates.down,
-                up: rates.up,
-                block: block.map(str::to_owned),
-                reject,
-                scope: scope.map(str::to_owned),
-                share: Some(rule.share.clone()).filter(|share| share != "all"),
-                when: rule.when.clone(),
-                on: rule.on.clone(),
-            },
-            first: false,
-        },
-        in_place(rule, snapshot),
-    ];
-    if !rule.enabled {
-        let enabled = false;
-        edits.push(Edit::Enable { name, enabled });
-    }
-    edits
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Changes taken back, key by key.
 
 use super::*;
-use crate::tui::{
-    fixtures::{key, limit, origin, press, process, rule, said, snapshot, state, usual},
-    rows::RowKey,
-    update::{Action, update},
+use crate::{
+    model::RuleSample,
+    rules::edit::Edit,
+    tui::{
+        fixtures::{key, limit, origin, press, process, rule, said, snapshot, state, usual},
+        rows::RowKey,
+        update::{Action, update},
+    },
 };
 
 /// The engine's answer that it is done.
@@ -208,11 +212,11 @@ fn changes_of_rules_are_taken_back() {
     sample.profiles = vec!["hotel".to_owned()];
     let mut state = state(80, 24, sample.into());
     let edits = |effects: Vec<Effect>| -> Vec<Edit> {
-        let edit = |effect| match effect {
-            Effect::EditRules { edit, .. } => edit,
+        // One effect: what cannot be done ends it.
+        match effects.as_slice() {
+            [Effect::RestoreRules { edits }] => edits.clone(),
             other => panic!("{other:?}"),
-        };
-        effects.into_iter().map(edit).collect()
+        }
     };
     let name = || "b".to_owned();
     let mut back = |keys: &[&str]| {
@@ -286,13 +290,92 @@ fn a_kept_limit_comes_back_and_its_rule_goes() {
     done(&mut state, None, &[]);
     let effects = press(&mut state, &["u"]);
     let [
-        Effect::EditRules { edit, .. },
+        Effect::RestoreRules { edits },
         Effect::SetAgain { limits, .. },
     ] = effects.as_slice()
     else {
         panic!("{effects:?}")
     };
     let name = "wget".to_owned();
-    assert_eq!(edit, &Edit::Remove { name });
+    assert_eq!(edits, &[Edit::Remove { name }]);
     assert_eq!(limits[0].id, LimitId(1));
+}
+
+/// What somebody else does to rule `b`, or to all of them.
+type Meddling = fn(&mut Vec<RuleSample>);
+
+#[test]
+fn a_rule_that_was_changed_since_is_left_as_it_is() {
+    let nothing: Meddling = |_| {};
+    let limit_changed: Meddling = |rules| rules[1].limit = limit(Some(7_000_000), None);
+    let target_changed: Meddling = |rules| rules[1].targets = vec!["name:other".to_owned()];
+    let disabled: Meddling = |rules| rules[1].enabled = false;
+    let gone: Meddling = |rules| drop(rules.remove(1));
+    let others_moved: Meddling = |rules| rules.rotate_left(1);
+    let removed: Meddling = |rules| drop(rules.remove(1));
+    let moved: Meddling = |rules| rules.swap(1, 2);
+    let changed: Meddling = |rules| rules[1].limit = limit(Some(2_000_000), None);
+    let to_2_mb = &["<Enter>", "<Ctrl-U>", "2MB", "<Enter>"][..];
+    for (keys, made, meddling, is_refused) in [
+        (to_2_mb, changed, nothing, false),
+        (to_2_mb, changed, others_moved, false),
+        (to_2_mb, changed, limit_changed, true),
+        (to_2_mb, changed, target_changed, true),
+        (to_2_mb, changed, disabled, true),
+        (to_2_mb, changed, gone, true),
+        (&[" "], disabled, nothing, false),
+        (&[" "], disabled, limit_changed, true),
+        (&[">"], moved, nothing, false),
+        (&[">"], moved, moved, true),
+        (&["x", "y"], removed, nothing, false),
+        (
+            &["x", "y"],
+            removed,
+            |rules| rules.insert(1, rule("b")),
+            true,
+        ),
+    ] {
+        let mut sample = Snapshot::clone(&usual());
+        sample.rules = ["a", "b", "c"].map(rule).into();
+        let mut state = state(80, 24, sample.clone().into());
+        press(&mut state, &["R", "j"]);
+        press(&mut state, keys);
+        done(&mut state, None, &[]);
+        made(&mut sample.rules);
+        meddling(&mut sample.rules);
+        // The first was on its way.
+        for _ in 0..2 {
+            update(&mut state, Action::Snapshot(sample.clone().into()));
+        }
+        let effects = press(&mut state, &["u"]);
+        assert_eq!(effects.is_empty(), is_refused, "{keys:?}: {}", said(&state));
+        if is_refused {
+            let words = "rule 'b' has been changed since: nothing taken back";
+            assert_eq!(said(&state), words);
+            assert_eq!(press(&mut state, &["u"]), []);
+            assert_eq!(said(&state), "there is nothing to take back");
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_was_made_of_a_limit_and_changed_since_stays() {
+    for (is_changed, effects) in [(false, 2), (true, 0)] {
+        let mut state = state(80, 24, usual());
+        press(
+            &mut state,
+            &["/", "wget", "<Enter>", "K", "<Down>", "<Enter>"],
+        );
+        done(&mut state, None, &[]);
+        let mut sample = Snapshot::clone(&usual());
+        sample.rules = vec![rule("wget")];
+        if is_changed {
+            sample.rules[0].on = vec!["wifi:home".to_owned()];
+        }
+        for _ in 0..2 {
+            update(&mut state, Action::Snapshot(sample.clone().into()));
+        }
+        let back = press(&mut state, &["u"]);
+        assert_eq!(back.len(), effects, "{}", said(&state));
+    }
 }

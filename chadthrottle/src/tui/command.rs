@@ -129,7 +129,8 @@ fn cancel(state: &mut State) -> Vec<Effect> {
 
 /// Takes back the last change.
 fn undo(state: &mut State) -> Vec<Effect> {
-    match state.changes.take_back() {
+    let now = state.latest();
+    match state.changes.take_back(&now) {
         Ok(effects) => effects,
         Err(why) => {
             state.message = Some(Message::error(why));

@@ -59,6 +59,11 @@ pub enum Effect {
         /// What to say when it is done.
         words: String,
     },
+    /// Have the rules be as they were: each change only where the one before was made.
+    RestoreRules {
+        /// How.
+        edits: Vec<Edit>,
+    },
     /// Make a rule of limits, which end when it is there.
     Keep {
         /// The rule.
@@ -108,6 +113,7 @@ impl Effect {
             | Self::RemoveLimits { .. }
             | Self::SetAgain { .. }
             | Self::EditRules { .. }
+            | Self::RestoreRules { .. }
             | Self::Keep { .. } => true,
             Self::Say(_) | Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => false,
         }
@@ -123,7 +129,11 @@ impl Effect {
             Self::SetAgain { who, .. } => format!("{who}: limit set again"),
             Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
             Self::Say(message) => message.text.clone(),
-            Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => String::new(),
+            Self::RestoreRules { .. }
+            | Self::Inspect(_)
+            | Self::AskPast
+            | Self::Suspend
+            | Self::Quit => String::new(),
         }
     }
 }
@@ -235,6 +245,13 @@ async fn apply(
             }
         }
         Effect::EditRules { edit, .. } => return edit_rules(engine, edit).await,
+        Effect::RestoreRules { edits } => {
+            for edit in edits {
+                if let Some(problem) = edit_rules(engine, edit).await? {
+                    return Ok(Some(problem));
+                }
+            }
+        }
         Effect::Keep { edit, ids, .. } => {
             if let Some(problem) = edit_rules(engine, edit).await? {
                 return Ok(Some(problem));
@@ -346,5 +363,41 @@ mod tests {
                 format!("limit {number}: limit removed")
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_does_not_come_back_is_not_moved() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (calls, mut replies) = theirs.into_split();
+        let mut calls = Frames::new(calls, LONGEST_CALL);
+        let mut effects = Effects::on(Requests::over(ours));
+        let [remove, move_it] = [
+            Edit::Remove {
+                name: "a".to_owned(),
+            },
+            Edit::Move {
+                name: "a".to_owned(),
+                to: 1,
+            },
+        ];
+        effects.carry_out(Effect::RestoreRules {
+            edits: vec![remove, move_it],
+        });
+        effects.carry_out(Effect::RemoveLimits {
+            ids: vec![LimitId(1)],
+            who: "next".to_owned(),
+        });
+        calls.next().await.unwrap().unwrap();
+        let problems = serde_json::json!({ "problems": ["rules.toml: it is so"] });
+        let reply = frame(&Reply::of(problems)).unwrap();
+        replies.write_all(&reply).await.unwrap();
+        let Action::Answered(answer) = effects.done().await else {
+            panic!("another action");
+        };
+        assert!(answer.message.error, "{answer:?}");
+        let call = calls.next().await.unwrap().unwrap();
+        let call: Call = serde_json::from_slice(&call).unwrap();
+        let id = LimitId(1);
+        assert_eq!(Method::of(&call), Ok(Method::RemoveLimit(Named { id })));
     }
 }

@@ -35,6 +35,7 @@ mod remotes;
 mod rgb;
 mod rows;
 mod rulebook;
+mod rules_back;
 mod state;
 mod symbols;
 mod terminal;

@@ -21,6 +21,7 @@ impl About {
     /// Of what the engine is asked for.
     pub fn of(effect: &Effect) -> Self {
         let mut about = Self::default();
+        let rule_of = |edit: &Edit| edit.rule().map(str::to_owned);
         match effect {
             Effect::SetLimit { targets, .. } => {
                 about.processes.clone_from(&targets.processes);
@@ -33,6 +34,7 @@ impl About {
                 about.processes = processes.copied().collect();
             }
             Effect::EditRules { edit, .. } => about.rule = rule_of(edit),
+            Effect::RestoreRules { edits } => about.rule = edits.first().and_then(rule_of),
             Effect::Keep { edit, ids, .. } => {
                 about.rule = rule_of(edit);
                 about.limits.clone_from(ids);
@@ -57,18 +59,6 @@ impl About {
     /// Whether it is about the rule of that name.
     pub fn has_rule(&self, name: &str) -> bool {
         self.rule.as_deref() == Some(name)
-    }
-}
-
-/// The rule that an edit is about.
-fn rule_of(edit: &Edit) -> Option<String> {
-    match edit {
-        Edit::Add { rule, .. } => Some(rule.name.clone()),
-        Edit::Remove { name }
-        | Edit::Change { name, .. }
-        | Edit::Enable { name, .. }
-        | Edit::Move { name, .. } => Some(name.clone()),
-        Edit::Profile { .. } => None,
     }
 }
 

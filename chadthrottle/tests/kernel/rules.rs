@@ -235,7 +235,10 @@ fn a_rule_that_was_moved_before_another_takes_over_from_it_what_starts() {
         .set_read_timeout(Some(Duration::from_secs(2)))
         .expect("a timeout");
     let port = receiver.local_addr().expect("its address").port();
-    let send = format!("{} -c 'echo > /dev/udp/127.0.0.1/{port}; :'", child.display());
+    let send = format!(
+        "{} -c 'echo > /dev/udp/127.0.0.1/{port}; :'",
+        child.display()
+    );
     let mut started = Command::new(&parent);
     started.args(["-c", &format!("read; {send}; read")]);
     let mut parent = Running(started.stdin(Stdio::piped()).spawn().expect("bash"));

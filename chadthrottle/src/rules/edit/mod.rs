@@ -115,6 +115,18 @@ pub enum EditError {
 }
 
 impl Edit {
+    /// The name of the rule that it is about; `None`: about none.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Add { rule, .. } => Some(&rule.name),
+            Self::Remove { name }
+            | Self::Change { name, .. }
+            | Self::Enable { name, .. }
+            | Self::Move { name, .. } => Some(name),
+            Self::Profile { .. } => None,
+        }
+    }
+
     /// The text of a file with the change in it.
     ///
     /// # Errors

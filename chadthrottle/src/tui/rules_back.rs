@@ -1,0 +1,154 @@
+//! Changes of rules taken back: how, and whether the rule is still what the change has made of it.
+
+use super::{
+    effect::Effect,
+    keep::{self, InWords, in_words},
+};
+use crate::{
+    model::{RuleSample, Snapshot},
+    rules::edit::{Edit, NewRule},
+};
+
+/// What a change has made of a rule.
+#[derive(Debug)]
+pub struct Made {
+    edit: Edit,
+    /// As it was before, if it was there.
+    before: Option<RuleSample>,
+}
+
+impl Made {
+    /// By what the engine is asked for; `None`: that is about no rule.
+    pub fn of(effect: &Effect, snapshot: &Snapshot) -> Option<Self> {
+        let (Effect::EditRules { edit, .. } | Effect::Keep { edit, .. }) = effect else {
+            return None;
+        };
+        Some(Self {
+            edit: edit.clone(),
+            before: rule(edit.rule()?, snapshot).cloned(),
+        })
+    }
+
+    /// Which rule it is.
+    pub fn name(&self) -> &str {
+        self.edit.rule().unwrap_or_default()
+    }
+
+    /// Whether the sample shows it as the change has left it. Its place counts for a move alone: others that come and
+    /// go change it too.
+    pub fn is_still_so(&self, snapshot: &Snapshot) -> bool {
+        let now = rule(self.name(), snapshot);
+        let (now, before) = match (&self.edit, now, &self.before) {
+            (Edit::Remove { .. }, now, _) => return now.is_none(),
+            (Edit::Add { rule, .. }, Some(now), _) => {
+                return written(now) == *rule && now.enabled && now.profiles.is_empty();
+            }
+            (_, Some(now), Some(before)) => (now, before),
+            _ => return false,
+        };
+        let mut expected = before.clone();
+        let is_made = match &self.edit {
+            Edit::Change { name, .. } => {
+                expected.limit = now.limit;
+                keep::change(name, now.limit) == self.edit
+            }
+            Edit::Enable { enabled, .. } => {
+                expected.enabled = *enabled;
+                true
+            }
+            Edit::Move { .. } => in_place(now, snapshot) == self.edit,
+            Edit::Add { .. } | Edit::Remove { .. } | Edit::Profile { .. } => true,
+        };
+        is_made
+            && written(now) == written(&expected)
+            && (now.enabled, &now.profiles) == (expected.enabled, &expected.profiles)
+    }
+}
+
+fn rule<'a>(name: &str, snapshot: &'a Snapshot) -> Option<&'a RuleSample> {
+    snapshot.rules.iter().find(|rule| *rule.name == *name)
+}
+
+/// What takes a change of the rules back.
+pub fn edited_back(edit: &Edit, snapshot: &Snapshot) -> Vec<Effect> {
+    let rule = |name: &str| rule(name, snapshot);
+    let edits = match edit {
+        Edit::Add { rule, .. } => vec![Edit::Remove {
+            name: rule.name.clone(),
+        }],
+        Edit::Remove { name } => match rule(name) {
+            // It would not come back into its profiles, and be on where they are not chosen.
+            Some(rule) if rule.profiles.is_empty() => added_again(rule, snapshot),
+            _ => Vec::new(),
+        },
+        Edit::Change { name, .. } => {
+            let before = rule(name).map(|rule| keep::change(name, rule.limit));
+            before.into_iter().collect()
+        }
+        Edit::Enable { name, enabled } => vec![Edit::Enable {
+            name: name.clone(),
+            enabled: !enabled,
+        }],
+        Edit::Move { name, .. } => {
+            let before = rule(name).map(|rule| in_place(rule, snapshot));
+            before.into_iter().collect()
+        }
+        Edit::Profile { .. } => vec![Edit::Profile {
+            name: snapshot.profile.clone(),
+        }],
+    };
+    match edits.as_slice() {
+        [] => Vec::new(),
+        _ => vec![Effect::RestoreRules { edits }],
+    }
+}
+
+/// A rule in the place of its file where it is now.
+fn in_place(rule: &RuleSample, snapshot: &Snapshot) -> Edit {
+    let of_file = snapshot.rules.iter().filter(|it| it.file == rule.file);
+    let before = of_file.take_while(|it| it.name != rule.name);
+    Edit::Move {
+        name: rule.name.to_string(),
+        to: before.count() + 1,
+    }
+}
+
+/// A rule as it is, once more; of its text in the file, comments do not come back.
+fn added_again(rule: &RuleSample, snapshot: &Snapshot) -> Vec<Edit> {
+    let mut edits = vec![
+        Edit::Add {
+            rule: written(rule),
+            first: false,
+        },
+        in_place(rule, snapshot),
+    ];
+    if !rule.enabled {
+        edits.push(Edit::Enable {
+            name: rule.name.to_string(),
+            enabled: false,
+        });
+    }
+    edits
+}
+
+/// A rule in the words of a file.
+fn written(rule: &RuleSample) -> NewRule {
+    let InWords {
+        rates,
+        block,
+        reject,
+        scope,
+    } = in_words(rule.limit);
+    NewRule {
+        name: rule.name.to_string(),
+        targets: rule.targets.clone(),
+        down: rates.down,
+        up: rates.up,
+        block: block.map(str::to_owned),
+        reject,
+        scope: scope.map(str::to_owned),
+        share: Some(rule.share.clone()).filter(|share| share != "all"),
+        when: rule.when.clone(),
+        on: rule.on.clone(),
+    }
+}
