@@ -279,11 +279,10 @@ mod tests {
         let targets: Vec<String> = matches_of(&odd).into_iter().map(|it| it.1).collect();
         assert_eq!(targets[0], "name:a[*][+]user:x");
         assert_eq!(targets[1], "container:abababababab");
-        for target in &targets {
-            assert!(
-                target.starts_with("user:") || target.parse::<Selector>().is_ok(),
-                "{target}"
-            );
+        // A rule shows them as they were written.
+        for target in targets.iter().filter(|it| !it.starts_with("user:")) {
+            let read: Selector = target.parse().unwrap();
+            assert_eq!(String::from(read), *target);
         }
     }
 
