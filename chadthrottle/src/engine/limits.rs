@@ -265,6 +265,7 @@ impl Engine {
 
     /// Takes in processes that match a limit since the last look.
     pub fn watch(&mut self) {
+        self.credit_members();
         self.ask_for_guises();
         if !self.is_look_due() {
             return;

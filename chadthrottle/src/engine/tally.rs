@@ -47,6 +47,16 @@ impl Engine {
         self.count_for(rule.as_ref(), key, slot);
     }
 
+    /// Counts what the members of all rules have carried: the kernel programs give one that becomes another program to the
+    /// rule of that, and tell nobody.
+    pub(super) fn credit_members(&mut self) {
+        let slots = self.slots.iter();
+        let members = slots.filter(|(_, slot)| self.limits.rule_of(self.rule_of(*slot)).is_some());
+        for (key, slot) in members.collect::<Vec<_>>() {
+            self.credit(key, slot);
+        }
+    }
+
     /// The same for one that the kernel programs have let go because it has become another program: for the rule that it
     /// was found to go by before.
     pub(super) fn credit_former(&mut self, key: ProcessKey) {

@@ -11,6 +11,10 @@ use super::{
     unit::{unescape, units_of},
 };
 
+/// So many asterisks a pattern may have. Each may stand for anything, so that many make one look at a long command line
+/// take as long as its length times their number; and everybody may send patterns.
+const MOST_STARS: usize = 32;
+
 /// Finds processes by id, for conditions on what has started a process.
 pub trait Processes {
     /// The process of that id, where it is known.
@@ -95,9 +99,15 @@ impl Condition {
             return Err(not_a_target());
         }
         let pattern = || {
-            Pattern::new(value).map_err(|error| SelectorError::Pattern {
+            let pattern = Pattern::new(value).map_err(|error| error.msg);
+            let stars = value.matches('*').count();
+            let pattern = pattern.and_then(|it| match stars {
+                0..=MOST_STARS => Ok(it),
+                _ => Err("it has more than 32 asterisks"),
+            });
+            pattern.map_err(|reason| SelectorError::Pattern {
                 pattern: shown(text),
-                reason: error.msg,
+                reason,
             })
         };
         Ok(match kind {

@@ -524,6 +524,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_many_asterisks_is_refused() {
+        let stars = |count: usize| format!("command:{}", "*a".repeat(count));
+        assert!(stars(32).parse::<Target>().is_ok());
+        let error = stars(33).parse::<Target>().unwrap_err().to_string();
+        assert!(error.contains("more than 32 asterisks"), "{error}");
+    }
+
+    #[test]
     fn units_containers_commands_and_ancestors() {
         let id = "0123456789abcdef".repeat(4);
         let mut all = vec![process(), process(), process()];

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -219,37 +220,83 @@ fn who_sends_is_found_soon_under_another_name_or_as_another_user() {
 /// What a process carries under a limit of its own counts for the rule, also where that ends before the next sample.
 #[test]
 fn what_a_limit_has_carried_counts_for_its_rule_when_it_has_ended() {
-    const BYTES: u64 = 50_000;
     let lab = Lab::new();
-    let sink = "import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.bind(('', 9))\nprint('ready', flush=True)\n\
-                while True: s.recv(9999)";
-    let _sink = Running::ready(Lab::command(&lab.server, "python3").args(["-c", sink]));
-    let own = rule("own", "name:ct-send", "up = '100MB/s'\nshare = 'process'");
-    let ruled = Ruled::with(&own);
-    let bash = ruled.root.join("ct-send");
-    let which = Command::new("sh").args(["-c", "command -v bash"]).output();
-    let path = String::from_utf8(which.expect("sh").stdout).expect("a path");
-    fs::copy(path.trim_end(), &bash).expect("a copy of bash");
+    let _sink = sink(&lab);
+    let ruled = Ruled::with(&rule(
+        "own",
+        "name:ct-send",
+        "up = '100MB/s'\nshare = 'process'",
+    ));
+    let bash = bash_as(&ruled, "ct-send");
     // It sends, and becomes a program that the rule does not hold, each time within a moment.
-    let script = format!(
-        "sleep 1; exec 3<>/dev/udp/{SERVER_V4}/9; for n in 1 2 3 4 5 6 7 8 9 10; do printf %01000d 0 >&3; done; sleep 0.15; \
-         exec sleep 0.5"
-    );
-    let count = BYTES / 10_000;
-    for _ in 0..count {
-        let status = Lab::command(&lab.client, "timeout")
-            .arg("5")
-            .arg(&bash)
-            .args(["-c", &script])
-            .status()
-            .expect("timeout(1)");
-        assert!(status.success());
+    let script = format!("sleep 1; {SEND}; sleep 0.15; exec sleep 0.5");
+    for _ in 0..5 {
+        run_for_a_moment(&lab, &bash, &script);
     }
     std::thread::sleep(Duration::from_millis(1_500));
+    assert_carried(&ruled, &[5 * SENT]);
+    ruled.end();
+}
+
+/// The kernel programs know both rules, and nobody looks but the engine itself.
+#[test]
+fn what_a_program_carried_before_it_became_another_counts_for_the_rule_of_that_one() {
+    let lab = Lab::new();
+    let _sink = sink(&lab);
+    let rules =
+        ["first", "second"].map(|name| rule(name, &format!("name:ct-{name}"), "up = '100MB/s'"));
+    let ruled = Ruled::with(&rules.concat());
+    let [first, second] = ["ct-first", "ct-second"].map(|name| bash_as(&ruled, name));
+    // bash would become the last command.
+    let then = format!("{SEND}; {SEND}; sleep 0.3; :");
+    let script = format!(
+        "sleep 1; {SEND}; sleep 0.3; exec {} -c '{then}'",
+        second.display()
+    );
+    for _ in 0..3 {
+        run_for_a_moment(&lab, &first, &script);
+    }
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_carried(&ruled, &[3 * SENT, 6 * SENT]);
+    ruled.end();
+}
+
+/// For bash: sends so many bytes.
+const SEND: &str =
+    "exec 3<>/dev/udp/198.18.0.2/9; for n in 1 2 3 4 5 6 7 8 9 10; do printf %01000d 0 >&3; done";
+const SENT: u64 = 10_000;
+
+/// Takes what is sent.
+fn sink(lab: &Lab) -> Running {
+    let sink = "import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.bind(('', 9))\nprint('ready', flush=True)\n\
+                while True: s.recv(9999)";
+    assert!(SEND.contains(SERVER_V4));
+    Running::ready(Lab::command(&lab.server, "python3").args(["-c", sink]))
+}
+
+/// A copy of bash that has that name.
+fn bash_as(ruled: &Ruled, name: &str) -> PathBuf {
+    let copy = ruled.root.join(name);
+    let which = Command::new("sh").args(["-c", "command -v bash"]).output();
+    let path = String::from_utf8(which.expect("sh").stdout).expect("a path");
+    fs::copy(path.trim_end(), &copy).expect("a copy of bash");
+    copy
+}
+
+fn run_for_a_moment(lab: &Lab, bash: &Path, script: &str) {
+    let mut command = Lab::command(&lab.client, "timeout");
+    let status = command.arg("5").arg(bash).args(["-c", script]).status();
+    assert!(status.expect("timeout(1)").success());
+}
+
+/// What the rules have carried today, each with headers.
+#[track_caller]
+fn assert_carried(ruled: &Ruled, expected: &[u64]) {
     let list = ruled.run("rule list --json");
     let rules: Value = serde_json::from_str(&list).expect("JSON");
-    let carried = rules[0]["carried_today"]["up"].as_u64().expect("bytes");
-    println!("{carried} bytes of {BYTES}, and headers");
-    assert!((BYTES..BYTES * 11 / 10).contains(&carried), "{carried}");
-    ruled.end();
+    for (at, bytes) in expected.iter().enumerate() {
+        let carried = rules[at]["carried_today"]["up"].as_u64().expect("bytes");
+        println!("rule {at}: {carried} bytes of {bytes}, and headers");
+        assert!((*bytes..bytes * 11 / 10).contains(&carried), "{carried}");
+    }
 }
