@@ -210,8 +210,8 @@ fn who_sends_is_found_soon_under_another_name_or_as_another_user() {
         ruled.is_held(process.pid(), down);
         let took = began.elapsed();
         println!("{what}: {took:?}");
-        // A tenth of a second, and what asking the engine takes.
-        assert!(took < Duration::from_secs(1), "{what}: {took:?}");
+        // A tenth of a second, and what asking the engine takes. In its turn it would be up to two minutes.
+        assert!(took < Duration::from_secs(4), "{what}: {took:?}");
     }
     drop(process);
     ruled.end();
@@ -248,9 +248,9 @@ fn what_a_program_carried_before_it_became_another_counts_for_the_rule_of_that_o
     let ruled = Ruled::with(&rules.concat());
     let [first, second] = ["ct-first", "ct-second"].map(|name| bash_as(&ruled, name));
     // bash would become the last command.
-    let then = format!("{SEND}; {SEND}; sleep 0.3; :");
+    let then = format!("{SEND}; {SEND}; sleep 0.7; :");
     let script = format!(
-        "sleep 1; {SEND}; sleep 0.3; exec {} -c '{then}'",
+        "sleep 1; {SEND}; sleep 0.7; exec {} -c '{then}'",
         second.display()
     );
     for _ in 0..3 {
