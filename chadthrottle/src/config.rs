@@ -146,7 +146,7 @@ impl TryFrom<String> for ThemeName {
 pub struct ThemeNameError;
 
 /// What the screen shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
     /// Every process for itself.

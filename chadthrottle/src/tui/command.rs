@@ -161,23 +161,6 @@ fn tag(state: &mut State) {
     }
 }
 
-/// Selects the row that the selected process is in, where rows stand for something else now.
-pub fn regroup(state: &mut State) {
-    let process = state.rows.get(state.cursor).and_then(|row| {
-        let lead = state.lead(row)?;
-        Some(lead.key)
-    });
-    state.tagged.clear();
-    state.make_rows();
-    let row = process.and_then(|key| {
-        let has = |row: &RowKey| state.processes_of(row).any(|process| process.key == key);
-        state.rows.iter().position(|row| has(&row.key))
-    });
-    if let Some(row) = row {
-        state.select(row);
-    }
-}
-
 fn fold(state: &mut State) {
     let Some(row) = state.rows.get(state.cursor) else {
         return;

@@ -4,6 +4,7 @@ mod chosen;
 mod limits;
 mod moment;
 mod samples;
+mod selection;
 
 use std::{
     borrow::Cow,
@@ -37,6 +38,7 @@ use crate::{
 
 pub use samples::Behind;
 
+use selection::Selections;
 /// What is in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -160,6 +162,8 @@ pub struct State {
     /// Rows that actions apply to, instead of the selected one.
     pub tagged: HashSet<RowKey>,
     /// List, tree or programs.
+    /// What is selected in the other views.
+    selections: Selections,
     pub view: View,
     /// Processes whose children the tree does not show.
     pub folded: HashSet<ProcessKey>,
@@ -228,6 +232,7 @@ impl State {
             },
             folded: HashSet::new(),
             filter: Field::default(),
+            selections: Selections::default(),
             show: Show::default(),
             sort: Sort::default(),
             reversed: false,
@@ -402,28 +407,5 @@ impl State {
         }
         self.rows = rows;
         self.follow_selection();
-    }
-
-    /// Finds the selected row again; where it has vanished, selects what is in its place now, and the first that is found
-    /// where one is looked for.
-    fn follow_selection(&mut self) {
-        let selected = self.selected.as_ref().filter(|_| self.touched);
-        let row = selected.and_then(|key| self.rows.iter().position(|row| row.key == *key));
-        let instead = match self.mode {
-            Mode::Filter => 0,
-            _ => self.cursor,
-        };
-        self.select(row.unwrap_or(instead));
-    }
-
-    /// Selects a row, or the last one, and brings it onto the screen.
-    pub fn select(&mut self, row: usize) {
-        self.cursor = row.min(self.rows.len().saturating_sub(1));
-        self.selected = self.rows.get(self.cursor).map(|row| row.key.clone());
-        let page = self.page();
-        let lowest = (self.cursor + 1).saturating_sub(page);
-        self.offset = self.offset.clamp(lowest, self.cursor);
-        // No empty rows below the last one while there are more above.
-        self.offset = self.offset.min(self.rows.len().saturating_sub(page));
     }
 }

@@ -1,7 +1,6 @@
 //! The views, and the way from one to another.
 
 use super::{
-    command::regroup,
     effect::Effect,
     state::{Mode, State},
     update::inspect,
@@ -67,7 +66,7 @@ pub fn step(state: &State, by: usize) -> View {
     View::ALL.get(to).copied().unwrap_or_default()
 }
 
-/// Shows a view, with the selection on the process that it was on.
+/// Shows a view, with the selection that it had.
 pub fn go(state: &mut State, view: View) -> Vec<Effect> {
     state.details = None;
     state.mode = Mode::Normal;
@@ -76,8 +75,7 @@ pub fn go(state: &mut State, view: View) -> Vec<Effect> {
         return Vec::new();
     }
     if state.view != view {
-        state.view = view;
-        regroup(state);
+        state.change_view(view);
     }
     inspect(state)
 }

@@ -304,3 +304,78 @@ fn every_word_of_the_filter_works_in_every_view_of_the_machine() {
         }
     }
 }
+
+/// What actions apply to now, without tags.
+fn chosen(state: &State) -> Vec<RowKey> {
+    state.chosen().iter().map(|row| row.key.clone()).collect()
+}
+
+#[test]
+fn coming_back_to_a_view_is_coming_back_to_what_was_selected_there() {
+    let mut state = state(80, 24, snapshot(machine()));
+    let firefox = RowKey::Process(key(21));
+    press(&mut state, &["/", "21", "<Enter>", "<Esc>"]);
+    assert_eq!(state.selected, Some(firefox.clone()));
+    for view in 2..=7 {
+        press(&mut state, &[&view.to_string()]);
+        if view == 4 {
+            update(&mut state, looked(&[(20, 1, 50.0), (30, 2, 5.0)]));
+        }
+    }
+    press(&mut state, &["1"]);
+    assert_eq!(state.selected, Some(firefox.clone()));
+    // Another one is selected in the programs: that is for when they are shown again, from another group or from rules.
+    press(&mut state, &["2"]);
+    assert_eq!(names(&state)[state.cursor], "firefox");
+    press(&mut state, &["G", "6", "2"]);
+    assert_eq!(state.cursor, state.rows.len() - 1);
+    press(&mut state, &["1"]);
+    assert_eq!(chosen(&state), std::slice::from_ref(&firefox));
+    // From a process it is the group that has it.
+    press(&mut state, &["6"]);
+    assert_eq!(names(&state)[state.cursor], "ada");
+    press(&mut state, &["1", "2"]);
+    assert_eq!(names(&state)[state.cursor], "firefox");
+    // The tree keeps its own.
+    press(&mut state, &["1", "3", "g", "1", "3"]);
+    assert_eq!(state.cursor, 0);
+}
+
+#[test]
+fn connections_are_entered_at_one_of_the_selected_process_or_say_that_it_has_none() {
+    let mut state = state(80, 24, snapshot(machine()));
+    press(&mut state, &["/", "restic", "<Enter>", "<Esc>", "4"]);
+    let many = [(20, 1, 50.0), (20, 2, 40.0), (30, 3, 5.0)];
+    update(&mut state, looked(&many));
+    assert_eq!(chosen(&state), [RowKey::Process(key(30))]);
+    press(&mut state, &["1", "/", "init", "<Enter>", "<Esc>", "4"]);
+    update(&mut state, looked(&many));
+    assert_eq!(said(&state), "init (10) has no connection");
+    press(&mut state, &["1"]);
+    assert_eq!(chosen(&state), [RowKey::Process(key(10))]);
+}
+
+#[test]
+fn what_has_ended_meanwhile_or_is_hidden_is_said_to_be_so() {
+    let mut state = state(80, 24, snapshot(machine()));
+    press(&mut state, &["/", "restic", "<Enter>", "<Esc>", "2"]);
+    press(&mut state, &["/", "firefox", "<Enter>", "1"]);
+    assert_eq!(
+        said(&state),
+        "restic (30) is hidden: another row is selected"
+    );
+    press(
+        &mut state,
+        &["<Esc>", "/", "restic", "<Enter>", "<Esc>", "2"],
+    );
+    let mut without = machine();
+    without.remove(3);
+    for _ in 0..7 {
+        update(&mut state, Action::Snapshot(snapshot(without.clone())));
+    }
+    press(&mut state, &["1"]);
+    assert_eq!(
+        said(&state),
+        "process 30 has ended: another row is selected"
+    );
+}
