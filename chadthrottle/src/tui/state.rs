@@ -368,6 +368,13 @@ impl State {
     pub fn shows_remotes(&self) -> bool {
         let is_of_processes = self.place() == Place::Table && self.view != View::Connections;
         let mut columns = columns(&self.areas(), self).into_iter();
+    /// The processes that a row is shown for: of a group, those that the filter leaves.
+    pub fn members_of<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a ProcessSample> {
+        let one = row.members.is_empty().then_some(row.lead);
+        let indices = one.into_iter().chain(row.members.iter().copied());
+        indices.filter_map(|index| self.snapshot.processes.get(index))
+    }
+
         is_of_processes && columns.any(|(column, ..)| column == Column::Remote)
     }
 

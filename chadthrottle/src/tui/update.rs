@@ -370,7 +370,7 @@ fn look_at_remotes(state: &State) -> Option<Effect> {
         return None;
     }
     let rows = state.rows_on_screen();
-    let mut processes = busiest_first(rows.flat_map(|row| state.processes_of(&row.key)));
+    let mut processes = busiest_first(rows.flat_map(|row| state.members_of(row)));
     processes.truncate(MAX_PROCESSES);
     Some(Effect::Inspect(Request {
         purpose: Purpose::Table,

@@ -206,7 +206,7 @@ fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
     press(&mut state, &["s", "jjjjj", "<Enter>"]);
     assert_eq!(order(&state), [900, 3100, 4242, 5000]);
     press(&mut state, &["I"]);
-    assert_eq!(order(&state), [5000, 4242, 3100, 900]);
+    assert_eq!(order(&state), [4242, 3100, 900, 5000]);
     press(&mut state, &["s", "k", "<Esc>"]);
     assert_eq!((state.sort, &state.mode), (Sort::Pid, &Mode::Normal));
     press(&mut state, &["b"]);

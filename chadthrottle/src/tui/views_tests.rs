@@ -379,3 +379,18 @@ fn what_has_ended_meanwhile_or_is_hidden_is_said_to_be_so() {
         "process 30 has ended: another row is selected"
     );
 }
+
+#[test]
+fn a_filtered_group_shows_the_other_end_of_what_the_filter_leaves() {
+    let mut state = state(200, 50, snapshot(machine()));
+    update(&mut state, looked(&[(20, 1, 50.0), (21, 2, 5.0)]));
+    let Action::Connections(mut seen) = looked(&[(20, 1, 50.0), (21, 2, 5.0)]) else {
+        unreachable!()
+    };
+    seen.connections[0].connection.remote = "203.0.113.9:80".parse().ok();
+    update(&mut state, Action::Connections(seen));
+    press(&mut state, &["2", "/", "21", "<Enter>"]);
+    let keys = state.members_of(&state.rows[0]).map(|process| process.key);
+    let end = state.remotes.of(keys).unwrap().end;
+    assert_eq!(end.to_string(), "198.51.100.1:443");
+}

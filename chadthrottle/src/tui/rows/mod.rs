@@ -61,6 +61,8 @@ pub struct Row {
     pub key: RowKey,
     /// The process that names it: index into the sample's processes.
     pub lead: usize,
+    /// Of a group, the processes that it is shown for, which a filter may have left: indices, too.
+    pub members: Vec<usize>,
     /// Lines of the tree before the name.
     pub branches: Vec<Branch>,
     /// Whether it has children, and they are not shown.
@@ -154,8 +156,12 @@ impl Making<'_> {
         }
     }
 
-    /// Highest rates first, then most bytes; ids and names ascending. Ids decide what is equal.
+    /// Highest rates first, then most bytes; ids and names ascending. Ids decide what is equal. What has ended is below
+    /// all that lives.
     fn compare(&self, processes: &[ProcessSample], a: &Row, b: &Row) -> Ordering {
+        if a.ended != b.ended {
+            return a.ended.cmp(&b.ended);
+        }
         let (a, b) = if self.reversed { (b, a) } else { (a, b) };
         let rates = |rate: fn(&Row) -> f64, bytes: fn(&Row) -> u64| {
             let order = rate(b).total_cmp(&rate(a));
@@ -215,6 +221,7 @@ fn together(
             Entry::Vacant(place) => {
                 let mut row = Row::of(index, process);
                 row.key = RowKey::Group(place.key().clone());
+                row.members.push(index);
                 place.insert(row);
             }
         }
@@ -228,6 +235,7 @@ impl Row {
         Self {
             key: RowKey::Process(process.key),
             lead: index,
+            members: Vec::new(),
             branches: Vec::new(),
             folded: None,
             count: 1,
@@ -275,6 +283,7 @@ impl Row {
         }
         self.ended &= process.ended;
         self.count += 1;
+        self.members.push(index);
         self.sum(process.sockets, process.traffic);
     }
 

@@ -71,7 +71,7 @@ fn every_order_and_its_reverse() {
         (Sort::DownBytes, [3100, 4242, 900, 5000]),
         (Sort::UpBytes, [3100, 4242, 900, 5000]),
         (Sort::Pid, [900, 3100, 4242, 5000]),
-        (Sort::Name, [900, 5000, 3100, 4242]),
+        (Sort::Name, [900, 3100, 4242, 5000]),
         (Sort::User, [900, 3100, 4242, 5000]),
         (Sort::Sockets, [900, 3100, 4242, 5000]),
         (Sort::Limit, [4242, 900, 3100, 5000]),
@@ -82,8 +82,9 @@ fn every_order_and_its_reverse() {
         };
         assert_eq!(case.pids(&usual()), flat(&pids), "{sort:?}");
         case.reversed = true;
+        // What has ended stays below.
         let mut turned = pids;
-        turned.reverse();
+        turned[..3].reverse();
         assert_eq!(case.pids(&usual()), flat(&turned), "{sort:?} reversed");
     }
 }

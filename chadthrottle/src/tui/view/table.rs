@@ -188,7 +188,7 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
         Column::Down => rate(row.traffic.down.bytes_per_s, theme.traffic.down),
         Column::Up => rate(row.traffic.up.bytes_per_s, theme.traffic.up),
         Column::Trend => {
-            let processes = state.processes_of(&row.key).map(|process| process.key);
+            let processes = state.members_of(row).map(|process| process.key);
             let ring = state.history.of(processes, state.span);
             let text = trend(&ring, state.history.samples, state.span, width, look);
             let traffic = row.traffic.map(|traffic| traffic.bytes_per_s);
@@ -229,9 +229,7 @@ fn cell<'a>(column: Column, row: &'a Row, width: usize, state: &'a State, look: 
 
 /// The other end that the row carries most to and from.
 fn remote<'a>(row: &Row, state: &'a State) -> Option<&'a Remote> {
-    let processes = state
-        .processes_of(&row.key)
-        .filter(|process| !process.ended);
+    let processes = state.members_of(row).filter(|process| !process.ended);
     state.remotes.of(processes.map(|process| process.key))
 }
 
