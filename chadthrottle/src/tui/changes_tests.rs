@@ -245,7 +245,7 @@ fn changes_of_rules_are_taken_back() {
             to: 2
         }]
     );
-    assert_eq!(back(&["P"]), [Edit::Profile { name: None }]);
+    assert_eq!(back(&["P", "j", "<Enter>"]), [Edit::Profile { name: None }]);
     let changed = back(&["<Enter>", "<Ctrl-U>", "2MB", "<Enter>"]);
     assert!(
         matches!(&changed[..], [Edit::Change { down: Some(down), .. }] if down == "1MB/s"),

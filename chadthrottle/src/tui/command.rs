@@ -37,7 +37,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Block => return act::block(state),
         Command::Keep => act::open_keep(state),
         Command::Undo => return undo(state),
-        Command::Profile => return rulebook::profile(state),
+        Command::Profile => rulebook::open_profiles(state),
         Command::Go(view) => return views::go(state, view),
         Command::NextView => return views::go(state, views::step(state, 1)),
         Command::PreviousView => {

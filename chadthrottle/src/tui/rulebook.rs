@@ -84,34 +84,35 @@ pub fn remove(state: &State, name: &str) -> Vec<Effect> {
     effect.into_iter().collect()
 }
 
-/// Another profile: where there is one, that or none, and where there are several, by a menu.
-pub fn profile(state: &mut State) -> Vec<Effect> {
+/// Opens the menu of profiles, or says that there are none.
+pub fn open_profiles(state: &mut State) {
     let profiles = &state.snapshot.profiles;
     let chosen = state.snapshot.profile.as_ref();
     match profiles.as_slice() {
         [] => {
-            let words = "no profiles are there: [profile.NAME] in rules.toml makes one";
+            let words = "there are no profiles: [profile.NAME] in rules.toml makes one";
             state.message = Some(Message::error(words));
-            Vec::new()
         }
-        [only] => vec![switch_to((chosen != Some(only)).then(|| only.clone()))],
-        several => {
-            let at = chosen.and_then(|chosen| several.iter().position(|it| it == chosen));
+        profiles => {
+            let at = chosen.and_then(|chosen| profiles.iter().position(|it| it == chosen));
             state.mode = Mode::Profiles(at.map_or(0, |at| at + 1));
-            Vec::new()
         }
     }
 }
 
 /// Chooses a profile, or none.
 pub fn switch_to(name: Option<String>) -> Effect {
-    let words = match &name {
-        Some(name) => format!("profile {}", crate::text::escape(name)),
-        None => "no profile".to_owned(),
-    };
     Effect::EditRules {
+        words: profile_words(name.as_deref()),
         edit: Edit::Profile { name },
-        words,
+    }
+}
+
+/// A profile in words, safe to show.
+pub fn profile_words(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("profile {}", crate::text::escape(name)),
+        None => "profile off".to_owned(),
     }
 }
 
@@ -146,9 +147,9 @@ fn place(state: &mut State, rule: &RuleSample, by: isize) -> Vec<Effect> {
             to,
         },
         words: format!(
-            "{} is tried {}",
+            "{} is moved {}",
             shown(rule),
-            if by < 0 { "earlier" } else { "later" }
+            if by < 0 { "up" } else { "down" }
         ),
     }]
 }
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_profiles_one_is_chosen_and_the_only_one_is_switched() {
+    fn a_profile_or_none_is_chosen_from_a_menu() {
         let mut state = with_rules(&["a", "b"]);
         assert!(press(&mut state, &["P"]).is_empty());
         let name = |name: &str| Some(name.to_owned());
@@ -298,16 +299,20 @@ mod tests {
         assert_eq!(edit(&effects), &Edit::Profile { name: None });
         assert!(press(&mut state, &["P", "<Esc>"]).is_empty());
         assert_eq!(state.mode, Mode::Normal);
-        for (chosen, next) in [(None, Some("hotel")), (Some("hotel"), None)] {
-            let sample = Arc::make_mut(&mut state.snapshot);
-            sample.profiles = vec!["hotel".to_owned()];
-            sample.profile = chosen.map(str::to_owned);
-            let effects = press(&mut state, &["P"]);
-            let name = next.map(str::to_owned);
-            assert_eq!(edit(&effects), &Edit::Profile { name });
-        }
+        // The only one is not switched without asking either.
+        let sample = Arc::make_mut(&mut state.snapshot);
+        sample.profiles = vec!["hotel".to_owned()];
+        sample.profile = name("hotel");
+        assert!(press(&mut state, &["P"]).is_empty());
+        assert_eq!(state.mode, Mode::Profiles(1));
+        let effects = press(&mut state, &["k", "<Enter>"]);
+        assert_eq!(edit(&effects), &Edit::Profile { name: None });
         Arc::make_mut(&mut state.snapshot).profiles.clear();
         assert!(press(&mut state, &["P"]).is_empty());
-        assert!(said(&state).contains("no profiles"), "{}", said(&state));
+        assert!(
+            said(&state).contains("there are no profiles"),
+            "{}",
+            said(&state)
+        );
     }
 }

@@ -21,7 +21,7 @@ pub fn draw_orders(frame: &mut Frame, cursor: usize, state: &State, look: &Look)
 /// Draws the menu of profiles with its cursor at that place.
 pub fn draw_profiles(frame: &mut Frame, cursor: usize, state: &State, look: &Look) {
     let chosen = state.snapshot.profile.as_ref();
-    let mut names = vec![("no profile".to_owned(), chosen.is_none())];
+    let mut names = vec![("off".to_owned(), chosen.is_none())];
     let profiles = state.snapshot.profiles.iter();
     names.extend(profiles.map(|name| (escape(name).into_owned(), Some(name) == chosen)));
     draw(frame, "Profile", 40, &names, cursor, look);
