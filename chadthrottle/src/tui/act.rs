@@ -1,14 +1,16 @@
 //! Limits from the keyboard: whom they are for, and what is asked of the engine.
 
+use std::collections::HashSet;
+
 use super::{
     dialog::{LimitDialog, Present, Subject, stepped},
     effect::Effect,
     keep::{self, KeepDialog},
     rows::{Row, RowKey, RowLimit},
-    state::{Message, Mode, State},
+    state::{Message, Mode, Question, State},
 };
 use crate::{
-    model::{Limit, LimitId},
+    model::{Limit, LimitId, ProcessKey, ProcessSample},
     process::Targets,
     text::escape,
     units::Rate,
@@ -149,23 +151,66 @@ pub fn block(state: &mut State) -> Vec<Effect> {
     if let (Some(present), Some(limit)) = (subject.present, subject.limit)
         && is_blocked(limit)
     {
-        return vec![Effect::RemoveLimits {
-            ids: vec![present.id],
-            who: subject.who,
-        }];
+        let ids = vec![present.id];
+        let who = with_others(state, &ids, subject.who);
+        return vec![Effect::RemoveLimits { ids, who }];
     }
     let mut dialog = LimitDialog::new(subject);
     // One that they have stays with those who share it.
     dialog.subject.present = None;
-    state.tagged.clear();
-    apply(
+    let effects = apply(
         &dialog,
         Limit {
             down: Some(Rate::BLOCKED),
             up: Some(Rate::BLOCKED),
             ..Limit::NONE
         },
-    )
+    );
+    if let Some(why) = risk_of_blocking(state, &dialog.subject.rows) {
+        let who = dialog.subject.who;
+        state.mode = Mode::Confirm(Question::Block { who, why, effects });
+        return Vec::new();
+    }
+    state.tagged.clear();
+    effects
+}
+
+/// What a block of these rows would cut off that the machine or this screen needs.
+fn risk_of_blocking(state: &State, rows: &[RowKey]) -> Option<String> {
+    /// What starts all threads of the kernel.
+    const KTHREADD: u32 = 2;
+    let of_session = ancestors(state, state.pid);
+    let blocked = rows.iter().flat_map(|row| state.processes_of(row));
+    let mut risks = blocked
+        .filter(|process| !process.ended)
+        .filter_map(|process| {
+            let pid = process.key.pid;
+            let name = escape(&process.name);
+            if pid == 1 {
+                Some(format!("{name} (1) is what the machine was started with."))
+            } else if pid == KTHREADD || process.parent == KTHREADD {
+                Some(format!("{name} ({pid}) is part of the kernel."))
+            } else if of_session.contains(&pid) {
+                Some(format!("This screen runs below {name} ({pid})."))
+            } else {
+                None
+            }
+        });
+    risks.next()
+}
+
+/// The process with that id, and those that it was started by.
+fn ancestors(state: &State, pid: u32) -> Vec<u32> {
+    let processes = &state.snapshot.processes;
+    let mut pids = vec![pid];
+    let mut at = pid;
+    while let Some(process) = processes.iter().find(|it| it.key.pid == at && !it.ended)
+        && !pids.contains(&process.parent)
+    {
+        at = process.parent;
+        pids.push(at);
+    }
+    pids
 }
 
 /// Opens the dialog that makes a rule of the limit of the selected row, or says why not.
@@ -193,7 +238,26 @@ pub fn remove(state: &mut State) -> Vec<Effect> {
         state.message = Some(without_limit(state, ""));
         return Vec::new();
     }
+    let who = with_others(state, &ids, who);
     vec![Effect::RemoveLimits { ids, who }]
+}
+
+/// The chosen rows in words, with how many others share these limits.
+fn with_others(state: &State, ids: &[LimitId], who: String) -> String {
+    let has = |process: &&ProcessSample| process.limit.is_some_and(|(id, _)| ids.contains(&id));
+    let all = state.snapshot.processes.iter().filter(has).count();
+    let chosen = state.chosen();
+    let of_chosen: HashSet<ProcessKey> = chosen
+        .iter()
+        .flat_map(|row| state.processes_of(&row.key))
+        .filter(has)
+        .map(|process| process.key)
+        .collect();
+    match all - of_chosen.len() {
+        0 => who,
+        1 => format!("{who} and 1 more process that shared it"),
+        others => format!("{who} and {others} more processes that shared it"),
+    }
 }
 
 /// Makes the limits of the chosen rows a step slower or faster.
@@ -264,13 +328,17 @@ fn chosen_in_words(state: &State) -> String {
     }
 }
 
-/// A row in words, safe to show.
+/// Whom an action on a row is for, in words, safe to show: of a group all, which a filter shows only some of.
 pub fn who(state: &State, row: &Row) -> String {
     let name = state.name_of(row);
-    match (&row.key, row.count) {
-        (RowKey::Process(key) | RowKey::Connection(key, _), _) => format!("{name} ({})", key.pid),
-        (RowKey::Group(_), 1) => format!("{name} (1 process)"),
-        (RowKey::Group(_), count) => format!("{name} ({count} processes)"),
+    let all = state.processes_of(&row.key).count();
+    match &row.key {
+        RowKey::Process(key) | RowKey::Connection(key, _) => format!("{name} ({})", key.pid),
+        RowKey::Group(_) if row.count < all => {
+            format!("{name} (all {all} processes, filtered or not)")
+        }
+        RowKey::Group(_) if all == 1 => format!("{name} (1 process)"),
+        RowKey::Group(_) => format!("{name} ({all} processes)"),
     }
 }
 

@@ -91,6 +91,11 @@ fn a_present_limit_is_filled_in_changed_and_removed() {
         who: who.clone(),
     }];
     assert_eq!(press(&mut state, &["l", "<Ctrl-U>", "<Enter>"]), removed);
+    // The engine has answered all of them, and the last one with no.
+    for error in [false, false, true] {
+        update(&mut state, answered(error));
+    }
+    update(&mut state, Action::Snapshot(usual()));
     assert_eq!(press(&mut state, &["x"]), removed);
 }
 
@@ -120,6 +125,15 @@ fn brackets_step_the_limit_and_nothing_else() {
     assert_eq!(said(&state), "no row is selected");
 }
 
+fn answered(error: bool) -> Action {
+    let text = String::new();
+    Action::Answered(Answer {
+        message: Message { text, error },
+        set: None,
+        renamed: Vec::new(),
+    })
+}
+
 #[test]
 fn a_limit_is_shown_as_it_will_be_until_a_sample_can_know() {
     let mut state = state(80, 24, usual());
@@ -128,18 +142,10 @@ fn a_limit_is_shown_as_it_will_be_until_a_sample_can_know() {
     press(&mut state, &["g", "j", "["]);
     let new = Some(Rate::clamped(700_000));
     assert_eq!(shown(&state), new);
-    let answer = |error| {
-        let text = String::new();
-        Action::Answered(Answer {
-            message: Message { text, error },
-            set: None,
-            renamed: Vec::new(),
-        })
-    };
     // Of before the change: before the answer, and still on its way when that came.
     update(&mut state, Action::Snapshot(usual()));
     assert_eq!(shown(&state), new);
-    update(&mut state, answer(false));
+    update(&mut state, answered(false));
     update(&mut state, Action::Snapshot(usual()));
     assert_eq!(shown(&state), new);
     // From here on samples know best.
@@ -147,8 +153,8 @@ fn a_limit_is_shown_as_it_will_be_until_a_sample_can_know() {
     assert_eq!(shown(&state), old);
     // Of two changes the first is answered first; what is refused is not shown any more.
     press(&mut state, &["[", "]"]);
-    update(&mut state, answer(false));
-    update(&mut state, answer(true));
+    update(&mut state, answered(false));
+    update(&mut state, answered(true));
     update(&mut state, Action::Snapshot(usual()));
     assert_eq!(shown(&state), new);
     update(&mut state, Action::Snapshot(usual()));
@@ -215,4 +221,107 @@ fn a_programs_limit_takes_in_what_starts_later() {
         [crate::process::Selector::of_exe("/usr/bin/wget")]
     );
     assert_eq!(limit.down, Some(Rate::clamped(1_000_000)));
+}
+
+#[test]
+fn what_the_machine_or_this_screen_needs_is_blocked_after_asking() {
+    let mut session = process(50, "sshd", 0.0, 0.0);
+    session.exe = "/usr/sbin/sshd".into();
+    let mut shell = process(51, "bash", 0.0, 0.0);
+    shell.parent = 50;
+    let mut screen = process(52, "chadthrottle", 0.0, 0.0);
+    screen.parent = 51;
+    let all = vec![
+        process(1, "init", 0.0, 0.0),
+        process(2, "kthreadd", 0.0, 0.0),
+        session,
+        shell,
+        screen,
+        process(60, "bash", 0.0, 0.0),
+    ];
+    let mut state = state(80, 24, snapshot(all));
+    state.pid = 52;
+    for (view, name, asks) in [
+        ("1", "init", true),
+        ("1", "kthreadd", true),
+        ("1", "sshd", true),
+        ("1", "60", false),
+        ("2", "bash", true),
+        ("6", "ada", true),
+    ] {
+        press(&mut state, &[view, "/", name, "<Enter>"]);
+        let effects = press(&mut state, &["B"]);
+        assert_eq!(effects.is_empty(), asks, "{name}: {effects:?}");
+        assert_eq!(matches!(state.mode, Mode::Confirm(_)), asks, "{name}");
+        if asks {
+            assert_eq!(press(&mut state, &["n"]), [], "{name}");
+            press(&mut state, &["B"]);
+            let effects = press(&mut state, &["y"]);
+            assert!(matches!(&effects[..], [Effect::SetLimit { .. }]), "{name}");
+        }
+        press(&mut state, &["<Esc>"]);
+    }
+}
+
+#[test]
+fn the_limit_of_a_filtered_group_says_that_it_is_for_all_of_it() {
+    let mut all: Vec<_> = (1..=4)
+        .map(|it| process(10 + it, "iperf3", 0.0, 0.0))
+        .collect();
+    all[0].command = "iperf3 -s".into();
+    all[1].command = "iperf3 -s".into();
+    let mut state = state(80, 24, snapshot(all));
+    press(&mut state, &["2", "/", " -s", "<Enter>", "<Enter>"]);
+    let Mode::Dialog(dialog) = &state.mode else {
+        panic!("{}", said(&state))
+    };
+    assert_eq!(
+        dialog.subject.who,
+        "iperf3 (all 4 processes, filtered or not)"
+    );
+    press(&mut state, &["<Esc>", "<Esc>", "<Enter>"]);
+    let Mode::Dialog(dialog) = &state.mode else {
+        panic!("{}", said(&state))
+    };
+    assert_eq!(dialog.subject.who, "iperf3 (4 processes)");
+}
+
+#[test]
+fn a_limit_that_was_just_removed_is_not_there_any_more_whatever_the_last_sample_says() {
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["/", "wget", "<Enter>", "x", "K"]);
+    assert_eq!(state.mode, Mode::Normal);
+    assert!(
+        said(&state).contains("no limit to keep"),
+        "{}",
+        said(&state)
+    );
+    // It was on its way when the engine answered.
+    update(&mut state, answered(false));
+    update(&mut state, Action::Snapshot(usual()));
+    press(&mut state, &["K"]);
+    assert_eq!(state.mode, Mode::Normal);
+    // What the engine refuses to remove is there again.
+    update(&mut state, Action::Snapshot(usual()));
+    press(&mut state, &["x"]);
+    update(&mut state, answered(true));
+    update(&mut state, Action::Snapshot(usual()));
+    press(&mut state, &["K"]);
+    assert!(matches!(state.mode, Mode::Keep(_)));
+}
+
+#[test]
+fn removing_a_shared_limit_says_for_how_many_it_was() {
+    let mut both = vec![
+        process(7, "iperf3", 1.0, 0.0),
+        process(8, "iperf3", 0.0, 0.0),
+    ];
+    let shared = Some((LimitId(1), limit(Some(1_000_000), None)));
+    both.iter_mut().for_each(|process| process.limit = shared);
+    let mut state = state(80, 24, snapshot(both));
+    let effects = press(&mut state, &["g", "x"]);
+    assert_eq!(
+        effects[0].words(),
+        "iperf3 (7) and 1 more process that shared it: limit removed"
+    );
 }

@@ -32,7 +32,8 @@ pub struct Answer {
 #[derive(Debug)]
 struct Expected {
     id: LimitId,
-    limit: Limit,
+    /// `None`: it ends.
+    limit: Option<Limit>,
     /// The engine has done it.
     answered: bool,
 }
@@ -43,8 +44,10 @@ struct Pending {
     /// What, in words.
     words: String,
     about: About,
-    /// The limit that it changes.
-    changes: Option<LimitId>,
+    /// Whom it is about, in words.
+    who: String,
+    /// The limits that it changes or removes.
+    changes: Vec<LimitId>,
     /// What there was before, where it takes the place of something.
     instead: Option<String>,
     /// How it is taken back; `None`: it takes something back itself.
@@ -57,7 +60,6 @@ struct Pending {
 /// A change that was made.
 #[derive(Debug)]
 struct Done {
-    words: String,
     back: Vec<Effect>,
     /// What it has made of a rule.
     made: Option<Made>,
@@ -76,8 +78,8 @@ pub struct Changes {
     done: Vec<Done>,
     /// Counts keys that change something.
     step: usize,
-    /// What the next effects take back.
-    taking_back: Option<String>,
+    /// How many changes the next effects take back.
+    taking_back: Option<usize>,
     /// So many samples come until one shows the rules as the last answer has left them.
     until_seen: u8,
 }
@@ -109,7 +111,7 @@ impl Changes {
         let Some(last) = self.done.last() else {
             return Err("there is nothing to take back".to_owned());
         };
-        let (step, words) = (last.step, last.words.clone());
+        let step = last.step;
         let first = self.done.iter().position(|done| done.step == step);
         let of_step = self.done.split_off(first.unwrap_or(0));
         let mut made = of_step.iter().filter_map(|done| done.made.as_ref());
@@ -121,10 +123,7 @@ impl Changes {
                 "rule '{name}' has been changed since: nothing taken back"
             ));
         }
-        self.taking_back = Some(match of_step.len() {
-            1 => words,
-            several => format!("{words}, and {} more", several - 1),
-        });
+        self.taking_back = Some(of_step.len());
         Ok(of_step
             .into_iter()
             .rev()
@@ -202,21 +201,28 @@ impl State {
             return;
         }
         self.changes.step += 1;
+        let taken_back = taking_back.map(|changes| so_now(effects, changes));
         for effect in effects.iter().filter(|effect| effect.is_for_engine()) {
             let (back, instead) = match taking_back {
                 Some(_) => (None, None),
                 None => (Some(back(effect, self)), instead(effect, self)),
             };
+            let about = About::of(effect, &self.snapshot);
             let changes = match effect {
                 Effect::ChangeLimit { id, limit, .. } => {
-                    self.expect(*id, *limit);
-                    Some(*id)
+                    self.expect(&[*id], Some(*limit));
+                    vec![*id]
                 }
-                _ => None,
+                Effect::RemoveLimits { ids, .. } | Effect::Keep { ids, .. } => {
+                    self.expect(ids, None);
+                    ids.clone()
+                }
+                _ => Vec::new(),
             };
             self.changes.pending.push_back(Pending {
-                words: taking_back.clone().unwrap_or_else(|| effect.words()),
-                about: About::of(effect),
+                words: taken_back.clone().unwrap_or_else(|| effect.words()),
+                about,
+                who: effect.who().to_owned(),
                 changes,
                 instead,
                 made: back.as_ref().and_then(|_| Made::of(effect, &self.snapshot)),
@@ -237,7 +243,7 @@ impl State {
             self.message = Some(message);
             return;
         };
-        if let Some(id) = pending.changes {
+        for id in pending.changes {
             self.changes.settle(id, message.error);
         }
         self.changes.rename(&renamed);
@@ -245,9 +251,9 @@ impl State {
         self.changes.until_seen = 2;
         if !message.error {
             match pending.back {
-                None => message.text = format!("taken back: {}", pending.words),
+                None => message.text = pending.words,
                 Some(mut back) => {
-                    let who = pending.words.clone();
+                    let who = pending.who;
                     back.extend(set.map(|id| Effect::RemoveLimits { ids: vec![id], who }));
                     if let Some(instead) = pending.instead {
                         message.text.push_str(&format!(", instead of {instead}"));
@@ -256,7 +262,6 @@ impl State {
                         let undo = self.keymap.key_of(super::keymap::Command::Undo);
                         message.text.push_str(&format!("; {undo} takes it back"));
                         self.changes.done.push(Done {
-                            words: pending.words,
                             back,
                             made: pending.made,
                             step: pending.step,
@@ -272,12 +277,13 @@ impl State {
     }
 
     /// Shows a limit as it will be: the next key is for that, and may come before the engine has answered.
-    fn expect(&mut self, id: LimitId, limit: Limit) {
-        self.changes.expected.push(Expected {
-            id,
+    fn expect(&mut self, ids: &[LimitId], limit: Option<Limit>) {
+        let expected = ids.iter().map(|id| Expected {
+            id: *id,
             limit,
             answered: false,
         });
+        self.changes.expected.extend(expected);
         self.show_expected();
         self.make_rows();
     }
@@ -289,18 +295,32 @@ impl State {
         }
         let snapshot = Arc::make_mut(&mut self.snapshot);
         for Expected { id, limit, .. } in &self.changes.expected {
-            if let Some(sample) = snapshot.limits.iter_mut().find(|sample| sample.id == *id) {
-                sample.limit = *limit;
+            match limit {
+                Some(limit) => {
+                    let mut samples = snapshot.limits.iter_mut();
+                    if let Some(sample) = samples.find(|sample| sample.id == *id) {
+                        sample.limit = *limit;
+                    }
+                }
+                None => snapshot.limits.retain(|sample| sample.id != *id),
             }
-            for (_, present) in snapshot
-                .processes
-                .iter_mut()
-                .filter_map(|process| process.limit.as_mut())
-                .filter(|(of, _)| of == id)
-            {
-                *present = *limit;
+            for process in &mut snapshot.processes {
+                if process.limit.is_some_and(|(of, _)| of == *id) {
+                    process.limit = limit.map(|limit| (*id, limit));
+                }
             }
         }
+    }
+}
+
+/// What is so when these effects have taken so many changes back.
+fn so_now(effects: &[Effect], changes: usize) -> String {
+    let comes_back = |effect: &&Effect| matches!(effect, Effect::SetAgain { .. });
+    let telling = effects.iter().find(comes_back).or(effects.first());
+    let words = telling.map(Effect::words).unwrap_or_default();
+    match changes {
+        1 => words,
+        several => format!("{words}, and {} more taken back", several - 1),
     }
 }
 
@@ -327,9 +347,9 @@ fn back(effect: &Effect, state: &State) -> Vec<Effect> {
         }
         Effect::RemoveLimits { ids, who } => again(formers(ids), who),
         Effect::EditRules { edit, .. } => edited_back(edit, &state.snapshot),
-        Effect::Keep { edit, ids, words } => {
+        Effect::Keep { edit, ids, who, .. } => {
             let mut effects = edited_back(edit, &state.snapshot);
-            effects.extend(again(formers(ids), words));
+            effects.extend(again(formers(ids), who));
             effects
         }
         _ => Vec::new(),

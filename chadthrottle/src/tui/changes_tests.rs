@@ -57,8 +57,7 @@ fn a_new_limit_is_removed_and_only_when_the_engine_has_answered() {
     let effects = press(&mut state, &["u"]);
     assert!(matches!(&effects[..], [Effect::RemoveLimits { ids, .. }] if *ids == [LimitId(7)]));
     done(&mut state, None, &[]);
-    let words = "taken back: firefox (3100): down 1 MB/s (8 Mbit/s), up unlimited";
-    assert_eq!(said(&state), words);
+    assert_eq!(said(&state), "firefox (3100): limit removed");
     assert_eq!(press(&mut state, &["u"]), []);
     // What the engine refuses is nothing to take back.
     press(&mut state, &["<Enter>", "1MB", "<Enter>"]);
@@ -214,7 +213,7 @@ fn changes_of_rules_are_taken_back() {
     let edits = |effects: Vec<Effect>| -> Vec<Edit> {
         // One effect: what cannot be done ends it.
         match effects.as_slice() {
-            [Effect::RestoreRules { edits }] => edits.clone(),
+            [Effect::RestoreRules { edits, .. }] => edits.clone(),
             other => panic!("{other:?}"),
         }
     };
@@ -290,7 +289,7 @@ fn a_kept_limit_comes_back_and_its_rule_goes() {
     done(&mut state, None, &[]);
     let effects = press(&mut state, &["u"]);
     let [
-        Effect::RestoreRules { edits },
+        Effect::RestoreRules { edits, .. },
         Effect::SetAgain { limits, .. },
     ] = effects.as_slice()
     else {
@@ -378,4 +377,30 @@ fn a_rule_that_was_made_of_a_limit_and_changed_since_stays() {
         let back = press(&mut state, &["u"]);
         assert_eq!(back.len(), effects, "{}", said(&state));
     }
+}
+
+#[test]
+fn taking_back_says_what_is_so_now() {
+    let mut sample = Snapshot::clone(&usual());
+    sample.rules = vec![rule("a")];
+    sample.profiles = vec!["hotel".to_owned()];
+    let mut state = state(80, 24, sample.into());
+    let mut back = |keys: &[&str]| {
+        press(&mut state, keys);
+        done(&mut state, None, &[]);
+        press(&mut state, &["u"]);
+        done(&mut state, None, &[]);
+        let said = said(&state).to_owned();
+        press(&mut state, &["<Esc>"]);
+        said
+    };
+    assert_eq!(
+        back(&["/", "wget", "<Enter>", "["]),
+        "wget (4242): down 1 MB/s (8 Mbit/s), up unlimited"
+    );
+    let words = "wget (4242): limit is back: down 1 MB/s (8 Mbit/s), up unlimited";
+    assert_eq!(back(&["/", "wget", "<Enter>", "x"]), words);
+    assert_eq!(back(&["R", " "]), "rule 'a' is enabled");
+    let words = "rule 'a': down 1 MB/s (8 Mbit/s), up unlimited";
+    assert_eq!(back(&["R", "<Enter>", "<Ctrl-U>", "2MB", "<Enter>"]), words);
 }

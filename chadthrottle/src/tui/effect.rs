@@ -63,6 +63,8 @@ pub enum Effect {
     RestoreRules {
         /// How.
         edits: Vec<Edit>,
+        /// What to say when it is done.
+        words: String,
     },
     /// Make a rule of limits, which end when it is there.
     Keep {
@@ -70,6 +72,8 @@ pub enum Effect {
         edit: Edit,
         /// The limits.
         ids: Vec<LimitId>,
+        /// Whom they are about.
+        who: String,
         /// What to say when it is done.
         words: String,
     },
@@ -119,6 +123,24 @@ impl Effect {
         }
     }
 
+    /// Whom it is about, where that is said.
+    pub fn who(&self) -> &str {
+        match self {
+            Self::SetLimit { who, .. }
+            | Self::ChangeLimit { who, .. }
+            | Self::RemoveLimits { who, .. }
+            | Self::SetAgain { who, .. }
+            | Self::Keep { who, .. } => who,
+            Self::EditRules { .. }
+            | Self::RestoreRules { .. }
+            | Self::Say(_)
+            | Self::Inspect(_)
+            | Self::AskPast
+            | Self::Suspend
+            | Self::Quit => "",
+        }
+    }
+
     /// What is said when it is done.
     pub fn words(&self) -> String {
         match self {
@@ -126,14 +148,15 @@ impl Effect {
                 format!("{who}: {limit}")
             }
             Self::RemoveLimits { who, .. } => format!("{who}: limit removed"),
-            Self::SetAgain { who, .. } => format!("{who}: limit set again"),
-            Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
+            Self::SetAgain { limits, who } => match limits.as_slice() {
+                [one] => format!("{who}: limit is back: {}", one.limit),
+                several => format!("{who}: {} limits are back", several.len()),
+            },
+            Self::EditRules { words, .. }
+            | Self::RestoreRules { words, .. }
+            | Self::Keep { words, .. } => words.clone(),
             Self::Say(message) => message.text.clone(),
-            Self::RestoreRules { .. }
-            | Self::Inspect(_)
-            | Self::AskPast
-            | Self::Suspend
-            | Self::Quit => String::new(),
+            Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => String::new(),
         }
     }
 }
@@ -245,7 +268,7 @@ async fn apply(
             }
         }
         Effect::EditRules { edit, .. } => return edit_rules(engine, edit).await,
-        Effect::RestoreRules { edits } => {
+        Effect::RestoreRules { edits, .. } => {
             for edit in edits {
                 if let Some(problem) = edit_rules(engine, edit).await? {
                     return Ok(Some(problem));
@@ -382,6 +405,7 @@ mod tests {
         ];
         effects.carry_out(Effect::RestoreRules {
             edits: vec![remove, move_it],
+            words: String::new(),
         });
         effects.carry_out(Effect::RemoveLimits {
             ids: vec![LimitId(1)],

@@ -27,6 +27,8 @@ pub struct KeepDialog {
     pub name: Field,
     /// The limit that it is made of, which ends when the rule is there.
     pub of: LimitId,
+    /// Whom that is about, in words.
+    pub who: String,
     /// Names that are taken.
     taken: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl KeepDialog {
         Ok(Self {
             limit,
             of,
+            who,
             matches,
             chosen: chosen.unwrap_or(0),
             name: Field::new(free_name(&lead.name, &taken)),
@@ -215,9 +218,13 @@ pub fn shown(rule: &RuleSample) -> String {
 mod tests {
     use super::*;
     use crate::tui::{
+        changes::Answer,
         effect::Effect,
         fixtures::{limit, press, process, said, snapshot, state},
+        state::Message,
+        update::{Action, update},
     };
+    use std::sync::Arc;
 
     #[test]
     fn the_limit_at_hand_becomes_a_rule_for_what_is_there_after_the_next_start_too() {
@@ -227,7 +234,8 @@ mod tests {
         wget.cgroup = "/system.slice/a-b.service".into();
         let mut curl = process(8, "curl", 0.0, 0.0);
         curl.uid = 0;
-        let mut state = state(80, 24, snapshot(vec![wget, curl]));
+        let sample = snapshot(vec![wget, curl]);
+        let mut state = state(80, 24, Arc::clone(&sample));
         let effects = press(
             &mut state,
             &["K", "<Down>", "<Down>", "<Ctrl-U>", "night", "<Enter>"],
@@ -245,6 +253,14 @@ mod tests {
             (rule.down.as_deref(), &rule.up, &rule.block),
             (Some("2MB/s"), &None, &None)
         );
+        // The engine says no: the limit stays.
+        let answer = Answer {
+            message: Message::error("no"),
+            set: None,
+            renamed: Vec::new(),
+        };
+        update(&mut state, Action::Answered(answer));
+        update(&mut state, Action::Snapshot(sample));
         // In the other views, what their rows are of is proposed.
         for (view, proposed) in [
             ("5", "unit:a-b.service"),

@@ -2,7 +2,7 @@
 
 use super::{effect::Effect, filter::is_selected, state::State};
 use crate::{
-    model::{LimitId, ProcessKey, ProcessSample},
+    model::{LimitId, ProcessKey, ProcessSample, Snapshot},
     process::Selector,
     rules::edit::Edit,
     tui::rows::Row,
@@ -19,25 +19,32 @@ pub struct About {
 
 impl About {
     /// Of what the engine is asked for.
-    pub fn of(effect: &Effect) -> Self {
+    pub fn of(effect: &Effect, snapshot: &Snapshot) -> Self {
         let mut about = Self::default();
         let rule_of = |edit: &Edit| edit.rule().map(str::to_owned);
+        // A limit that is to end is not shown any more.
+        let members = |ids: &[LimitId]| {
+            let has =
+                |process: &&ProcessSample| process.limit.is_some_and(|it| ids.contains(&it.0));
+            let members = snapshot.processes.iter().filter(has);
+            members.map(|process| process.key).collect()
+        };
         match effect {
             Effect::SetLimit { targets, .. } => {
                 about.processes.clone_from(&targets.processes);
                 about.selectors.clone_from(&targets.selectors);
             }
             Effect::ChangeLimit { id, .. } => about.limits.push(*id),
-            Effect::RemoveLimits { ids, .. } => about.limits.clone_from(ids),
+            Effect::RemoveLimits { ids, .. } => about.processes = members(ids),
             Effect::SetAgain { limits, .. } => {
                 let processes = limits.iter().flat_map(|former| &former.processes);
                 about.processes = processes.copied().collect();
             }
             Effect::EditRules { edit, .. } => about.rule = rule_of(edit),
-            Effect::RestoreRules { edits } => about.rule = edits.first().and_then(rule_of),
+            Effect::RestoreRules { edits, .. } => about.rule = edits.first().and_then(rule_of),
             Effect::Keep { edit, ids, .. } => {
                 about.rule = rule_of(edit);
-                about.limits.clone_from(ids);
+                about.processes = members(ids);
             }
             Effect::Say(_)
             | Effect::Inspect(_)
@@ -121,13 +128,16 @@ mod tests {
             press(&mut state, keys);
             assert_eq!(pending(&state), ["wget"], "{keys:?}");
             answer(&mut state);
+            update(&mut state, Action::Snapshot(usual()));
         }
     }
 
     #[test]
     fn of_a_program_all_wait_and_a_limit_that_is_shared_has_all_its_members_wait() {
-        let mut all: Vec<_> = [1, 2, 3].map(|pid| process(pid, "curl", 1.0, 0.0)).into();
-        all.push(process(4, "ssh", 0.0, 0.0));
+        let mut all: Vec<_> = [11, 12, 13]
+            .map(|pid| process(pid, "curl", 1.0, 0.0))
+            .into();
+        all.push(process(14, "ssh", 0.0, 0.0));
         let mut state = state(80, 24, snapshot(all));
         press(&mut state, &["2", "g", "B", "1"]);
         assert_eq!(pending(&state), ["curl"; 3]);

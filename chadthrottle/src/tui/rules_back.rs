@@ -3,10 +3,12 @@
 use super::{
     effect::Effect,
     keep::{self, InWords, in_words},
+    rulebook,
 };
 use crate::{
-    model::{RuleSample, Snapshot},
+    model::{Limit, RuleSample, Snapshot},
     rules::edit::{Edit, NewRule},
+    text::escape,
 };
 
 /// What a change has made of a rule.
@@ -97,10 +99,25 @@ pub fn edited_back(edit: &Edit, snapshot: &Snapshot) -> Vec<Effect> {
             name: snapshot.profile.clone(),
         }],
     };
-    match edits.as_slice() {
-        [] => Vec::new(),
-        _ => vec![Effect::RestoreRules { edits }],
+    if edits.is_empty() {
+        return Vec::new();
     }
+    let called = |name: &str| format!("rule '{}'", escape(name));
+    let words = match edit {
+        Edit::Add { rule, .. } => format!("{} is removed", called(&rule.name)),
+        Edit::Remove { name } => format!("{} is back", called(name)),
+        Edit::Change { name, .. } => {
+            let limit = rule(name).map_or(Limit::NONE, |rule| rule.limit);
+            format!("{}: {limit}", called(name))
+        }
+        Edit::Enable { name, enabled } => {
+            let word = if *enabled { "disabled" } else { "enabled" };
+            format!("{} is {word}", called(name))
+        }
+        Edit::Move { name, .. } => format!("{} is back in its place", called(name)),
+        Edit::Profile { .. } => rulebook::profile_words(snapshot.profile.as_deref()),
+    };
+    vec![Effect::RestoreRules { edits, words }]
 }
 
 /// A rule in the place of its file where it is now.

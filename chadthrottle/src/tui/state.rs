@@ -19,6 +19,7 @@ use super::{
     columns::{Column, columns},
     command_palette::Palette,
     dialog::LimitDialog,
+    effect::Effect,
     field::Field,
     filter::Filter,
     help::Help,
@@ -37,8 +38,8 @@ use crate::{
 };
 
 pub use samples::Behind;
-
 use selection::Selections;
+
 /// What is in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -71,6 +72,15 @@ pub enum Question {
     Quit,
     /// Remove the rule of that name?
     RemoveRule(Arc<str>),
+    /// Block what the machine or this screen needs?
+    Block {
+        /// Whom, in words.
+        who: String,
+        /// What that cuts off.
+        why: String,
+        /// What blocks it.
+        effects: Vec<Effect>,
+    },
 }
 
 /// The line above the keys.
@@ -152,6 +162,8 @@ pub struct State {
     pub rows: Vec<Row>,
     /// The selected row: it stays selected wherever it goes.
     pub selected: Option<RowKey>,
+    /// What is selected in the other views.
+    selections: Selections,
     /// Where it was, for when it vanishes.
     pub cursor: usize,
     /// Whether the user has chosen it. Until then it is the first row, whichever that is: in the
@@ -162,8 +174,6 @@ pub struct State {
     /// Rows that actions apply to, instead of the selected one.
     pub tagged: HashSet<RowKey>,
     /// List, tree or programs.
-    /// What is selected in the other views.
-    selections: Selections,
     pub view: View,
     /// Processes whose children the tree does not show.
     pub folded: HashSet<ProcessKey>,
@@ -222,6 +232,7 @@ impl State {
             has_units: false,
             rows: Vec::new(),
             selected: None,
+            selections: Selections::default(),
             cursor: 0,
             touched: false,
             offset: 0,
@@ -232,7 +243,6 @@ impl State {
             },
             folded: HashSet::new(),
             filter: Field::default(),
-            selections: Selections::default(),
             show: Show::default(),
             sort: Sort::default(),
             reversed: false,
@@ -358,6 +368,13 @@ impl State {
         })
     }
 
+    /// The processes that a row is shown for: of a group, those that the filter leaves.
+    pub fn members_of<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a ProcessSample> {
+        let one = row.members.is_empty().then_some(row.lead);
+        let indices = one.into_iter().chain(row.members.iter().copied());
+        indices.filter_map(|index| self.snapshot.processes.get(index))
+    }
+
     /// Whether connections of the whole machine are shown, or filtered by.
     pub fn needs_connections(&self) -> bool {
         let filter = Filter::read(&self.filter.text, &self.snapshot);
@@ -368,13 +385,6 @@ impl State {
     pub fn shows_remotes(&self) -> bool {
         let is_of_processes = self.place() == Place::Table && self.view != View::Connections;
         let mut columns = columns(&self.areas(), self).into_iter();
-    /// The processes that a row is shown for: of a group, those that the filter leaves.
-    pub fn members_of<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a ProcessSample> {
-        let one = row.members.is_empty().then_some(row.lead);
-        let indices = one.into_iter().chain(row.members.iter().copied());
-        indices.filter_map(|index| self.snapshot.processes.get(index))
-    }
-
         is_of_processes && columns.any(|(column, ..)| column == Column::Remote)
     }
 

@@ -264,11 +264,12 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                     "kept as rule '{}', which holds from now on",
                     dialog.name.text.trim()
                 );
-                let of = dialog.of;
+                let (of, who) = (dialog.of, dialog.who.clone());
                 state.mode = Mode::Normal;
                 Some(vec![Effect::Keep {
                     edit: *edit,
                     ids: vec![of],
+                    who,
                     words,
                 }])
             }
@@ -310,6 +311,10 @@ fn confirmed(state: &mut State, question: Question) -> Vec<Effect> {
     match question {
         Question::Quit => vec![Effect::Quit],
         Question::RemoveRule(name) => rulebook::remove(state, &name),
+        Question::Block { effects, .. } => {
+            state.tagged.clear();
+            effects
+        }
         Question::RemoveAll => vec![Effect::RemoveLimits {
             ids: state.by_hand().collect(),
             who: "all".to_owned(),

@@ -104,7 +104,10 @@ impl State {
             Question::RemoveRule(name) if self.rule(name).is_none() => {
                 format!("rule '{}' is not there any more", escape(name))
             }
-            Question::Quit | Question::RemoveAll | Question::RemoveRule(_) => return,
+            Question::Quit
+            | Question::RemoveAll
+            | Question::RemoveRule(_)
+            | Question::Block { .. } => return,
         };
         self.mode = Mode::Normal;
         self.message = Some(Message { text, error: false });

@@ -1,4 +1,4 @@
-//! A question before something that cannot be taken back.
+//! A question before something that reaches far.
 
 use ratatui::{Frame, text::Line, widgets::Paragraph};
 
@@ -20,20 +20,25 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
     let key = state.keymap.key_of(Command::Switch);
     let switch = format!("{key} only switches it off.");
     let (title, limits, what) = match question {
+        Question::Block { who, why, .. } => (
+            format!("Block {who}?"),
+            why.clone(),
+            "What is blocked, and all that it starts, has no network.".to_owned(),
+        ),
         Question::RemoveAll => (
-            "Remove all limits?",
+            "Remove all limits?".to_owned(),
             format!("{} set{of_others}.", counted(all, "limit is", "limits are")),
             "Everything runs at full speed again.".to_owned(),
         ),
         Question::RemoveRule(name) => (
-            "Remove this rule?",
+            "Remove this rule?".to_owned(),
             state
                 .rule(name)
                 .map_or_else(String::new, |rule| format!("It is {}.", shown(rule))),
             switch,
         ),
         Question::Quit => (
-            "Quit?",
+            "Quit?".to_owned(),
             format!(
                 "{} with this screen{}.",
                 counted(own, "limit ends", "limits end"),
@@ -46,7 +51,7 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
             "'chadthrottle limit --detach' holds without one.".to_owned(),
         ),
     };
-    let inside = boxed(frame, title, 70, 5, look);
+    let inside = boxed(frame, &title, 70, 5, look);
     let lines = vec![
         Line::raw(format!(" {limits}")),
         Line::raw(format!(" {what}")),

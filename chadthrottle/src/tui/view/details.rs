@@ -80,7 +80,15 @@ pub fn draw(frame: &mut Frame, area: Rect, details: &Details, state: &State, loo
 
 fn title<'a>(row: &Row, state: &State, look: &Look) -> Line<'a> {
     let theme = &look.theme;
-    let mut title = vec![Span::styled(act::who(state, row), theme.title)];
+    let all = state.processes_of(&row.key).count();
+    let who = match row.key {
+        // It is drawn of those that the filter leaves.
+        RowKey::Group(_) if row.count < all => {
+            format!("{} ({} of {all} processes)", state.name_of(row), row.count)
+        }
+        _ => act::who(state, row),
+    };
+    let mut title = vec![Span::styled(who, theme.title)];
     if row.ended {
         title.push(Span::styled("  ended", theme.error));
     }
