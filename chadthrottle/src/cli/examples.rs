@@ -1,5 +1,8 @@
 //! Examples below the long help of commands. Each is parsed by a test.
 
+/// The line that each begins with.
+pub const HEAD: &str = "Examples:";
+
 /// Of the program.
 pub const ALL: &str = "\
 Examples:
@@ -91,8 +94,6 @@ Examples:
 
 /// Of `completions`.
 pub const COMPLETIONS: &str = "\
-The shell asks chadthrottle for what it completes: processes, units, rules and profiles are those of the moment.
-
 Examples:
   chadthrottle completions bash > ~/.local/share/bash-completion/completions/chadthrottle
   chadthrottle completions zsh > ~/.zfunc/_chadthrottle
@@ -107,6 +108,7 @@ Examples:
 
 #[cfg(test)]
 mod tests {
+    use super::HEAD;
     use crate::cli::Cli;
     use clap::{Command, CommandFactory, Parser};
 
@@ -162,7 +164,8 @@ mod tests {
     fn every_command_has_examples() {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
-            assert!(command.get_after_long_help().is_some(), "{name}");
+            let examples = command.get_after_long_help().map(ToString::to_string);
+            assert!(examples.is_some_and(|all| all.starts_with(HEAD)), "{name}");
         }
     }
 }

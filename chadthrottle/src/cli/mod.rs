@@ -3,7 +3,7 @@
 //! `-h` shows what one command takes, in 24 lines where it can; `--help` shows everything, with examples.
 
 mod candidates;
-mod examples;
+pub mod examples;
 mod limit;
 mod rule;
 #[cfg(test)]
@@ -202,6 +202,8 @@ pub enum Command {
     #[command(after_long_help = examples::DOCTOR)]
     Doctor(Doctor),
     /// Print completions for a shell
+    ///
+    /// The shell asks chadthrottle for what it completes: processes, units, rules and profiles are those of the moment.
     #[command(after_long_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell

@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path};
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, builder::Resettable};
+use clap_mangen::roff::{Roff, roman};
 
 use crate::{
-    cli::{Cli, Man},
+    cli::{Cli, Man, examples},
     error::Error,
     text,
 };
@@ -54,15 +55,42 @@ fn write_all(command: &Command, directory: &Path) -> Result<(), Error> {
 }
 
 fn page(command: &Command) -> Result<Vec<u8>, Error> {
+    let failed = |error| Error::io("making the manual page", error);
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone())
+    clap_mangen::Man::new(explained(command))
         .source(concat!("chadthrottle ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
-        .map_err(|error| Error::io("making the manual page", error))?;
+        .map_err(failed)?;
+    if let Some(examples) = command.get_after_long_help() {
+        page.extend_from_slice(section_of_examples(&examples.to_string()).as_bytes());
+    }
     if command.get_name() == "chadthrottle" {
         page.extend_from_slice(HOW_IT_WORKS.as_bytes());
     }
     Ok(page)
+}
+
+/// The command as a page shows it: its usage as `--help` has it, where options are named once, and a description of each
+/// option, those that only `--help` shows too. Its examples have a section of their own.
+fn explained(command: &Command) -> Command {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    command
+        .clone()
+        .override_usage(usage)
+        .after_long_help(Resettable::Reset)
+        .mut_args(|option| option.hide_short_help(false))
+}
+
+/// Examples line by line, as they are typed.
+fn section_of_examples(help: &str) -> String {
+    let mut section = Roff::new();
+    section.control("SH", ["EXAMPLES"]).control("nf", []);
+    for line in help.lines().filter(|line| *line != examples::HEAD) {
+        section.text([roman(line.trim_start())]);
+    }
+    section.control("fi", []);
+    section.to_roff()
 }
 
 /// The last section of the program's page, in the language of man(7).
@@ -104,6 +132,63 @@ mod tests {
             }
         }
         assert!(named > 20, "only {named}");
+    }
+
+    fn page_of(path: &[&str]) -> String {
+        let program = program();
+        let command = path.iter().fold(&program, |command, name| {
+            command.find_subcommand(name).unwrap()
+        });
+        String::from_utf8(page(command).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_option_has_a_description_and_the_synopsis_names_none_without_its_value() {
+        for path in [&[][..], &["limit"], &["rule", "add"]] {
+            let page = page_of(path);
+            let mut lines = page.lines();
+            let mut options = 0;
+            while lines.by_ref().any(|line| line == ".TP") {
+                let (option, description) = (lines.next().unwrap(), lines.next().unwrap());
+                let is_text = description.starts_with(char::is_alphabetic);
+                assert!(is_text, "{option}: {description}");
+                options += 1;
+            }
+            assert!(options > 10, "only {options}: {page}");
+            let (_, synopsis) = page.split_once(".SH SYNOPSIS\n").unwrap();
+            let (synopsis, _) = synopsis.split_once(".SH").unwrap();
+            assert!(
+                synopsis.contains("[OPTIONS]") && !synopsis.contains("\\-\\-"),
+                "{synopsis}"
+            );
+        }
+    }
+
+    #[test]
+    fn examples_are_shown_line_by_line() {
+        for (path, line) in [
+            (
+                &[][..],
+                "sudo chadthrottle doctor                                     # will it",
+            ),
+            (
+                &["limit"],
+                "sudo chadthrottle limit 1234 \\-\\-down 8Mbit \\-\\-for 30m\n",
+            ),
+            (&["completions"], "chadthrottle completions zsh > "),
+        ] {
+            let page = page_of(path);
+            let (_, examples) = page.split_once(".SH EXAMPLES\n.nf\n").expect(&page);
+            let (examples, _) = examples.split_once(".fi\n").unwrap();
+            assert!(
+                examples.contains(&format!("\n{line}")) || examples.starts_with(line),
+                "{examples}"
+            );
+            assert!(
+                !page.contains("EXTRA") && !page.contains("Examples:"),
+                "{page}"
+            );
+        }
     }
 
     #[test]
