@@ -34,6 +34,23 @@ fn everything_behind_the_program_belongs_to_it() {
 }
 
 #[test]
+fn an_unknown_option_before_the_program_is_refused() {
+    for (line, option) in [
+        (
+            "chadthrottle run --down 1MB/s --for 3s -- sleep 1",
+            "'--for'",
+        ),
+        ("chadthrottle run -x wget", "'-x'"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}: {error}");
+        assert_eq!(error.exit_code(), 2);
+        let said = error.to_string();
+        assert!(said.contains(option) && said.contains("Usage:"), "{said}");
+    }
+}
+
+#[test]
 fn global_options_stand_before_or_behind_the_command() {
     for line in [
         "chadthrottle --attach legacy --state-dir /x limit 7 --down 1MB",
