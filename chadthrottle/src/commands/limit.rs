@@ -4,7 +4,7 @@ use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
 
 use humantime::format_duration;
 
-use super::Warned;
+use super::{Warned, log_carried};
 use crate::{
     cli::{Global, LimitArgs},
     error::Error,
@@ -111,6 +111,10 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
                     if !is_set && let Some(now) = snapshot.own_limit(std::process::id()) {
                         (id, is_set) = (now, true);
                     }
+                    if log::log_enabled!(log::Level::Info) {
+                        status.clear();
+                        log_carried(session.engine.requests(), id).await;
+                    }
                     let members = status.show(&snapshot, id);
                     // Somebody else may have ended it, or the engine, whose clock is another one.
                     let lives = |key: &ProcessKey| key_of(Path::new("/proc"), key.pid) == Some(*key);
@@ -127,6 +131,7 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         }
     };
     status.finish();
+    log_carried(session.engine.requests(), id).await;
     let clean = session.close().await;
     let code = match end {
         End::TimeIsUp | End::Removed if args.extent.duration.is_some() => 0,

@@ -15,7 +15,12 @@ pub mod tui;
 pub mod unlimit;
 pub mod version;
 
-use crate::{error::Error, output};
+use crate::{
+    client::Requests,
+    error::Error,
+    model::{Carried, LimitId},
+    output,
+};
 
 /// Warnings of samples, each said once, and again when it has been gone for a while.
 #[derive(Debug, Default)]
@@ -28,6 +33,21 @@ impl Warned {
         let mut news = warnings.to_vec();
         news.retain(|warning| !before.contains(warning));
         news
+    }
+}
+
+/// Logs what a limit has carried so far, where somebody reads that; nothing of one that has ended.
+async fn log_carried(requests: &Requests, id: LimitId) {
+    if log::log_enabled!(log::Level::Info)
+        && let Ok(Carried { passed, dropped }) = requests.carried(id).await
+    {
+        log::info!(
+            "carried: down {} dropped {}, up {} dropped {}",
+            passed.down,
+            dropped.down,
+            passed.up,
+            dropped.up
+        );
     }
 }
 

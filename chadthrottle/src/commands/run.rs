@@ -27,7 +27,7 @@ use super::Warned;
 use crate::{
     cli::{Global, Run},
     error::Error,
-    model::{Carried, ProcessKey, Snapshot},
+    model::{ProcessKey, Snapshot},
     output,
     process::{
         Invoker, Targets, key_of,
@@ -107,16 +107,8 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
     }
     let requests = session.engine.requests().clone();
     let log_carried = async || {
-        if let Some(Limited { id, .. }) = limited.get()
-            && let Ok(Carried { passed, dropped }) = requests.carried(id).await
-        {
-            log::info!(
-                "carried: down {} dropped {}, up {} dropped {}",
-                passed.down,
-                dropped.down,
-                passed.up,
-                dropped.up
-            );
+        if let Some(Limited { id, .. }) = limited.get() {
+            super::log_carried(&requests, id).await;
         }
     };
     let code = match held.release() {
