@@ -1,23 +1,24 @@
 //! `limit`: running processes under a limit, until Ctrl-C or for a while.
 
-use std::{collections::HashSet, io::IsTerminal, path::Path, time::Duration};
+use std::{collections::HashSet, io::IsTerminal, path::Path, sync::Arc, time::Duration};
 
 use humantime::format_duration;
+use tokio::time::timeout;
 
-use super::{Warned, log_carried};
+use super::{Warned, log_carried, taken::taken};
 use crate::{
     cli::{Global, LimitArgs},
     error::Error,
-    model::{LimitId, ProcessKey, ProcessSample, Snapshot, Unmatched},
+    model::{Limit, LimitId, ProcessKey, ProcessSample, Snapshot, Unmatched},
     output::{self, Outlet},
     process::{Target, Targets, key_of},
-    protocol::{Limited, SetLimit},
+    protocol::{Field, Limited, SetLimit},
     session::{
-        self, Opened,
+        self, Opened, Settings,
         signals::{Ending, Signals},
     },
     tui::only_ascii,
-    units::format_rate,
+    units::{Rate, format_rate},
 };
 
 /// Why the waiting ended.
@@ -28,6 +29,12 @@ enum End {
     EngineStopped(Error),
     Signal(Ending),
 }
+
+/// How long a limit waits for a look at what holds its processes before: to say so is not worth more.
+const BEFORE: Duration = Duration::from_millis(250);
+
+/// How long a detached limit waits for the sample that shows whom it holds.
+const AFTER: Duration = Duration::from_secs(2);
 
 /// Holds the limit and gives the exit code.
 pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
@@ -40,8 +47,11 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let named = targets.processes.clone();
     let waits_for_others = !targets.selectors.is_empty();
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;
-    let opened =
-        session::open_unless_ended(global.settings(Duration::from_secs(1)), &mut signals).await?;
+    let interval = match args.extent.detach {
+        true => session::AT_ONCE,
+        false => Duration::from_secs(1),
+    };
+    let opened = session::open_unless_ended(global.settings(interval), &mut signals).await?;
     let mut session = match opened {
         Ok(session) => session,
         Err(Ending::Interrupt | Ending::Terminate) if args.extent.duration.is_none() => {
@@ -50,6 +60,8 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         Err(ending) => return Ok(ending.exit_code()),
     };
     let limit = args.limits.limit();
+    let word = Word::of(&limit);
+    let mut before = timeout(BEFORE, look(global)).await.ok().flatten();
     let set = SetLimit {
         targets,
         limit,
@@ -77,7 +89,14 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         output::say(words);
     }
 
+    let mut status = Status::new(global, word);
     if args.extent.detach {
+        let first = timeout(AFTER, first_after(&mut session, sequence)).await;
+        if let Ok(Some(snapshot)) = first {
+            status.say_taken(&mut before, &snapshot, id);
+            status.show(&snapshot, id);
+            status.clear();
+        }
         return Ok(u8::from(!session.close().await));
     }
     let over = async {
@@ -87,7 +106,6 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         }
     };
     tokio::pin!(over);
-    let mut status = Status::new(global);
     let end = loop {
         tokio::select! {
             () = &mut over => break End::TimeIsUp,
@@ -110,6 +128,9 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
                     let mut is_set = snapshot.limits.iter().any(|limit| limit.id == id);
                     if !is_set && let Some(now) = snapshot.own_limit(std::process::id()) {
                         (id, is_set) = (now, true);
+                    }
+                    if snapshot.sequence > sequence {
+                        status.say_taken(&mut before, &snapshot, id);
                     }
                     if log::log_enabled!(log::Level::Info) {
                         status.clear();
@@ -136,13 +157,14 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
     let code = match end {
         End::TimeIsUp | End::Removed if args.extent.duration.is_some() => 0,
         End::TimeIsUp | End::Removed => {
-            output::say(
-                "somebody has ended the limit, or set another one in its place: see 'chadthrottle limits'",
-            );
+            output::say(format_args!(
+                "somebody has ended the {}, or set another one in its place: see 'chadthrottle limits'",
+                word.noun
+            ));
             1
         }
         End::TargetsAreGone => {
-            output::say("the limited processes have ended");
+            output::say(format_args!("the {} processes have ended", word.done));
             0
         }
         End::EngineStopped(error) => return Err(error),
@@ -151,6 +173,48 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         End::Signal(ending) => ending.exit_code(),
     };
     Ok(if clean { code } else { code.max(1) })
+}
+
+/// What is limited at this moment, and the processes; `None` where the engine does not say.
+async fn look(global: &Global) -> Option<Snapshot> {
+    let settings = Settings {
+        fields: Some(vec![Field::Processes, Field::Limits, Field::Origins]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let mut session = session::open_running(settings).await.ok()??;
+    let snapshot = session.engine.limits_now().await;
+    let _clean = session.close().await;
+    snapshot
+}
+
+/// The first sample that shows the limit; `None` where the engine has ended.
+async fn first_after(session: &mut Opened, sequence: u64) -> Option<Arc<Snapshot>> {
+    loop {
+        let snapshot = session.engine.next_snapshot().await?;
+        if snapshot.sequence > sequence {
+            return Some(snapshot);
+        }
+    }
+}
+
+/// What it is called.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    noun: &'static str,
+    done: &'static str,
+}
+
+impl Word {
+    fn of(limit: &Limit) -> Self {
+        let mut rates = [limit.down, limit.up].into_iter().flatten();
+        if rates.any(Rate::is_blocked) {
+            let (noun, done) = ("block", "blocked");
+            Self { noun, done }
+        } else {
+            let (noun, done) = ("limit", "limited");
+            Self { noun, done }
+        }
+    }
 }
 
 /// Sets the limit again where the engine has ended, and gives its name there; `None` where its processes have ended.
@@ -165,7 +229,7 @@ async fn again(
     let now = names.into_iter().find(|(before, _)| *before == id);
     let now = now.and_then(|(_, now)| now);
     if now.is_some() {
-        output::say("limited again");
+        output::say(format_args!("{} again", status.word.done));
     }
     Ok(now)
 }
@@ -195,6 +259,7 @@ fn targets(args: &LimitArgs) -> Result<Targets, Error> {
 /// The line on a terminal that is rewritten every second.
 struct Status<'a> {
     global: &'a Global,
+    word: Word,
     /// `None` where there is none.
     terminal: Option<&'static Outlet>,
     /// Download and upload.
@@ -209,9 +274,10 @@ struct Status<'a> {
 const NAMED_AT_ONCE: usize = 10;
 
 impl<'a> Status<'a> {
-    fn new(global: &'a Global) -> Self {
+    fn new(global: &'a Global, word: Word) -> Self {
         Self {
             global,
+            word,
             terminal: output::stderr().filter(|_| std::io::stderr().is_terminal()),
             arrows: if only_ascii(|name| std::env::var_os(name)) {
                 ["down", "up"]
@@ -288,6 +354,14 @@ impl<'a> Status<'a> {
         }
     }
 
+    /// Says once whom the limit has taken from others.
+    fn say_taken(&mut self, before: &mut Option<Snapshot>, now: &Snapshot, id: LimitId) {
+        if let Some(words) = before.take().and_then(|before| taken(&before, now, id)) {
+            self.clear();
+            output::say(words);
+        }
+    }
+
     /// Removes the line, so that something else can be said.
     fn clear(&mut self) {
         if self.shown {
@@ -309,14 +383,15 @@ impl<'a> Status<'a> {
         self.clear();
         for process in new.iter().take(NAMED_AT_ONCE) {
             let name = crate::text::escape(&process.name);
-            output::say(format_args!("limited: {} ({name})", process.key.pid));
+            let (done, pid) = (self.word.done, process.key.pid);
+            output::say(format_args!("{done}: {pid} ({name})"));
         }
         if let Some(more) = new
             .len()
             .checked_sub(NAMED_AT_ONCE)
             .filter(|more| *more > 0)
         {
-            output::say(format_args!("limited: {more} more"));
+            output::say(format_args!("{}: {more} more", self.word.done));
         }
     }
 

@@ -11,6 +11,7 @@ pub mod man;
 pub mod rule;
 pub mod run;
 mod table;
+mod taken;
 pub mod tui;
 pub mod unlimit;
 pub mod version;
