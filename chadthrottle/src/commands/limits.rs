@@ -20,7 +20,7 @@ use crate::{
 /// Lists them and gives the exit code.
 pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
     let settings = Settings {
-        fields: Some(vec![Field::Limits, Field::Origins]),
+        fields: Some(vec![Field::Limits, Field::Origins, Field::Processes]),
         ..global.settings(session::AT_ONCE)
     };
     let session = session::open_running(settings).await?;
@@ -86,6 +86,8 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
             limit.members.to_string(),
             match &origin.rule {
                 Some(rule) => format!("rule {}", text::escape(rule)),
+                // Who detaches a limit ends, and another process may have its id by now.
+                None if origin.detached => text::escape(&origin.user).into_owned(),
                 None => format!("{} ({})", text::escape(&origin.user), origin.pid),
             },
             match origin.rule {
@@ -95,7 +97,7 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
             ends(origin, now),
             format!(
                 "{}{}{not_held}",
-                text::escape(&origin.targets.join(" ")),
+                text::escape(&targets(snapshot, origin)),
                 if origin.children {
                     " with children"
                 } else {
@@ -129,6 +131,22 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
     table
 }
 
+/// Whom it is for: where that is a process that it holds, with the name.
+fn targets(snapshot: &Snapshot, origin: &Origin) -> String {
+    let named = |target: &String| {
+        let pid: Option<u32> = target.parse().ok();
+        let mut processes = snapshot.processes.iter();
+        let process = processes.find(|process| {
+            Some(process.key.pid) == pid && process.limit.is_some_and(|(id, _)| id == origin.id)
+        });
+        process.map_or(target.clone(), |process| {
+            format!("{target} {}", process.name)
+        })
+    };
+    let targets: Vec<String> = origin.targets.iter().map(named).collect();
+    targets.join(", ")
+}
+
 fn at(ns: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(ns)
 }
@@ -144,8 +162,8 @@ fn ends(origin: &Origin, now: SystemTime) -> String {
     match (origin.until_ns, origin.detached) {
         _ if origin.rule.is_some() => "with the rule".to_owned(),
         (Some(until), _) => format!("in {}", age(now, at(until))),
-        (None, true) => "by unlimit".to_owned(),
-        (None, false) => "with it".to_owned(),
+        (None, true) => "until unlimited".to_owned(),
+        (None, false) => "with the process".to_owned(),
     }
 }
 
@@ -211,7 +229,7 @@ impl<'a> Report<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Limit, testing};
+    use crate::model::{Limit, LimitId, ProcessSample, testing};
 
     #[test]
     fn a_limit_is_a_line_that_says_who_has_set_it_and_when_it_ends() {
@@ -221,7 +239,7 @@ mod tests {
             "Nothing is limited.\n"
         );
         let origin = |id, until_ns, detached| Origin {
-            targets: vec!["name:a\u{1b}*".to_owned()],
+            targets: ["7", "8", "name:a\u{1b}*"].map(str::to_owned).to_vec(),
             user: "anna".to_owned(),
             pid: 70,
             since_ns: 99_000_000_000_000,
@@ -237,6 +255,11 @@ mod tests {
             unseen_bytes: u64::from(id - 1),
             ..testing::limit(id)
         };
+        let held = ProcessSample {
+            name: "iperf3".into(),
+            limit: Some((LimitId(1), Limit::NONE)),
+            ..testing::process(7)
+        };
         let snapshot = Snapshot {
             origins: vec![
                 origin(1, Some(100_090_000_000_000), true),
@@ -245,6 +268,7 @@ mod tests {
                 origin(3, None, true),
             ],
             limits: vec![limit(1), limit(2)],
+            processes: vec![held],
             ..Snapshot::default()
         };
         let table = table(&snapshot, now, Style::Bytes);
@@ -255,13 +279,17 @@ mod tests {
             "{table}"
         );
         assert!(
-            lines[1].contains("anna (70)") && lines[1].contains("16m 40s"),
+            lines[1].contains("anna  ")
+                && lines[2].contains("anna (70)")
+                && lines[1].contains("16m 40s"),
             "{table}"
         );
         assert!(
-            lines[2].contains("with it") && lines[2].ends_with("NOT HELD"),
+            lines[2].contains("with the process") && lines[2].ends_with("NOT HELD"),
             "{table}"
         );
+        assert!(lines[1].contains("7 iperf3, 8, name:a"), "{table}");
+        assert!(lines[2].contains("  7, 8, name:a"), "{table}");
         assert!(!table.contains('\u{1b}'));
     }
 }
