@@ -59,10 +59,12 @@ const COLUMNS: [Column; 9] = [
     right("UP", 11, |process, style| {
         format_rate(process.traffic.up.bytes_per_s, style)
     }),
-    right("DOWN", 9, |process, _| {
+    right("DOWN TOTAL", 10, |process, _| {
         format_bytes(process.traffic.down.bytes)
     }),
-    right("UP", 9, |process, _| format_bytes(process.traffic.up.bytes)),
+    right("UP TOTAL", 9, |process, _| {
+        format_bytes(process.traffic.up.bytes)
+    }),
     right("DOWN LIMIT", 11, |process, style| {
         limit(process, style, |limit| limit.down)
     }),
@@ -173,8 +175,8 @@ mod tests {
             "USER",
             "DOWN",
             "UP",
-            "DOWN",
-            "UP",
+            "DOWN TOTAL",
+            "UP TOTAL",
             "DOWN LIMIT",
             "UP LIMIT",
         ];
