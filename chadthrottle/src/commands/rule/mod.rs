@@ -1,5 +1,7 @@
 //! `rule` and `profile`: limits that last.
 
+mod change;
+
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -9,20 +11,22 @@ use std::{
 use jiff::ZonedDateTime;
 
 use crate::{
-    cli::{BlockArg, Global, Profile, RuleAdd, RuleCommand},
+    cli::{Global, Profile, RuleCommand},
     error::Error,
-    model::{Limit, ProcessKey, RuleSample, scope_name},
+    model::{Limit, ProcessKey, RuleSample},
     output,
     process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
-    rules::{
-        NetworkManager, Networks, Places, Rule, Rules, Wanted, Why,
-        edit::{Edit, NewRule},
-    },
+    rules::{NetworkManager, Networks, Places, Rule, Rules, Wanted, Why, edit::Edit},
     session::{self, Settings},
     text,
-    units::{Rate, Style, format_bytes, written},
+    units::{Rate, Style, format_bytes},
 };
+use change::{added, edit, enable, reload};
+
+/// Where there are rules and nobody who keeps them.
+const NO_ENGINE: &str = "no engine is running, so no rules are in effect; start one with 'chadthrottle engine' or the \
+                         service";
 
 /// Carries out one of them and gives the exit code.
 pub async fn run(global: &Global, command: RuleCommand) -> Result<u8, Error> {
@@ -70,126 +74,18 @@ pub async fn profile(global: &Global, args: Profile) -> Result<u8, Error> {
         return edit(global, Edit::Profile { name: None }).await;
     }
     if !rules.profiles.contains(&name) {
-        let others = match rules.profiles.is_empty() {
-            true => "none: [profile.NAME] in a rules file makes one".to_owned(),
-            false => rules.profiles.join(", "),
-        };
-        return Err(Error::NoTarget(format!(
-            "there is no profile '{}'; there are: {}",
-            text::escape(&name),
-            text::escape(&others)
-        )));
+        return Err(no_profile(&name, &rules.profiles));
     }
     edit(global, Edit::Profile { name: Some(name) }).await
 }
 
-fn added(add: RuleAdd) -> Edit {
-    let limits = add.limits;
-    let rate = |rate: Option<Rate>| rate.map(written);
-    Edit::Add {
-        rule: NewRule {
-            name: add.name,
-            targets: add.targets,
-            down: rate(limits.down),
-            up: rate(limits.up),
-            block: add.block.map(|block| block.word().to_owned()),
-            reject: add.reject,
-            scope: limits
-                .scope
-                .map(|scope| scope_name(scope.scope()).to_owned()),
-            share: add.share,
-            when: add.when,
-            on: add.on,
-        },
-        first: add.first,
-    }
-}
-
-async fn enable(global: &Global, name: String, enabled: bool) -> Result<u8, Error> {
-    edit(global, Edit::Enable { name, enabled }).await
-}
-
-/// Makes a change, by the engine where one runs: whoever may use it may change rules.
-async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
-    let settings = Settings {
-        fields: Some(vec![Field::Rules]),
-        ..global.settings(session::AT_ONCE)
+fn no_profile(name: &str, profiles: &[String]) -> Error {
+    let others = match profiles.is_empty() {
+        true => "there are no profiles: [profile.NAME] in a rules file makes one".to_owned(),
+        false => format!("the profiles are: {}", text::escape(&profiles.join(", "))),
     };
-    let words = done(&edit);
-    let problems = match session::open_running(settings).await? {
-        Some(session) => {
-            let problems = session.engine.requests().edit_rules(edit).await?;
-            let _clean = session.close().await;
-            problems
-        }
-        None => {
-            global.places().edit(&edit)?;
-            output::say("no engine is running: rules hold from when one is, as with the service");
-            let rules = global.places().load();
-            rules.problems.iter().map(ToString::to_string).collect()
-        }
-    };
-    if problems.is_empty() {
-        output::say(words);
-    }
-    Ok(told(&problems))
-}
-
-/// Has the engine read the files anew.
-async fn reload(global: &Global) -> Result<u8, Error> {
-    let settings = Settings {
-        fields: Some(vec![Field::Rules]),
-        ..global.settings(session::AT_ONCE)
-    };
-    let session = session::open_running(settings).await?;
-    let Some(session) = session else {
-        return Err(Error::NoTarget("no engine is running".to_owned()));
-    };
-    let problems = session.engine.requests().reload_rules().await?;
-    let _clean = session.close().await;
-    Ok(told(&problems))
-}
-
-/// Says what is wrong with the files, and gives the exit code.
-fn told(problems: &[String]) -> u8 {
-    for problem in problems {
-        output::say(problem);
-    }
-    if problems.is_empty() {
-        return 0;
-    }
-    output::say("the rules in force stay as they were until this is mended");
-    2
-}
-
-/// What an edit has done, in words.
-fn done(edit: &Edit) -> String {
-    let named = |name: &str| format!("rule '{}'", text::escape(name));
-    match edit {
-        Edit::Add { rule, .. } => {
-            let rate = |text: &Option<String>, is_blocked: bool| match text {
-                _ if is_blocked => "blocked".to_owned(),
-                Some(text) => text
-                    .parse::<Rate>()
-                    .map_or_else(|_| text.clone(), |rate| rate.to_string()),
-                None => "unlimited".to_owned(),
-            };
-            let block = rule.block.as_deref();
-            let down = rate(&rule.down, matches!(block, Some("down" | "both")));
-            let up = rate(&rule.up, matches!(block, Some("up" | "both")));
-            format!("{}: down {down}, up {up}", named(&rule.name))
-        }
-        Edit::Remove { name } => format!("{} is removed", named(name)),
-        Edit::Change { name, .. } => format!("{} is changed", named(name)),
-        Edit::Enable {
-            name,
-            enabled: true,
-        } => format!("{} is enabled", named(name)),
-        Edit::Enable { name, .. } => format!("{} is disabled", named(name)),
-        Edit::Move { name, to } => format!("{} is in place {to}", named(name)),
-        Edit::Profile { name: Some(name) } => format!("profile {}", text::escape(name)),
-        Edit::Profile { name: None } => "no profile".to_owned(),
-    }
+    let name = text::escape(name);
+    Error::NoTarget(format!("there is no profile '{name}'; {others}"))
 }
 
 fn say_problems(rules: &Rules) {
@@ -207,9 +103,10 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
     let Some(mut session) = session::open_running(settings).await? else {
         return Ok(None);
     };
-    let snapshot = session.engine.next_snapshot().await;
+    // The first may have been taken before the last change.
+    let snapshot = session.engine.limits_now().await;
     let _clean = session.close().await;
-    Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules.clone()))
+    Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules))
 }
 
 /// Where the machine is, as far as these rules want to know it.
@@ -244,7 +141,7 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
         return Ok(code);
     }
     if !is_running && !samples.is_empty() {
-        output::say("no engine is running, so no rule holds anybody");
+        output::say(NO_ENGINE);
     }
     let words = if json {
         text::json(&samples).map_err(|error| Error::io("writing the rules", error.into()))?
@@ -357,11 +254,12 @@ async fn show(global: &Global, name: &str) -> Result<u8, Error> {
 
 fn no_rule(name: &str, rules: &[RuleSample]) -> Error {
     let names: Vec<&str> = rules.iter().map(|rule| &*rule.name).collect();
-    Error::NoTarget(format!(
-        "there is no rule '{}'; there are: {}",
-        text::escape(name),
-        text::escape(&names.join(", "))
-    ))
+    let others = match names.is_empty() {
+        true => "there are no rules".to_owned(),
+        false => format!("the rules are: {}", text::escape(&names.join(", "))),
+    };
+    let name = text::escape(name);
+    Error::NoTarget(format!("there is no rule '{name}'; {others}"))
 }
 
 /// Reads a file, or all of them, and says what is wrong.
@@ -451,7 +349,7 @@ async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
                 (Why::On, false) if hand.is_some() => format!("would hold it then: {}", rule.limit),
                 (Why::On, false) => format!("holds it: {}", rule.limit),
                 (Why::On, true) => "matches too, but comes later".to_owned(),
-                (why, _) => format!("would match, but is {why}"),
+                (why, _) => format!("matches, but is off now ({why})"),
             };
             is_held |= why == Why::On;
             let line = format!(
@@ -497,41 +395,46 @@ async fn held_by_hand(global: &Global) -> Result<(Vec<(ProcessKey, Limit)>, bool
     Ok((held.collect(), true))
 }
 
-impl BlockArg {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::Up => "up",
-            Self::Both => "both",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_long_reason_moves_no_other_line_and_nothing_reaches_the_terminal_as_it_is() {
-        let rule = |name: &str, why: &str| {
-            let targets = vec!["name:x".parse().unwrap()];
-            let rule = Rule {
-                name: name.into(),
-                targets,
-                limit: Limit::NONE,
-                share: Default::default(),
-                when: Default::default(),
-                on: Default::default(),
-                enabled: true,
-                profiles: Vec::new(),
-                file: Path::new("/rules").into(),
-                line: 1,
-            };
-            RuleSample {
-                why: why.to_owned(),
-                ..rule.sample(&Why::On)
-            }
+    fn who_asks_for_what_is_not_there_learns_what_is() {
+        let said = |error: Error| error.to_string();
+        let none = "there is no rule 'x\\u{1b}'; there are no rules";
+        assert_eq!(said(no_rule("x\u{1b}", &[])), none);
+        let some = said(no_rule("x", &[rule("a", "on"), rule("b", "on")]));
+        assert_eq!(some, "there is no rule 'x'; the rules are: a, b");
+        let none = said(no_profile("travelling", &[]));
+        assert!(
+            none.starts_with("there is no profile 'travelling'; there are no profiles"),
+            "{none}"
+        );
+    }
+
+    pub(in crate::commands::rule) fn rule(name: &str, why: &str) -> RuleSample {
+        let targets = vec!["name:x".parse().unwrap()];
+        let rule = Rule {
+            name: name.into(),
+            targets,
+            limit: Limit::NONE,
+            share: Default::default(),
+            when: Default::default(),
+            on: Default::default(),
+            enabled: true,
+            profiles: Vec::new(),
+            file: Path::new("/rules").into(),
+            line: 1,
         };
+        RuleSample {
+            why: why.to_owned(),
+            ..rule.sample(&Why::On)
+        }
+    }
+
+    #[test]
+    fn a_long_reason_moves_no_other_line_and_nothing_reaches_the_terminal_as_it_is() {
         let long = format!(
             "not here (NetworkManager cannot be asked: \u{1b}[2J{})",
             "x".repeat(300)

@@ -1,0 +1,203 @@
+//! Changes to rules, and what has come of them.
+
+use super::{NO_ENGINE, asked};
+use crate::{
+    cli::{BlockArg, Global, RuleAdd},
+    error::Error,
+    model::{RuleSample, scope_name},
+    output,
+    protocol::Field,
+    rules::edit::{Edit, NewRule},
+    session::{self, Settings},
+    text,
+    units::{Rate, written},
+};
+
+pub(super) fn added(add: RuleAdd) -> Edit {
+    let limits = add.limits;
+    let rate = |rate: Option<Rate>| rate.map(written);
+    Edit::Add {
+        rule: NewRule {
+            name: add.name,
+            targets: add.targets,
+            down: rate(limits.down),
+            up: rate(limits.up),
+            block: add.block.map(|block| block.word().to_owned()),
+            reject: add.reject,
+            scope: limits
+                .scope
+                .map(|scope| scope_name(scope.scope()).to_owned()),
+            share: add.share,
+            when: add.when,
+            on: add.on,
+        },
+        first: add.first,
+    }
+}
+
+pub(super) async fn enable(global: &Global, name: String, enabled: bool) -> Result<u8, Error> {
+    edit(global, Edit::Enable { name, enabled }).await
+}
+
+/// Makes a change, by the engine where one runs: whoever may use it may change rules.
+pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Rules]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let mut words = done(&edit);
+    let problems = match session::open_running(settings).await? {
+        Some(session) => {
+            let name = switched_on(&edit);
+            let problems = session.engine.requests().edit_rules(edit).await?;
+            if problems.is_empty()
+                && let Some(name) = name
+                && let Some(now) = asked(global).await?
+                && let Some(rule) = now.iter().find(|rule| *rule.name == name)
+            {
+                words = format!("{words}; {}", state(rule));
+            }
+            let _clean = session.close().await;
+            problems
+        }
+        None => {
+            global.places().edit(&edit)?;
+            output::say(NO_ENGINE);
+            let rules = global.places().load();
+            rules.problems.iter().map(ToString::to_string).collect()
+        }
+    };
+    if problems.is_empty() {
+        output::say(words);
+    }
+    Ok(told(&problems))
+}
+
+/// Has the engine read the files anew.
+pub(super) async fn reload(global: &Global) -> Result<u8, Error> {
+    let settings = Settings {
+        fields: Some(vec![Field::Rules]),
+        ..global.settings(session::AT_ONCE)
+    };
+    let session = session::open_running(settings).await?;
+    let Some(session) = session else {
+        return Err(Error::NoTarget("no engine is running".to_owned()));
+    };
+    let problems = session.engine.requests().reload_rules().await?;
+    if problems.is_empty() {
+        let now = asked(global).await?.unwrap_or_default();
+        output::say(format_args!("rules read anew: {}", counted(&now)));
+    }
+    let _clean = session.close().await;
+    Ok(told(&problems))
+}
+
+/// How many rules there are, and how many of them are on.
+fn counted(rules: &[RuleSample]) -> String {
+    let on = rules.iter().filter(|rule| rule.is_on).count();
+    let plural = if rules.len() == 1 { "" } else { "s" };
+    format!("{} rule{plural}, {on} on", rules.len())
+}
+
+/// Whether a rule is in effect, and for how many processes.
+fn state(rule: &RuleSample) -> String {
+    match rule.members {
+        _ if !rule.is_on => format!("off now ({})", rule.why),
+        0 => "on, and holds no process yet".to_owned(),
+        1 => "on, and holds 1 process".to_owned(),
+        members => format!("on, and holds {members} processes"),
+    }
+}
+
+/// Says what is wrong with the files, and gives the exit code.
+fn told(problems: &[String]) -> u8 {
+    for problem in problems {
+        output::say(problem);
+    }
+    if problems.is_empty() {
+        return 0;
+    }
+    output::say("the rules in force stay as they were until this is mended");
+    2
+}
+
+/// The rule that may be in effect from now on.
+fn switched_on(edit: &Edit) -> Option<String> {
+    match edit {
+        Edit::Add { rule, .. } => Some(rule.name.clone()),
+        Edit::Enable {
+            name,
+            enabled: true,
+        } => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// What an edit has done, in words.
+fn done(edit: &Edit) -> String {
+    let named = |name: &str| format!("rule '{}'", text::escape(name));
+    match edit {
+        Edit::Add { rule, .. } => {
+            let rate = |text: &Option<String>, is_blocked: bool| match text {
+                _ if is_blocked => "blocked".to_owned(),
+                Some(text) => text
+                    .parse::<Rate>()
+                    .map_or_else(|_| text.clone(), |rate| rate.to_string()),
+                None => "unlimited".to_owned(),
+            };
+            let block = rule.block.as_deref();
+            let down = rate(&rule.down, matches!(block, Some("down" | "both")));
+            let up = rate(&rule.up, matches!(block, Some("up" | "both")));
+            format!("{} is added: down {down}, up {up}", named(&rule.name))
+        }
+        Edit::Remove { name } => format!("{} is removed", named(name)),
+        Edit::Change { name, .. } => format!("{} is changed", named(name)),
+        Edit::Enable {
+            name,
+            enabled: true,
+        } => format!("{} is enabled", named(name)),
+        Edit::Enable { name, .. } => format!("{} is disabled", named(name)),
+        Edit::Move { name, to } => format!("{} is in place {to}", named(name)),
+        Edit::Profile { name: Some(name) } => format!("profile {}", text::escape(name)),
+        Edit::Profile { name: None } => "no profile".to_owned(),
+    }
+}
+
+impl BlockArg {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Both => "both",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::rule, *};
+
+    fn sample(name: &str, is_on: bool, members: usize) -> RuleSample {
+        let why = if is_on { "on" } else { "only 22:00-06:00" };
+        RuleSample {
+            is_on,
+            members,
+            ..rule(name, why)
+        }
+    }
+
+    #[test]
+    fn a_rule_says_whether_it_is_in_effect_and_all_how_many_are() {
+        for (rule, words) in [
+            (sample("a", true, 0), "on, and holds no process yet"),
+            (sample("a", true, 1), "on, and holds 1 process"),
+            (sample("a", true, 4), "on, and holds 4 processes"),
+            (sample("a", false, 0), "off now (only 22:00-06:00)"),
+        ] {
+            assert_eq!(state(&rule), words);
+        }
+        let all = [sample("a", true, 1), sample("b", false, 0)];
+        assert_eq!(counted(&all), "2 rules, 1 on");
+        assert_eq!(counted(&all[..1]), "1 rule, 1 on");
+    }
+}
