@@ -243,7 +243,7 @@ pub struct List {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1s")]
     pub interval: Duration,
     /// End after that many samples
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub count: Option<u64>,
     /// Order of the processes
     #[arg(long, value_enum, default_value_t)]
@@ -254,6 +254,14 @@ pub struct List {
     /// Draw each sample over the one before, as much as the terminal has room for
     #[arg(long, conflicts_with = "json")]
     pub watch: bool,
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("not a number of samples: {error}")),
+    }
 }
 
 /// Values of `--sort`.

@@ -125,6 +125,14 @@ fn rates_that_are_refused_end_with_the_accepted_forms() {
 }
 
 #[test]
+fn a_list_has_one_sample_at_least() {
+    let error = parse("chadthrottle list --count 0").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ValueValidation);
+    assert!(error.to_string().contains("must be at least 1"), "{error}");
+    assert!(parse("chadthrottle list --count x").is_err());
+}
+
+#[test]
 fn what_is_blocked_is_refused_where_that_is_said() {
     let resets = |line: &str| match parse(line).unwrap().command {
         Some(Command::Block(block)) => block.limit().limits.limit().resets(),
