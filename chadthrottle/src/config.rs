@@ -111,6 +111,21 @@ pub enum ThemeName {
     Of(String),
 }
 
+impl ThemeName {
+    /// Those that need no file.
+    pub const WITHOUT_FILE: [&str; 9] = [
+        "dark",
+        "light",
+        "auto",
+        "mono",
+        "terminal",
+        "catppuccin",
+        "dracula",
+        "gruvbox",
+        "tokyo-night",
+    ];
+}
+
 impl FromStr for ThemeName {
     type Err = ThemeNameError;
 
@@ -326,6 +341,21 @@ pub fn theme_file<T: DeserializeOwned>(name: &str) -> Result<Option<T>, ConfigEr
     let of_user = home_of_caller().map(|home| home.join(THEMES_OF_USER));
     let directories = of_user.into_iter().chain([THEMES_OF_SYSTEM.into()]);
     theme_in(directories, name)
+}
+
+/// Names of the themes in files of the user who called us, and of the system.
+pub fn theme_files() -> Vec<String> {
+    let of_user = home_of_caller().map(|home| home.join(THEMES_OF_USER));
+    let directories = of_user.into_iter().chain([THEMES_OF_SYSTEM.into()]);
+    themes_in(directories)
+}
+
+fn themes_in(directories: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    let entries = directories.filter_map(|directory| std::fs::read_dir(directory).ok());
+    let files = entries.flatten().flatten();
+    files
+        .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".toml")?.to_owned()))
+        .collect()
 }
 
 fn theme_in<T: DeserializeOwned>(

@@ -5,10 +5,15 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path};
 
+use clap::CommandFactory;
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
 
+use super::Cli;
 use crate::{
-    process::{LocalAccounts, cgroup_of, container_of, pids, unescape, units_of, user_of},
+    config::{ThemeName, theme_files},
+    process::{
+        LocalAccounts, cgroup_of, container_of, is_kernel_thread, pids, unescape, units_of, user_of,
+    },
     rules::Places,
 };
 
@@ -32,6 +37,19 @@ pub fn rules() -> Vec<CompletionCandidate> {
 pub fn profiles() -> Vec<CompletionCandidate> {
     let names = Places::system().load().profiles;
     words(names.into_iter().chain(["off".to_owned()]))
+}
+
+/// Names of themes.
+pub fn themes() -> Vec<CompletionCandidate> {
+    let without_file = ThemeName::WITHOUT_FILE.map(str::to_owned).into_iter();
+    words(without_file.chain(theme_files()))
+}
+
+/// Names of commands that have a manual page.
+pub fn commands() -> Vec<CompletionCandidate> {
+    let program = Cli::command();
+    let commands = program.get_subcommands();
+    words(commands.map(|command| command.get_name().to_owned()))
 }
 
 /// What a target may begin with.
@@ -65,7 +83,7 @@ fn candidates(root: &Path, current: &OsStr, with_pids: bool) -> Vec<CompletionCa
         if with_pids {
             let pids = pids(root)
                 .into_iter()
-                .filter(|pid| pid.to_string().starts_with(part));
+                .filter(|pid| pid.to_string().starts_with(part) && !is_kernel_thread(root, *pid));
             found.extend(pids.map(|pid| {
                 let name = name_of(root, pid).filter(|name| is_word(name));
                 CompletionCandidate::new(pid.to_string()).help(name.map(Into::into))
@@ -134,6 +152,8 @@ fn is_word(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::testing::write_process;
+    use chadthrottle_common::kernel::PF_KTHREAD;
 
     fn tree(processes: &[(u32, &str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -172,6 +192,23 @@ mod tests {
             assert_eq!(completed(tree.path(), current, true), found, "{current}");
         }
         assert!(completed(tree.path(), "1", false).is_empty());
+    }
+
+    #[test]
+    fn kernel_threads_are_not_offered() {
+        let tree = tree(&[(12, "kworker", "/"), (13, "wget", "/")]);
+        write_process(tree.path(), 12, "kworker", 2, PF_KTHREAD, 1);
+        write_process(tree.path(), 13, "wget", 1, 0, 1);
+        assert_eq!(completed(tree.path(), "1", true), ["13"]);
+    }
+
+    #[test]
+    fn themes_and_commands_are_offered_by_name() {
+        let offered = |all: Vec<CompletionCandidate>, name: &str| {
+            all.iter().any(|candidate| candidate.get_value() == name)
+        };
+        assert!(offered(themes(), "gruvbox"));
+        assert!(offered(commands(), "limit"));
     }
 
     #[test]

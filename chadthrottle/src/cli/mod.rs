@@ -12,6 +12,7 @@ mod tests;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
 use crate::{
     backends::throttle::AttachMode,
@@ -58,7 +59,12 @@ pub struct Screen {
     pub config: Option<PathBuf>,
     /// Colours: dark, light, auto, mono, terminal, catppuccin, dracula, gruvbox, tokyo-night, or a theme in
     /// ~/.config/chadthrottle/themes
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        hide_short_help = true,
+        add = ArgValueCandidates::new(candidates::themes)
+    )]
     pub theme: Option<ThemeName>,
     /// Draw with characters of ASCII only
     #[arg(long, hide_short_help = true)]
@@ -311,7 +317,11 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Man {
     /// Of which command, such as 'limit' or 'rule add'; of the program without one
-    #[arg(value_name = "COMMAND", conflicts_with = "directory")]
+    #[arg(
+        value_name = "COMMAND",
+        conflicts_with = "directory",
+        add = ArgValueCandidates::new(candidates::commands)
+    )]
     pub command: Vec<String>,
     /// Write the pages of all commands to this directory instead
     #[arg(long, value_name = "DIR")]

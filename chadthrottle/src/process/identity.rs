@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
+use chadthrottle_common::kernel::PF_KTHREAD;
 use procfs::process::Process;
 
 use super::ProcessInfo;
@@ -55,6 +56,13 @@ pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
         pid,
         start_ticks: stat.starttime,
     })
+}
+
+/// Whether it is a thread of the kernel's, which uses no sockets of its own.
+pub fn is_kernel_thread(root: &Path, pid: u32) -> bool {
+    let process = Process::new_with_root(root.join(pid.to_string()));
+    let stat = process.and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.flags & PF_KTHREAD != 0)
 }
 
 /// The id that was given out last, to a process or a thread, as /proc/loadavg below `root` has it; `None` where that

@@ -32,7 +32,7 @@ pub use condition::{Condition, Processes};
 pub use connections::{Connection, Seen, connections_of};
 pub use container::{Container, container_of};
 pub use executable::Devices;
-pub use identity::{Guise, key_of, newest_pid, user_of};
+pub use identity::{Guise, is_kernel_thread, key_of, newest_pid, user_of};
 pub use invoker::{Invoker, home_of_caller};
 pub use reader::ProcessReader;
 pub use selector::{Accounts, Selector, SelectorError, Target};
