@@ -26,7 +26,8 @@ pub async fn run(global: &Global, args: &Doctor) -> Result<u8, Error> {
             text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?;
         super::print(&text)?;
     } else {
-        super::print(words(&report).as_bytes())?;
+        let columns = super::size_of_terminal().map(|(columns, _)| columns);
+        super::print(words(&report, columns).as_bytes())?;
     }
     Ok(report.exit_code)
 }
@@ -44,8 +45,8 @@ async fn by_engine(settings: Settings) -> Option<Report> {
     })
 }
 
-/// The report for people.
-fn words(report: &Report) -> String {
+/// The report for people, on a terminal with so many columns; without one no line is broken.
+fn words(report: &Report, columns: Option<usize>) -> String {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut line = |name: &str, value: &str| lines.push((name.to_owned(), value.to_owned()));
     line("kernel", &report.kernel);
@@ -93,17 +94,42 @@ fn words(report: &Report) -> String {
         Some(problem) => line("PROBLEM", problem),
         None => line("verdict", "limits will work"),
     }
-    in_columns(&lines)
+    in_columns(&lines, columns)
 }
 
-/// Names, and what belongs to each from one column on.
-fn in_columns(lines: &[(String, String)]) -> String {
+/// Names, and what belongs to each from one column on, over as many lines as it takes.
+fn in_columns(lines: &[(String, String)], columns: Option<usize>) -> String {
+    const GAP: usize = 2;
     let widths = lines.iter().map(|(name, _)| name.chars().count());
     let width = widths.max().unwrap_or_default();
+    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(width + GAP));
+    let mut text = String::new();
+    for (name, value) in lines {
+        let mut name = name.as_str();
+        for line in broken(value, room) {
+            text += format!("{name:<width$}  {line}").trim_end();
+            text.push('\n');
+            name = "";
+        }
+    }
+    text
+}
+
+/// Lines of at most so many characters, broken between words; a word that is longer has a line of its own.
+fn broken(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut line = 0;
+    for word in text.split(' ') {
+        let taken = lines[line].chars().count();
+        if taken > 0 && taken + 1 + word.chars().count() > room {
+            lines.push(String::new());
+            line += 1;
+        } else if taken > 0 {
+            lines[line].push(' ');
+        }
+        lines[line] += word;
+    }
     lines
-        .iter()
-        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
-        .collect()
 }
 
 fn probe_words(probe: &Probe, mut line: impl FnMut(&str, &str)) {
@@ -145,11 +171,29 @@ mod tests {
             ("", "more"),
         ];
         let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let text = in_columns(&lines);
+        let text = in_columns(&lines, None);
         let column = |value: &str| {
             let line = text.lines().find(|line| line.ends_with(value)).unwrap();
             line.len() - value.len()
         };
         assert_eq!([column("made"), column("more")], [column("seen"); 2]);
+    }
+
+    #[test]
+    fn a_long_value_is_broken_between_words_below_itself() {
+        let lines = [
+            ("lever", "paces the connections of a process"),
+            ("kernel", "6.18"),
+        ];
+        let lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let text = "\
+lever   paces the
+        connections
+        of a process
+kernel  6.18
+";
+        assert_eq!(in_columns(&lines, Some(20)), text);
+        let alone = in_columns(&lines, Some(3));
+        assert!(alone.contains("        connections\n"), "{alone}");
     }
 }

@@ -7,10 +7,9 @@ use std::{
     time::SystemTime,
 };
 
-use crossterm::terminal;
 use serde::Serialize;
 
-use super::{Warned, table::table};
+use super::{Warned, size_of_terminal, table::table};
 use crate::{
     cli::{Global, List, Sort},
     error::Error,
@@ -143,13 +142,6 @@ fn text_of(snapshot: &Snapshot, gone: &Gone, global: &Global, args: &List) -> io
         return Ok(watched(&table, lines).into_bytes());
     }
     Ok((table + "\n").into_bytes())
-}
-
-/// Columns and lines of the terminal that is written to; `None` where it is something else.
-fn size_of_terminal() -> Option<(usize, usize)> {
-    let is_one = io::stdout().is_terminal();
-    let (columns, lines) = is_one.then(terminal::size)?.ok()?;
-    Some((columns.into(), lines.into()))
 }
 
 /// The table over what the terminal showed before: as many lines as it has, each with what was to the right of it

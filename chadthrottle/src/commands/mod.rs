@@ -16,6 +16,10 @@ pub mod tui;
 pub mod unlimit;
 pub mod version;
 
+use std::io::{self, IsTerminal};
+
+use crossterm::terminal;
+
 use crate::{
     client::Requests,
     error::Error,
@@ -50,6 +54,13 @@ async fn log_carried(requests: &Requests, id: LimitId) {
             dropped.up
         );
     }
+}
+
+/// Columns and lines of the terminal that standard output is; `None` where it is something else.
+fn size_of_terminal() -> Option<(usize, usize)> {
+    let is_one = io::stdout().is_terminal();
+    let (columns, lines) = is_one.then(terminal::size)?.ok()?;
+    Some((columns.into(), lines.into()))
 }
 
 /// Writes what a command without an engine has to say to standard output.
