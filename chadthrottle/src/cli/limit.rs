@@ -50,9 +50,9 @@ impl Limits {
 /// Values of `--scope`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ScopeArg {
-    /// Only addresses out in the world
+    /// Only Internet addresses
     Internet,
-    /// Only addresses of the own network
+    /// Only addresses of the local network
     Local,
     /// Everything, loopback too
     All,

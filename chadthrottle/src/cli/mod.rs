@@ -97,7 +97,7 @@ pub struct Global {
     /// Attach to this cgroup instead of the root of cgroup2; only processes below it are seen
     #[arg(long, global = true, value_name = "PATH", hide_short_help = true)]
     pub cgroup: Option<PathBuf>,
-    /// Where the lock and the journal are
+    /// Directory for the lock, the journal and the socket
     #[arg(
         long,
         global = true,
@@ -289,7 +289,7 @@ pub enum Sort {
 /// `engine`
 #[derive(Debug, Args)]
 pub struct EngineArgs {
-    /// End with the last client, and where nobody comes within three seconds of the start
+    /// Exit after the last client, or if none connects within three seconds
     #[arg(long)]
     pub until_idle: bool,
 }

@@ -32,13 +32,13 @@ pub enum RuleCommand {
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
-    /// Have a rule hold again
+    /// Switch a rule on again
     Enable {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
-    /// Have a rule not hold, and keep it
+    /// Switch a rule off, and keep it
     Disable {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
@@ -81,7 +81,7 @@ pub struct RuleAdd {
     /// Let nothing through
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub block: Option<BlockArg>,
-    /// Reset what is blocked of TCP
+    /// Reset blocked TCP connections
     ///
     /// Connections are reset and new ones fail; without it they are kept waiting
     #[arg(long, requires = "block")]

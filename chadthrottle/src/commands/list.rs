@@ -26,7 +26,7 @@ use crate::{
 /// Prints samples and gives the exit code.
 pub async fn run(global: &Global, args: List) -> Result<u8, Error> {
     if args.watch && !io::stdout().is_terminal() {
-        let words = "--watch draws on a terminal, and standard output is none";
+        let words = "--watch draws on a terminal, and standard output is not one";
         return Err(Error::Usage(words.to_owned()));
     }
     let mut signals = Signals::catch().map_err(|error| Error::io("catching signals", error))?;

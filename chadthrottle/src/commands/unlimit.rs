@@ -45,7 +45,9 @@ async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error>
         output::say("nothing is limited by hand");
     }
     if args.all && snapshot.origins.iter().any(|origin| origin.rule.is_some()) {
-        output::say("rules hold on: 'chadthrottle rule list' shows them, 'rule disable' ends one");
+        output::say(
+            "rules stay in effect: 'chadthrottle rule list' shows them, 'rule disable' ends one",
+        );
     }
     for id in ids {
         match session.engine.requests().remove_limit(id).await {

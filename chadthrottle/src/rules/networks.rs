@@ -38,7 +38,7 @@ pub struct Networks {
 pub enum NetworkError {
     /// It is none.
     #[error(
-        "'{0}' is no network. Write 'interface:GLOB', such as 'interface:tun*', 'metered' or 'ssid:GLOB'"
+        "'{0}' is not a network. Write 'interface:GLOB', such as 'interface:tun*', 'metered' or 'ssid:GLOB'"
     )]
     NotANetwork(String),
 }

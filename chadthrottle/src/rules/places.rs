@@ -269,7 +269,7 @@ fn open(path: &Path) -> io::Result<(OpenFile, Metadata)> {
         .open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > LONGEST {
-        let what = format!("this is no text file of at most {} KB", LONGEST / 1024);
+        let what = format!("this is not a text file of at most {} KB", LONGEST / 1024);
         return Err(io::Error::other(what));
     }
     Ok((file, metadata))
@@ -429,7 +429,11 @@ mod tests {
         // What is no file does not keep us waiting.
         fs::remove_file(&main).unwrap();
         nix::unistd::mkfifo(&main, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(tree.places.load().problems[0].what.contains("no text file"));
+        assert!(
+            tree.places.load().problems[0]
+                .what
+                .contains("not a text file")
+        );
         fs::remove_file(&main).unwrap();
         fs::write(&main, [0xff, 0xfe]).unwrap();
         assert_eq!(tree.places.load().problems.len(), 1);

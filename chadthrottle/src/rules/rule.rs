@@ -94,8 +94,8 @@ impl fmt::Display for Why {
             Self::On => f.write_str("on"),
             Self::Disabled => f.write_str("disabled"),
             Self::Profile(profiles) => write!(f, "only with profile {}", profiles.join(", ")),
-            Self::Time(when) => write!(f, "not now, but {when}"),
-            Self::Network(on) => write!(f, "not here, but on {on}"),
+            Self::Time(when) => write!(f, "only {when}"),
+            Self::Network(on) => write!(f, "only on {on}"),
         }
     }
 }

@@ -411,7 +411,7 @@ mod tests {
             assert_eq!((always.members, always.carried_today.down), (2, down));
             assert_eq!(sample.origins[0].rule.as_deref(), Some("always"));
             assert!(!sample.rules[1].is_on && sample.rules[1].why == "disabled");
-            assert_eq!(sample.rules[2].why, "not now, but Fri 08:00-18:00");
+            assert_eq!(sample.rules[2].why, "only Fri 08:00-18:00");
         }
     }
 }

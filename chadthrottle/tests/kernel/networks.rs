@@ -106,7 +106,7 @@ fn rules_for_metered_and_wireless_networks_follow_networkmanager() {
         // A sample of a tenth of a second ago is new enough for it.
         eventually(words, SOON, || ruled.run("rule list").contains(words));
     };
-    lists("not here, but on metered ");
+    lists("only on metered ");
     assert_eq!((ruled.limit(metered), ruled.limit(hotel)), (None, None));
 
     // A guess of NetworkManager's.
@@ -122,7 +122,7 @@ fn rules_for_metered_and_wireless_networks_follow_networkmanager() {
 
     manager.now("leaves");
     is_held_in_time(&ruled, metered, None);
-    lists("not here, but on metered (NetworkManager is not running)");
+    lists("only on metered (NetworkManager is not running)");
     manager.now("comes");
     manager.now("metered 1");
     is_held_in_time(&ruled, metered, Some(1_000_000));
@@ -194,7 +194,7 @@ fn a_bus_is_opened_for_rules_that_need_it_and_nothing_waits_for_it() {
     // Whoever waited for the bus would wait for as long as that says nothing.
     assert!(took < Duration::from_secs(5), "{took:?}");
     eventually("it says why", SOON, || {
-        let words = "not here, but on metered, ssid:Away (NetworkManager does not answer)";
+        let words = "only on metered, ssid:Away (NetworkManager does not answer)";
         ruled.run("rule list").contains(words)
     });
 

@@ -99,7 +99,7 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, key: &Key, of: &str, allowed: &str) {
-        let what = format!("'{}' is no {of}", key.get());
+        let what = format!("'{}' is not a {of}", key.get());
         self.mistake(key.span(), &what, allowed);
     }
 

@@ -59,13 +59,13 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
     let rule = "[[rule]]\nname = 'a'\nmatch = 'name:x'\ndown = '1MB'\n";
     for (text, line, column, what, allowed) in [
         ("= 1", 1, 1, "", "TOML"),
-        ("\n[rules]", 2, 2, "'rules' is no section", "[[rule]]"),
+        ("\n[rules]", 2, 2, "'rules' is not a section", "[[rule]]"),
         ("rule = 1", 1, 1, "[[rule]]", ""),
         (
             &format!("{rule}speed = 1"),
             5,
             1,
-            "'speed' is no key",
+            "'speed' is not a key",
             "match",
         ),
         (&format!("{rule}up = '5kbps'"), 5, 6, "ambiguous", ""),
@@ -88,7 +88,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             &format!("{rule}on = ['interface:a', 'wifi:x']"),
             5,
             22,
-            "'wifi:x' is no network",
+            "'wifi:x' is not a network",
             "ssid:GLOB",
         ),
         (
@@ -159,14 +159,14 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "[[rule]]\nname = 'a'\nmatch = '7'\nup = '1MB'",
             3,
             9,
-            "process id",
+            "process IDs change",
             "exe:",
         ),
         (
             "[[rule]]\nname = 'a'\nmatch = 'parent:7'\nup = '1MB'",
             3,
             9,
-            "process id",
+            "process IDs change",
             "",
         ),
         (
@@ -187,7 +187,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "[profile.x]\nrule = ['a']",
             2,
             1,
-            "'rule' is no key of a profile",
+            "'rule' is not a key of a profile",
             "rules",
         ),
         ("[policy]\nunit = 1", 2, 1, "'unit'", "profile"),

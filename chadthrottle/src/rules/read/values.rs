@@ -32,12 +32,12 @@ impl Reader<'_> {
         for Named { name, span } in texts {
             match Selector::read(&name, self.accounts) {
                 Ok(selector) if names_an_id(&selector) => {
-                    let what = "a process id is another process's after each start";
+                    let what = "process IDs change with each start; use name: or exe:";
                     self.mistake(span, what, TARGETS);
                 }
                 Ok(selector) => targets.push(selector),
                 Err(_) if name.parse::<u32>().is_ok() => {
-                    let what = "a process id is another process's after each start";
+                    let what = "process IDs change with each start; use name: or exe:";
                     self.mistake(span, what, TARGETS);
                 }
                 Err(error) => self.mistake(span, &error.to_string(), TARGETS),

@@ -328,7 +328,7 @@ mod tests {
             ("[X-ChadThrottle]\nScope=moon\n", "Scope is default"),
             ("[X-ChadThrottle]\nBlock=maybe\n", "Block is yes"),
             ("[X-ChadThrottle]\nReject=up\n", "Reject is yes or no"),
-            ("[X-ChadThrottle]\nDown\n", "no assignment"),
+            ("[X-ChadThrottle]\nDown\n", "not an assignment"),
         ] {
             // Stamps are as fine as the file system's clock.
             machine.units = UnitRules::default();

@@ -40,7 +40,7 @@ impl Section {
             let wrong = |what: String| (number, brief(&what, LONGEST).into_owned());
             let (key, value) = line
                 .split_once('=')
-                .ok_or_else(|| wrong(format!("'{line}' is no assignment")))?;
+                .ok_or_else(|| wrong(format!("'{line}' is not an assignment")))?;
             let limit = self.limit.get_or_insert(Limit::NONE);
             set(limit, &mut self.block, key.trim(), value.trim()).map_err(wrong)?;
             self.place = Some((file.to_owned(), number));
