@@ -1,6 +1,7 @@
 //! One engine and many clients: limits and whose they are, ends in every order.
 
 use std::{
+    fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
     process::{Command, Output, Stdio},
@@ -226,6 +227,34 @@ fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
     sleeper.signal("-KILL");
     sleeper.wait(SOON);
     end(engine);
+    assert_nothing_left();
+}
+
+#[test]
+fn a_limit_says_whom_it_holds_whom_it_takes_and_with_v_what_it_has_carried() {
+    let program = Chadthrottle::new();
+    let sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
+    let pid = sleeper.pid();
+    let detached = words(&program.output(&format!("limit {pid} --down 30KB --detach")));
+    assert!(
+        detached.contains(&format!("limited: {pid} (sleep)")),
+        "{detached}"
+    );
+    let id = &limits(&program)[0]["id"];
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let to_file = format!("--log-file {}", log.path().display());
+    let taken = format!("1 process: 1 leaves limit {id} (which ends)");
+    let said = words(&program.output(&format!("-v {to_file} block {pid} --for 2s")));
+    assert!(said.contains(&taken), "{said}");
+    assert!(said.contains(&format!("blocked: {pid} (sleep)")), "{said}");
+    let logged = fs::read_to_string(log.path()).expect("the log");
+    assert!(logged.contains("carried: down "), "{logged}");
+    let said = words(&program.output(&format!("limit {pid} --down 30KB --for 2s -v")));
+    assert!(
+        said.contains("carried: down ") && !said.contains("leaves"),
+        "{said}"
+    );
+    drop(sleeper);
     assert_nothing_left();
 }
 
