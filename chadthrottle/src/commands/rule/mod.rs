@@ -300,7 +300,7 @@ async fn say_silence(rules: &[Rule]) {
     for rule in rules {
         if let Some(silence) = rule.silence(&networks) {
             let words = format!(
-                "rule '{}' is on {}, of which nobody knows now: {silence}",
+                "rule '{}' is only on {}, which cannot be checked now: {silence}",
                 rule.name, rule.on
             );
             output::say(text::escape(&words));
@@ -325,7 +325,7 @@ async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
     let (now, networks) = (ZonedDateTime::now(), networks(&rules.rules).await);
     let (by_hand, is_running) = held_by_hand(global).await?;
     if !is_running {
-        output::say("no engine is running: this is what would hold then");
+        output::say("no engine is running: this is what would hold if one were");
     }
     let mut words = String::new();
     for process in processes.iter().filter(|process| is_meant(process)) {
