@@ -348,6 +348,10 @@ fn connections_are_entered_at_one_of_the_selected_process_or_say_that_it_has_non
     let many = [(20, 1, 50.0), (20, 2, 40.0), (30, 3, 5.0)];
     update(&mut state, looked(&many));
     assert_eq!(chosen(&state), [RowKey::Process(key(30))]);
+    // That one ends, and it has another one.
+    let others = [(20, 1, 50.0), (30, 5, 45.0), (20, 2, 40.0)];
+    update(&mut state, looked(&others));
+    assert_eq!(chosen(&state), [RowKey::Process(key(30))]);
     press(&mut state, &["1", "/", "init", "<Enter>", "<Esc>", "4"]);
     update(&mut state, looked(&many));
     assert_eq!(said(&state), "init (10) has no connection");

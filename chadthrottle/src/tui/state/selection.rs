@@ -7,7 +7,7 @@ use crate::{
     config::View,
     model::{ProcessKey, ProcessSample},
     text::escape,
-    tui::rows::{Row, RowKey},
+    tui::rows::RowKey,
 };
 
 /// What was selected where, for when a view is shown again.
@@ -70,6 +70,13 @@ impl State {
         }
     }
 
+    /// Where a row is, or one that has its process: connections come and go, and another one of the process is nearest.
+    fn place_of(&self, key: &RowKey) -> Option<usize> {
+        let rows = || self.rows.iter();
+        let same = rows().position(|row| row.key == *key);
+        same.or_else(|| rows().position(|row| self.is_part_of(key, &row.key)))
+    }
+
     fn process(&self, key: ProcessKey) -> Option<&ProcessSample> {
         let processes = &self.snapshot.processes;
         let found = processes.binary_search_by_key(&key, |process| process.key);
@@ -83,14 +90,7 @@ impl State {
             return false;
         }
         let sought = std::mem::take(&mut self.selections.sought);
-        let is = |row: &Row, key: &RowKey| row.key == *key;
-        let has = |row: &Row, key: &RowKey| self.is_part_of(key, &row.key);
-        let place = |key: &RowKey| {
-            let rows = || self.rows.iter();
-            let same = rows().position(|row| is(row, key));
-            same.or_else(|| rows().position(|row| has(row, key)))
-        };
-        let mut places = sought.iter().map(place);
+        let mut places = sought.iter().map(|key| self.place_of(key));
         let first = places.next().flatten();
         let found = first.or_else(|| places.flatten().next());
         if first.is_none()
@@ -130,7 +130,7 @@ impl State {
             return;
         }
         let selected = self.selected.as_ref().filter(|_| self.touched);
-        let row = selected.and_then(|key| self.rows.iter().position(|row| row.key == *key));
+        let row = selected.and_then(|key| self.place_of(key));
         let instead = match self.mode {
             Mode::Filter => 0,
             _ => self.cursor,
