@@ -44,7 +44,7 @@ pub const COLUMNS: [Column; 10] = [
     column("DOWN", 11, 0, Some(Sort::Down)).on_the_right(),
     column("UP", 11, 0, Some(Sort::Up)).on_the_right(),
     column("RTT", 8, 4, None).on_the_right(),
-    column("LIMIT", 9, 2, Some(Sort::Limit)).on_the_right(),
+    column("LIMIT", 10, 2, Some(Sort::Limit)).on_the_right(),
 ];
 
 /// How wide each column is; 0 where there is no room for it. The ends of the connection take what is left over.

@@ -57,6 +57,22 @@ const KINDS: [&str; 10] = [
     "remote",
 ];
 
+/// The same and the others, for who has typed another one.
+pub const WORDS: &str = "name: exe: command: user: cgroup: unit: container: parent: port: remote: \
+                         limited held, and ! before one";
+
+/// What stands before the colon of the first word that looks like one of the filter's and is none.
+pub fn unknown_word(text: &str) -> Option<&str> {
+    let words = text
+        .split(' ')
+        .map(|word| word.strip_prefix('!').unwrap_or(word));
+    let mut kinds = words.filter_map(|word| word.split_once(':').map(|(kind, _)| kind));
+    kinds.find(|kind| {
+        let is_word = !kind.is_empty() && kind.bytes().all(|it| it.is_ascii_alphabetic());
+        is_word && !KINDS.contains(kind)
+    })
+}
+
 impl Filter {
     /// Reads what was typed, so far as it can be read: a word that is just begun asks for nothing. Users are known by
     /// their processes in the sample.

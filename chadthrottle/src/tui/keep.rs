@@ -4,12 +4,13 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use super::{
     field::Field,
+    filter::is_selected,
     rows::{Group, Row, RowKey, RowLimit},
     state::State,
 };
 use crate::{
     model::{Both, Limit, LimitId, ProcessSample, RuleSample, scope_name},
-    process::{Selector, container_of, unit_of},
+    process::{Selector, container_of, unit_of, unit_path},
     rules::edit::{Edit, NewRule},
     units::{Rate, written},
 };
@@ -19,10 +20,12 @@ use crate::{
 pub struct KeepDialog {
     /// How much.
     pub limit: Limit,
-    /// Whom the rule may match, as targets are typed, each with a word of what that is.
-    pub matches: Vec<(&'static str, String)>,
+    /// Whom the rule may match.
+    pub matches: Vec<Match>,
     /// Which of them.
     pub chosen: usize,
+    /// Whether each process has a limit of its own, instead of one that all share.
+    pub is_of_each: bool,
     /// The rule's name.
     pub name: Field,
     /// The limit that it is made of, which ends when the rule is there.
@@ -31,6 +34,17 @@ pub struct KeepDialog {
     pub who: String,
     /// Names that are taken.
     taken: Vec<String>,
+}
+
+/// Whom a rule may match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// What that is, in a word.
+    pub word: &'static str,
+    /// As targets are typed.
+    pub target: String,
+    /// How many processes it matches now.
+    pub processes: usize,
 }
 
 /// What a key did to the dialog.
@@ -66,26 +80,27 @@ impl KeepDialog {
         let lead = state.lead(row).ok_or("there is no process")?;
         let taken = state.snapshot.rules.iter();
         let taken: Vec<String> = taken.map(|rule| rule.name.to_string()).collect();
-        let matches = matches_of(lead);
+        let matches = matches_of(lead, &state.snapshot.processes);
         // What the row is of.
         let wanted: &[&str] = match &row.key {
             RowKey::Group(Group::User(_)) => &["user"],
             RowKey::Group(Group::Unit(_)) => &["unit", "container"],
             _ => &[],
         };
-        let chosen = matches.iter().position(|(word, _)| wanted.contains(word));
+        let chosen = matches.iter().position(|it| wanted.contains(&it.word));
         Ok(Self {
             limit,
             of,
             who,
             matches,
             chosen: chosen.unwrap_or(0),
+            is_of_each: false,
             name: Field::new(free_name(&lead.name, &taken)),
             taken,
         })
     }
 
-    /// Takes a key: up and down choose whom it matches, all else goes into the name.
+    /// Takes a key: up and down choose whom it matches, Tab whether they share it, all else goes into the name.
     pub fn key(&mut self, key: KeyEvent) -> Kept {
         match key.code {
             KeyCode::Esc => return Kept::Cancel,
@@ -98,6 +113,7 @@ impl KeepDialog {
             KeyCode::Enter => {}
             KeyCode::Up => self.chosen = self.chosen.saturating_sub(1),
             KeyCode::Down => self.chosen = (self.chosen + 1).min(self.matches.len() - 1),
+            KeyCode::Tab | KeyCode::BackTab => self.is_of_each = !self.is_of_each,
             _ => self.name.key(key),
         }
         Kept::Stay
@@ -122,12 +138,13 @@ impl KeepDialog {
         let words = in_words(self.limit);
         NewRule {
             name: self.name.text.trim().to_owned(),
-            targets: target.iter().map(|(_, target)| target.clone()).collect(),
+            targets: target.iter().map(|it| it.target.clone()).collect(),
             down: words.rates.down,
             up: words.rates.up,
             block: words.block.map(str::to_owned),
             reject: words.reject,
             scope: words.scope.map(str::to_owned),
+            share: self.is_of_each.then(|| "process".to_owned()),
             ..NewRule::default()
         }
     }
@@ -179,8 +196,8 @@ pub fn change(rule: &str, limit: Limit) -> Edit {
 }
 
 /// Whom a rule for that process may match: nothing that is another's after its next start.
-fn matches_of(process: &ProcessSample) -> Vec<(&'static str, String)> {
-    let mut matches = Vec::new();
+fn matches_of(process: &ProcessSample, all: &[ProcessSample]) -> Vec<Match> {
+    let mut matches: Vec<(&'static str, String)> = Vec::new();
     if !process.exe.is_empty() {
         matches.push(("program", String::from(Selector::of_exe(&process.exe))));
     }
@@ -195,7 +212,22 @@ fn matches_of(process: &ProcessSample) -> Vec<(&'static str, String)> {
         matches.push(("unit", format!("unit:{}", glob::Pattern::escape(&unit))));
     }
     matches.push(("user", format!("user:{}", process.user)));
-    matches
+    let of = |(word, target): (&'static str, String)| {
+        let selectors: Vec<Selector> = Selector::unasked(&target).into_iter().collect();
+        let is_matched = |other: &&ProcessSample| match word {
+            // Samples know of users by number, and of containers by cgroup.
+            "user" => other.uid == process.uid,
+            "container" => unit_path(&other.cgroup) == unit_path(&process.cgroup),
+            _ => is_selected(other, &selectors),
+        };
+        let living = all.iter().filter(|other| !other.ended);
+        Match {
+            word,
+            processes: living.filter(is_matched).count(),
+            target,
+        }
+    };
+    matches.into_iter().map(of).collect()
 }
 
 /// The process's name, or that with a number, as it may be in a file.
@@ -271,7 +303,7 @@ mod tests {
             let crate::tui::state::Mode::Keep(dialog) = &state.mode else {
                 panic!("{}", said(&state))
             };
-            let (_, target) = &dialog.matches[dialog.chosen];
+            let target = &dialog.matches[dialog.chosen].target;
             assert!(target.ends_with(proposed), "{target}");
             press(&mut state, &["<Esc>"]);
         }
@@ -292,7 +324,8 @@ mod tests {
         let mut odd = process(7, "a*+user:x", 0.0, 0.0);
         odd.exe = "".into();
         odd.cgroup = format!("/machine.slice/libpod-{}.scope", "ab".repeat(32)).into();
-        let targets: Vec<String> = matches_of(&odd).into_iter().map(|it| it.1).collect();
+        let matches = matches_of(&odd, &[]).into_iter();
+        let targets: Vec<String> = matches.map(|it| it.target).collect();
         assert_eq!(targets[0], "name:a[*][+]user:x");
         assert_eq!(targets[1], "container:abababababab");
         // A rule shows them as they were written.

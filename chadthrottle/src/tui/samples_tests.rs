@@ -66,7 +66,7 @@ fn other_ends_are_asked_for_at_every_other_sample_where_there_is_room_for_them()
         });
         requests.find(|request| request.purpose == Purpose::Table)
     };
-    let mut wide = state(180, 50, usual());
+    let mut wide = state(220, 50, usual());
     let asked: Vec<_> = (0..4).map(|_| asks(&mut wide)).collect();
     assert_eq!(asked.iter().filter(|it| it.is_some()).count(), 2);
     // Those with sockets, the busiest first.

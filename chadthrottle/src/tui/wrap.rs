@@ -9,7 +9,7 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
-        for word in paragraph.split(' ') {
+        for word in &words(paragraph) {
             let gap = usize::from(!line.is_empty());
             if columns(&line) + gap + columns(word) <= width {
                 line.push_str(if gap > 0 { " " } else { "" });
@@ -32,6 +32,35 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The words of a line; a number and its unit are one.
+fn words(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        match words.last_mut() {
+            Some(last) if is_number(last) && is_unit(word) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+fn is_number(word: &str) -> bool {
+    let number = word.trim_start_matches(['(', '+', '-']);
+    !number.is_empty() && number.bytes().all(|it| it.is_ascii_digit() || it == b'.')
+}
+
+fn is_unit(word: &str) -> bool {
+    const UNITS: [&str; 15] = [
+        "B", "KB", "MB", "GB", "TB", "PB", "EB", "bit", "kbit", "Mbit", "Gbit", "Tbit", "s", "ms",
+        "%",
+    ];
+    let unit = word.trim_end_matches([',', ';', '.', ':', ')']);
+    UNITS.contains(&unit.strip_suffix("/s").unwrap_or(unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +75,10 @@ mod tests {
             wrapped("\u{65e5}\u{672c} x", 3),
             ["\u{65e5}", "\u{672c}", "x"]
         );
+        // A number stays with its unit.
+        assert_eq!(wrapped("up 500 KB/s", 8), ["up", "500 KB/s"]);
+        assert_eq!(wrapped("at 2 (4 Mbit/s)", 11), ["at 2", "(4 Mbit/s)"]);
+        assert_eq!(wrapped("+1.5 % more", 9), ["+1.5 %", "more"]);
         assert_eq!(wrapped("", 5), [""; 0]);
         assert_eq!(wrapped("ab", 0), ["a", "b"]);
         for width in 1..20 {

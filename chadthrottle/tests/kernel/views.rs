@@ -13,7 +13,7 @@ fn every_view_shows_a_connection_whose_process_is_limited_and_let_go() {
     let program = Chadthrottle::new();
     let mut screen = Screen::open(&program, "");
     screen.shows("what to do first", |text| {
-        text.contains("Choose a process with")
+        text.contains("Up and Down choose")
     });
     // Of all processes the one with the connection, by what only its sockets tell.
     screen.press(&format!("/port:{port}\r"));
@@ -50,7 +50,7 @@ fn every_view_shows_a_connection_whose_process_is_limited_and_let_go() {
     // From there the palette takes it back.
     screen.press(":undo\r");
     screen.shows("that it is taken back", |text| {
-        text.contains("taken back: ")
+        text.contains(": limit removed")
     });
     assert_eq!(limits(&program), [] as [serde_json::Value; 0]);
     screen.shows("no limit", |text| text.contains("no limits"));

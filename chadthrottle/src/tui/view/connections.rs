@@ -48,15 +48,11 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         .filter(|_| !state.rows.is_empty())
     else {
         let words = match &state.connections {
-            None => "looking at connections",
-            Some(_) if state.filter.text.is_empty() => "no process has a connection",
-            Some(_) => "no connection matches the filter: Esc drops it",
+            None => "looking at connections".to_owned(),
+            Some(_) if state.filter.text.is_empty() => "no process has a connection".to_owned(),
+            Some(_) => table::no_match("connection", state),
         };
-        let words = Line::styled(words, theme.dim);
-        let area = areas.rows;
-        frame
-            .buffer_mut()
-            .set_line(area.x + 1, area.y, &words, area.width.saturating_sub(1));
+        table::instead_of_rows(frame, areas.rows, words, look);
         return;
     };
     let visible = state.rows.iter().skip(state.offset);
@@ -107,10 +103,6 @@ fn texts(row: &Row, connection: &ConnectionRow, state: &State, look: &Look) -> [
         rate.map_or_else(nothing, |rate| format_rate(rate, state.style))
     };
     let lead = state.lead(row);
-    let slowest = match row.limit {
-        RowLimit::One(_, limit) => limit.down.into_iter().chain(limit.up).min(),
-        RowLimit::None | RowLimit::Several => None,
-    };
     [
         it.protocol.clone(),
         lead.map_or_else(String::new, |lead| escape(&lead.name).into_owned()),
@@ -121,8 +113,25 @@ fn texts(row: &Row, connection: &ConnectionRow, state: &State, look: &Look) -> [
         rate(Direction::Down),
         rate(Direction::Up),
         it.round_trip.map_or_else(nothing, round_trip),
-        slowest.map_or_else(String::new, |rate| rate.shown(state.style)),
+        limit(row, state, look),
     ]
+}
+
+/// The limit of the direction that carries, or of the only one that has one.
+fn limit(row: &Row, state: &State, look: &Look) -> String {
+    let RowLimit::One(_, limit) = row.limit else {
+        return String::new();
+    };
+    let carried = row.traffic.map(|traffic| traffic.bytes_per_s);
+    let directions = match carried.up > carried.down {
+        true => [Direction::Up, Direction::Down],
+        false => [Direction::Down, Direction::Up],
+    };
+    let mut limits = directions.into_iter().filter_map(|direction| {
+        let rate = limit.rate(direction)?.shown(state.style);
+        Some(format!("{}{rate}", look.symbols.arrows[direction]))
+    });
+    limits.next().unwrap_or_default()
 }
 
 fn line(texts: &[String; 10], widths: &[usize; 10], look: &Look) -> Line<'static> {

@@ -61,7 +61,7 @@ fn first_lines<'a>(state: &'a State, screen: Size, look: &Look) -> Vec<Line<'a>>
         FirstLine::FirstRun => {
             let key = |command| state.keymap.key_of(command);
             let words = format!(
-                "Choose a process with {} and {}, press {} to limit it; {} explains all keys",
+                "{} and {} choose, {} limits; {} explains all keys",
                 key(Command::Up),
                 key(Command::Down),
                 key(Command::Limit),
@@ -147,8 +147,15 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
     };
     let up_down = format!("{}{}", look.symbols.arrows.up, look.symbols.arrows.down);
     match &state.mode {
+        Mode::Normal if state.age().is_some() && state.place() != Place::Rules => {
+            let key = |command| state.keymap.key_of(command);
+            let both = key(Command::Backward) + &key(Command::Forward);
+            let mut keys = vec![(both, "move"), (key(Command::Cancel), "now")];
+            keys.extend(of_keymap(state));
+            keys
+        }
         Mode::Normal => of_keymap(state),
-        Mode::Filter => own(&[("Enter", "keep"), ("Esc", "drop"), (&up_down, "move")]),
+        Mode::Filter => own(&[("Enter", "keep"), ("Esc", "clear"), (&up_down, "move")]),
         Mode::Dialog(dialog) => {
             let change = match dialog.focus {
                 Focus::Download | Focus::Upload => (up_down.as_str(), "presets"),
@@ -162,11 +169,16 @@ fn keys_of(state: &State, look: &Look) -> Vec<(String, &'static str)> {
                 ("Esc", "cancel"),
             ])
         }
-        Mode::Keep(_) => own(&[("Enter", "keep"), (&up_down, "whom"), ("Esc", "cancel")]),
+        Mode::Keep(_) => own(&[
+            ("Enter", "keep"),
+            (&up_down, "who"),
+            ("Tab", "share"),
+            ("Esc", "cancel"),
+        ]),
         Mode::Sort(_) | Mode::Profiles(_) => {
             own(&[("Enter", "choose"), (&up_down, "move"), ("Esc", "cancel")])
         }
-        Mode::Palette(_) => own(&[("Enter", "do it"), (&up_down, "move"), ("Esc", "cancel")]),
+        Mode::Palette(_) => own(&[("Enter", "run"), (&up_down, "move"), ("Esc", "cancel")]),
         Mode::Confirm(_) => own(&[("Enter y", "yes"), ("Esc n", "no")]),
         Mode::Help(_) => own(&[("Tab", "next page"), (&up_down, "move"), ("Esc", "close")]),
     }

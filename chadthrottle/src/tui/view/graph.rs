@@ -209,11 +209,23 @@ impl Graph<'_> {
         };
         // What is said of the time may stand on marks, which are bold.
         let style = look.theme.dim.remove_modifier(Modifier::BOLD);
+        let cells = usize::from(area.width);
+        let is_marked = |x: u16| {
+            let place = usize::from(area.right() - 1 - x);
+            let is_in = |moment| is_in_cell(moment, place, self.samples, self.span, cells);
+            self.moment.is_some_and(is_in)
+        };
         let mut put = |x: u16, text: &str| {
+            let end = x.saturating_add(text.len() as u16).min(area.right());
+            // The marked moment is not to be taken for a part of it.
+            if (x..end).any(is_marked) {
+                return;
+            }
             let line = Line::from(Text::styled(text.to_owned(), style));
             buffer.set_line(x, area.y, &line, area.right().saturating_sub(x));
         };
-        put(area.x, begin);
+        // Apart from the zero of the scale.
+        put(area.x + 2.min(area.width), begin);
         if area.width >= 30 {
             put(area.x + area.width / 2 - 2, middle);
             put(area.right() - end.len() as u16, end);

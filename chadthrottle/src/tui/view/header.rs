@@ -11,6 +11,7 @@ use crate::{
     config::View,
     model::{Direction, Limit},
     tui::{
+        keymap::Command,
         layout::Areas,
         rows::Show,
         state::{Mode, State},
@@ -76,6 +77,13 @@ fn summary(state: &State, look: &Look) -> Line<'static> {
                 .map_or_else(String::new, |age| format!("  {}", ago(age))),
             theme.key,
         ),
+    ];
+    if state.paused.is_some() {
+        let key = state.keymap.key_of(Command::Pause);
+        let words = format!("  PAUSED: {key} goes on");
+        summary.push(Span::styled(words, theme.error));
+    }
+    summary.extend([
         Span::raw("  "),
         Span::styled(
             limits,
@@ -85,13 +93,7 @@ fn summary(state: &State, look: &Look) -> Line<'static> {
                 theme.limit
             },
         ),
-    ];
-    if state.paused.is_some() {
-        summary.push(Span::styled(
-            "  PAUSED: the view stands still, limits go on",
-            theme.error,
-        ));
-    }
+    ]);
     Line::from(summary)
 }
 
@@ -123,6 +125,10 @@ pub fn status(state: &State, look: &Look) -> Line<'static> {
         format!("{what}{tree}{show} by {}{order}", state.sort.name()),
         theme.dim,
     )];
+    if let Some(age) = state.age() {
+        let words = format!("  rates of now, graphs of {}", ago(age));
+        spans.push(Span::styled(words, theme.key));
+    }
     if !state.filter.text.is_empty() && state.mode != Mode::Filter {
         let text = crate::text::escape(&state.filter.text);
         let text = cut(&text, 20, look).into_owned();

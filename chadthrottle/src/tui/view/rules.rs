@@ -11,7 +11,13 @@ use super::{Look, boxed, counted, cut, labelled};
 use crate::{
     model::{Direction, RuleSample, scope_name},
     text::escape,
-    tui::{held::Use, keep::KeepDialog, keymap::Command, state::State},
+    tui::{
+        held::Use,
+        keep::{KeepDialog, Match},
+        keymap::Command,
+        state::State,
+        wrap::wrapped,
+    },
     units::{Rate, format_bytes},
 };
 
@@ -32,19 +38,24 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
         return;
     }
     let cursor = cursor.min(rules.len() - 1);
-    // What is said of the one at the cursor stands below.
-    let below = 4.min(area.height.saturating_sub(4));
+    // What is said of the one at the cursor stands below, in half of the room at most.
+    let said = rules
+        .get(cursor)
+        .map(|rule| about(rule, width, state, look));
+    let said = said.unwrap_or_default();
+    let below = u16::try_from(said.len()).map_or(u16::MAX, |lines| lines.min(area.height / 2));
     let page = usize::from(area.height.saturating_sub(2 + below)).max(1);
     let first = (cursor + 1).saturating_sub(page);
     let name = rules.iter().map(|rule| rule.name.chars().count()).max();
-    let name = name.unwrap_or_default().clamp(4, 20);
+    let most = width.saturating_sub(59).clamp(10, 20);
+    let name = name.unwrap_or_default().clamp(4, most);
     lines.push(Line::styled(
         format!(
-            "    {:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  STATE",
+            "    {:<name$}  {:>9}  {:>9}  {:>9}  {:>8}  STATE",
             "RULE",
             format!("{} LIMIT", look.symbols.arrows.down),
             format!("{} LIMIT", look.symbols.arrows.up),
-            "HELD",
+            "PROCESSES",
             "TODAY"
         ),
         theme.title,
@@ -62,14 +73,12 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
         ..area
     };
     frame.render_widget(Paragraph::new(lines), inside);
-    if let Some(rule) = rules.get(cursor) {
-        let area = Rect {
-            y: inside.bottom(),
-            height: below,
-            ..area
-        };
-        frame.render_widget(Paragraph::new(about(rule, width, state, look)), area);
-    }
+    let area = Rect {
+        y: inside.bottom(),
+        height: below,
+        ..area
+    };
+    frame.render_widget(Paragraph::new(said), area);
 }
 
 fn title<'a>(state: &State, look: &Look) -> Line<'a> {
@@ -98,7 +107,7 @@ fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &L
         false => " ",
     };
     let text = format!(
-        "[{mark}]{pending}{:<name$}  {:>9}  {:>9}  {:>4}  {:>8}  {}",
+        "[{mark}]{pending}{:<name$}  {:>9}  {:>9}  {:>9}  {:>8}  {}",
         cut(&shown, name, look),
         rate(rule.limit.down),
         rate(rule.limit.up),
@@ -114,12 +123,15 @@ fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &L
 /// The rest of one rule.
 fn about<'a>(rule: &RuleSample, width: usize, state: &State, look: &Look) -> Vec<Line<'a>> {
     let theme = &look.theme;
-    let line = |label, text: &str| {
-        let text = escape(text);
-        let text = cut(&text, width.saturating_sub(12), look).into_owned();
-        let mut line = labelled(label, text, theme.text, look);
-        line.spans.insert(0, Span::raw(" "));
-        line
+    let told = |label, text: &str| {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        let lines = labels.zip(wrapped(&escape(text), width.saturating_sub(12)));
+        let lines = lines.map(|(label, text)| {
+            let mut line = labelled(label, text, theme.text, look);
+            line.spans.insert(0, Span::raw(" "));
+            line
+        });
+        lines.collect::<Vec<_>>()
     };
     let when = match rule.when.is_empty() {
         true => "always".to_owned(),
@@ -137,21 +149,19 @@ fn about<'a>(rule: &RuleSample, width: usize, state: &State, look: &Look) -> Vec
         "default" => String::new(),
         scope => format!("; scope {scope}"),
     };
-    vec![
-        line(
+    let parts = [
+        told(
             "state",
             &met(rule, state).unwrap_or_else(|| rule.why.clone()),
         ),
-        line("match", &rule.targets.join(" ")),
-        line(
+        told("match", &rule.targets.join(" ")),
+        told(
             "when",
-            &format!(
-                "{when}{on}{profiles}; shared by {}{scope}",
-                shared(&rule.share)
-            ),
+            &format!("{when}{on}{profiles}; {}{scope}", shared(&rule.share)),
         ),
-        line("file", &format!("{}:{}", rule.file, rule.line)),
-    ]
+        told("file", &format!("{}:{}", rule.file, rule.line)),
+    ];
+    parts.concat()
 }
 
 /// How the limit is met, where it holds somebody, or why it is not.
@@ -175,11 +185,11 @@ fn met(rule: &RuleSample, state: &State) -> Option<String> {
 
 fn shared(share: &str) -> &str {
     match share {
-        "process" => "nobody: each process has its own",
-        "program" => "all of one program",
-        "user" => "all of one user",
-        "unit" => "all of one unit",
-        _ => "all",
+        "process" => "each process has its own",
+        "program" => "shared by all of one program",
+        "user" => "shared by all of one user",
+        "unit" => "shared by all of one unit",
+        _ => "shared by all",
     }
 }
 
@@ -192,7 +202,7 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
         frame,
         "Keep this limit as a rule",
         72,
-        rows.saturating_add(7),
+        rows.saturating_add(8),
         look,
     );
     let width = usize::from(inside.width);
@@ -211,7 +221,7 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
         },
         Line::styled("  For every process of the same", theme.dim),
     ];
-    for (at, (word, target)) in dialog.matches.iter().enumerate() {
+    for (at, Match { word, target, .. }) in dialog.matches.iter().enumerate() {
         let mark = if at == dialog.chosen {
             look.symbols.chosen
         } else {
@@ -225,6 +235,19 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
             line
         });
     }
+    let processes = dialog.matches.get(dialog.chosen);
+    let processes = processes.map_or(0, |it| it.processes);
+    let verb = if processes == 1 { "matches" } else { "match" };
+    let shared = match (dialog.is_of_each, processes) {
+        (true, _) => "each has its own",
+        (false, 0 | 1) => "all that will match share it",
+        (false, _) => "they share it",
+    };
+    let processes = counted(processes, "process", "processes");
+    lines.push(Line::styled(
+        format!("  {processes} {verb} now: {shared}"),
+        theme.limit,
+    ));
     lines.push(Line::styled(
         "  It holds whenever an engine runs, as that of the service.",
         theme.dim,

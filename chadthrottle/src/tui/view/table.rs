@@ -5,7 +5,7 @@ use ratatui::{
     layout::{Alignment, Rect},
     style::Style,
     text::{Line, Span},
-    widgets::Paragraph,
+    widgets::{Paragraph, Wrap},
 };
 
 use super::{Look, cut, edge, graph::trend, header, other_end, round_trip};
@@ -15,6 +15,7 @@ use crate::{
     text::escape,
     tui::{
         columns::{Column, columns},
+        filter::{WORDS, unknown_word},
         held::Use,
         layout::Areas,
         remotes::Remote,
@@ -43,11 +44,7 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
         put(frame, &line, *column, *x, areas.titles, *width);
     }
     if state.rows.is_empty() {
-        let area = areas.rows;
-        let line = Line::styled(nothing(state), look.theme.dim);
-        frame
-            .buffer_mut()
-            .set_line(area.x + 1, area.y, &line, area.width.saturating_sub(1));
+        instead_of_rows(frame, areas.rows, nothing(state), look);
         return;
     }
     let visible = state.rows.iter().skip(state.offset);
@@ -75,6 +72,25 @@ pub fn draw(frame: &mut Frame, areas: &Areas, state: &State, look: &Look) {
             let line = Rect::new(areas.rows.x, y, areas.rows.width, 1);
             frame.buffer_mut().set_style(line, look.theme.selected);
         }
+    }
+}
+
+/// Says why there are no rows where they would be.
+pub fn instead_of_rows(frame: &mut Frame, rows: Rect, words: String, look: &Look) {
+    let area = Rect {
+        x: rows.x + 1,
+        width: rows.width.saturating_sub(1),
+        ..rows
+    };
+    let words = Paragraph::new(Line::styled(words, look.theme.dim));
+    frame.render_widget(words.wrap(Wrap { trim: true }), area);
+}
+
+/// That the filter leaves nothing, and where a word of it is none, that.
+pub fn no_match(noun: &str, state: &State) -> String {
+    match unknown_word(&state.filter.text) {
+        Some(word) => format!("{}: is no word of the filter: {WORDS}", escape(word)),
+        None => format!("no {noun} matches the filter: Esc clears it"),
     }
 }
 
@@ -125,7 +141,7 @@ fn nothing(state: &State) -> String {
     } else if state.filter.text.is_empty() {
         format!("no processes {}: f shows others", state.show.name())
     } else {
-        "no process matches the filter: Esc drops it".to_owned()
+        no_match("process", state)
     }
 }
 
@@ -154,7 +170,7 @@ fn title(column: Column, state: &State, look: &Look) -> String {
         Column::Command => "COMMAND".to_owned(),
     };
     let sorted = column.sort() == Some(state.sort)
-        && !matches!(column, Column::DownGauge | Column::UpGauge)
+        && !matches!(column, Column::DownGauge | Column::UpGauge | Column::Trend)
         || state.sort == Sort::Total && matches!(column, Column::Down | Column::Up);
     match sorted {
         true => format!("{}{title}", look.symbols.chosen),

@@ -463,6 +463,8 @@ fn rules_and_the_dialog_that_makes_one() {
     }
 }
 
+#[path = "legible_tests.rs"]
+mod legible;
 #[path = "themes_tests.rs"]
 mod themes;
 #[path = "views_tests.rs"]
