@@ -41,7 +41,7 @@ impl Focus {
 pub const SCOPES: [(Scope, &str); 4] = [
     (Scope::DEFAULT, "everything but loopback"),
     (Scope::INTERNET, "internet only"),
-    (Scope::LOCAL, "own network only"),
+    (Scope::LOCAL, "local network only"),
     (Scope::ALL, "everything, loopback too"),
 ];
 

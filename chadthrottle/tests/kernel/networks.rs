@@ -191,8 +191,7 @@ fn a_bus_is_opened_for_rules_that_need_it_and_nothing_waits_for_it() {
     ruled.is_held(held.pid(), Some(3_000_000));
     let took = began.elapsed();
     println!("a rule holds after {took:?}, while the bus does not answer");
-    // Whoever waited for the bus would wait for as long as that says nothing.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
     eventually("it says why", SOON, || {
         let words = "only on metered, ssid:Away (NetworkManager does not answer)";
         ruled.run("rule list").contains(words)

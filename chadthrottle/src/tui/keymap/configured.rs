@@ -22,7 +22,7 @@ impl Keymap {
             let mut bindings = keymap.0.iter_mut();
             let Some(binding) = bindings.find(|binding| binding.name == of.command) else {
                 let command = escape(&of.command);
-                let words = format!("'{command}' is no command: ':' on the screen lists them");
+                let words = format!("'{command}' is not a command: ':' on the screen lists them");
                 return Err(refused(of.line, words));
             };
             let read: Result<Vec<_>, String> = of.keys.iter().map(|key| key.parse()).collect();
@@ -94,10 +94,10 @@ mod tests {
     #[test]
     fn mistakes_and_conflicts_are_refused_with_their_lines() {
         for (text, words) in [
-            ("[keys]\nlimt = 'l'", &["line 2: 'limt' is no command"][..]),
+            ("[keys]\nlimt = 'l'", &["line 2: 'limt' is not a command"][..]),
             (
                 "[keys]\n\nlimit = 'Hyper-l'",
-                &["line 3: 'Hyper-l' is no key"],
+                &["line 3: 'Hyper-l' is not a key"],
             ),
             ("[keys]\nlimit = 'Ctrl-C'", &["line 2: Ctrl-C always"]),
             (

@@ -120,7 +120,7 @@ impl FromStr for Key {
         }
         let shown = crate::text::escape(text);
         Err(format!(
-            "'{shown}' is no key: give one character, F1 to F12, Ctrl-A to Ctrl-Z, or {}",
+            "'{shown}' is not a key: give one character, F1 to F12, Ctrl-A to Ctrl-Z, or {}",
             NAMED.map(|(_, name)| name).join(", ")
         ))
     }

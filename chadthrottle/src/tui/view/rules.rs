@@ -113,8 +113,7 @@ fn row<'a>(rule: &RuleSample, name: usize, width: usize, state: &State, look: &L
         rate(rule.limit.up),
         rule.members,
         format_bytes(carried),
-        // When it is on stands below.
-        escape(rule.why.split(", but").next().unwrap_or_default())
+        escape(&rule.why)
     );
     let style = if rule.is_on { theme.text } else { theme.dim };
     Line::styled(cut(&text, width, look).into_owned(), style)

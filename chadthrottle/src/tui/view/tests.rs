@@ -445,7 +445,7 @@ fn rules_and_the_dialog_that_makes_one() {
         let sample = Arc::make_mut(&mut state.snapshot);
         let mut timed = rule("updates \u{1b}[31m of a long name");
         timed.is_on = false;
-        timed.why = "not now, but Mon-Fri 08:00-18:00".to_owned();
+        timed.why = "only Mon-Fri 08:00-18:00".to_owned();
         timed.when = vec!["Mon-Fri 08:00-18:00".to_owned()];
         timed.limit.up = Some(crate::units::Rate::BLOCKED);
         sample.rules = vec![rule("backup"), timed];
