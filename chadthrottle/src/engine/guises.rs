@@ -89,6 +89,19 @@ impl Engine {
         }
     }
 
+    /// Whether a process is still what the last look has shown of it. The kernel programs know it at once where it has
+    /// become another program, and what they have decided then is not to be undone by what was before. One that is
+    /// something else is read again.
+    pub(super) fn is_as_shown(&mut self, key: ProcessKey) -> bool {
+        let known = self.processes.get(key.pid).filter(|it| it.key == key);
+        let now = Guise::of(self.processes.root(), key.pid);
+        let is_as_shown = known.zip(now).is_none_or(|(known, now)| now.is_of(known));
+        if !is_as_shown {
+            self.told.and(Reread::These(HashSet::from([key.pid])));
+        }
+        is_as_shown
+    }
+
     /// Whether a limit or a rule is for processes of some name, user or group.
     fn goes_by_guises(&self) -> bool {
         let limits = self.limits.active.values();

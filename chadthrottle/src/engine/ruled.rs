@@ -134,6 +134,9 @@ impl Engine {
             if info.is_none_or(|info| membership::is_outside(point.as_ref(), &info.cgroup)) {
                 continue;
             }
+            if !self.is_as_shown(key) {
+                continue;
+            }
             match self.join(key, &group, &mut begun) {
                 Ok(()) => {}
                 Err(error) => self.is_short_of_limits(&error),
@@ -160,7 +163,7 @@ impl Engine {
             let wanted = self.ruled.wanted.get(&key);
             let is_wanted = wanted.and_then(|group| self.ruled.limits.get(group)) == Some(&has);
             // One that no look has shown was taken in by the kernel programs.
-            if is_wanted || !self.processes.contains(key) {
+            if is_wanted || !self.processes.contains(key) || !self.is_as_shown(key) {
                 used.insert(has);
             } else {
                 self.credit(key, slot);

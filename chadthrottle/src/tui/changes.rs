@@ -52,6 +52,8 @@ struct Pending {
     instead: Option<String>,
     /// How it is taken back; `None`: it takes something back itself.
     back: Option<Vec<Effect>>,
+    /// What takes something back, to be tried again where it fails.
+    again: Option<Effect>,
     /// The rule that it makes or changes, as that will be.
     made: Option<Made>,
     step: usize,
@@ -227,6 +229,7 @@ impl State {
                 instead,
                 made: back.as_ref().and_then(|_| Made::of(effect, &self.snapshot)),
                 back,
+                again: taking_back.map(|_| effect.clone()),
                 step: self.changes.step,
             });
         }
@@ -249,7 +252,13 @@ impl State {
         self.changes.rename(&renamed);
         // One may be on its way, which is older.
         self.changes.until_seen = 2;
-        if !message.error {
+        if message.error {
+            self.changes.done.extend(pending.again.map(|effect| Done {
+                back: vec![effect],
+                made: None,
+                step: pending.step,
+            }));
+        } else {
             match pending.back {
                 None => message.text = pending.words,
                 Some(mut back) => {

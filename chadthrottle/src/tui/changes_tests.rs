@@ -380,6 +380,24 @@ fn a_rule_that_was_made_of_a_limit_and_changed_since_stays() {
 }
 
 #[test]
+fn what_could_not_be_taken_back_can_be_tried_again() {
+    let mut sample = Snapshot::clone(&usual());
+    sample.rules = vec![rule("a")];
+    let mut state = state(80, 24, sample.into());
+    press(&mut state, &["R", " "]);
+    done(&mut state, None, &[]);
+    let first = press(&mut state, &["u"]);
+    assert!(matches!(&first[..], [Effect::RestoreRules { .. }]));
+    let answer = Answer {
+        message: Message::error("the file of rules has a mistake"),
+        set: None,
+        renamed: Vec::new(),
+    };
+    update(&mut state, Action::Answered(answer));
+    assert_eq!(press(&mut state, &["u"]), first);
+}
+
+#[test]
 fn taking_back_says_what_is_so_now() {
     let mut sample = Snapshot::clone(&usual());
     sample.rules = vec![rule("a")];

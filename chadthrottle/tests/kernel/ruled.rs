@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -65,7 +66,8 @@ impl Ruled {
         command.args(&wrapper[1..]).arg(bare.get_program());
         let engine = command.args(bare.get_args()).spawn().expect("chadthrottle");
         ruled.engine = Some(Running(engine));
-        eventually("it listens", SOON, || {
+        // Debug builds on a busy machine read a thousand processes for seconds.
+        eventually("it listens", Duration::from_secs(20), || {
             std::os::unix::net::UnixStream::connect(ruled.program.state().join("control.sock"))
                 .is_ok()
         });

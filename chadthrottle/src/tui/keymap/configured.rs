@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn mistakes_and_conflicts_are_refused_with_their_lines() {
         for (text, words) in [
-            ("[keys]\nlimt = 'l'", &["line 2: 'limt' is not a command"][..]),
+            (
+                "[keys]\nlimt = 'l'",
+                &["line 2: 'limt' is not a command"][..],
+            ),
             (
                 "[keys]\n\nlimit = 'Hyper-l'",
                 &["line 3: 'Hyper-l' is not a key"],
