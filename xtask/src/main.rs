@@ -91,7 +91,7 @@ enum Command {
     /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
     /// kernel tests look for
     Varlinkctl,
-    /// Run kernel tests as root, several at a time, with the tools that are there
+    /// Run kernel tests as root, two at a time, with the tools that are there
     KernelTests {
         /// Only those whose names contain this, such as 'levers::'; may be given several times
         #[arg(value_name = "NAME")]

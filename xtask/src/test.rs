@@ -63,7 +63,7 @@ pub fn test() -> anyhow::Result<()> {
     let kernel_tests = steps.step("kernel tests, built", || KernelTests::build(varlinkctl))?;
     let machines = OldestAndNewest::start()?;
     let all = kernel_tests.chosen(|_| true)?;
-    let failed = steps.step("kernel tests, several at a time", || {
+    let failed = steps.step("kernel tests, two at a time", || {
         kernel_tests.beside_others(&all)
     })?;
     steps.step("kernel tests, alone", || kernel_tests.alone(&all, &failed))?;
@@ -144,6 +144,7 @@ fn test_cleanup() -> anyhow::Result<()> {
     ] {
         command.arg(format!("{name}={}", path.display()));
     }
+    command.arg("GUARD_KB=8000");
     command.arg(root().join("test_cleanup.sh"));
     run(command.current_dir(root()).env("PATH", path_with_sbin()?))
 }

@@ -1,7 +1,7 @@
 //! Kernel tests: the real programs on the real kernel, with real packets between two network
 //! namespaces. They need root, and fail where they cannot run.
 //!
-//! `cargo xtask test` runs most of them several at a time, each in a cgroup of its own, and the others one after the
+//! `cargo xtask test` runs most of them two at a time, each in a cgroup of its own, and the others one after the
 //! other: those share the root cgroup.
 
 mod attach;
