@@ -27,6 +27,7 @@ impl Apt {
         } else {
             String::new()
         };
+        fs::create_dir_all(directory)?;
         let sources = directory.join("sources.list");
         fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
         let more = vec![
