@@ -81,7 +81,7 @@ const MEASURING: [&str; 18] = [
 const WITH_OTHER_OBJECTS: &str = "after_load";
 
 /// More failures than this are not the others' doing.
-const FEW: usize = 3;
+const FEW: usize = 5;
 
 /// Runs those whose names contain any of these, or all, as the gate does.
 pub fn kernel_tests(names: &[String]) -> anyhow::Result<()> {
@@ -209,9 +209,10 @@ impl KernelTests {
             trap : INT TERM HUP
             (echo 0 >"$cgroup/cgroup.procs" && CHADTHROTTLE_TEST_CGROUP=$cgroup exec "$@")
             status=$?
-            for wait in 1 2 3 4 5 6 7 8 9 10; do
+            # Some tests leave programs that end soon.
+            for wait in $(seq 60); do
                 rmdir "$cgroup" 2>/dev/null && exit $status
-                sleep 0.2
+                sleep 0.5
             done
             echo "left in $cgroup: processes $(cat "$cgroup/cgroup.procs"), $(ls -d "$cgroup"/*/)"
             exit 1"#;
