@@ -26,7 +26,7 @@ const AT_A_TIME: usize = 2;
 const MEASURING_AT_A_TIME: usize = 1;
 
 /// Modules and tests whose subject is the root cgroup: the sockets of the kernel itself are there.
-const AT_THE_ROOT: [&str; 19] = [
+const AT_THE_ROOT: [&str; 20] = [
     "attach::",
     "attribution::raw_sockets",
     "bad_input::",
@@ -48,6 +48,7 @@ const AT_THE_ROOT: [&str; 19] = [
     "namespaces::",
     // It counts slots, which users of sockets elsewhere take too.
     "ownership::a_socket_of_an_ended_child",
+    "ownership::one_users_processes",
     // Where units of systemd have their cgroups.
     "rules::at_the_root",
     "shrinking::when_the_guard_was_killed_too",

@@ -312,7 +312,9 @@ fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat
         "500 cycles: {} descriptors, {} then {} KB",
         after.0, before.1, after.1
     );
-    assert_eq!((after.0, after.2), (before.0, before.2));
+    // A client may just have gone.
+    assert!(after.0 <= before.0, "{} then {}", before.0, after.0);
+    assert_eq!(after.2, before.2);
     eventually("as much is loaded", Duration::from_secs(5), || {
         crate::audit::loaded() == before.3
     });
