@@ -20,7 +20,7 @@ impl Guise {
     /// That of the process which has that id now, at a fraction of what it costs to read all of it.
     pub fn of(root: &Path, pid: u32) -> Option<Self> {
         let directory = root.join(pid.to_string());
-        // Of the directory, unlike what is in it, whether it is dumpable or not (`task_dump_owner` in fs/proc/base.c).
+        // Of the directory, unlike what is in it, whether the process is dumpable or not.
         let metadata = fs::metadata(&directory).ok()?;
         let name = fs::read(directory.join("comm")).ok()?;
         let name = name.strip_suffix(b"\n").unwrap_or(&name);
@@ -37,9 +37,8 @@ impl Guise {
     }
 }
 
-/// The user of the process; root where it may not be looked into by its own user, `None` where it is gone.
-///
-/// `/proc/PID` belongs to the effective user, or to root where the process is not dumpable (proc(5)).
+/// The effective user of the process, to whom `/proc/PID` belongs (`task_dump_owner` in fs/proc/base.c); `None` where it
+/// is gone.
 pub fn user_of(root: &Path, pid: u32) -> Option<u32> {
     let process = fs::metadata(root.join(pid.to_string()));
     Some(process.ok()?.uid())

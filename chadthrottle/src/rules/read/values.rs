@@ -1,5 +1,7 @@
 //! Reads what stands behind a key.
 
+use std::fmt::Display;
+
 use toml_edit::Item;
 
 use super::{Named, Reader};
@@ -48,32 +50,34 @@ impl Reader<'_> {
 
     pub(super) fn calendar(&mut self, item: &Item) -> Calendar {
         let mut calendar = Calendar::default();
-        let texts = self.texts_of(item);
-        if texts.len() > MOST_TIMES {
-            let what = format!("a rule has at most {MOST_TIMES} times");
-            self.mistake(item.span(), &what, TIMES);
-        }
-        for Named { name, span } in texts {
-            if let Err(error) = calendar.add(&name) {
-                self.mistake(span, &error.to_string(), TIMES);
-            }
-        }
+        self.each_of(item, "times", TIMES, |text| calendar.add(text));
         calendar
     }
 
     pub(super) fn networks(&mut self, item: &Item) -> OnNetworks {
         let mut networks = OnNetworks::default();
+        self.each_of(item, "networks", NETWORKS, |text| networks.add(text));
+        networks
+    }
+
+    /// Adds each of the texts, which are called so, and says which cannot be, with what is allowed.
+    fn each_of<E: Display>(
+        &mut self,
+        item: &Item,
+        called: &str,
+        allowed: &str,
+        mut add: impl FnMut(&str) -> Result<(), E>,
+    ) {
         let texts = self.texts_of(item);
         if texts.len() > MOST_TIMES {
-            let what = format!("a rule has at most {MOST_TIMES} networks");
-            self.mistake(item.span(), &what, NETWORKS);
+            let what = format!("a rule has at most {MOST_TIMES} {called}");
+            self.mistake(item.span(), &what, allowed);
         }
         for Named { name, span } in texts {
-            if let Err(error) = networks.add(&name) {
-                self.mistake(span, &error.to_string(), NETWORKS);
+            if let Err(error) = add(&name) {
+                self.mistake(span, &error.to_string(), allowed);
             }
         }
-        networks
     }
 
     pub(super) fn text_of(&mut self, item: &Item) -> Option<String> {
@@ -111,10 +115,7 @@ impl Reader<'_> {
         texts
     }
 
-    pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
-        &mut self,
-        item: &Item,
-    ) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(&mut self, item: &Item) -> Option<T> {
         match self.text_of(item)?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
