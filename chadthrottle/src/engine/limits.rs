@@ -7,17 +7,11 @@ use chadthrottle_common::{
     ownership::{RuleId, inheritance},
 };
 
-use super::{
-    Engine,
-    active::{Garbage, Member},
-    heirs::Heirs,
-    in_force::RulesInForce,
-    membership,
-};
+use super::{Engine, in_force::RulesInForce, membership};
 use crate::{
     engine::EngineError,
-    model::{Carried, Limit, LimitId, ProcessKey},
-    process::{Condition, Selector, Targets, cgroup_of, key_of, processes_in},
+    model::{Carried, Limit, LimitId},
+    process::{Targets, cgroup_of},
     sys::clock::now_ns,
     text,
     units::Rate,
@@ -40,16 +34,8 @@ fn longest_burst_ns(rate: u64) -> u64 {
     ns.clamp(BURST_NS, LONGEST_NS)
 }
 
-/// How often children that were forked meanwhile are looked for, when a limit is set. Each look finds all
-/// descendants; one that finds nobody new is the last.
-const ROUNDS: u32 = 4;
-
 /// Slots for processes that are to be limited count for nobody.
 pub(super) const NO_SHARE: u32 = 0;
-
-/// So many looks find no process of a limit that is over. Of processes that fork and end faster than one look takes, each
-/// look may miss the only one that lives.
-const LOOKS: usize = 16;
 
 impl Carried {
     fn add(&mut self, slot: &ProcessSlot) {
@@ -263,91 +249,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes in processes that match a limit since the last look.
-    pub fn watch(&mut self) {
-        self.credit_members();
-        self.ask_for_guises();
-        if !self.is_look_due() {
-            return;
-        }
-        if let Err(error) = self.refresh_processes() {
-            log::warn!("{error}");
-        }
-        self.learn_patterns();
-        self.offer_patterns();
-        let rules: Vec<u32> = self.limits.enrolling().collect();
-        for rule in rules {
-            if let Err(error) = self.enroll(rule) {
-                log::warn!("{error}");
-            }
-        }
-        self.follow_rules();
-    }
-
-    /// Processes that are in a limited cgroup, and were not when they were last read.
-    pub(super) fn moved_processes(&self) -> impl Iterator<Item = u32> {
-        let selectors = self
-            .limits
-            .active
-            .values()
-            .flat_map(|active| &active.targets.selectors)
-            .chain(self.ruled.watched());
-        let conditions = selectors.flat_map(Selector::terms);
-        let cgroups = conditions.filter_map(|term| match &term.condition {
-            Condition::Cgroup(path) => Some((&term.condition, path)),
-            _ => None,
-        });
-        cgroups.flat_map(|(condition, path)| {
-            let directory = self.cgroup2.join(path.trim_start_matches('/'));
-            let known = |pid: &u32| {
-                self.processes
-                    .get(*pid)
-                    .is_some_and(|info| condition.matches(info, &self.processes))
-            };
-            processes_in(&directory)
-                .into_iter()
-                .filter(move |pid| !known(pid))
-        })
-    }
-
-    /// Removes limits whose processes have all ended, and rules that a fork has handed down in the very moment in which
-    /// they were removed. Gives the heirs that there are.
-    pub(super) fn collect_garbage(&mut self) -> Heirs {
-        let (mut heirs, Garbage { slots, mut rules }) = self.look_for_garbage();
-        for _ in 1..LOOKS {
-            let mut over = rules.iter().filter_map(|rule| self.limits.active.get(rule));
-            // Others have no heirs.
-            if !over.any(|active| active.targets.children) {
-                break;
-            }
-            let (now, again) = self.look_for_garbage();
-            heirs = now;
-            rules.retain(|rule| again.rules.contains(rule));
-        }
-        for slot in slots {
-            self.assign(slot, RuleId::default(), inheritance::NONE);
-        }
-        for rule in rules {
-            self.drop_limit(rule);
-        }
-        heirs
-    }
-
-    fn look_for_garbage(&mut self) -> (Heirs, Garbage) {
-        // In this order: whoever makes its first socket meanwhile is seen as one or as the other.
-        let heirs = self.heirs();
-        self.scan_slots();
-        let members = self.slots.iter().map(|(key, slot)| Member {
-            key,
-            slot,
-            rule: self.rule_of(slot),
-        });
-        // The table has zombies too, to which nothing can be done any more.
-        let alive = |key: ProcessKey| key_of(self.processes.root(), key.pid) == Some(key);
-        let garbage = self.limits.garbage(members, &heirs, alive);
-        (heirs, garbage)
-    }
-
     pub(super) fn drop_limit(&mut self, rule: u32) {
         self.drop_limits(&[rule]);
     }
@@ -421,74 +322,6 @@ impl Engine {
                 Some(now) => bucket.change(rate, burst, limit.scope, now),
             }
         }
-    }
-
-    /// Gives every process that belongs to the limit its rule.
-    fn enroll(&mut self, rule: u32) -> Result<(), EngineError> {
-        let Some(active) = self.limits.active.get(&rule) else {
-            return Ok(());
-        };
-        let (serial, children) = (active.serial, active.targets.children);
-        let inherit = if children {
-            inheritance::FOR_GOOD
-        } else {
-            inheritance::NONE
-        };
-        let of_user = active.targets.of_user;
-        let id = active.id(rule);
-        let point = self.attached_to.as_ref();
-        let mut members = membership::members(
-            &active.targets,
-            self.processes.iter(),
-            &self.processes,
-            point,
-            |key| self.is_alive(key),
-        );
-        // Children that are forked while we enroll: of a member that inherits in the kernel, the
-        // kernel takes care; of one that did not yet, the next round finds them. Where they come faster
-        // than we look, the next watch goes on.
-        let mut known = HashSet::new();
-        let mut enrolled = 0_usize;
-        for _ in 0..ROUNDS {
-            if children {
-                let parents = members.iter().chain(&known).copied().collect();
-                members.extend(membership::descendants_of(&parents, self.processes.iter()));
-            }
-            members.retain(|key| known.insert(*key));
-            if members.is_empty() {
-                self.limits.settled(rule, true);
-                return Ok(());
-            }
-            for key in &members {
-                let owner = match self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE) {
-                    Ok(owner) => owner,
-                    Err(error) if enrolled == 0 => return Err(error),
-                    // The others are held all the same.
-                    Err(error) => {
-                        log::warn!("process {}: {error}", key.pid);
-                        break;
-                    }
-                };
-                enrolled += 1;
-                if self
-                    .limits
-                    .takes_over(serial, of_user, self.rule_of(owner.slot))
-                {
-                    self.credit(*key, owner.slot);
-                    self.assign(owner.slot, id, inherit);
-                }
-            }
-            if !children {
-                return Ok(());
-            }
-            members.clear();
-            if let Err(error) = self.refresh_processes() {
-                log::warn!("{error}");
-                break;
-            }
-        }
-        self.limits.settled(rule, false);
-        Ok(())
     }
 
     /// What to say of a limit's selectors that match nothing, or nothing that can be limited.

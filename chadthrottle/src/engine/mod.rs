@@ -7,6 +7,7 @@
 mod active;
 mod attribution;
 mod command;
+mod enrolling;
 mod error;
 mod guises;
 mod handle;
