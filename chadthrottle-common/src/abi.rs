@@ -167,6 +167,9 @@ pub struct Rule {
 pub struct RuleIdentity {
     /// As in its [`crate::ownership::RuleId`]s; 0: none is set.
     pub serial: Shared,
+    /// Goes up at each fork of a process under it, once the child is noted as an heir: whoever looks for members while
+    /// it stays the same misses nobody.
+    pub forks: Shared,
 }
 
 /// How many TCP connections share a limit, counted by the kernel programs. One cache line.

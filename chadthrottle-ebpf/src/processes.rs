@@ -184,7 +184,10 @@ pub fn forked(ctx: &RawTracePointContext) {
         Some((_, slot)) if slot.identity.inherit.get() == inheritance::NONE => return,
         Some((owner, slot)) => (owner.word(), slot.egress.rule.get()),
         None => match noted_heir(&parent) {
-            Some(heir) => (heir.from, heir.rule),
+            Some(heir) => match left_to(&heir) {
+                Some(rule) => (heir.from, rule),
+                None => return,
+            },
             None => return,
         },
     };
@@ -197,6 +200,10 @@ pub fn forked(ctx: &RawTracePointContext) {
         && let Some(totals) = sys::totals()
     {
         totals.heirs_exhausted += 1;
+    }
+    // After the note: its parent may end now, and user space has seen one of the two, or this.
+    if let Some(rule) = RULES.get(RuleId::from_word(rule).index) {
+        rule.identity.forks.add(1);
     }
 }
 
@@ -237,19 +244,25 @@ fn inherited(process: &Process) -> (Lot, u64) {
             None => return nothing,
         },
     };
-    let rule = match SLOTS.get(Owner::from_word(heir.from).slot) {
-        // What it is under now, which may be another limit, or none.
-        Some(slot) if is_of(slot, heir.from) => {
-            if slot.identity.inherit.get() == inheritance::NONE {
-                return nothing;
-            }
-            slot.egress.rule.get()
-        }
-        _ => still_set(heir.rule),
+    let Some(rule) = left_to(&heir) else {
+        return nothing;
     };
     // Of a limit that comes from a rule user space says better when it looks.
     let inherit = inheritance::FOR_GOOD;
     (Lot { rule, inherit }, heir.from)
+}
+
+/// The rule that an heir has now: what its ancestor has, which may be another limit by now, or had last. `None` where
+/// no child inherits any more.
+#[inline(always)]
+fn left_to(heir: &Heir) -> Option<u64> {
+    match SLOTS.get(Owner::from_word(heir.from).slot) {
+        Some(slot) if is_of(slot, heir.from) => {
+            let inherits = slot.identity.inherit.get() != inheritance::NONE;
+            inherits.then(|| slot.egress.rule.get())
+        }
+        _ => Some(still_set(heir.rule)),
+    }
 }
 
 /// The nearest ancestor with a slot, as if it had been noted at the fork: there is room for so many

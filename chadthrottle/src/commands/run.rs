@@ -166,7 +166,7 @@ impl<'a> Watch<'a> {
         const SECOND: Duration = Duration::from_secs(1);
         let failed = |error| Error::io("catching signals", error);
         Ok(Self {
-            program: Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX)),
+            program: pid_of(pid),
             signals,
             jobs: JobControl::catch().map_err(failed)?,
             ended: signal(SignalKind::child()).map_err(failed)?,
@@ -186,7 +186,7 @@ impl<'a> Watch<'a> {
         let (mut stopped, mut interrupted, mut passed_on) = (false, false, false);
         let mut continued = false;
         loop {
-            self.reap_orphans();
+            reap(self.other_orphans());
             while let Some(status) = news_of(self.program).map_err(failed)? {
                 if status.stopped_signal().is_some() {
                     stopped = true;
@@ -241,7 +241,8 @@ impl<'a> Watch<'a> {
     ) {
         let mut said = false;
         loop {
-            self.reap_orphans();
+            // One of them may have the program's id by now.
+            reap(orphans());
             let alive = with_offspring(PROC.as_ref(), orphans()).len();
             if alive == 0 {
                 return;
@@ -270,15 +271,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits for what outlived its parent and has ended now.
-    fn reap_orphans(&self) {
-        for pid in orphans() {
-            let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
-            if pid != self.program {
-                // It lives, mostly.
-                let _ = news_of(pid);
-            }
-        }
+    /// What outlived its parent, while the program, whose end we wait for by itself, has its id.
+    fn other_orphans(&self) -> impl Iterator<Item = u32> {
+        let orphans = orphans().into_iter();
+        orphans.filter(|pid| pid_of(*pid) != self.program)
     }
 
     /// It may have ended in this moment, which the next look sees.
@@ -356,6 +352,18 @@ fn orphans() -> Vec<u32> {
     let mut children = children(Path::new(PROC), std::process::id());
     children.retain(|pid| !is_helper(*pid));
     children
+}
+
+/// Waits for those of these children that have ended.
+fn reap(children: impl IntoIterator<Item = u32>) {
+    for pid in children {
+        // It lives, mostly.
+        let _ = news_of(pid_of(pid));
+    }
+}
+
+fn pid_of(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
 fn exit_code(status: ExitStatus) -> u8 {

@@ -16,10 +16,6 @@ use crate::{
     process::{Condition, Selector, key_of, processes_in},
 };
 
-/// So many looks find no process of a limit that is over. Of processes that fork and end faster than one look takes, each
-/// look may miss the only one that lives.
-const LOOKS: usize = 16;
-
 /// How often children that were forked meanwhile are looked for, when a limit is set. Each look finds all
 /// descendants; one that finds nobody new is the last.
 const ROUNDS: u32 = 4;
@@ -74,16 +70,20 @@ impl Engine {
 
     /// Removes limits whose processes have all ended, and rules that a fork has handed down in the very moment in which
     /// they were removed. Gives the heirs that there are.
+    ///
+    /// Processes that fork and end faster than one look takes may each begin after it and end before it comes to them.
+    /// A limit is over when a look finds nobody during which nobody has forked under it either: whoever lives after
+    /// such a look was there all the time.
     pub(super) fn collect_garbage(&mut self) -> Heirs {
         let (mut heirs, Garbage { slots, mut rules }) = self.look_for_garbage();
-        for _ in 1..LOOKS {
-            let mut over = rules.iter().filter_map(|rule| self.limits.active.get(rule));
-            // Others have no heirs.
-            if !over.any(|active| active.targets.children) {
-                break;
-            }
+        // Others have no heirs.
+        if rules.iter().any(|rule| self.has_heirs(*rule)) {
+            let forks: Vec<u64> = rules.iter().map(|rule| self.forks_under(*rule)).collect();
             let (now, again) = self.look_for_garbage();
             heirs = now;
+            let unchanged = rules.into_iter().zip(forks);
+            let unchanged = unchanged.filter(|(rule, forks)| self.forks_under(*rule) == *forks);
+            rules = unchanged.map(|(rule, _)| rule).collect();
             rules.retain(|rule| again.rules.contains(rule));
         }
         for slot in slots {
@@ -93,6 +93,16 @@ impl Engine {
             self.drop_limit(rule);
         }
         heirs
+    }
+
+    fn has_heirs(&self, rule: u32) -> bool {
+        let active = self.limits.active.get(&rule);
+        active.is_some_and(|active| active.targets.children)
+    }
+
+    /// How often a process under the limit has forked.
+    fn forks_under(&self, rule: u32) -> u64 {
+        self.rule(rule).map_or(0, |rule| rule.identity.forks.get())
     }
 
     fn look_for_garbage(&mut self) -> (Heirs, Garbage) {

@@ -335,7 +335,7 @@ impl Engine {
         membership::unmatched(targets, &self.processes.iter(), &self.processes, point)
     }
 
-    fn rule(&self, rule: u32) -> Option<&Rule> {
+    pub(super) fn rule(&self, rule: u32) -> Option<&Rule> {
         self.throttle.maps.rules.get(rule as usize)
     }
 

@@ -12,6 +12,7 @@ use crate::{
     following::Limit,
     iperf::{MB, server},
     lab::{Lab, SERVER_V4},
+    load,
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -94,6 +95,23 @@ fn it_stays_limited_until_it_ends() {
     );
     let ratio = received(&report) / MB;
     assert!((0.7..1.15).contains(&ratio), "{ratio} of the limit");
+    assert_nothing_left();
+}
+
+/// Of these processes each may begin after a look at all of them, and end before the look comes to it.
+#[test]
+fn a_chain_of_forks_stays_limited_however_fast_it_is() {
+    const SECONDS: f64 = 16.0;
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let started = Instant::now();
+    // For half of the time they fork, and then the last one sends.
+    let job = format!("escape fork-chain up {SERVER_V4} {SECONDS}");
+    let run = load::limited(&program, "--up 100KB", &lab.client, &job).spawn();
+    let mut run = Running(run.expect("chadthrottle"));
+    run.wait(Duration::from_secs(40));
+    let waited = started.elapsed().as_secs_f64();
+    assert!(waited > 0.9 * SECONDS, "the limit ended after {waited} s");
     assert_nothing_left();
 }
 
