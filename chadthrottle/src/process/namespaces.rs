@@ -1,7 +1,7 @@
 //! Network namespaces, found by the threads in them and where they are mounted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs::{self, File},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
@@ -44,7 +44,7 @@ fn of_process(root: &Path, pid: u32) -> PathBuf {
     root.join(pid.to_string()).join("ns/net")
 }
 
-/// Each once.
+/// Each once. A process may go at any moment: what is noted has been opened.
 fn open(paths: impl Iterator<Item = PathBuf>) -> Vec<Namespace> {
     let mut found = HashMap::new();
     for path in paths {
@@ -52,13 +52,15 @@ fn open(paths: impl Iterator<Item = PathBuf>) -> Vec<Namespace> {
         let Ok(inode) = fs::metadata(&path).map(|metadata| metadata.ino()) else {
             continue;
         };
-        found.entry(inode).or_insert(path);
+        if let Entry::Vacant(new) = found.entry(inode)
+            && let Ok(namespace) = File::open(path)
+            && namespace.metadata().is_ok_and(|it| it.ino() == inode)
+        {
+            new.insert(namespace.into());
+        }
     }
-    let opened = found.into_iter().filter_map(|(inode, path)| {
-        let fd = File::open(path).ok()?.into();
-        Some(Namespace { inode, fd })
-    });
-    opened.collect()
+    let found = found.into_iter();
+    found.map(|(inode, fd)| Namespace { inode, fd }).collect()
 }
 
 /// Whether what we mount is seen by us and our children only: we are in another mount namespace than the first
