@@ -14,7 +14,7 @@ use crate::{
     toolchain::Toolchain,
 };
 
-const OBJECT: &str = "chadthrottle.bpf.o";
+pub const OBJECT: &str = "chadthrottle.bpf.o";
 const HASHES: &str = "chadthrottle.bpf.sha256";
 
 /// What the object is for.

@@ -91,12 +91,15 @@ enum Command {
     /// Say where a varlinkctl is, and fetch one where the system has none: for CHADTHROTTLE_VARLINKCTL, which the
     /// kernel tests look for
     Varlinkctl,
-    /// Run kernel tests as root, two at a time, with the tools that are there
+    /// Run kernel tests as root, three at a time, with the tools that are there
     KernelTests {
         /// Only those whose names contain this, such as 'levers::'; may be given several times
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
+    /// What `test` has done at the lowest priority while kernel tests wait
+    #[command(hide = true)]
+    AtLeisure,
     /// Install what the tests need, rebuild the kernel programs, run all tests
     Test,
 }
@@ -144,6 +147,7 @@ fn carry_out() -> anyhow::Result<()> {
             Ok(())
         }
         Command::KernelTests { names } => kernel_tests::kernel_tests(&names),
+        Command::AtLeisure => test::at_leisure(),
         Command::Test => test::test(),
     }
 }

@@ -56,6 +56,21 @@ impl Aside {
     }
 }
 
+impl Aside {
+    /// Waits for its end, and prints what it has said.
+    ///
+    /// # Errors
+    /// Where it has failed.
+    pub fn succeed(self) -> anyhow::Result<()> {
+        let (status, said) = self.end()?;
+        println!("{said}");
+        if !status.success() {
+            bail!("{status}");
+        }
+        Ok(())
+    }
+}
+
 /// Something else has failed: it ends on its own, and tidies up.
 impl Drop for Aside {
     fn drop(&mut self) {

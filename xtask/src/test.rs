@@ -1,15 +1,14 @@
 //! `test`: everything that has to hold before a change is taken.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::bail;
 
 use crate::{
     build_ebpf, check, deny,
     kernel_tests::{KernelTests, path_with_sbin},
-    kernels::OldestAndNewest,
-    packages,
-    shell::{as_root, find, output, root, run},
+    kernels, packages,
+    shell::{Aside, as_root, find, output, root, run},
     steps::Steps,
     toolchain, varlinkctl,
 };
@@ -56,27 +55,48 @@ pub fn test() -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.step("tools", tools)?;
     let varlinkctl = steps.step("varlinkctl", varlinkctl::find_or_fetch)?;
-    let fresh = steps.step("kernel programs from source", fresh_object)?;
     steps.step("dependencies", deny::deny)?;
     check::steps(&mut steps)?;
     steps.step("Python of the kernel tests, linted", lint_python)?;
     let kernel_tests = steps.step("kernel tests, built", || KernelTests::build(varlinkctl))?;
-    let machines = OldestAndNewest::start()?;
+    let compiled = Aside::start(&mut at_leisure_command()?)?;
     let all = kernel_tests.chosen(|_| true)?;
-    let failed = steps.step("kernel tests, two at a time", || {
+    let failed = steps.step("kernel tests, three at a time", || {
         kernel_tests.beside_others(&all)
     })?;
     steps.step("kernel tests, alone", || kernel_tests.alone(&all, &failed))?;
-    if let Some(fresh) = fresh {
+    steps.step("test_cleanup.sh", test_cleanup)?;
+    steps.step("limits that a process tries to outrun", escapes)?;
+    steps.step("what was built and booted meanwhile", || compiled.succeed())?;
+    let fresh = fresh_object();
+    if fresh.is_file() && !build_ebpf::is_committed(&fresh)? {
         steps.step("kernel tests with the object just built", || {
             kernel_tests.with_object(&fresh)
         })?;
     }
-    steps.step("test_cleanup.sh", test_cleanup)?;
-    steps.step("limits that a process tries to outrun", escapes)?;
-    steps.step("the oldest and the newest kernel", || machines.end())?;
     steps.summary();
     Ok(())
+}
+
+/// What only wants the processor, and gets what the kernel tests leave of it, which wait for traffic most of the time.
+pub fn at_leisure() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.step("clippy", check::clippy)?;
+    steps.step("kernel programs from source", build_fresh_object)?;
+    steps.step(
+        "the oldest and the newest kernel",
+        kernels::oldest_and_newest,
+    )?;
+    steps.summary();
+    Ok(())
+}
+
+/// The command that does it.
+fn at_leisure_command() -> anyhow::Result<Command> {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(std::env::current_exe()?);
+    command.arg("at-leisure");
+    Ok(command)
 }
 
 /// Installs the missing tools, or names them.
@@ -107,25 +127,37 @@ fn tools() -> anyhow::Result<()> {
     }
 }
 
-/// Builds the object from source; `None` where it is the committed one to the byte, and where no
-/// toolchain can be had, which only systems other than Debian and Ubuntu may answer.
-fn fresh_object() -> anyhow::Result<Option<PathBuf>> {
+/// Where the object is that is built from source.
+fn fresh_object() -> PathBuf {
+    fresh_directory().join(build_ebpf::OBJECT)
+}
+
+fn fresh_directory() -> PathBuf {
+    root().join("target/ebpf-fresh")
+}
+
+/// Builds the object from source, here and elsewhere. Only systems other than Debian and Ubuntu may go without, where no
+/// toolchain can be had.
+fn build_fresh_object() -> anyhow::Result<()> {
+    let directory = fresh_directory();
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
     match toolchain::find_or_install() {
         Ok(toolchain) => {
-            let directory = root().join("target/ebpf-fresh");
             let fresh = build_ebpf::build(&toolchain, &directory, build_ebpf::Variant::Committed)?;
             let same = build_ebpf::is_committed(&fresh)?;
             let verdict = if same { "the same as" } else { "another than" };
             println!("the object built here is {verdict} the committed one");
             build_ebpf::build_elsewhere(&toolchain, &fresh)?;
             println!("the same sources give it in another directory too");
-            Ok((!same).then_some(fresh))
+            Ok(())
         }
         Err(error) if packages::can_install() || std::env::var_os("CI").is_some() => Err(error),
         Err(error) => {
             println!("{error}");
             println!("THE KERNEL PROGRAMS WERE NOT REBUILT: GOING ON WITH THE COMMITTED OBJECT");
-            Ok(None)
+            Ok(())
         }
     }
 }

@@ -4,13 +4,13 @@
 mod image;
 mod machine;
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 
 use crate::{
     packages,
-    shell::{Aside, cargo, find, root, run},
+    shell::{cargo, find, root, run},
 };
 
 /// The oldest that the program is for.
@@ -78,30 +78,9 @@ pub fn kernels(releases: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The oldest and the newest, beside other work: for minutes they need one processor and nobody who waits
-/// for them.
-pub struct OldestAndNewest(Aside);
-
-impl OldestAndNewest {
-    /// Boots one after the other, where others leave them time.
-    pub fn start() -> anyhow::Result<Self> {
-        let mut command = Command::new("nice");
-        command
-            .args(["-n", "19"])
-            .arg(std::env::current_exe()?)
-            .args(["kernels", "--only", OLDEST, "--only", NEWEST]);
-        Ok(Self(Aside::start(&mut command)?))
-    }
-
-    /// Waits for both, and fails where a check in one of them did.
-    pub fn end(self) -> anyhow::Result<()> {
-        let (status, said) = self.0.end()?;
-        println!("{said}");
-        if !status.success() {
-            bail!("{status}");
-        }
-        Ok(())
-    }
+/// Boots the oldest kernel, and then the newest.
+pub fn oldest_and_newest() -> anyhow::Result<()> {
+    kernels(&[OLDEST, NEWEST].map(str::to_owned))
 }
 
 /// Static, so that a machine needs no libraries: the program and its load.
