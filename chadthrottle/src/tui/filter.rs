@@ -57,9 +57,10 @@ const KINDS: [&str; 10] = [
     "remote",
 ];
 
-/// The same and the others, for who has typed another one.
-pub const WORDS: &str = "name: exe: command: user: cgroup: unit: container: parent: port: remote: \
-                         limited held, and ! before one";
+/// The same and the others, for who has typed another one; those asked for most come first, since there may not be room
+/// for all.
+pub const WORDS: &str = "user: unit: port: remote: limited held name: exe: command: cgroup: \
+                         container: parent:, and ! before one";
 
 /// What stands before the colon of the first word that looks like one of the filter's and is none.
 pub fn unknown_word(text: &str) -> Option<&str> {

@@ -12,6 +12,7 @@ use crate::{
     config::View,
     tui::{
         dialog::Focus,
+        filter::{WORDS, unknown_word},
         footer::{FirstLine, message_lines, tabs},
         keymap::{Binding, Command, Place},
         state::{Mode, State},
@@ -42,10 +43,19 @@ fn first_lines<'a>(state: &'a State, screen: Size, look: &Look) -> Vec<Line<'a>>
     let theme = &look.theme;
     let width = screen.width;
     let line = match FirstLine::of(state) {
-        FirstLine::Filter => Line::from(vec![
-            Span::styled("Filter: ", theme.title),
-            Span::raw(state.filter.text.as_str()),
-        ]),
+        FirstLine::Filter => {
+            let mut line = Line::from(vec![
+                Span::styled("Filter: ", theme.title),
+                Span::raw(state.filter.text.as_str()),
+            ]);
+            if let Some(word) = unknown_word(&state.filter.text) {
+                let room = usize::from(width).saturating_sub(line.width());
+                let words = format!("  no filter '{word}:': {WORDS}");
+                let words = cut(&words, room, look).into_owned();
+                line.push_span(Span::styled(words, theme.error));
+            }
+            line
+        }
         FirstLine::Message => {
             let is_error = state.message.as_ref().is_some_and(|message| message.error);
             let style = if is_error { theme.error } else { theme.text };

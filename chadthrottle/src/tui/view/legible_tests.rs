@@ -88,6 +88,21 @@ fn a_word_that_the_filter_does_not_know_is_said_to_be_none() {
 }
 
 #[test]
+fn a_word_that_the_filter_does_not_know_is_said_to_be_none_also_where_its_text_is_found() {
+    let mut state = minute((80, 24));
+    press(&mut state, &["/", "name:iperf3"]);
+    assert!(!text_of(&state).contains("no filter"));
+    let mut named = iperf(7);
+    named.command = "iperf3 --title foo:bar".into();
+    update(&mut state, Action::Snapshot(snapshot(vec![named])));
+    press(&mut state, &["<Esc>", "/", "foo:bar"]);
+    let text = text_of(&state);
+    assert!(text.contains("1 process"), "{text}");
+    let words = "Filter: foo:bar  no filter 'foo:': user: unit: port: remote: limited held";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
 fn a_pause_and_the_first_hint_say_what_to_do_on_small_screens() {
     let mut paused = minute((80, 24));
     press(&mut paused, &["p"]);
