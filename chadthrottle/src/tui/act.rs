@@ -86,8 +86,24 @@ fn present(state: &State, row: &Row, id: LimitId) -> Option<Present> {
     })
 }
 
+/// Does what a dialog's limit asks for; where that blocks what the machine or this screen needs, asks first.
+pub fn apply(state: &mut State, dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
+    let effects = effects(dialog, limit);
+    let is_block = [limit.down, limit.up]
+        .into_iter()
+        .flatten()
+        .any(Rate::is_blocked);
+    if is_block && let Some(why) = risk_of_blocking(state, &dialog.subject) {
+        let who = dialog.subject.who.clone();
+        state.mode = Mode::Confirm(Question::Block { who, why, effects });
+        return Vec::new();
+    }
+    state.tagged.clear();
+    effects
+}
+
 /// What a dialog's limit asks for: two empty fields remove it.
-pub fn apply(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
+fn effects(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
     let who = dialog.subject.who.clone();
     let unlimited = limit.down.is_none() && limit.up.is_none();
     if let Some(rule) = &dialog.subject.rule {
@@ -158,30 +174,29 @@ pub fn block(state: &mut State) -> Vec<Effect> {
     let mut dialog = LimitDialog::new(subject);
     // One that they have stays with those who share it.
     dialog.subject.present = None;
-    let effects = apply(
-        &dialog,
-        Limit {
-            down: Some(Rate::BLOCKED),
-            up: Some(Rate::BLOCKED),
-            ..Limit::NONE
-        },
-    );
-    if let Some(why) = risk_of_blocking(state, &dialog.subject.rows) {
-        let who = dialog.subject.who;
-        state.mode = Mode::Confirm(Question::Block { who, why, effects });
-        return Vec::new();
-    }
-    state.tagged.clear();
-    effects
+    let blocked = Limit {
+        down: Some(Rate::BLOCKED),
+        up: Some(Rate::BLOCKED),
+        ..Limit::NONE
+    };
+    apply(state, &dialog, blocked)
 }
 
-/// What a block of these rows would cut off that the machine or this screen needs.
-fn risk_of_blocking(state: &State, rows: &[RowKey]) -> Option<String> {
+/// What a block of these rows, and of all who share the limit or rule that it changes, would cut off that the machine or
+/// this screen needs.
+fn risk_of_blocking(state: &State, subject: &Subject) -> Option<String> {
     /// What starts all threads of the kernel.
     const KTHREADD: u32 = 2;
     let of_session = ancestors(state, state.pid);
-    let blocked = rows.iter().flat_map(|row| state.processes_of(row));
-    let mut risks = blocked
+    let rule = subject.rule.as_ref().and_then(|name| state.rule(name));
+    let mut shared: Vec<LimitId> = rule.map(|rule| rule.limits.clone()).unwrap_or_default();
+    shared.extend(subject.present.map(|present| present.id));
+    let shares =
+        |process: &&ProcessSample| process.limit.is_some_and(|(id, _)| shared.contains(&id));
+    let of_rows = subject.rows.iter().flat_map(|row| state.processes_of(row));
+    let sharing = state.snapshot.processes.iter().filter(shares);
+    let mut risks = of_rows
+        .chain(sharing)
         .filter(|process| !process.ended)
         .filter_map(|process| {
             let pid = process.key.pid;

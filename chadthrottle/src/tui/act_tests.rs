@@ -1,9 +1,11 @@
 //! Limits from the keyboard, key by key.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::tui::{
     changes::Answer,
-    fixtures::{key, limit, press, process, said, snapshot, state, usual},
+    fixtures::{key, limit, press, process, rule, said, snapshot, state, usual},
     update::{Action, update},
 };
 
@@ -260,6 +262,55 @@ fn what_the_machine_or_this_screen_needs_is_blocked_after_asking() {
             assert!(matches!(&effects[..], [Effect::SetLimit { .. }]), "{name}");
         }
         press(&mut state, &["<Esc>"]);
+    }
+}
+
+#[test]
+fn a_block_that_is_typed_asks_as_the_key_does() {
+    let mut init = process(1, "init", 0.0, 0.0);
+    init.limit = Some((LimitId(1), limit(Some(1_000_000), None)));
+    let mut shared = process(60, "bash", 0.0, 0.0);
+    shared.limit = init.limit;
+    let alone = process(61, "wget", 0.0, 0.0);
+    let mut sample = snapshot(vec![init, shared, alone]);
+    let mut held = rule("all");
+    held.limits = vec![LimitId(1)];
+    Arc::make_mut(&mut sample).rules = vec![held, rule("none")];
+    let mut state = state(80, 24, Arc::clone(&sample));
+    let upload = ["<Enter>", "<Tab>", "block", "<Enter>"];
+    for (name, keys, asks) in [
+        ("init", upload.as_slice(), true),
+        // Its limit is that of init too.
+        ("bash", &upload, true),
+        ("bash", &["<Enter>", "<Tab>", "1MB", "<Enter>"], false),
+        ("wget", &upload, false),
+        // The rule whose members have it, and one that has none.
+        ("init", &["R", "<Enter>", "<Tab>", "block", "<Enter>"], true),
+        (
+            "init",
+            &["R", "j", "<Enter>", "<Tab>", "block", "<Enter>"],
+            false,
+        ),
+    ] {
+        press(&mut state, &["1", "/", name, "<Enter>"]);
+        let effects = press(&mut state, keys);
+        assert_eq!(
+            matches!(state.mode, Mode::Confirm(_)),
+            asks,
+            "{name} {keys:?}"
+        );
+        assert_eq!(effects.is_empty(), asks, "{name}: {effects:?}");
+        if asks {
+            assert_eq!(press(&mut state, &["n"]), [], "{name}");
+            press(&mut state, keys);
+            let effects = press(&mut state, &["y"]);
+            assert_eq!(effects.len(), 1, "{name}: {effects:?}");
+        }
+        press(&mut state, &["<Esc>", "<Esc>"]);
+        while !state.changes.pending().collect::<Vec<_>>().is_empty() {
+            update(&mut state, answered(true));
+        }
+        update(&mut state, Action::Snapshot(Arc::clone(&sample)));
     }
 }
 

@@ -281,10 +281,9 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                 None
             }
             Pressed::Apply(limit) => {
-                let effects = act::apply(dialog, limit);
+                let dialog = dialog.clone();
                 state.mode = Mode::Normal;
-                state.tagged.clear();
-                Some(effects)
+                Some(act::apply(state, &dialog, limit))
             }
         },
     }

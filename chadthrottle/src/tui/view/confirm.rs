@@ -23,7 +23,7 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
         Question::Block { who, why, .. } => (
             format!("Block {who}?"),
             why.clone(),
-            "What is blocked, and all that it starts, has no network.".to_owned(),
+            "What is blocked cannot use the network.".to_owned(),
         ),
         Question::RemoveAll => (
             "Remove all limits?".to_owned(),
