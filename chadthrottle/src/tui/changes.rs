@@ -11,7 +11,6 @@ use super::{
 use crate::{
     model::{Limit, LimitId, Snapshot},
     process::Targets,
-    text::escape,
 };
 
 /// So many steps can be taken back.
@@ -54,7 +53,7 @@ struct Pending {
     back: Option<Vec<Effect>>,
     /// What takes something back, to be tried again where it fails.
     again: Option<Effect>,
-    /// The rule that it makes or changes, as that will be.
+    /// The rule or profile that it makes or changes, as that will be.
     made: Option<Made>,
     step: usize,
 }
@@ -63,7 +62,7 @@ struct Pending {
 #[derive(Debug)]
 struct Done {
     back: Vec<Effect>,
-    /// What it has made of a rule.
+    /// What it has made of a rule or the profile.
     made: Option<Made>,
     /// Changes of one key have one number, and are taken back together.
     step: usize,
@@ -105,7 +104,7 @@ impl Changes {
     /// What takes the last step back.
     ///
     /// # Errors
-    /// Where there is none, or the rule is another one by now, which drops the step: why.
+    /// Where there is none, or the rule or profile is another one by now, which drops the step: why.
     pub fn take_back(&mut self, snapshot: &Snapshot) -> Result<Vec<Effect>, String> {
         if !self.pending.is_empty() {
             return Err("the engine has not answered yet".to_owned());
@@ -120,10 +119,8 @@ impl Changes {
         if self.until_seen == 0
             && let Some(other) = made.find(|made| !made.is_still_so(snapshot))
         {
-            let name = escape(other.name());
-            return Err(format!(
-                "rule '{name}' has been changed since: nothing taken back"
-            ));
+            let why = other.changed_since();
+            return Err(format!("{why}: nothing taken back"));
         }
         self.taking_back = Some(of_step.len());
         Ok(of_step

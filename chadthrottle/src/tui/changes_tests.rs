@@ -358,6 +358,33 @@ fn a_rule_that_was_changed_since_is_left_as_it_is() {
 }
 
 #[test]
+fn a_profile_that_somebody_else_has_switched_since_is_left_as_it_is() {
+    let named = |name: &str| Some(name.to_owned());
+    for (now, is_refused) in [
+        (named("hotel"), false),
+        (named("train"), true),
+        (None, true),
+    ] {
+        let mut sample = Snapshot::clone(&usual());
+        sample.profiles = ["hotel", "train"].map(str::to_owned).into();
+        let mut state = state(80, 24, sample.clone().into());
+        press(&mut state, &["P", "<Down>", "<Enter>"]);
+        done(&mut state, None, &[]);
+        sample.profile = now.clone();
+        // The first was on its way.
+        for _ in 0..2 {
+            update(&mut state, Action::Snapshot(sample.clone().into()));
+        }
+        let effects = press(&mut state, &["u"]);
+        assert_eq!(effects.is_empty(), is_refused, "{now:?}: {effects:?}");
+        if is_refused {
+            let words = "the profile has been switched since: nothing taken back";
+            assert_eq!(said(&state), words);
+        }
+    }
+}
+
+#[test]
 fn a_rule_that_was_made_of_a_limit_and_changed_since_stays() {
     for (is_changed, effects) in [(false, 2), (true, 0)] {
         let mut state = state(80, 24, usual());

@@ -1,4 +1,4 @@
-//! Changes of rules taken back: how, and whether the rule is still what the change has made of it.
+//! Changes of rules taken back: how, and whether the rule or the profile is still what the change has made of it.
 
 use super::{
     effect::Effect,
@@ -11,7 +11,7 @@ use crate::{
     text::escape,
 };
 
-/// What a change has made of a rule.
+/// What a change has made of a rule, or of the profile.
 #[derive(Debug)]
 pub struct Made {
     edit: Edit,
@@ -20,26 +20,32 @@ pub struct Made {
 }
 
 impl Made {
-    /// By what the engine is asked for; `None`: that is about no rule.
+    /// By what the engine is asked for; `None`: that is about neither.
     pub fn of(effect: &Effect, snapshot: &Snapshot) -> Option<Self> {
         let (Effect::EditRules { edit, .. } | Effect::Keep { edit, .. }) = effect else {
             return None;
         };
         Some(Self {
             edit: edit.clone(),
-            before: rule(edit.rule()?, snapshot).cloned(),
+            before: edit.rule().and_then(|name| rule(name, snapshot)).cloned(),
         })
     }
 
-    /// Which rule it is.
-    pub fn name(&self) -> &str {
-        self.edit.rule().unwrap_or_default()
+    /// That somebody else has changed it since, in words that are safe to show.
+    pub fn changed_since(&self) -> String {
+        match self.edit.rule() {
+            Some(name) => format!("rule '{}' has been changed since", escape(name)),
+            None => "the profile has been switched since".to_owned(),
+        }
     }
 
     /// Whether the sample shows it as the change has left it. Its place counts for a move alone: others that come and
     /// go change it too.
     pub fn is_still_so(&self, snapshot: &Snapshot) -> bool {
-        let now = rule(self.name(), snapshot);
+        if let Edit::Profile { name } = &self.edit {
+            return snapshot.profile == *name;
+        }
+        let now = self.edit.rule().and_then(|name| rule(name, snapshot));
         let (now, before) = match (&self.edit, now, &self.before) {
             (Edit::Remove { .. }, now, _) => return now.is_none(),
             (Edit::Add { rule, .. }, Some(now), _) => {
