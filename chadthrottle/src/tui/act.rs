@@ -34,7 +34,7 @@ fn subject(state: &State) -> Result<Subject, String> {
     let Some(first) = living.first() else {
         return Err(match chosen.first() {
             Some(row) => format!("{} has ended", who(state, row)),
-            None => "there is no process to limit".to_owned(),
+            None => state.no_row(),
         });
     };
     let same = living.iter().all(|row| row.limit == first.limit);
@@ -232,7 +232,7 @@ fn ancestors(state: &State, pid: u32) -> Vec<u32> {
 pub fn open_keep(state: &mut State) {
     let dialog = match state.chosen().as_slice() {
         [row] => KeepDialog::of(state, row),
-        [] => Err("no row is selected".to_owned()),
+        [] => Err(state.no_row()),
         _ => Err("a rule is made of one row: U untags".to_owned()),
     };
     match dialog {
@@ -329,7 +329,7 @@ fn chosen_limits(state: &State) -> Vec<LimitId> {
 fn without_limit(state: &State, then: &str) -> Message {
     let who = chosen_in_words(state);
     Message::error(match state.chosen().len() {
-        0 => "no row is selected".to_owned(),
+        0 => state.no_row(),
         1 => format!("{who} has no limit{then}"),
         _ => format!("{who} have no limit{then}"),
     })

@@ -148,21 +148,25 @@ pub fn move_by(state: &mut State, rows: isize) {
     if let Some(details) = &mut state.details {
         details.scroll(rows);
     } else {
-        state.select(state.cursor.saturating_add_signed(rows));
+        state.move_selection(rows);
     }
 }
 
 fn tag(state: &mut State) {
-    if let Some(key) = state.selected.clone() {
-        if !state.tagged.remove(&key) {
-            state.tagged.insert(key);
-        }
-        state.select(state.cursor + 1);
+    let Some(row) = state.selected_row() else {
+        state.message = Some(Message::error(state.no_row()));
+        return;
+    };
+    let key = row.key.clone();
+    if !state.tagged.remove(&key) {
+        state.tagged.insert(key);
     }
+    state.move_selection(1);
 }
 
 fn fold(state: &mut State) {
-    let Some(row) = state.rows.get(state.cursor) else {
+    let Some(row) = state.selected_row() else {
+        state.message = Some(Message::error(state.no_row()));
         return;
     };
     let RowKey::Process(key) = row.key else {

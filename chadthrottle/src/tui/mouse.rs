@@ -61,9 +61,8 @@ pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
 
 /// Moves what is there: the marked moment of a graph, connections beside the table, rules, or the selection.
 fn scroll(state: &mut State, at: Position, rows: isize) {
-    if let Some(cursor) = &mut state.rule_cursor {
-        let last = state.snapshot.rules.len().saturating_sub(1);
-        *cursor = cursor.saturating_add_signed(rows).min(last);
+    if let Some(cursor) = state.rule_cursor {
+        state.select_rule(cursor.saturating_add_signed(rows));
         return;
     }
     if graph_at(state, at).is_some() {

@@ -10,33 +10,37 @@ use super::{
     state::{Message, Mode, Question, State},
     update::inspect,
 };
-use crate::{config::View, model::RuleSample, rules::edit::Edit};
+use crate::{config::View, model::RuleSample, rules::edit::Edit, text::escape};
 
 /// Does what a command says to the rule at the cursor, which is at that place. `None` where rules have no use of their own
 /// for it.
 pub fn run(state: &mut State, cursor: usize, command: Command) -> Option<Vec<Effect>> {
-    let last = state.snapshot.rules.len().saturating_sub(1);
-    let cursor = cursor.min(last);
     let page = state.page();
     let step = match command {
         Command::Up => -1,
+        // The next is in the place of one that has gone.
+        Command::Down if state.rule_gone.is_some() => 0,
         Command::Down => 1,
         Command::PageUp => isize::try_from(page).map_or(isize::MIN, |page| -page),
         Command::PageDown => isize::try_from(page).unwrap_or(isize::MAX),
         Command::Top => isize::MIN,
         Command::Bottom => isize::MAX,
         Command::Back | Command::Cancel | Command::Go(View::Rules) => {
-            state.rule_cursor = None;
+            (state.rule_cursor, state.rule_gone) = (None, None);
             return Some(inspect(state));
         }
         Command::Limit | Command::Remove | Command::Switch | Command::Earlier | Command::Later => {
-            state.rule_cursor = Some(cursor);
-            let rule = state.snapshot.rules.get(cursor).cloned();
+            if let Some(name) = &state.rule_gone {
+                let name = escape(name);
+                let words = format!("rule '{name}' is not there any more: no rule is selected");
+                state.message = Some(Message::error(words));
+            }
+            let rule = state.selected_rule().cloned();
             return Some(rule.map_or_else(Vec::new, |rule| change(state, &rule, command)));
         }
         _ => return None,
     };
-    state.rule_cursor = Some(cursor.saturating_add_signed(step).min(last));
+    state.select_rule(cursor.saturating_add_signed(step));
     Some(Vec::new())
 }
 
@@ -66,7 +70,7 @@ fn change(state: &mut State, rule: &RuleSample, command: Command) -> Vec<Effect>
 /// Says that a command is for the rules, and shows them.
 pub fn show_for(state: &mut State, command: Command) {
     state.details = None;
-    state.rule_cursor = Some(0);
+    state.select_rule(0);
     let key = state.keymap.key_of(command);
     let words = format!("that is for a rule: choose one, then press {key}");
     state.message = Some(Message::error(words));
@@ -111,7 +115,7 @@ pub fn switch_to(name: Option<String>) -> Effect {
 /// A profile in words, safe to show.
 pub fn profile_words(name: Option<&str>) -> String {
     match name {
-        Some(name) => format!("profile {}", crate::text::escape(name)),
+        Some(name) => format!("profile {}", escape(name)),
         None => "profile off".to_owned(),
     }
 }
@@ -128,8 +132,8 @@ fn enable(rule: &RuleSample) -> Effect {
     }
 }
 
-/// Moves a rule among those of its file, and the cursor with it.
-fn place(state: &mut State, rule: &RuleSample, by: isize) -> Vec<Effect> {
+/// Moves a rule among those of its file; the cursor follows when a sample shows it there.
+fn place(state: &State, rule: &RuleSample, by: isize) -> Vec<Effect> {
     let of_file = state.snapshot.rules.iter();
     let of_file: Vec<_> = of_file.filter(|other| other.file == rule.file).collect();
     let Some(at) = of_file.iter().position(|other| other.name == rule.name) else {
@@ -139,8 +143,6 @@ fn place(state: &mut State, rule: &RuleSample, by: isize) -> Vec<Effect> {
     let Some(to) = to.filter(|to| (1..=of_file.len()).contains(to)) else {
         return Vec::new();
     };
-    let cursor = state.rule_cursor.unwrap_or(0);
-    state.rule_cursor = Some(cursor.saturating_add_signed(by));
     vec![Effect::EditRules {
         edit: Edit::Move {
             name: rule.name.to_string(),
@@ -157,7 +159,10 @@ fn place(state: &mut State, rule: &RuleSample, by: isize) -> Vec<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::fixtures::{press, rule, said, snapshot, state};
+    use crate::tui::{
+        fixtures::{press, rule, said, snapshot, state},
+        update::{Action, update},
+    };
     use std::sync::Arc;
 
     fn with_rules(names: &[&str]) -> State {
@@ -166,6 +171,12 @@ mod tests {
         complete.rules = names.iter().map(|name| rule(name)).collect();
         complete.profiles = ["hotel", "train"].map(str::to_owned).into();
         state(80, 24, sample)
+    }
+
+    /// A sample with these rules comes.
+    fn show(state: &mut State, names: &[&str]) {
+        let sample = Arc::clone(&with_rules(names).snapshot);
+        update(state, Action::Snapshot(sample));
     }
 
     fn edit(effects: &[Effect]) -> &Edit {
@@ -196,10 +207,12 @@ mod tests {
                 to: 1
             }
         );
+        // The cursor goes with it, and the first one has nowhere to go.
+        show(&mut state, &["b", "a", "c"]);
         assert_eq!(state.rule_cursor, Some(0));
-        // The first one has nowhere to go.
         assert!(press(&mut state, &["<"]).is_empty());
-        let effects = press(&mut state, &["j", ">"]);
+        show(&mut state, &["a", "b", "c"]);
+        let effects = press(&mut state, &[">"]);
         assert_eq!(
             edit(&effects),
             &Edit::Move {
@@ -207,7 +220,7 @@ mod tests {
                 to: 3
             }
         );
-        press(&mut state, &["k", "<Enter>", "<Ctrl-U>", "2MB"]);
+        press(&mut state, &["<Enter>", "<Ctrl-U>", "2MB"]);
         let effects = press(&mut state, &["<Enter>"]);
         let Edit::Change {
             name: changed,
@@ -224,6 +237,31 @@ mod tests {
         assert!(matches!(edit(&effects), Edit::Remove { .. }));
         press(&mut state, &["<Esc>"]);
         assert_eq!(state.rule_cursor, None);
+    }
+
+    #[test]
+    fn a_key_for_a_rule_that_has_gone_is_not_for_the_one_in_its_place() {
+        let mut state = with_rules(&["a", "b", "c"]);
+        press(&mut state, &["R", "j"]);
+        show(&mut state, &["0", "a", "b", "c"]);
+        assert_eq!(state.rule_cursor, Some(2));
+        show(&mut state, &["0", "a", "c"]);
+        for act in [" ", "x", "<Enter>", "<", ">"] {
+            assert!(press(&mut state, &[act]).is_empty(), "{act}");
+            assert_eq!(
+                (&state.mode, said(&state)),
+                (
+                    &Mode::Normal,
+                    "rule 'b' is not there any more: no rule is selected"
+                )
+            );
+        }
+        let effects = press(&mut state, &["j", " "]);
+        assert!(matches!(edit(&effects), Edit::Enable { name, .. } if name == "c"));
+        // One that comes back is selected again.
+        show(&mut state, &["0"]);
+        show(&mut state, &["0", "a", "c"]);
+        assert_eq!(state.selected_rule().map(|rule| &*rule.name), Some("c"));
     }
 
     #[test]

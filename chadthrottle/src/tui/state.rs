@@ -160,11 +160,11 @@ pub struct State {
     pub has_units: bool,
     /// The rows, in order.
     pub rows: Vec<Row>,
-    /// The selected row: it stays selected wherever it goes.
+    /// The selected row: it stays selected wherever it goes, and where it vanishes, no other is.
     pub selected: Option<RowKey>,
     /// What is selected in the other views.
     selections: Selections,
-    /// Where it was, for when it vanishes.
+    /// Its place, or where it was before it vanished.
     pub cursor: usize,
     /// Whether the user has chosen it. Until then it is the first row, whichever that is: in the
     /// first sample nothing has a rate yet, and what would be selected is no choice.
@@ -197,6 +197,8 @@ pub struct State {
     pub details: Option<Details>,
     /// The rules in place of the table, with the place of their cursor.
     pub rule_cursor: Option<usize>,
+    /// The rule that was selected and has gone: until another is chosen, none is.
+    pub rule_gone: Option<Arc<str>>,
     /// Those of the selected row, where there is room for them beside the table.
     pub beside: Option<Details>,
     /// Whether panels have edges.
@@ -256,6 +258,7 @@ impl State {
             mode: Mode::Normal,
             details: None,
             rule_cursor: (config.view == View::Rules).then_some(0),
+            rule_gone: None,
             beside: None,
             panels: config.panels,
             split: config.split,

@@ -86,7 +86,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         effects.extend(inspect(state));
     }
     // A message takes lines from the rows.
-    state.select(state.cursor);
+    state.bring_onto_screen();
     effects
 }
 
@@ -117,7 +117,7 @@ fn react(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Resize { width, height } => {
             state.size = Size { width, height };
-            state.select(state.cursor);
+            state.bring_onto_screen();
             Vec::new()
         }
         Action::Snapshot(snapshot) => {
@@ -200,8 +200,8 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                     state.mode = Mode::Normal;
                 }
                 KeyCode::Enter => state.mode = Mode::Normal,
-                KeyCode::Up => state.select(state.cursor.saturating_sub(1)),
-                KeyCode::Down => state.select(state.cursor + 1),
+                KeyCode::Up => state.move_selection(-1),
+                KeyCode::Down => state.move_selection(1),
                 _ => state.filter.key(key),
             }
             Some(filtered(state))
@@ -297,7 +297,7 @@ fn chosen(state: &mut State, command: Command) -> Vec<Effect> {
     }
     if state.keymap.works(command, Place::Table) {
         state.details = None;
-        state.rule_cursor = None;
+        (state.rule_cursor, state.rule_gone) = (None, None);
         return run(state, command);
     }
     if state.keymap.works(command, Place::Rules) && !state.keymap.works(command, Place::Details) {

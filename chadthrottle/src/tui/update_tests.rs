@@ -55,19 +55,26 @@ fn the_selection_follows_the_process_and_not_the_row() {
     );
     assert_eq!(order(&state), [900, 3100, 4242]);
     assert_eq!((selected(&state), state.cursor), (4242, 2));
-    // It ends and then vanishes: what is now in its place is selected.
+    // It ends and then vanishes: nobody is selected in its place until a key moves there.
+    let bash = || snapshot(vec![process(900, "bash", 9e6, 0.0)]);
     for _ in 0..6 {
         assert_eq!(selected(&state), 4242);
-        update(
-            &mut state,
-            Action::Snapshot(snapshot(vec![process(900, "bash", 9e6, 0.0)])),
-        );
+        update(&mut state, Action::Snapshot(bash()));
     }
+    assert_eq!(order(&state), [900]);
+    for act in ["l", "B", "x", "[", "]", "K", " ", "<Right>"] {
+        let effects = press(&mut state, &[act, "<Esc>"]);
+        assert_eq!(effects, [], "{act}");
+    }
+    press(&mut state, &["B"]);
+    assert_eq!((&state.mode, state.chosen().len()), (&Mode::Normal, 0));
+    assert_eq!(said(&state), "process 4242 has ended: no row is selected");
+    press(&mut state, &["j"]);
     assert_eq!(selected(&state), 900);
     for _ in 0..6 {
         update(&mut state, Action::Snapshot(snapshot(vec![])));
     }
-    assert_eq!(state.selected, None);
+    assert_eq!(state.chosen().len(), 0);
     let keys = [
         "x", "<Enter>", "G", "j", "[", "]", " ", "<Right>", "<Esc>", "t", "-",
     ];
@@ -115,7 +122,42 @@ fn another_process_with_the_same_id_is_not_the_selected_one() {
         update(&mut state, Action::Snapshot(snapshot(both)));
     }
     // Row 1, where the selected one was, is now that of 8.
+    assert_eq!(order(&state), [7, 8]);
+    assert!(state.selected_row().is_none());
+    press(&mut state, &["j"]);
     assert_eq!(state.selected, Some(RowKey::Process(key(8))));
+}
+
+#[test]
+fn a_key_for_tagged_rows_that_have_ended_is_not_for_the_selected_one() {
+    let mut state = state(80, 24, usual());
+    // The cursor goes on to the next.
+    press(&mut state, &["g", " "]);
+    assert_eq!((selected(&state), state.tagged.len()), (4242, 1));
+    for _ in 0..6 {
+        let without = vec![process(4242, "wget", 1.0, 0.0)];
+        update(&mut state, Action::Snapshot(snapshot(without)));
+    }
+    assert_eq!(press(&mut state, &["B"]), []);
+    assert_eq!(said(&state), "process 3100 has ended: no row is selected");
+    press(&mut state, &["k"]);
+    assert_eq!(selected(&state), 4242);
+}
+
+#[test]
+fn groups_and_connections_that_vanish_leave_nothing_selected_either() {
+    for view in ["2", "6"] {
+        let mut state = state(80, 24, usual());
+        let mut other = process(7, "other", 9e6, 0.0);
+        other.uid = 7;
+        press(&mut state, &[view, "g"]);
+        for _ in 0..6 {
+            update(&mut state, Action::Snapshot(snapshot(vec![other.clone()])));
+        }
+        assert_eq!(press(&mut state, &["B"]), []);
+        let words = "that was selected here is not shown: no row is selected";
+        assert!(said(&state).contains(words), "{view}: {}", said(&state));
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub fn step(state: &State, by: usize) -> View {
 pub fn go(state: &mut State, view: View) -> Vec<Effect> {
     state.details = None;
     state.mode = Mode::Normal;
-    state.rule_cursor = (view == View::Rules).then_some(0);
+    (state.rule_cursor, state.rule_gone) = ((view == View::Rules).then_some(0), None);
     if view == View::Rules {
         return Vec::new();
     }

@@ -25,7 +25,7 @@ impl State {
             .collect();
         let chosen = match tagged.is_empty() {
             true => {
-                let selected = self.rows.get(self.cursor);
+                let selected = self.selected_row();
                 selected.map(Cow::Borrowed).into_iter().collect()
             }
             false => tagged,

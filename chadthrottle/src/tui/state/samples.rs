@@ -70,7 +70,9 @@ impl State {
     }
 
     fn present(&mut self, snapshot: Arc<Snapshot>) {
+        let rule = self.followed_rule();
         self.snapshot = self.with_ended(snapshot);
+        self.follow_rule(rule);
         self.show_expected();
         self.changes.forget_answered();
         self.drop_moot_question();
@@ -78,7 +80,12 @@ impl State {
         let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
         let filtered = !self.filter.text.is_empty() || self.show != Show::All;
+        let last_tagged = self.tagged.iter().next().cloned();
         self.tagged.retain(|key| filtered || rows.contains(key));
+        // Nor is the key for tagged rows then for the selected one.
+        if self.tagged.is_empty() && last_tagged.is_some() {
+            self.selected = last_tagged;
+        }
         let mut processes = self.snapshot.processes.iter();
         self.has_units = processes.any(|process| unit_path(&process.cgroup).is_some());
         self.remotes.keep(&self.snapshot.processes);

@@ -1,13 +1,13 @@
 //! What is selected, in each view.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Message, Mode, State};
 use crate::{
     config::View,
-    model::{ProcessKey, ProcessSample},
+    model::{ProcessKey, ProcessSample, RuleSample},
     text::escape,
-    tui::rows::RowKey,
+    tui::rows::{Row, RowKey},
 };
 
 /// What was selected where, for when a view is shown again.
@@ -50,7 +50,10 @@ impl State {
         };
         let is_in = |key: &ProcessKey| self.is_part_of(&RowKey::Process(*key), &selected);
         let same = self.selections.process.filter(is_in);
-        let lead = || Some(self.lead(self.rows.get(self.cursor)?)?.key);
+        let lead = || match &selected {
+            RowKey::Process(key) | RowKey::Connection(key, _) => Some(*key),
+            RowKey::Group(_) => Some(self.lead(self.selected_row()?)?.key),
+        };
         self.selections.process = same.or_else(lead);
         self.selections.of_views.insert(self.view, selected);
     }
@@ -96,15 +99,15 @@ impl State {
         if first.is_none()
             && let Some(best) = sought.first()
         {
-            self.message = Some(Message::error(self.missing(best)));
+            let words = self.missing(best, "another row is selected");
+            self.message = Some(Message::error(words));
         }
         self.select(found.unwrap_or(0));
         true
     }
 
-    /// That a row is not there.
-    fn missing(&self, key: &RowKey) -> String {
-        let instead = "another row is selected";
+    /// That a row is not there, and what is selected instead.
+    fn missing(&self, key: &RowKey, instead: &str) -> String {
         match key {
             RowKey::Group(_) => {
                 let (noun, _) = self.view.nouns();
@@ -123,25 +126,82 @@ impl State {
         }
     }
 
-    /// Finds the selected row again; where it has vanished, selects what is in its place now, and the first that is found
-    /// where one is looked for.
+    /// The row that is selected; `None` where it has vanished, and no other was chosen since.
+    pub fn selected_row(&self) -> Option<&Row> {
+        let row = self.rows.get(self.cursor)?;
+        (self.selected.as_ref() == Some(&row.key)).then_some(row)
+    }
+
+    /// Why there is no row to do something with.
+    pub fn no_row(&self) -> String {
+        let wanted = self.details.as_ref().map(|details| &details.key);
+        match wanted.or(self.selected.as_ref()) {
+            Some(key) => self.missing(key, "no row is selected"),
+            None => "no row is selected".to_owned(),
+        }
+    }
+
+    /// Finds the selected row again. Where it has vanished, nothing is selected until a row is chosen: a key that is
+    /// pressed at that moment is not for whoever is in its place now. Where one is looked for, the first that is found is.
     pub(super) fn follow_selection(&mut self) {
         if self.seek() {
             return;
         }
         let selected = self.selected.as_ref().filter(|_| self.touched);
-        let row = selected.and_then(|key| self.place_of(key));
-        let instead = match self.mode {
-            Mode::Filter => 0,
-            _ => self.cursor,
-        };
-        self.select(row.unwrap_or(instead));
+        match selected.map(|key| self.place_of(key)) {
+            Some(Some(row)) => self.select(row),
+            _ if self.mode == Mode::Filter => self.select(0),
+            Some(None) => self.bring_onto_screen(),
+            None => self.select(self.cursor),
+        }
     }
 
     /// Selects a row, or the last one, and brings it onto the screen.
     pub fn select(&mut self, row: usize) {
         self.cursor = row.min(self.rows.len().saturating_sub(1));
         self.selected = self.rows.get(self.cursor).map(|row| row.key.clone());
+        self.bring_onto_screen();
+    }
+
+    /// Selects the row that is so many further down. From one that has vanished, the next is in its place.
+    pub fn move_selection(&mut self, rows: isize) {
+        let has_vanished = rows > 0 && self.selected_row().is_none();
+        let rows = if has_vanished { rows - 1 } else { rows };
+        self.select(self.cursor.saturating_add_signed(rows));
+    }
+
+    /// The rule that is selected, where rules are shown.
+    pub fn selected_rule(&self) -> Option<&RuleSample> {
+        let last = self.snapshot.rules.len().checked_sub(1)?;
+        let selected = self.rule_cursor.filter(|_| self.rule_gone.is_none());
+        self.snapshot.rules.get(selected?.min(last))
+    }
+
+    /// Shows the rules with one of them selected.
+    pub fn select_rule(&mut self, place: usize) {
+        self.rule_cursor = Some(place.min(self.snapshot.rules.len().saturating_sub(1)));
+        self.rule_gone = None;
+    }
+
+    /// The name of the rule to find again in the next sample.
+    pub(super) fn followed_rule(&self) -> Option<Arc<str>> {
+        let selected = || Some(Arc::clone(&self.selected_rule()?.name));
+        self.rule_gone.clone().or_else(selected)
+    }
+
+    /// Finds that rule again, as a row is.
+    pub(super) fn follow_rule(&mut self, name: Option<Arc<str>>) {
+        let Some(name) = name else { return };
+        let mut rules = self.snapshot.rules.iter();
+        match rules.position(|rule| rule.name == name) {
+            Some(place) => self.select_rule(place),
+            None => self.rule_gone = Some(name),
+        }
+    }
+
+    /// Scrolls until the selected row, or the place where it was, is on the screen.
+    pub fn bring_onto_screen(&mut self) {
+        self.cursor = self.cursor.min(self.rows.len().saturating_sub(1));
         let page = self.page();
         let lowest = (self.cursor + 1).saturating_sub(page);
         self.offset = self.offset.clamp(lowest, self.cursor);

@@ -39,9 +39,8 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
     }
     let cursor = cursor.min(rules.len() - 1);
     // What is said of the one at the cursor stands below, in half of the room at most.
-    let said = rules
-        .get(cursor)
-        .map(|rule| about(rule, width, state, look));
+    let selected = state.selected_rule();
+    let said = selected.map(|rule| about(rule, width, state, look));
     let said = said.unwrap_or_default();
     let below = u16::try_from(said.len()).map_or(u16::MAX, |lines| lines.min(area.height / 2));
     let page = usize::from(area.height.saturating_sub(2 + below)).max(1);
@@ -62,7 +61,7 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
     ));
     for (at, rule) in rules.iter().enumerate().skip(first).take(page) {
         let line = row(rule, name, width, state, look);
-        lines.push(if at == cursor {
+        lines.push(if at == cursor && state.rule_gone.is_none() {
             line.style(theme.selected)
         } else {
             line

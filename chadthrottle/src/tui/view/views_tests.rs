@@ -100,10 +100,7 @@ fn first_run() {
 #[test]
 fn connections_of_the_machine() {
     check("connections", &["4"]);
-    check(
-        "connections_filtered",
-        &["4", "/", "port:443", "<Enter>", " "],
-    );
+    check("connections_filtered", &["4", "/", "port:443", "<Enter>"]);
 }
 
 #[test]
