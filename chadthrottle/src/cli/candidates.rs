@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path};
 
-use clap::CommandFactory;
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
 
 use super::Cli;
@@ -45,11 +45,26 @@ pub fn themes() -> Vec<CompletionCandidate> {
     words(without_file.chain(theme_files()))
 }
 
-/// Names of commands that have a manual page.
-pub fn commands() -> Vec<CompletionCandidate> {
+/// The command line as a shell completes it: behind `man` stand the commands, and behind each those below it.
+pub fn completed() -> Command {
     let program = Cli::command();
-    let commands = program.get_subcommands();
-    words(commands.map(|command| command.get_name().to_owned()))
+    let pages: Vec<Command> = program.get_subcommands().map(page).collect();
+    program.mut_subcommand("man", |man| {
+        let options = man.get_arguments().filter(|it| !it.is_positional());
+        let options: Vec<Arg> = options.cloned().collect();
+        Command::new("man")
+            .disable_help_subcommand(true)
+            .args(options)
+            .subcommands(pages)
+    })
+}
+
+/// The name of a command and of those below it, as they name a manual page.
+fn page(command: &Command) -> Command {
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .disable_help_subcommand(true)
+        .subcommands(command.get_subcommands().map(page))
 }
 
 /// What a target may begin with.
@@ -203,12 +218,34 @@ mod tests {
     }
 
     #[test]
-    fn themes_and_commands_are_offered_by_name() {
-        let offered = |all: Vec<CompletionCandidate>, name: &str| {
-            all.iter().any(|candidate| candidate.get_value() == name)
+    fn themes_are_offered_by_name() {
+        let mut all = themes().into_iter();
+        assert!(all.any(|candidate| candidate.get_value() == "gruvbox"));
+    }
+
+    #[test]
+    fn behind_man_the_pages_there_are_are_offered() {
+        let offered = |line: &str| -> Vec<String> {
+            let words: Vec<_> = line.split(' ').map(Into::into).collect();
+            let last = words.len() - 1;
+            let found = clap_complete::engine::complete(&mut super::completed(), words, last, None);
+            let found = found.unwrap().into_iter();
+            let found = found.map(|it| it.get_value().to_string_lossy().into_owned());
+            found.filter(|word| !word.starts_with('-')).collect()
         };
-        assert!(offered(themes(), "gruvbox"));
-        assert!(offered(commands(), "limit"));
+        let program = Cli::command();
+        let names = |command: &Command| -> Vec<String> {
+            let below = command.get_subcommands();
+            below.map(|it| it.get_name().to_owned()).collect()
+        };
+        assert_eq!(offered("chadthrottle man "), names(&program));
+        assert_eq!(offered("chadthrottle man li"), ["limit", "limits", "list"]);
+        let rule = program.find_subcommand("rule").unwrap();
+        assert_eq!(offered("chadthrottle man rule "), names(rule));
+        assert_eq!(offered("chadthrottle man rule en"), ["enable"]);
+        assert_eq!(offered("chadthrottle man limit "), [""; 0]);
+        assert_eq!(offered("chadthrottle man rule add "), [""; 0]);
+        assert_eq!(offered("chadthrottle rule en"), ["enable"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
     session::Settings,
     units::{Style, parse_duration},
 };
+pub use candidates::completed;
 pub use limit::{BlockArg, BlockArgs, Extent, LimitArgs, Limits, Run, ScopeArg};
 pub use rule::{Profile, RuleAdd, RuleCommand};
 
@@ -317,11 +318,7 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Man {
     /// Of which command, such as 'limit' or 'rule add'; of the program without one
-    #[arg(
-        value_name = "COMMAND",
-        conflicts_with = "directory",
-        add = ArgValueCandidates::new(candidates::commands)
-    )]
+    #[arg(value_name = "COMMAND", conflicts_with = "directory")]
     pub command: Vec<String>,
     /// Write the pages of all commands to this directory instead
     #[arg(long, value_name = "DIR")]

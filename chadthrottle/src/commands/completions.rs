@@ -2,11 +2,10 @@
 
 use std::io;
 
-use clap::CommandFactory;
 use clap_complete::env::{CompleteEnv, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 
 use crate::{
-    cli::{Cli, Shell},
+    cli::{Shell, completed},
     error::Error,
 };
 
@@ -44,7 +43,7 @@ const ZSH: &str =
 /// Where the shell is none that we know, or nothing can be written.
 pub fn answer() -> Result<bool, Error> {
     let directory = std::env::current_dir().ok();
-    CompleteEnv::with_factory(Cli::command)
+    CompleteEnv::with_factory(completed)
         .var(ASKS)
         .try_complete(std::env::args_os(), directory.as_deref())
         .map_err(|error| Error::Usage(error.to_string()))
