@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::IpAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -241,6 +241,19 @@ fn covers(scope: Scope, remote: IpAddr, is_looped: impl FnOnce() -> bool) -> boo
     }
 }
 
+/// That process; `None` where it has ended, and another may have its id by now.
+fn open_process(root: &Path, key: ProcessKey) -> Result<Option<OwnedFd>, SyscallError> {
+    let process = socket::pidfd_open(key.pid)?;
+    Ok((key_of(root, key.pid) == Some(key)).then_some(process))
+}
+
+/// A duplicate of the connection's socket, which a process had behind that descriptor; `None` where it has another there by
+/// now, also one that has got the inode's number. Subflows of MPTCP have that of a socket which is none of them.
+fn socket_of(connection: &Connection, process: BorrowedFd<'_>, fd: RawFd) -> Option<OwnedFd> {
+    let socket = socket::pidfd_getfd(process, fd).ok()?;
+    (socket::cookie(&socket).ok() == Some(connection.cookie())).then_some(socket)
+}
+
 /// What became of a member's connections.
 #[derive(Debug, Default)]
 struct Done {
@@ -303,11 +316,9 @@ impl Resetter {
         let connections = diag.connections()?;
         let by_inode: HashMap<u64, Connection> =
             connections.into_iter().map(|it| (it.inode, it)).collect();
-        let process = socket::pidfd_open(member.key.pid)?;
-        // Another process may have the id by now.
-        if key_of(&self.root, member.key.pid) != Some(member.key) {
+        let Some(process) = open_process(&self.root, member.key)? else {
             return Ok(());
-        }
+        };
         for found in sockets_of(&self.root, member.key.pid) {
             let Some(connection) = by_inode.get(&found.inode) else {
                 continue;
@@ -318,13 +329,9 @@ impl Resetter {
             if !covers(member.scope, remote, &mut is_looped) {
                 continue;
             }
-            let Ok(socket) = socket::pidfd_getfd(process.as_fd(), found.fd) else {
+            let Some(socket) = socket_of(connection, process.as_fd(), found.fd) else {
                 continue;
             };
-            // The number may be another socket's by now; and subflows of MPTCP have that of one which is none of them.
-            if socket::cookie(&socket).ok() != Some(connection.cookie()) {
-                continue;
-            }
             // Whoever resets a connection waits until no program has it locked, and before kernel 6.9 everybody else
             // waits with him who asks for socket diagnostics. So this waits first, where nobody else does.
             let _locked = tcp::info(&socket);
@@ -409,6 +416,10 @@ impl Resetter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        net::{TcpListener, TcpStream},
+        os::fd::AsRawFd,
+    };
 
     #[test]
     fn descriptors_are_counted_without_a_look_at_each() {
@@ -419,6 +430,38 @@ mod tests {
         assert!(before == 0 || count() + 25 > before + 50, "{before}");
         drop(files);
         assert_eq!(descriptors(Path::new("/nonexistent"), 1), 0);
+    }
+
+    #[test]
+    fn a_process_that_has_the_id_of_a_member_by_now_is_none() {
+        let root = Path::new("/proc");
+        let own = key_of(root, std::process::id()).unwrap();
+        assert!(open_process(root, own).unwrap().is_some());
+        let former = ProcessKey {
+            start_ticks: own.start_ticks - 1,
+            ..own
+        };
+        assert!(open_process(root, former).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_socket_that_has_a_connections_descriptor_or_inode_by_now_is_not_its() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let [one, other] = [connect(), connect()];
+        let cookie = socket::cookie(&one).unwrap();
+        let all = SockDiag::open().unwrap().connections().unwrap();
+        let connection = all.iter().find(|it| it.cookie() == cookie).unwrap();
+        let process = socket::pidfd_open(std::process::id()).unwrap();
+        let socket = |fd| socket_of(connection, process.as_fd(), fd);
+        assert!(socket(one.as_raw_fd()).is_some());
+        assert!(socket(other.as_raw_fd()).is_none());
+        assert!(socket(-1).is_none());
+        // The same number of an inode does not make it the same.
+        let mut later = *connection;
+        later.inode = socket::inode(&other).unwrap();
+        let found = socket_of(&later, process.as_fd(), other.as_raw_fd());
+        assert!(found.is_none());
     }
 
     #[test]
