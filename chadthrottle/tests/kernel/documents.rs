@@ -58,20 +58,39 @@ fn the_commands_of_recipes_and_examples_do_what_they_should() {
     try_documents(&documents, 22);
 }
 
-/// Commands of ours: lines of blocks, and what stands in a table.
+#[test]
+fn the_commands_of_the_reference_do_what_they_should() {
+    try_documents(&["docs/rules.md", "docs/command-line.md"], 15);
+}
+
+/// Commands of ours: lines of blocks, and what stands in a table or in a sentence, unless that only tells a command's
+/// form.
 fn commands(text: &str) -> Vec<&str> {
     let lines = blocks(text).into_iter().flat_map(|(_, lines)| lines);
     let spans = text.split('`').skip(1).step_by(2);
     let commands = lines.chain(spans.filter(|span| !span.contains('\n')));
     commands
-        .filter_map(|line| line.strip_prefix("sudo chadthrottle"))
+        .filter_map(|line| match line.strip_prefix("sudo chadthrottle") {
+            None => line.strip_prefix("chadthrottle ").filter(|it| !is_form(it)),
+            command => command,
+        })
         .collect()
 }
 
-/// A profile of the document has to be in a file before a command chooses it.
+/// Whether a command has a place for something else, as `rule test TARGET` has, or for a command below it.
+fn is_form(command: &str) -> bool {
+    let is_place =
+        |word: &str| word.ends_with('…') || word.bytes().all(|it| it.is_ascii_uppercase());
+    command.split(' ').any(is_place) || command == "rule"
+}
+
+/// A profile of the document has to be in a file before a command chooses it, with the rules that it names.
 fn write_profiles(text: &str, rules: &Path) {
     let blocks = blocks(text).into_iter().map(|(_, lines)| lines.join("\n"));
-    let profiles: Vec<_> = blocks.filter(|it| it.contains("[profile.")).collect();
+    let (mut profiles, others): (Vec<_>, Vec<_>) = blocks.partition(|it| it.contains("[profile."));
+    if !profiles.is_empty() && !profiles.iter().any(|it| it.contains("[[rule]]")) {
+        profiles.extend(others.into_iter().filter(|it| it.contains("[[rule]]")));
+    }
     let directory = rules.join("etc/chadthrottle");
     fs::create_dir_all(&directory).expect("a directory");
     fs::write(directory.join("rules.toml"), profiles.join("\n")).expect("a file");
