@@ -10,14 +10,14 @@ use chadthrottle_common::{
     ownership::RuleId,
 };
 
-use super::Engine;
+use super::{Engine, membership};
 use crate::{
     backends::throttle::{
         ThrottleBackend, download::linux::ebpf::EbpfDownload, upload::linux::ebpf::EbpfUpload,
     },
     model::{
-        Both, Carried, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot, Traffic,
-        Unmatched,
+        Both, Carried, Direction, LimitId, LimitSample, ProcessKey, ProcessSample, Snapshot,
+        Traffic, Unmatched,
     },
     process::ProcessInfo,
     sys::memory,
@@ -133,6 +133,7 @@ impl Engine {
             let rule = heirs.get(&process.key);
             process.limit = rule.and_then(|rule| self.limits.get(*rule));
         }
+        processes.retain(|process| !self.is_out_of_sight(process));
         Snapshot {
             sequence: self.sampling.sequence,
             interval,
@@ -152,6 +153,18 @@ impl Engine {
             loopback,
             warnings,
         }
+    }
+
+    /// Whether the programs see nothing of a process, and never have: it is outside of the cgroup that they are attached
+    /// to, with neither traffic nor a limit of the time before it left that.
+    fn is_out_of_sight(&self, process: &ProcessSample) -> bool {
+        let carried = Direction::ALL.into_iter().any(|direction| {
+            let traffic = process.traffic[direction];
+            traffic.bytes + traffic.dropped_bytes + process.loopback[direction] > 0
+        });
+        process.limit.is_none()
+            && !carried
+            && membership::is_outside(self.attached_to.as_ref(), &process.cgroup)
     }
 
     fn sample_limits(&self, processes: &[ProcessSample]) -> Vec<LimitSample> {

@@ -1,10 +1,12 @@
 //! Attaching: by link, by the legacy way, at the root and below it.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
+
+use serde_json::{Value, json};
 
 use crate::{
     audit::{Cgroup, OURS, assert_nothing_left, attached, loaded, top},
-    program::{Chadthrottle, eventually},
+    program::{Chadthrottle, Running, eventually},
 };
 
 /// While it runs there is exactly one of each program, and afterwards none.
@@ -39,6 +41,40 @@ fn by_link_at_the_root_after_load() {
 #[test]
 fn by_the_legacy_way_at_the_root_after_load() {
     one_of_each("legacy", None);
+}
+
+/// Of others the programs see nothing, and a list of them would say that they carry nothing.
+#[test]
+fn attached_below_the_root_only_processes_there_are_listed() {
+    let cgroup = Cgroup::new("listed");
+    let outside = Command::new("sleep").arg("60").spawn();
+    let outside = Running(outside.expect("sleep(1)"));
+    let script = format!("echo $$ > {}/cgroup.procs; exec sleep 60", cgroup.0);
+    let within = Running(
+        Command::new("sh")
+            .args(["-c", &script])
+            .spawn()
+            .expect("sh"),
+    );
+    let program = Chadthrottle::new();
+    let arguments = format!(
+        "list --json --all --count 1 --interval 100ms --cgroup {}",
+        cgroup.0
+    );
+    eventually("only that one is listed", Duration::from_secs(15), || {
+        let output = program.output(&arguments);
+        let sample: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let listed = sample["processes"].as_array().expect("a list");
+        let pids: Vec<&Value> = listed.iter().map(|it| &it["pid"]).collect();
+        assert!(
+            !pids.contains(&&json!(outside.pid())),
+            "{} in {pids:?}",
+            outside.pid()
+        );
+        pids == [&json!(within.pid())]
+    });
+    drop((within, outside));
+    assert_nothing_left();
 }
 
 #[test]
