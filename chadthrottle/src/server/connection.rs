@@ -11,7 +11,11 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{MOST_LIMITS_OF_A_USER, Peer, Server, access::Standing, intervals::SECOND};
+use super::{
+    MOST_LIMITS_OF_A_USER, Peer, Server,
+    access::Standing,
+    intervals::{SECOND, SHORTEST},
+};
 use crate::config::Others;
 use crate::model::LimitId;
 use crate::process::connections_of;
@@ -20,9 +24,6 @@ use crate::protocol::{
     RequestError, SERVICE, SetLimit, Unmatched, Watch, frame,
 };
 use crate::sys::apart::apart;
-
-/// Between samples at least: one looks at every process.
-const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Where the program is at home.
 const URL: &str = "https://github.com/chadthrottle/chadthrottle";

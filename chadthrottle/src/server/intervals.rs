@@ -15,6 +15,9 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// them, before all are in use.
 pub const IDLE: Duration = Duration::from_secs(10);
 
+/// Between samples at least: one looks at every process.
+pub const SHORTEST: Duration = Duration::from_millis(10);
+
 /// Who wants samples.
 #[derive(Debug, Default)]
 pub struct Intervals(Mutex<Wishes>);

@@ -11,7 +11,7 @@ use std::{
 use jiff::{ZonedDateTime, civil::Date};
 use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
 
-use super::Server;
+use super::{Server, intervals::SHORTEST};
 use crate::{
     engine::InForce,
     model::{Both, LimitId, Origin, RuleSample, Snapshot},
@@ -26,6 +26,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 /// Between questions to NetworkManager, so that with what an answer may take two seconds pass at most.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(1);
+
+/// How long who changes them waits at most for a sample that shows the change.
+const UNTIL_SHOWN: Duration = Duration::from_secs(1);
 
 /// The rules, as they were read.
 #[derive(Debug)]
@@ -199,8 +202,17 @@ impl Server {
     }
 
     /// Reads the rules anew. Where a file has mistakes, all stays as it was, and everybody who watches is told. Gives
-    /// what is wrong.
+    /// what is wrong, when whoever asks next is given a sample that shows the rules as they are now.
     pub async fn reload_rules(&self) -> Vec<String> {
+        let problems = self.read_rules().await;
+        let told = self.sequence();
+        let _wanted = self.0.intervals.want(SHORTEST, &self.0.engine);
+        // Where samples take long, it is true that the rules hold.
+        let _ = timeout(UNTIL_SHOWN, self.0.samples.later_than(told)).await;
+        problems
+    }
+
+    async fn read_rules(&self) -> Vec<String> {
         let _alone = self.0.book.reading.lock().await;
         let places = self.0.book.places.clone();
         let Ok(rules) = spawn_blocking(move || places.load()).await else {

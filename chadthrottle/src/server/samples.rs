@@ -78,6 +78,16 @@ impl Samples {
         }
     }
 
+    /// Waits until clients are given a sample later than the one of that number, or the engine has ended.
+    pub async fn later_than(&self, sequence: u64) {
+        let mut newest = self.newest.clone();
+        let is_later = |taken: &Option<Arc<Taken>>| {
+            let taken = taken.as_ref();
+            taken.is_some_and(|taken| taken.snapshot.sequence > sequence)
+        };
+        let _ended = newest.wait_for(is_later).await;
+    }
+
     /// The same for a client that has not been given any yet: the newest there is comes at once, unless it is older than
     /// that.
     pub fn with_newest(&self, peer: &Peer, asked: &Watch, oldest: Duration) -> Self {

@@ -58,12 +58,23 @@ pub fn reply(stream: &mut UnixStream) -> Value {
 
 #[track_caller]
 pub fn call(stream: &mut UnixStream, method: &str, parameters: &Value) -> Value {
-    let call =
-        json!({ "method": format!("io.chadthrottle.Engine.{method}"), "parameters": parameters });
+    send(stream, method, parameters, false);
+    reply(stream)
+}
+
+/// Calls a method that replies more than once; [`reply`] gives the first and each after it.
+#[track_caller]
+pub fn call_for_more(stream: &mut UnixStream, method: &str, parameters: &Value) {
+    send(stream, method, parameters, true);
+}
+
+#[track_caller]
+fn send(stream: &mut UnixStream, method: &str, parameters: &Value, more: bool) {
+    let method = format!("io.chadthrottle.Engine.{method}");
+    let call = json!({ "method": method, "parameters": parameters, "more": more });
     let mut bytes = serde_json::to_vec(&call).expect("JSON");
     bytes.push(0);
     stream.write_all(&bytes).expect("the engine");
-    reply(stream)
 }
 
 /// What `limits --json` has.

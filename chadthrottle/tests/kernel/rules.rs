@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::Cgroup,
-    engine::{call, connect},
+    engine::{call, call_for_more, connect, reply},
     iperf::{Client, MB, Report, server},
     lab::{Lab, SERVER_V4, SERVER_V6, ip},
     program::Running,
@@ -251,6 +251,42 @@ fn a_rule_that_was_moved_before_another_takes_over_from_it_what_starts() {
     ruled.signal("-CONT");
     arrived.expect("a datagram that the first rule lets through");
     drop(stdin);
+    ruled.end();
+}
+
+#[test]
+fn whoever_asks_after_a_change_of_the_rules_is_shown_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let held = sleeper(directory.path(), "ct-held");
+    let ruled = Ruled::with("");
+    let mut stream = connect(&ruled.program);
+    // Somebody watches, so there always is a sample that was taken a moment ago.
+    let mut watching = connect(&ruled.program);
+    call_for_more(&mut watching, "Watch", &json!({}));
+    reply(&mut watching);
+    let shown = || {
+        let mut another = connect(&ruled.program);
+        call_for_more(&mut another, "Watch", &json!({}));
+        let sample = &reply(&mut another)["parameters"]["sample"];
+        (
+            sample["rules"][0]["members"].clone(),
+            sample["profile"].clone(),
+        )
+    };
+    for _ in 0..3 {
+        let named = rule("slow", "name:ct-held", "down = '1MB/s'");
+        ruled.write(&format!(
+            "{named}[profile.hotel]\nrules = ['slow']\n[policy]\nprofile = 'hotel'\n"
+        ));
+        let answer = call(&mut stream, "ReloadRules", &json!({}));
+        assert_eq!(answer["parameters"]["problems"], json!([]));
+        assert_eq!(shown(), (json!(1), json!("hotel")));
+        let off = json!({ "edit": { "profile": { "name": null } } });
+        let answer = call(&mut stream, "EditRules", &off);
+        assert_eq!(answer["parameters"]["problems"], json!([]), "{answer}");
+        assert_eq!(shown(), (json!(0), json!(null)));
+    }
+    drop((stream, watching, held));
     ruled.end();
 }
 
