@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::assert_nothing_left,
-    engine::{SOON, call, connect, end, limits, words},
+    engine::{SOON, call, call_for_more, connect, end, engine, limits, reply, words},
+    lab::{Lab, SERVER_V4},
+    load,
     program::{Chadthrottle, Running, eventually},
 };
 
@@ -167,6 +169,62 @@ fn a_user_without_root_watches_and_limits_own_processes_only() {
     // Nobody answers for it any more.
     let examined = user("doctor --json");
     check(&examined, 3, "");
+}
+
+/// What the graphs of a screen begin with is of the same processes as its samples.
+#[test]
+fn a_user_without_root_is_given_the_past_of_own_processes_only() {
+    const OWN: u64 = 300_000;
+    const SCRIPT: &str = r#"
+        use IO::Socket::INET;
+        alarm 20;
+        my $stream = IO::Socket::INET->new(PeerAddr => $ARGV[0]) or die "connecting: $!";
+        print $stream "d";
+        $stream->flush;
+        read $stream, my $bytes, $ARGV[1];
+        $| = 1;
+        print "ready\n";
+        alarm 0;
+        sleep 60;"#;
+    let lab = Lab::new();
+    let program = Chadthrottle::new();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(program.state(), open).expect("chmod");
+    let engine = engine(&program, "");
+    // Samples are taken once a second while somebody watches.
+    let mut watching = connect(&program);
+    call_for_more(&mut watching, "Watch", &json!({}));
+    reply(&mut watching);
+    let _server = load::start(&lab.server, "feed 7200");
+    let roots = load::start(&lab.client, &format!("fetch {SERVER_V4} 7200"));
+    let mut own = Lab::command(&lab.client, "setpriv");
+    own.args(["--reuid", "65534", "--clear-groups", "perl", "-e", SCRIPT]);
+    own.args([format!("{SERVER_V4}:7200"), OWN.to_string()]);
+    let own = Running::ready(&mut own);
+    let downs = |history: &Value| -> Vec<u64> {
+        let seconds = history["parameters"]["seconds"].as_array();
+        let seconds = seconds.unwrap_or_else(|| panic!("{history}")).iter();
+        seconds
+            .map(|second| second["down"].as_u64().expect("bytes"))
+            .collect()
+    };
+    let nothing = json!({});
+    let all = || downs(&call(&mut connect(&program), "GetHistory", &nothing));
+    let seen = || downs(&call_as_nobody(&program, "GetHistory", &nothing, 1));
+    eventually("the past has it", SOON, || {
+        seen().iter().sum::<u64>() >= OWN
+    });
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    drop((roots, own));
+    let (seen, all) = (seen(), all());
+    let sum = |seconds: &[u64]| seconds.iter().sum::<u64>();
+    println!("{} bytes of nobody's, {} of all", sum(&seen), sum(&all));
+    // What was on its way when it closed the connection, too.
+    assert!((OWN..16_000_000).contains(&sum(&seen)), "{seen:?}");
+    assert!(sum(&all) > 3 * sum(&seen), "{seen:?} of {all:?}");
+    drop(watching);
+    end(engine);
+    assert_nothing_left();
 }
 
 /// A process of nobody's that connects and watches as often as it can, and says so.
