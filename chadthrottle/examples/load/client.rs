@@ -14,6 +14,7 @@
 //! show           takes it
 //! fetch          carries bulk over the first connection from now on, beside all else
 //! push           the same the other way
+//! close          closes all connections
 //! ```
 
 use std::{
@@ -69,6 +70,10 @@ impl Client {
             "show" => {
                 let sockets = process::receive(&self.mailbox.1)?;
                 self.connections.extend(sockets.map(TcpStream::from));
+                Ok(true.into())
+            }
+            "close" => {
+                self.connections.clear();
                 Ok(true.into())
             }
             "fetch" => self.go_on(b"d", Read::read_exact),

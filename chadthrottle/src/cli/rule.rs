@@ -98,7 +98,8 @@ pub struct RuleAdd {
     pub when: Vec<String>,
     /// Networks, such as 'interface:GLOB'; several times
     ///
-    /// 'interface:GLOB', of the interface that leads to the Internet; 'metered' and 'ssid:GLOB', as NetworkManager says
+    /// 'interface:GLOB', of the interface that leads to the Internet, or else for processes with a connection by it;
+    /// 'metered' and 'ssid:GLOB', as NetworkManager says
     #[arg(long, value_name = "NETWORK")]
     pub on: Vec<String>,
     /// Before all others of the file

@@ -25,6 +25,7 @@ impl Engine {
     pub fn watch(&mut self) {
         self.credit_members();
         self.ask_for_guises();
+        self.look_for_ways();
         if !self.is_look_due() {
             return;
         }

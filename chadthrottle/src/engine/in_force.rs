@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use super::patterns;
+use glob::Pattern;
+
+use super::{patterns, ways::Ways};
 use crate::{
     model::{Limit, LimitId, ProcessKey, Ruled},
     process::{Condition, ProcessInfo, Processes, Selector, unit_of},
@@ -25,12 +27,19 @@ pub struct InForce {
     pub limit: Limit,
     /// Who shares it.
     pub share: Share,
+    /// Only for processes that have a connection by one of these interfaces; for all that match where there are none.
+    pub interfaces: Vec<Pattern>,
 }
 
 impl InForce {
-    fn matches(&self, process: &ProcessInfo, processes: &dyn Processes) -> bool {
+    pub(super) fn matches(&self, process: &ProcessInfo, processes: &dyn Processes) -> bool {
         let mut targets = self.targets.iter();
         targets.any(|selector| selector.matches(process, processes))
+    }
+
+    /// Whether it holds all that match.
+    pub(super) fn is_for_all(&self) -> bool {
+        self.interfaces.is_empty()
     }
 
     /// Whether it is about names, users or groups, which change without an exec.
@@ -85,6 +94,8 @@ pub(super) const TOLD: usize = 64;
 #[derive(Debug, Default)]
 pub struct RulesInForce {
     pub(super) rules: Vec<InForce>,
+    /// By which interfaces processes have connections, where a rule asks for that.
+    pub(super) ways: Ways,
     /// Limits, by their index.
     pub(super) limits: BTreeMap<Group, u32>,
     /// Who is to share which.
@@ -114,9 +125,11 @@ impl RulesInForce {
     }
 
     /// Those that the kernel programs may be told of, in order, each with the limit of all that match it: up to the
-    /// first of which they cannot be told everything, since that may hold processes that later ones match too.
+    /// first of which they cannot be told everything, since that may hold processes that later ones match too. One that is
+    /// for connections by an interface holds nobody from the first socket on, and so stands in no way.
     pub fn told(&self) -> impl Iterator<Item = (&InForce, u32)> {
         let rules = self.rules.iter().take(TOLD);
+        let rules = rules.filter(|rule| rule.is_for_all());
         let rules = rules.take_while(|rule| {
             rule.share == Share::All && rule.targets.iter().all(patterns::is_told)
         });
@@ -147,7 +160,9 @@ impl RulesInForce {
     /// Whom a process is to share a limit with, by the first rule that matches it.
     fn group_of(&self, process: &ProcessInfo, processes: &dyn Processes) -> Option<Group> {
         let mut rules = self.rules.iter();
-        let rule = rules.find(|rule| rule.matches(process, processes))?;
+        let holds =
+            |rule: &InForce| rule.is_for_all() || self.ways.lead_by(process.key, &rule.interfaces);
+        let rule = rules.find(|rule| holds(rule) && rule.matches(process, processes))?;
         Some(Group {
             rule: Arc::clone(&rule.name),
             of: Of::share(rule.share, process),
@@ -178,7 +193,7 @@ impl RulesInForce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::testing::process_info;
+    use crate::process::{ByProcess, testing::process_info};
 
     fn rule(name: &str, targets: &[&str], share: Share) -> InForce {
         InForce {
@@ -186,7 +201,56 @@ mod tests {
             targets: targets.iter().map(|it| it.parse().unwrap()).collect(),
             limit: Limit::NONE,
             share,
+            interfaces: Vec::new(),
         }
+    }
+
+    fn by(interfaces: &[&str], rule: InForce) -> InForce {
+        let interfaces = interfaces.iter().map(|it| Pattern::new(it).unwrap());
+        InForce {
+            interfaces: interfaces.collect(),
+            ..rule
+        }
+    }
+
+    #[test]
+    fn a_rule_for_connections_by_an_interface_is_passed_over_by_processes_without_one() {
+        let all = [1, 2, 3, 4].map(|pid| process_info(pid, "curl")).to_vec();
+        let mut ruled = RulesInForce {
+            rules: vec![
+                by(&["tun*", "wg0"], rule("tunnel", &["name:curl"], Share::All)),
+                by(&["eth0"], rule("wire", &["name:curl"], Share::All)),
+                rule("else", &["name:c*"], Share::All),
+            ],
+            ..RulesInForce::default()
+        };
+        // Nobody has looked yet.
+        for process in &all {
+            assert_eq!(&*ruled.group_of(process, &all).unwrap().rule, "else");
+        }
+        for (names, expected) in [
+            (&["tun0"][..], "tunnel"),
+            (&["eth0"], "wire"),
+            (&["eth0", "wg0"], "tunnel"),
+            (&[], "else"),
+        ] {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let found = ByProcess::from([(all[0].key, names)]);
+            ruled.ways.take(found.clone());
+            ruled.ways.take(found);
+            let rule = ruled.group_of(&all[0], &all).unwrap().rule;
+            assert_eq!(&*rule, expected);
+            let other = ruled.group_of(&all[1], &all).unwrap().rule;
+            assert_eq!(&*other, "else");
+        }
+        // Those that the kernel programs are told, once they have their limits.
+        let groups = ["tunnel", "wire", "else"].map(|rule| Group {
+            rule: rule.into(),
+            of: Of::All,
+        });
+        ruled.limits = groups.into_iter().zip(1..).collect();
+        let told: Vec<&str> = ruled.told().map(|(rule, _)| &*rule.name).collect();
+        assert_eq!(told, ["else"]);
     }
 
     #[test]

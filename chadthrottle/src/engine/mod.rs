@@ -23,6 +23,7 @@ mod sampling;
 mod slots;
 mod tally;
 mod unseen;
+mod ways;
 
 use std::{
     collections::HashSet,

@@ -70,6 +70,11 @@ impl Engine {
             self.credit_former(info.key);
             self.ruled.wanted.remove(&info.key);
         }
+        for info in &changes.started {
+            if let Some(parent) = self.processes.get(info.parent).map(|parent| parent.key) {
+                self.ruled.ways.inherit(info.key, parent);
+            }
+        }
         let mut due: HashSet<ProcessKey> = HashSet::new();
         due.extend(changes.started.iter().map(|info| info.key));
         let changed: HashSet<ProcessKey> = changes.changed.iter().map(|info| info.key).collect();
@@ -130,6 +135,9 @@ impl Engine {
             if has != 0 && !self.is_ruled(has) {
                 continue;
             }
+            if self.awaits_look(key, has) {
+                continue;
+            }
             let info = self.processes.get(key.pid).filter(|info| info.key == key);
             if info.is_none_or(|info| membership::is_outside(point.as_ref(), &info.cgroup)) {
                 continue;
@@ -161,7 +169,8 @@ impl Engine {
                 continue;
             }
             let wanted = self.ruled.wanted.get(&key);
-            let is_wanted = wanted.and_then(|group| self.ruled.limits.get(group)) == Some(&has);
+            let is_wanted = wanted.and_then(|group| self.ruled.limits.get(group)) == Some(&has)
+                || self.awaits_look(key, has);
             // One that no look has shown was taken in by the kernel programs.
             if is_wanted || !self.processes.contains(key) || !self.is_as_shown(key) {
                 used.insert(has);

@@ -183,7 +183,7 @@ pub struct RuleSample {
     pub on: Vec<String>,
     /// Profiles that have it; it is in none where there is nothing.
     pub profiles: Vec<String>,
-    /// Whether it is on now.
+    /// Whether it is on now, be it only for processes that have a connection by some interface.
     pub is_on: bool,
     /// Why, or why not.
     pub why: String,

@@ -23,6 +23,11 @@ pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
     each_descriptor_of(root, pid).flatten().collect()
 }
 
+/// Whether this process may look at the descriptors of process `pid`.
+pub fn may_see_sockets_of(root: &Path, pid: u32) -> bool {
+    fs::read_dir(descriptors(root, pid)).is_ok()
+}
+
 /// Each descriptor of a process, where it is a socket.
 fn each_descriptor_of(root: &Path, pid: u32) -> impl Iterator<Item = Option<SocketFd>> {
     let entries = fs::read_dir(descriptors(root, pid));
@@ -134,6 +139,8 @@ mod tests {
         }
         assert_eq!(sockets_of(root.path(), 9), [SocketFd { fd: 3, inode: 77 }]);
         assert_eq!(sockets_of(root.path(), 10), []);
+        let seen = |pid| may_see_sockets_of(root.path(), pid);
+        assert!(seen(9) && !seen(10));
         let held = |fd, inode| holds(root.path(), 9, SocketFd { fd, inode });
         assert!(held(3, 77) && held(5, 77), "under that number or another");
         assert!(!held(3, 78) && !held(5, 1));

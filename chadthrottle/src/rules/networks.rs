@@ -1,4 +1,5 @@
-//! On which networks a rule is on: by the interfaces that lead out of the machine, and by what NetworkManager says.
+//! On which networks a rule is on: by the interfaces that lead out of the machine, and by what NetworkManager says. While
+//! none of them does, it is on for processes that have a connection by one of the interfaces.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -16,7 +17,7 @@ pub struct OnNetworks(Vec<OnNetwork>);
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum OnNetwork {
-    /// An interface that leads to the Internet.
+    /// An interface that leads to the Internet, or by which a connection of a process goes.
     Interface(Pattern),
     /// NetworkManager takes the network to be metered.
     Metered,
@@ -58,9 +59,18 @@ impl OnNetworks {
         self.0.is_empty()
     }
 
-    /// Whether any holds.
+    /// Whether any holds, for all processes.
     pub fn hold(&self, networks: &Networks) -> bool {
         self.0.is_empty() || self.0.iter().any(|condition| condition.holds(networks))
+    }
+
+    /// The interfaces: a rule is on for processes with a connection by one of these, whatever else holds.
+    pub fn interfaces(&self) -> Vec<Pattern> {
+        let globs = self.0.iter().filter_map(|condition| match condition {
+            OnNetwork::Interface(glob) => Some(glob.clone()),
+            OnNetwork::Metered | OnNetwork::Ssid(_) => None,
+        });
+        globs.collect()
     }
 
     /// What they want to know of NetworkManager.
@@ -130,6 +140,16 @@ impl FromStr for OnNetwork {
 }
 
 impl Networks {
+    /// On which only these interfaces lead to the Internet, for tests.
+    #[cfg(test)]
+    pub fn by(interfaces: &[&str]) -> Self {
+        let interfaces = interfaces.iter().map(|&name| name.to_owned()).collect();
+        Self {
+            interfaces,
+            ..Self::default()
+        }
+    }
+
     /// Those of the network namespace that the calling thread is in.
     pub fn look() -> Self {
         let interfaces = route::to_the_internet().unwrap_or_else(|error| {
@@ -167,10 +187,7 @@ mod tests {
 
     #[test]
     fn any_interface_that_leads_out_will_do() {
-        let networks = Networks {
-            interfaces: ["eth0", "wlan0"].map(str::to_owned).into(),
-            ..Networks::default()
-        };
+        let networks = Networks::by(&["eth0", "wlan0"]);
         for (texts, holds) in [
             (&[][..], true),
             (&["interface:eth*"], true),

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+use glob::Pattern;
 use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +79,9 @@ impl Share {
 pub enum Why {
     /// It is on.
     On,
+    /// It is on for processes that have a connection by one of these interfaces, and for no others. The words say where
+    /// nobody knows more.
+    Connections(String),
     /// It is switched off.
     Disabled,
     /// It belongs to profiles, none of which is chosen: these.
@@ -92,11 +96,19 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::On => f.write_str("on"),
+            Self::Connections(by) => write!(f, "on for connections by {by}"),
             Self::Disabled => f.write_str("disabled"),
             Self::Profile(profiles) => write!(f, "only with profile {}", profiles.join(", ")),
             Self::Time(when) => write!(f, "only {when}"),
             Self::Network(on) => write!(f, "only on {on}"),
         }
+    }
+}
+
+impl Why {
+    /// Whether it is on, be it for some processes only.
+    pub fn is_on(&self) -> bool {
+        matches!(self, Self::On | Self::Connections(_))
     }
 }
 
@@ -110,13 +122,17 @@ impl Rule {
             Why::Profile(self.profiles.clone())
         } else if !self.when.is_on(now) {
             Why::Time(self.when.to_string())
-        } else if !self.on.hold(networks) {
-            Why::Network(match self.silence(networks) {
-                Some(silence) => format!("{} ({silence})", self.on),
-                None => self.on.to_string(),
-            })
-        } else {
+        } else if self.on.hold(networks) {
             Why::On
+        } else {
+            let silence = self.silence(networks);
+            let silence = silence.map_or_else(String::new, |silence| format!(" ({silence})"));
+            let interfaces = self.on.interfaces();
+            let globs: Vec<&str> = interfaces.iter().map(Pattern::as_str).collect();
+            match globs.is_empty() {
+                true => Why::Network(format!("{}{silence}", self.on)),
+                false => Why::Connections(format!("{}{silence}", globs.join(", "))),
+            }
         }
     }
 
@@ -140,7 +156,7 @@ impl Rule {
             when: self.when.texts().map(str::to_owned).collect(),
             on: self.on.texts().collect(),
             profiles: self.profiles.clone(),
-            is_on: *why == Why::On,
+            is_on: why.is_on(),
             why: why.to_string(),
             enabled: self.enabled,
             file: self.file.display().to_string(),
@@ -148,6 +164,73 @@ impl Rule {
             limits: Vec::new(),
             members: 0,
             carried_today: Both::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_for_an_interface_is_on_for_all_or_for_connections_by_it() {
+        let now: ZonedDateTime = "2026-11-27T07:00[UTC]".parse().unwrap();
+        let (home, tunnel) = (&["wlan0"][..], &["wlan0", "tun0"][..]);
+        for (on, when, interfaces, expected) in [
+            (&[][..], "", home, "on"),
+            (&["interface:wlan*"], "", home, "on"),
+            (&["interface:tun*"], "", tunnel, "on"),
+            (&["interface:tun*"], "", home, "on for connections by tun*"),
+            (&["interface:tun*"], "", &[], "on for connections by tun*"),
+            (&["interface:tun*", "interface:wlan0"], "", home, "on"),
+            (
+                &["interface:tun*", "interface:wg0"],
+                "",
+                home,
+                "on for connections by tun*, wg0",
+            ),
+            (&["interface:tun*"], "Sat", home, "only Sat"),
+            (
+                &["interface:tun*"],
+                "Fri",
+                home,
+                "on for connections by tun*",
+            ),
+        ] {
+            let mut rule = Rule {
+                name: "rule".into(),
+                targets: Vec::new(),
+                limit: Limit::NONE,
+                share: Share::All,
+                when: Calendar::default(),
+                on: OnNetworks::default(),
+                enabled: true,
+                profiles: Vec::new(),
+                file: Path::new("/rules").into(),
+                line: 1,
+            };
+            for network in on {
+                rule.on.add(network).unwrap();
+            }
+            if !when.is_empty() {
+                rule.when.add(when).unwrap();
+            }
+            let networks = Networks::by(interfaces);
+            let why = rule.why(&now, &networks, None);
+            assert_eq!(why.to_string(), expected, "{on:?} {interfaces:?}");
+            assert_eq!(why.is_on(), !expected.starts_with("only"));
+            rule.on.add("metered").unwrap();
+            let said = rule.why(&now, &networks, None).to_string();
+            let silent = match why {
+                Why::Connections(_) => format!("{expected} ({})", rule.silence(&networks).unwrap()),
+                _ if on.is_empty() => {
+                    format!("only on metered ({})", rule.silence(&networks).unwrap())
+                }
+                _ => expected.to_owned(),
+            };
+            assert_eq!(said, silent);
+            rule.enabled = false;
+            assert_eq!(rule.why(&now, &networks, None), Why::Disabled);
         }
     }
 }

@@ -113,12 +113,16 @@ impl State {
 
     fn in_force(&self) -> Vec<InForce> {
         let on = self.rules().zip(&self.why);
-        let on = on.filter(|(_, why)| **why == Why::On);
-        let in_force = on.map(|(rule, _)| InForce {
+        let on = on.filter(|(_, why)| why.is_on());
+        let in_force = on.map(|(rule, why)| InForce {
             name: Arc::clone(&rule.name),
             targets: rule.targets.clone(),
             limit: rule.limit,
             share: rule.share,
+            interfaces: match why {
+                Why::Connections(_) => rule.on.interfaces(),
+                _ => Vec::new(),
+            },
         });
         in_force.collect()
     }

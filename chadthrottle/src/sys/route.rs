@@ -13,7 +13,7 @@ use super::{
 const ROUTE: usize = 12;
 
 /// Index of the loopback interface, in every namespace (`LOOPBACK_IFINDEX` of include/net/net_namespace.h).
-const LOOPBACK: u32 = 1;
+pub const LOOPBACK: u32 = 1;
 
 /// Routes of a network namespace.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! TCP connections of a network namespace, listed and reset through the kernel's socket diagnostics (sock_diag(7)).
+//! TCP connections and UDP sockets of a network namespace, listed, and the former reset, through the kernel's socket
+//! diagnostics (sock_diag(7)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,10 +18,13 @@ const DESTROY: u16 = 21;
 /// include/net/tcp_states.h. Listeners, what waits for nobody, and what the kernel keeps by itself are none.
 const CONNECTIONS: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 
+/// UDP sockets, those that are connected and those that are not, likewise.
+const UDP_SOCKETS: u32 = 1 << 1 | 1 << 7;
+
 /// Length of a socket's identity, in bytes: `struct inet_diag_sockid` of include/uapi/linux/inet_diag.h.
 const IDENTITY: usize = 48;
 
-/// A TCP connection, as its namespace knows it.
+/// A TCP connection or a UDP socket, as its namespace knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     family: u8,
@@ -40,9 +44,18 @@ impl Connection {
         })
     }
 
-    /// The address at the other end. That of IPv4 which a socket of IPv6 has is one of IPv4.
+    /// The address at this end. That of IPv4 which a socket of IPv6 has is one of IPv4.
+    pub fn local(&self) -> IpAddr {
+        self.address(4)
+    }
+
+    /// The address at the other end, likewise.
     pub fn remote(&self) -> IpAddr {
-        let byte = |at| self.identity[20 + at];
+        self.address(20)
+    }
+
+    fn address(&self, from: usize) -> IpAddr {
+        let byte = |at| self.identity[from + at];
         match i32::from(self.family) {
             libc::AF_INET6 => Ipv6Addr::from(std::array::from_fn::<_, 16, _>(byte)).to_canonical(),
             _ => Ipv4Addr::from(std::array::from_fn::<_, 4, _>(byte)).into(),
@@ -87,11 +100,23 @@ impl SockDiag {
     /// # Errors
     /// Where the kernel does not tell.
     pub fn connections(&mut self) -> Result<Vec<Connection>, SyscallError> {
+        self.listed(libc::IPPROTO_TCP, CONNECTIONS)
+    }
+
+    /// The UDP sockets of the namespace that some program has, likewise.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell, as one without `CONFIG_INET_UDP_DIAG`: `ENOENT`.
+    pub fn udp_sockets(&mut self) -> Result<Vec<Connection>, SyscallError> {
+        self.listed(libc::IPPROTO_UDP, UDP_SOCKETS)
+    }
+
+    fn listed(&mut self, protocol: i32, states: u32) -> Result<Vec<Connection>, SyscallError> {
         let mut connections = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             // Without a word of what would lock sockets (`INET_DIAG_INFO`).
-            let mut request = vec![family as u8, libc::IPPROTO_TCP as u8, 0, 0];
-            request.extend(CONNECTIONS.to_ne_bytes());
+            let mut request = vec![family as u8, protocol as u8, 0, 0];
+            request.extend(states.to_ne_bytes());
             request.extend([0; IDENTITY]);
             self.0.ask(BY_FAMILY, DUMP, &request, |message| {
                 let connection = Connection::read(message);
@@ -136,7 +161,7 @@ pub fn can_reset() -> Result<(), SyscallError> {
 mod tests {
     use super::*;
     use crate::sys::socket;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
     fn a_message_is_read_and_comes_back_in_a_request() {
@@ -148,8 +173,10 @@ mod tests {
         message[68..].copy_from_slice(&77u32.to_ne_bytes());
         let connection = Connection::read(&message).unwrap();
         assert_eq!(connection.inode, 77);
-        let address: [u8; 16] = std::array::from_fn(|at| 20 + at as u8);
-        assert_eq!(connection.remote(), IpAddr::from(address));
+        let address =
+            |from: u8| IpAddr::from(std::array::from_fn::<u8, 16, _>(|at| from + at as u8));
+        assert_eq!(connection.local(), address(4));
+        assert_eq!(connection.remote(), address(20));
         let word = |first: u8| u32::from_ne_bytes([first, first + 1, first + 2, first + 3]);
         assert_eq!(connection.interface(), word(36));
         assert_eq!(
@@ -179,9 +206,24 @@ mod tests {
             let cookie = socket::cookie(&here).unwrap();
             let found = all.iter().find(|it| it.cookie() == cookie).unwrap();
             assert_eq!(found.remote().to_string(), expected);
+            assert_eq!(found.local().to_string(), expected);
             assert_eq!(Some(found.inode), socket::inode(&here));
             let listener = socket::cookie(&listener).unwrap();
             assert!(all.iter().all(|it| it.cookie() != listener));
+        }
+    }
+
+    #[test]
+    fn udp_sockets_are_listed_whether_they_are_connected_or_not() {
+        let [waiting, asking] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        asking.connect(waiting.local_addr().unwrap()).unwrap();
+        let all = SockDiag::open().unwrap().udp_sockets().unwrap();
+        for (socket, remote) in [(waiting, "0.0.0.0"), (asking, "127.0.0.1")] {
+            let cookie = socket::cookie(&socket).unwrap();
+            let found = all.iter().find(|it| it.cookie() == cookie).unwrap();
+            assert_eq!(found.local().to_string(), "127.0.0.1");
+            assert_eq!(found.remote().to_string(), remote);
+            assert_eq!(Some(found.inode), socket::inode(&socket));
         }
     }
 }

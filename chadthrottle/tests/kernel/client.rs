@@ -22,8 +22,7 @@ pub struct Client {
     running: Running,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    _server: Running,
-    _lab: Lab,
+    _alone: Option<(Running, Lab)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +34,11 @@ pub struct Options {
     /// The slow-start threshold, in segments. No option, but the kernel sets it with the largest
     /// congestion window, which nobody can read.
     pub threshold: u64,
+}
+
+/// A server for clients.
+pub fn feed(namespace: &str) -> Running {
+    load::start(namespace, &format!("feed {PORT}"))
 }
 
 impl Client {
@@ -49,7 +53,16 @@ impl Client {
 
     fn of(host: impl FnOnce(&Lab) -> &str, address: &str) -> Self {
         let lab = Lab::new();
-        let server = load::start(host(&lab), &format!("feed {PORT}"));
+        let server = feed(host(&lab));
+        let client = Self::to(&lab, address);
+        Self {
+            _alone: Some((server, lab)),
+            ..client
+        }
+    }
+
+    /// One in a laboratory where somebody feeds at that address.
+    pub fn to(lab: &Lab, address: &str) -> Self {
         let child = load::command(&lab.client, &format!("client {address} {PORT}"))
             .stdout(Stdio::piped())
             .spawn();
@@ -58,8 +71,7 @@ impl Client {
             input: running.0.stdin.take().expect("its input"),
             output: BufReader::new(running.0.stdout.take().expect("its output")),
             running,
-            _server: server,
-            _lab: lab,
+            _alone: None,
         }
     }
 

@@ -30,6 +30,7 @@ mod gates;
 mod headers;
 mod hostile;
 mod ignored_signals;
+mod interfaces;
 mod iperf;
 mod job_control;
 mod lab;

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// A program that talks over TCP as it is told.
-struct Talker {
+pub struct Talker {
     running: Running,
     input: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Talker {
-    fn within(namespace: &str) -> Self {
+    pub fn within(namespace: &str) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernel/talker.py");
         let mut command = Lab::command(namespace, "python3");
         let command = command.args(["-B", script]);
@@ -58,16 +58,20 @@ impl Talker {
             .expect("a line")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// What came of it.
     #[track_caller]
-    fn ask(&mut self, line: &str) -> String {
+    pub fn ask(&mut self, line: &str) -> String {
         writeln!(self.input, "{line}").expect("its input");
         self.says()
     }
 
     /// Opens a connection, and gives its port.
     #[track_caller]
-    fn connect(&mut self, name: &str, host: &str, port: &str) -> String {
+    pub fn connect(&mut self, name: &str, host: &str, port: &str) -> String {
         let said = self.ask(&format!("connect {name} {host} {port}"));
         let port = said.strip_prefix("connected ");
         port.unwrap_or_else(|| panic!("{name}: {said}")).to_owned()

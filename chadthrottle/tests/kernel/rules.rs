@@ -388,7 +388,7 @@ fn a_rule_for_a_network_is_on_while_packets_would_leave_by_that_interface() {
     let ruled = Ruled::within(&lab.client, &rules.concat());
     ruled.is_held(held.pid(), None);
     let list = ruled.run("rule list");
-    let why = "only on interface:v?, interface:none*";
+    let why = "on for connections by v?, none*";
     assert!(list.contains(why), "{list}");
     ip(&format!("route add default via {SERVER_V4}"));
     ruled.is_held(held.pid(), Some(1_000_000));

@@ -103,9 +103,9 @@ fn counted(rules: &[RuleSample]) -> String {
 fn state(rule: &RuleSample) -> String {
     match rule.members {
         _ if !rule.is_on => format!("off now ({})", rule.why),
-        0 => "on, and holds no process yet".to_owned(),
-        1 => "on, and holds 1 process".to_owned(),
-        members => format!("on, and holds {members} processes"),
+        0 => format!("{}, and holds no process yet", rule.why),
+        1 => format!("{}, and holds 1 process", rule.why),
+        members => format!("{}, and holds {members} processes", rule.why),
     }
 }
 

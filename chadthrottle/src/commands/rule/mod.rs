@@ -1,28 +1,25 @@
 //! `rule` and `profile`: limits that last.
 
 mod change;
+mod trial;
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt::Write, path::Path};
 
 use jiff::ZonedDateTime;
 
 use crate::{
     cli::{Global, Profile, RuleCommand},
     error::Error,
-    model::{Limit, ProcessKey, RuleSample},
+    model::RuleSample,
     output,
-    process::{ProcessInfo, ProcessReader, Reread, Target},
     protocol::{Field, RequestError},
-    rules::{NetworkManager, Networks, Places, Rule, Rules, Wanted, Why, edit::Edit},
+    rules::{NetworkManager, Networks, Places, Rule, Rules, Wanted, edit::Edit},
     session::{self, Settings},
     text,
     units::{Rate, Style, format_bytes},
 };
 use change::{added, edit, enable, reload};
+use trial::test;
 
 /// Where there are rules and nobody who keeps them.
 const NO_ENGINE: &str = "no engine is running, so no rules are in effect; start one with 'chadthrottle engine' or the \
@@ -308,96 +305,10 @@ async fn say_silence(rules: &[Rule]) {
     }
 }
 
-/// Says which rule would hold each process that matches.
-async fn test(global: &Global, target: &Target) -> Result<u8, Error> {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let rules = global.places().load();
-    say_problems(&rules);
-    let failed = |error| Error::io("reading /proc", error);
-    let mut processes = ProcessReader::new(PathBuf::from("/proc"), false).map_err(failed)?;
-    processes
-        .refresh(Reread::InTurn, PATIENCE)
-        .map_err(failed)?;
-    let is_meant = |process: &ProcessInfo| match target {
-        Target::Pid(pid) => process.key.pid == *pid,
-        Target::Selector(selector) => selector.matches(process, &processes),
-    };
-    let (now, networks) = (ZonedDateTime::now(), networks(&rules.rules).await);
-    let (by_hand, is_running) = held_by_hand(global).await?;
-    if !is_running {
-        output::say("no engine is running: this is what would hold if one were");
-    }
-    let mut words = String::new();
-    for process in processes.iter().filter(|process| is_meant(process)) {
-        let name = text::escape(&process.name);
-        let _ = writeln!(words, "{} {name}", process.key.pid);
-        let mut is_held = false;
-        let hand = by_hand.iter().find(|(key, _)| *key == process.key);
-        if let Some((_, limit)) = hand {
-            let _ = writeln!(
-                words,
-                "  a limit set by hand holds it: {limit}. Rules hold when that ends"
-            );
-        }
-        for rule in &rules.rules {
-            let mut targets = rule.targets.iter();
-            let Some(by) = targets.find(|selector| selector.matches(process, &processes)) else {
-                continue;
-            };
-            let why = rule.why(&now, &networks, rules.profile.as_deref());
-            let what = match (&why, is_held) {
-                (Why::On, false) if hand.is_some() => format!("would hold it then: {}", rule.limit),
-                (Why::On, false) => format!("holds it: {}", rule.limit),
-                (Why::On, true) => "matches too, but comes later".to_owned(),
-                (why, _) => format!("matches, but is off now ({why})"),
-            };
-            is_held |= why == Why::On;
-            let line = format!(
-                "  rule '{}' {what} (by {by}, {}:{})",
-                rule.name,
-                rule.file.display(),
-                rule.line
-            );
-            let _ = writeln!(words, "{}", text::escape(&line));
-        }
-        if !is_held && hand.is_none() {
-            words += "  no rule holds it\n";
-        }
-    }
-    if words.is_empty() {
-        return Err(Error::NoTarget(match target {
-            Target::Pid(pid) => format!("there is no process {pid}"),
-            Target::Selector(selector) => selector.nothing_matches(processes.iter()),
-        }));
-    }
-    super::print(words.as_bytes())?;
-    Ok(0)
-}
-
-/// The processes that limits hold which somebody has set, and whether an engine runs.
-async fn held_by_hand(global: &Global) -> Result<(Vec<(ProcessKey, Limit)>, bool), Error> {
-    let settings = Settings {
-        fields: Some(vec![Field::Processes, Field::Origins]),
-        ..global.settings(session::AT_ONCE)
-    };
-    let Some(mut session) = session::open_running(settings).await? else {
-        return Ok((Vec::new(), false));
-    };
-    let snapshot = session.engine.next_snapshot().await;
-    let _clean = session.close().await;
-    let snapshot = snapshot.ok_or(RequestError::Gone)?;
-    let held = snapshot.processes.iter().filter_map(|process| {
-        let (id, limit) = process.limit?;
-        let mut origins = snapshot.origins.iter();
-        let is_of_rule = origins.any(|origin| origin.id == id && origin.rule.is_some());
-        (!is_of_rule).then_some((process.key, limit))
-    });
-    Ok((held.collect(), true))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{model::Limit, rules::Why};
 
     #[test]
     fn who_asks_for_what_is_not_there_learns_what_is() {
