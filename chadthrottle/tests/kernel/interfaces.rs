@@ -191,3 +191,45 @@ time.sleep(60)";
     signal(last.expect("a child"), "-KILL");
     ruled.end();
 }
+
+#[test]
+fn a_udp_socket_counts_where_it_has_an_address_of_its_own_or_an_interface() {
+    const SCRIPT: &str = "import socket, sys
+far = (sys.argv[1], 9)
+for how in sys.stdin:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    match how.strip():
+        case 'connected': udp.connect(far)
+        case 'bound': udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'tun0')
+        case 'free': udp.bind(('0.0.0.0', 0))
+    udp.sendto(b'x', far) if how.strip() != 'connected' else udp.send(b'x')
+    print('ready', flush=True)";
+    let lab = with_tunnel();
+    let tunnel = "down = '1MB/s'\non = 'interface:tun*'";
+    let rules = [
+        rule("tunnel", "name:python3*", tunnel),
+        rule("rest", "name:python3*", "down = '20MB/s'"),
+    ];
+    let ruled = Ruled::within(&lab.client, &rules.concat());
+    for (how, down) in [
+        ("connected", 1_000_000),
+        ("bound", 1_000_000),
+        ("free", 20_000_000),
+    ] {
+        let mut command = Lab::command(&lab.client, "python3");
+        let command = command.args(["-c", SCRIPT, FAR]).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("python3");
+        let mut input = child.stdin.take().expect("its input");
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let program = Running(child);
+        writeln!(input, "{how}").expect("its input");
+        output.read_line(&mut String::new()).expect("its word");
+        println!("{how}");
+        if down == 20_000_000 {
+            // Longer than until the next look.
+            std::thread::sleep(Duration::from_millis(1_500));
+        }
+        is_held_within(&ruled, program.pid(), down, BEGINS);
+    }
+    ruled.end();
+}
