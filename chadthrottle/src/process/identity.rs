@@ -1,6 +1,6 @@
 //! Which process has an id now, and whose it is.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use chadthrottle_common::kernel::PF_KTHREAD;
 use procfs::process::Process;
@@ -19,14 +19,12 @@ pub struct Guise {
 impl Guise {
     /// That of the process which has that id now, at a fraction of what it costs to read all of it.
     pub fn of(root: &Path, pid: u32) -> Option<Self> {
-        let directory = root.join(pid.to_string());
-        // Of the directory, unlike what is in it, whether the process is dumpable or not.
-        let metadata = fs::metadata(&directory).ok()?;
-        let name = fs::read(directory.join("comm")).ok()?;
+        let (uid, gid) = owner_of(root, pid).ok()?;
+        let name = fs::read(root.join(pid.to_string()).join("comm")).ok()?;
         let name = name.strip_suffix(b"\n").unwrap_or(&name);
         Some(Self {
-            uid: metadata.uid(),
-            gid: metadata.gid(),
+            uid,
+            gid,
             name: String::from_utf8_lossy(name).into_owned(),
         })
     }
@@ -37,11 +35,19 @@ impl Guise {
     }
 }
 
-/// The effective user of the process, to whom `/proc/PID` belongs (`task_dump_owner` in fs/proc/base.c); `None` where it
-/// is gone.
+/// The effective user and group of the process, to whom `/proc/PID` belongs, unlike what is in it, whether the process
+/// is dumpable or not (`task_dump_owner` in fs/proc/base.c). A fraction of the cost of reading its `status`.
+///
+/// # Errors
+/// Where it is gone.
+pub fn owner_of(root: &Path, pid: u32) -> io::Result<(u32, u32)> {
+    let metadata = fs::metadata(root.join(pid.to_string()))?;
+    Ok((metadata.uid(), metadata.gid()))
+}
+
+/// The effective user of the process; `None` where it is gone.
 pub fn user_of(root: &Path, pid: u32) -> Option<u32> {
-    let process = fs::metadata(root.join(pid.to_string()));
-    Some(process.ok()?.uid())
+    owner_of(root, pid).ok().map(|(user, _)| user)
 }
 
 /// The identity of the process that has that id now, read from `root`.
@@ -62,28 +68,4 @@ pub fn is_kernel_thread(root: &Path, pid: u32) -> bool {
     let process = Process::new_with_root(root.join(pid.to_string()));
     let stat = process.and_then(|process| process.stat());
     stat.is_ok_and(|stat| stat.flags & PF_KTHREAD != 0)
-}
-
-/// The id that was given out last, to a process or a thread, as /proc/loadavg below `root` has it; `None` where that
-/// cannot be read. Where it is the same, nothing has started (`loadavg_proc_show` in fs/proc/loadavg.c).
-pub fn newest_pid(root: &Path) -> Option<u32> {
-    let loads = fs::read_to_string(root.join("loadavg")).ok()?;
-    loads.split_whitespace().last()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_that_starts_has_the_newest_id() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        // Others may have started since.
-        let newest = newest_pid(Path::new("/proc")).unwrap();
-        // Ids begin again at the end of their range.
-        assert!(newest >= pid || newest < 5_000, "{newest} {pid}");
-        assert_eq!(newest_pid(Path::new("/nonexistent")), None);
-    }
 }

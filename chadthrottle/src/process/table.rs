@@ -1,25 +1,23 @@
-//! The table of processes, kept up to date at the cost of one directory listing a sample.
+//! The table of processes, kept up to date at the cost of a directory listing where any may have started or ended.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs,
+    fs, io,
     os::unix::fs::DirEntryExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use chadthrottle_common::kernel::PF_KTHREAD;
-use procfs::{
-    ProcError,
-    process::{Process, Status},
-};
+use procfs::{ProcError, process::Process};
 
 use super::{
     aside::Aside,
     cgroup_of,
     container::ContainerNames,
+    headcount::Roll,
+    identity::owner_of,
     image::{command, executable},
-    proc_file,
     user::UserNames,
 };
 use crate::model::ProcessKey;
@@ -66,6 +64,7 @@ pub struct ProcessTable {
     /// Command lines, which a process that hangs in the kernel keeps to itself.
     commands: Aside<ProcessKey, Arc<str>>,
     entries: BTreeMap<u32, Entry>,
+    roll: Roll,
     refreshes: u32,
     reread_every: u32,
 }
@@ -134,6 +133,15 @@ impl Reread {
         }
     }
 
+    /// Whether there are any that are not known, or may be.
+    fn names_unknown(&self, known: &BTreeMap<u32, Entry>) -> bool {
+        match self {
+            Self::InTurn => false,
+            Self::These(pids) => pids.iter().any(|pid| !known.contains_key(pid)),
+            Self::All => true,
+        }
+    }
+
     /// Adds the processes that `other` names.
     pub fn and(&mut self, other: Self) {
         match (&mut *self, other) {
@@ -174,6 +182,7 @@ impl ProcessTable {
             }),
             root,
             entries: BTreeMap::new(),
+            roll: Roll::default(),
             refreshes: 0,
             reread_every: if exec_is_told {
                 REREAD_EVERY_IF_TOLD
@@ -187,20 +196,17 @@ impl ProcessTable {
     ///
     /// # Errors
     /// Where the root cannot be listed. A process that cannot be read has just ended.
-    pub fn refresh(&mut self, reread: &Reread) -> std::io::Result<Changes> {
+    pub fn refresh(&mut self, reread: &Reread) -> io::Result<Changes> {
+        let present = if self.roll.is_due(&self.root) || reread.names_unknown(&self.entries) {
+            processes_below(&self.root).inspect_err(|_| self.roll = Roll::default())?
+        } else {
+            let known = self.entries.iter();
+            known.map(|(pid, entry)| (*pid, entry.inode)).collect()
+        };
         self.refreshes = self.refreshes.wrapping_add(1);
         let mut changes = Changes::default();
         let mut before = std::mem::take(&mut self.entries);
-        for entry in fs::read_dir(&self.root)? {
-            let Ok(entry) = entry else { continue };
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let inode = entry.ino();
+        for (pid, inode) in present {
             let known = match before.remove(&pid) {
                 Some(known) if known.inode == inode => Some(known),
                 Some(other) => {
@@ -290,6 +296,9 @@ impl ProcessTable {
             // It is there all the same. One that is not known is tried again the next time.
             Err(error) => {
                 log::debug!("reading process {pid}: {error}");
+                if old.is_none() {
+                    self.roll = Roll::default();
+                }
                 let info = Some(old?);
                 return Some(Entry { inode, info, age });
             }
@@ -316,7 +325,9 @@ impl ProcessTable {
         old: Option<&ProcessInfo>,
     ) -> Result<Option<ProcessInfo>, ProcError> {
         let directory = self.root.join(pid.to_string());
-        let process = Process::new_with_root(directory.clone())?;
+        let process = Process::new_with_root(directory)?;
+        // Before its `stat`, which shows that it was still there then.
+        let (uid, gid) = owner_of(&self.root, pid).map_err(|error| ProcError::Io(error, None))?;
         let stat = process.stat()?;
         if stat.flags & PF_KTHREAD != 0 {
             return Ok(None);
@@ -325,8 +336,6 @@ impl ProcessTable {
             pid,
             start_ticks: stat.starttime,
         };
-        let status: Status = proc_file::parsed(&directory.join("status"))?;
-        let uid = status.euid;
         self.commands.ask(key);
         let cgroup = cgroup_of(&self.root, pid).unwrap_or_default();
         Ok(Some(ProcessInfo {
@@ -340,11 +349,21 @@ impl ProcessTable {
                 .map_or_else(|| "".into(), |old| Arc::clone(&old.command)),
             uid,
             user: self.users.name(uid),
-            gid: status.egid,
+            gid,
             container: self.containers.name(&cgroup),
             cgroup: cgroup.into(),
         }))
     }
+}
+
+/// The ids below a /proc, and the inodes of their directories.
+fn processes_below(root: &Path) -> io::Result<Vec<(u32, u64)>> {
+    let entries = fs::read_dir(root)?.filter_map(Result::ok);
+    let processes = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, entry.ino()))
+    });
+    Ok(processes.collect())
 }
 
 /// Whether that is how a process answers that has ended, rather than one that cannot be read.
@@ -379,7 +398,6 @@ mod tests {
             fs::write(path, [before.as_bytes(), to, after.as_bytes()].concat()).unwrap();
         };
         odd("stat", "(x)", b"(\xffx)");
-        odd("status", "\tx\n", b"\t\xffx\n");
         odd("cgroup", "user", b"\xffuser");
         odd("cmdline", "x", b"\xffx");
         let mut table = ProcessTable::new(root.path(), true);
@@ -517,14 +535,14 @@ mod tests {
         write(root.path(), 5, "x", 1, 0, 100);
         let mut table = ProcessTable::new(root.path(), true);
         table.refresh(&Reread::InTurn).unwrap();
-        let status = root.path().join("5/status");
-        let text = fs::read(&status).unwrap();
+        let stat = root.path().join("5/stat");
+        let text = fs::read(&stat).unwrap();
         // Reading a directory fails, and not because nothing is there.
-        fs::remove_file(&status).unwrap();
-        fs::create_dir(&status).unwrap();
+        fs::remove_file(&stat).unwrap();
+        fs::create_dir(&stat).unwrap();
         assert!(table.refresh(&Reread::All).unwrap().ended.is_empty());
-        fs::remove_dir(&status).unwrap();
-        fs::write(&status, text).unwrap();
+        fs::remove_dir(&stat).unwrap();
+        fs::write(&stat, text).unwrap();
         let changes = table.refresh(&Reread::All).unwrap();
         assert!(changes.ended.is_empty() && changes.started.is_empty());
     }
