@@ -9,6 +9,7 @@ use crate::{
     protocol::RequestError,
     reversal::{GuardError, JournalError, LockError},
     rules::WriteError,
+    sys::files::limit_reached,
 };
 
 /// Anything that ends a command or refuses a wish.
@@ -63,6 +64,7 @@ pub enum Error {
 impl Error {
     /// An input or output error while doing `what`.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        let source = limit_reached(&source).map_or(source, std::io::Error::other);
         Self::Io {
             what: what.into(),
             source,

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     model::{Limit, LimitId, ProcessKey, ProcessSample, Snapshot, Unmatched},
     output::{self, Outlet},
-    process::{Target, Targets, key_of},
+    process::{Target, Targets, find, key_of},
     protocol::{Field, Limited, SetLimit},
     session::{
         self, Opened, Settings,
@@ -248,7 +248,8 @@ fn targets(args: &LimitArgs) -> Result<Targets, Error> {
         match target {
             Target::Selector(selector) => targets.selectors.push(selector.clone()),
             Target::Pid(pid) => targets.processes.push(
-                key_of(Path::new("/proc"), *pid)
+                find(Path::new("/proc"), *pid)
+                    .map_err(|error| Error::io(format!("reading process {pid}"), error))?
                     .ok_or_else(|| Error::NoTarget(format!("there is no process {pid}")))?,
             ),
         }

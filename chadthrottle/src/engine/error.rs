@@ -1,6 +1,6 @@
 //! What the engine cannot do.
 
-use crate::backends::throttle::ThrottleError;
+use crate::{backends::throttle::ThrottleError, sys::files::limit_reached};
 
 /// Why a command to the engine failed, or the engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,7 @@ pub enum EngineError {
 impl EngineError {
     /// An input or output error while doing `what`.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        let source = limit_reached(&source).map_or(source, std::io::Error::other);
         Self::Io {
             what: what.into(),
             source,

@@ -66,7 +66,7 @@ impl Engine {
         }
         // They are asked themselves: a look at all of them may have missed them.
         for key in &targets.processes {
-            if !self.is_alive(*key) {
+            if !self.lives(*key)? {
                 return Err(EngineError::NoTarget(format!(
                     "process {} has ended",
                     key.pid

@@ -51,7 +51,7 @@ use crate::{
     },
     levers::Levers,
     model::{EngineInfo, ProcessKey},
-    process::{ProcessReader, Reread, key_of, newest_pid},
+    process::{ProcessReader, Reread, find, newest_pid},
     reversal::Heir,
     sys::memory,
 };
@@ -322,7 +322,18 @@ impl Engine {
     /// Whether that very process lives. One that the last look at all of them does not have may be
     /// new, or the look has not come back.
     fn is_alive(&self, key: ProcessKey) -> bool {
-        self.processes.contains(key) || key_of(self.processes.root(), key.pid) == Some(key)
+        self.lives(key).unwrap_or(false)
+    }
+
+    /// The same, where it matters that nobody can tell.
+    fn lives(&self, key: ProcessKey) -> Result<bool, EngineError> {
+        if self.processes.contains(key) {
+            return Ok(true);
+        }
+        let found = find(self.processes.root(), key.pid);
+        let found =
+            found.map_err(|error| EngineError::io(format!("reading process {}", key.pid), error));
+        Ok(found? == Some(key))
     }
 
     fn refresh_processes(&mut self) -> Result<(), EngineError> {

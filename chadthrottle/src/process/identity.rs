@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use chadthrottle_common::kernel::PF_KTHREAD;
-use procfs::process::Process;
+use procfs::{ProcError, process::Process};
 
 use super::ProcessInfo;
 use crate::model::ProcessKey;
@@ -50,17 +50,31 @@ pub fn user_of(root: &Path, pid: u32) -> Option<u32> {
     owner_of(root, pid).ok().map(|(user, _)| user)
 }
 
-/// The identity of the process that has that id now, read from `root`.
+/// The identity of the process that has that id now, read from `root`; `None` where there is none, or it cannot be read.
 pub fn key_of(root: &Path, pid: u32) -> Option<ProcessKey> {
-    let process = Process::new_with_root(root.join(pid.to_string())).ok()?;
-    let stat = process.stat().ok()?;
+    find(root, pid).ok().flatten()
+}
+
+/// The same; `None` where there is none.
+///
+/// # Errors
+/// Where it cannot be read, as when a limit of open files is reached.
+pub fn find(root: &Path, pid: u32) -> io::Result<Option<ProcessKey>> {
+    let process = Process::new_with_root(root.join(pid.to_string()));
+    let stat = match process.and_then(|process| process.stat()) {
+        Ok(stat) => stat,
+        Err(ProcError::Io(error, _)) if error.raw_os_error() != Some(libc::ESRCH) => {
+            return Err(error);
+        }
+        Err(_) => return Ok(None),
+    };
     // A zombie has no sockets any more, and nothing can be done to it; but a process whose first
     // thread has ended looks like one, and lives.
     let ended = stat.state == 'Z' && stat.num_threads <= 1;
-    (!ended).then_some(ProcessKey {
+    Ok((!ended).then_some(ProcessKey {
         pid,
         start_ticks: stat.starttime,
-    })
+    }))
 }
 
 /// Whether it is a thread of the kernel's, which uses no sockets of its own.

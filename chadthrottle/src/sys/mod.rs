@@ -7,6 +7,7 @@ pub mod apart;
 pub mod bpf;
 pub mod clock;
 pub mod fdpass;
+pub mod files;
 pub mod map;
 pub mod memory;
 pub mod netlink;

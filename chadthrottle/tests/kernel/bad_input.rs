@@ -167,3 +167,28 @@ fn an_object_that_was_miscompiled_is_not_attached() {
         assert_nothing_left();
     }
 }
+
+#[test]
+fn too_few_open_files_are_said_to_be_that() {
+    let program = Chadthrottle::new();
+    let mut sleeper = Command::new("sleep").arg("60").spawn().expect("sleep");
+    let limited = format!("limit {} --down 1MB --for 1s", sleeper.id());
+    // Each is reached at another place.
+    for most in (24..=56).step_by(2) {
+        let command = program.command(&limited);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+        let output = shell.arg(command.get_program()).args(command.get_args());
+        let output = output.output().expect("a shell");
+        let text = String::from_utf8_lossy(&output.stderr);
+        println!("{most}: {:?} {text}", output.status.code());
+        let is_said = text.contains("the limit of open files is reached");
+        assert!(output.status.success() || is_said, "{most}: {text}");
+        for wrong in ["has ended", "there is no process", "this kernel"] {
+            assert!(!text.contains(wrong), "{most}: {text}");
+        }
+    }
+    sleeper.kill().expect("it runs");
+    sleeper.wait().expect("a child");
+    assert_nothing_left();
+}

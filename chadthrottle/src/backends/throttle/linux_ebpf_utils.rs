@@ -21,6 +21,7 @@ use super::{AttachMode, ThrottleError};
 use crate::sys::{
     SyscallError,
     bpf::{self, AttachType, ProgramInfo},
+    files::limit_reached,
 };
 
 /// Is told of every legacy attachment before it is made and after it is gone, so that somebody
@@ -225,11 +226,14 @@ pub fn attach(
     config: &AttachConfig,
 ) -> Result<Attachment, ThrottleError> {
     let program = program.as_fd().try_clone_to_owned();
-    let program = program.map_err(|error| ThrottleError::Attach {
-        program: name,
-        cgroup: config.point.path().to_owned(),
-        place,
-        causes: vec![format!("dup: {error}")],
+    let program = program.map_err(|error| {
+        let out_of_files = limit_reached(&error).map(ThrottleError::OutOfFiles);
+        out_of_files.unwrap_or_else(|| ThrottleError::Attach {
+            program: name,
+            cgroup: config.point.path().to_owned(),
+            place,
+            causes: vec![format!("dup: {error}")],
+        })
     })?;
     let held = hold(program.as_fd(), name, place, config)?;
     Ok(Attachment {
@@ -253,7 +257,11 @@ fn hold(
         ledger,
     } = config;
     let mut causes = Vec::new();
-    let refused = |error: &SyscallError| exclusive(error, name, point, place).map_or(Ok(()), Err);
+    let refused = |error: &SyscallError| {
+        let out_of_files = limit_reached(error).map(ThrottleError::OutOfFiles);
+        let why = out_of_files.or_else(|| exclusive(error, name, point, place));
+        why.map_or(Ok(()), Err)
+    };
     if *mode != AttachMode::Legacy {
         match bpf::link_create(program, point.as_fd(), place) {
             Ok(link) => return Ok(Held::Link(link)),

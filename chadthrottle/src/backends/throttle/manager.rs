@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     model::Both,
-    sys::bpf::{self, AttachType, ProgramInfo},
+    sys::{
+        bpf::{self, AttachType, ProgramInfo},
+        files::limit_reached,
+    },
 };
 
 /// The object that `cargo xtask build-ebpf` built, embedded.
@@ -58,6 +61,11 @@ pub struct ThrottleManager {
 impl ThrottleManager {
     /// Loads the object and attaches its programs: all of them, or none and an error.
     pub fn start(config: &AttachConfig) -> Result<Self, ThrottleError> {
+        Self::attach(config)
+            .map_err(|error| limit_reached(&error).map_or(error, ThrottleError::OutOfFiles))
+    }
+
+    fn attach(config: &AttachConfig) -> Result<Self, ThrottleError> {
         let offsets = kernel_offsets::read(Path::new(kernel_offsets::VMLINUX));
         let mut object = load(offsets)?;
         let mut maps = Maps::take(&mut object)?;

@@ -92,6 +92,9 @@ pub enum ThrottleError {
          processes (--pid=host)"
     )]
     PidNamespace(&'static str),
+    /// A limit of open files was reached on the way.
+    #[error("loading and attaching the BPF programs: {0}")]
+    OutOfFiles(&'static str),
     /// The object was refused: no BPF, no memory, a map type this kernel does not know.
     #[error("this kernel does not take the BPF maps: {0}")]
     Object(#[source] Box<EbpfError>),
@@ -209,7 +212,10 @@ impl ThrottleError {
         match self {
             Self::NotACgroup { .. } => 2,
             Self::Privilege(_) => 3,
-            Self::NoRecord { .. } | Self::Detach { .. } | Self::StillAttached { .. } => 1,
+            Self::OutOfFiles(_)
+            | Self::NoRecord { .. }
+            | Self::Detach { .. }
+            | Self::StillAttached { .. } => 1,
             Self::NoCgroup2
             | Self::MountInfo(_)
             | Self::PidNamespace(_)
