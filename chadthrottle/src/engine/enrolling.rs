@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::ProcessKey,
-    process::{Condition, Selector, key_of, processes_in},
+    process::{Condition, Selector, find, processes_in},
 };
 
 /// How often children that were forked meanwhile are looked for, when a limit is set. Each look finds all
@@ -115,8 +115,12 @@ impl Engine {
             slot,
             rule: self.rule_of(slot),
         });
-        // The table has zombies too, to which nothing can be done any more.
-        let alive = |key: ProcessKey| key_of(self.processes.root(), key.pid) == Some(key);
+        // The table has zombies too, to which nothing can be done any more. Of whom nobody can tell, as where a limit of
+        // open files is reached, lives.
+        let alive = |key: ProcessKey| {
+            let found = find(self.processes.root(), key.pid);
+            found.map_or(true, |found| found == Some(key))
+        };
         let garbage = self.limits.garbage(members, &heirs, alive);
         (heirs, garbage)
     }
