@@ -98,7 +98,10 @@ check "the service starts" systemctl start chadthrottle.service
 check "a rule is added" chadthrottle rule add slow name:ct-rule --down 300KB --up 300KB --scope all
 ct-rule traffic.py 5 > rule.log
 check "the rule holds" between "$(mean rule.log)" 150000 330000
+# Whose name the static program has to look up.
+setpriv --reuid=daemon --clear-groups sleep 600 &
 check "it knows a user" chadthrottle rule test user:daemon
+kill $!
 chadthrottle rule test user:nobody-has-this-name > lookup.log 2>&1
 check "and who is none" grep "there is no user 'nobody-has-this-name'" lookup.log
 check "it goes" archive/install.sh --uninstall --purge
