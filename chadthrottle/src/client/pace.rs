@@ -1,6 +1,10 @@
 //! Samples as often as one client wants them, from those that the engine takes as often as any of them does.
 
-use std::{collections::HashMap, mem::take, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem::take,
+    time::Duration,
+};
 
 use crate::model::{Both, Direction, LimitId, ProcessKey, ProcessSample, Snapshot, Traffic};
 
@@ -20,8 +24,8 @@ struct Joined {
     /// What each process has carried in them, and all members of each limit.
     processes: HashMap<ProcessKey, Both<Carried>>,
     limits: HashMap<LimitId, Both<Carried>>,
-    /// Those that have ended, each shown once.
-    ended: Vec<ProcessSample>,
+    /// Those that have ended, each as it was last: many samples have it.
+    ended: BTreeMap<ProcessKey, ProcessSample>,
     warnings: Vec<String>,
 }
 
@@ -88,7 +92,7 @@ impl Joined {
             let carried = self.processes.entry(process.key).or_default();
             carried.add(process.traffic, seconds);
             if process.ended {
-                self.ended.push(process.clone());
+                self.ended.insert(process.key, process.clone());
             }
         }
         for limit in &snapshot.limits {
@@ -110,7 +114,7 @@ impl Joined {
         let seconds = time.as_secs_f64();
         snapshot.interval = time;
         snapshot.warnings = warnings;
-        snapshot.processes.extend(ended);
+        snapshot.processes.extend(ended.into_values());
         snapshot.processes.sort_by_key(|process| process.key);
         for process in &mut snapshot.processes {
             let carried = processes.get(&process.key).copied().unwrap_or_default();
@@ -177,5 +181,25 @@ mod tests {
             .next(snapshot(11, 0.5, vec![process(1, 4.0, 22)]))
             .unwrap();
         assert_eq!(last.processes[0].traffic.down.bytes_per_s, 2.0);
+    }
+
+    #[test]
+    fn who_has_ended_is_shown_once_though_many_samples_have_it() {
+        let mut pace = Pace::of(Duration::from_secs(1));
+        let ended = |rate, bytes| {
+            let mut ended = process(2, rate, bytes);
+            ended.ended = true;
+            ended
+        };
+        let first = snapshot(8, 0.4, vec![ended(100.0, 50)]);
+        assert_eq!(pace.next(first), None);
+        let second = snapshot(9, 0.4, vec![ended(25.0, 60)]);
+        assert_eq!(pace.next(second), None);
+        let given = pace.next(snapshot(10, 0.2, vec![ended(0.0, 60)])).unwrap();
+        let rates = given.processes.iter().map(|process| {
+            let down = process.traffic.down;
+            (process.key.pid, down.bytes_per_s, down.bytes, process.ended)
+        });
+        assert_eq!(rates.collect::<Vec<_>>(), [(2, 50.0, 60, true)]);
     }
 }
