@@ -99,11 +99,14 @@ fn use_words(
     };
     let rate = |rate: f64| format_rate(rate, state.style);
     let target = sample.limit.rate(direction);
+    let of_limit = target.filter(|target| !target.is_blocked());
+    let of_limit = of_limit.map_or_else(String::new, |target| {
+        let over = (used.part() - 1.0) * 100.0;
+        format!(" of {}, {over:+.1} %", target.shown(state.style))
+    });
     let numbers = format!(
-        "{} of {}, {:+.1} %, refused {} ({:.1} %)",
+        "{}{of_limit}, refused {} ({:.1} %)",
         rate(used.traffic.bytes_per_s),
-        target.map_or_else(String::new, |rate| rate.shown(state.style)),
-        (used.part() - 1.0) * 100.0,
         rate(used.traffic.dropped_bytes_per_s),
         used.refused() * 100.0
     );
@@ -118,4 +121,32 @@ fn use_words(
         told(label, numbers, Tone::Text),
         told("", used.in_words(), tone),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::LimitId,
+        tui::fixtures::{limit, process, snapshot, state},
+        units::Rate,
+    };
+
+    #[test]
+    fn a_blocked_direction_is_not_measured_by_a_rate() {
+        let mut blocked = process(1, "wget", 0.0, 500_000.0);
+        let mut both = limit(None, Some(1_000_000));
+        both.down = Some(Rate::BLOCKED);
+        blocked.limit = Some((LimitId(1), both));
+        let snapshot = snapshot(vec![blocked]);
+        let state = state(80, 24, snapshot.clone());
+        let words = |direction| {
+            let told = use_words(&snapshot.limits[0], direction, "", &state);
+            told.into_iter().map(|told| told.text).collect::<Vec<_>>()
+        };
+        let expected = ["0 B/s, refused 0 B/s (0.0 %)", "blocked"];
+        assert_eq!(words(Direction::Down), expected);
+        let up = "500 KB/s of 1 MB/s, -50.0 %, refused 0 B/s (0.0 %)";
+        assert_eq!(words(Direction::Up)[0], up);
+    }
 }
