@@ -174,8 +174,19 @@ fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
     if rules.is_empty() {
         return "There are no rules. 'chadthrottle rule add' makes one.\n".to_owned();
     }
-    let mut rows =
-        vec![["", "RULE", "DOWN", "UP", "HELD", "TODAY", "STATE", "MATCH"].map(str::to_owned)];
+    let mut rows = vec![
+        [
+            "",
+            "RULE",
+            "DOWN",
+            "UP",
+            "PROCESSES",
+            "TODAY",
+            "STATE",
+            "MATCH",
+        ]
+        .map(str::to_owned),
+    ];
     for (at, rule) in rules.iter().enumerate() {
         let rate = |rate: Option<Rate>| rate.map_or("-".to_owned(), |rate| rate.shown(style));
         let carried = rule.carried_today.down + rule.carried_today.up;
@@ -243,7 +254,7 @@ async fn show(global: &Global, name: &str) -> Result<u8, Error> {
     line("on", &rule.on.join(", "));
     line("profiles", &rule.profiles.join(", "));
     line("state", &rule.why);
-    line("held", &rule.members.to_string());
+    line("processes", &rule.members.to_string());
     line("file", &format!("{}:{}", rule.file, rule.line));
     super::print(words.as_bytes())?;
     Ok(0)
