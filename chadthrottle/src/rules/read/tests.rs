@@ -81,15 +81,15 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             &format!("{rule}when = ['Mon', 'Moon']"),
             5,
             16,
-            "'Moon' is not a time",
-            "Mon-Fri",
+            "'Moon' is not a time. Write 'Mon-Fri",
+            "",
         ),
         (
             &format!("{rule}on = ['interface:a', 'wifi:x']"),
             5,
             22,
-            "'wifi:x' is not a network",
-            "ssid:GLOB",
+            "'wifi:x' is not a network. Write 'interface:GLOB'",
+            "",
         ),
         (
             &format!("{rule}enabled = 'no'"),
@@ -201,6 +201,10 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         );
         assert!(first.what.contains(what), "{text}: {first}");
         assert!(first.allowed.contains(allowed), "{text}: {first}");
+        assert!(
+            !first.what.contains("Write") || first.allowed.is_empty(),
+            "{text}: {first}"
+        );
     }
     // All of them, in the order of lines.
     let both = file("[[rule]]\nname = 1\nup = 2\n[other]").unwrap_err();

@@ -60,7 +60,7 @@ impl Reader<'_> {
         networks
     }
 
-    /// Adds each of the texts, which are called so, and says which cannot be, with what is allowed.
+    /// Adds each of the texts, which are called so, and says which cannot be.
     fn each_of<E: Display>(
         &mut self,
         item: &Item,
@@ -75,7 +75,8 @@ impl Reader<'_> {
         }
         for Named { name, span } in texts {
             if let Err(error) = add(&name) {
-                self.mistake(span, &error.to_string(), allowed);
+                // The error itself says what to write.
+                self.mistake(span, &error.to_string(), "");
             }
         }
     }
