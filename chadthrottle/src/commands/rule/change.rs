@@ -148,7 +148,15 @@ fn done(edit: &Edit) -> String {
             let block = rule.block.as_deref();
             let down = rate(&rule.down, matches!(block, Some("down" | "both")));
             let up = rate(&rule.up, matches!(block, Some("up" | "both")));
-            format!("{} is added: down {down}, up {up}", named(&rule.name))
+            let reset = if rule.reject {
+                ", connections are reset"
+            } else {
+                ""
+            };
+            format!(
+                "{} is added: down {down}, up {up}{reset}",
+                named(&rule.name)
+            )
         }
         Edit::Remove { name } => format!("{} is removed", named(name)),
         Edit::Change { name, .. } => format!("{} is changed", named(name)),
@@ -199,5 +207,32 @@ mod tests {
         let all = [sample("a", true, 1), sample("b", false, 0)];
         assert_eq!(counted(&all), "2 rules, 1 on");
         assert_eq!(counted(&all[..1]), "1 rule, 1 on");
+    }
+
+    #[test]
+    fn an_added_rule_says_what_it_does() {
+        let added = |block: Option<&str>, reject| {
+            let rule = NewRule {
+                name: "a".to_owned(),
+                down: Some("1MB".to_owned()),
+                block: block.map(str::to_owned),
+                reject,
+                ..NewRule::default()
+            };
+            done(&Edit::Add { rule, first: false })
+        };
+        for (words, expected) in [
+            (added(None, false), "down 1 MB/s (8 Mbit/s), up unlimited"),
+            (
+                added(Some("up"), false),
+                "down 1 MB/s (8 Mbit/s), up blocked",
+            ),
+            (
+                added(Some("both"), true),
+                "down blocked, up blocked, connections are reset",
+            ),
+        ] {
+            assert_eq!(words, format!("rule 'a' is added: {expected}"));
+        }
     }
 }
