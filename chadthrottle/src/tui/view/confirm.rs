@@ -18,7 +18,7 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
         others => format!(", {others} of them by others"),
     };
     let key = state.keymap.key_of(Command::Switch);
-    let switch = format!("{key} only switches it off.");
+    let switch = format!("To switch it off only, go back and press {key}.");
     let (title, limits, what) = match question {
         Question::Block { who, why, .. } => (
             format!("Block {who}?"),

@@ -247,7 +247,7 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
         theme.limit,
     ));
     lines.push(Line::styled(
-        "  It holds whenever an engine runs, as that of the service.",
+        "  It holds while an engine runs, such as the service's.",
         theme.dim,
     ));
     frame.render_widget(Paragraph::new(lines), inside);
