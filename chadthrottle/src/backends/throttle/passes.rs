@@ -191,7 +191,9 @@ impl Passes {
         if self.jobs.send(job).is_err() {
             log::warn!("no pass over sockets: the thread for it has ended");
         } else if !patience.is_zero() && finished.recv_timeout(patience).is_err() {
-            log::warn!("a pass over sockets takes long: some program hangs with one");
+            log::warn!(
+                "a pass over sockets takes long: some program hangs with one, or the machine is busy"
+            );
         }
     }
 }
