@@ -103,8 +103,13 @@ pub async fn run(global: &Global, args: Run) -> Result<u8, Error> {
         let set = session.engine.requests().set_limit(targets, limit).await?;
         limited.set(Some(set));
         output::say(format_args!("{shown} ({}): {}", held.pid(), limit));
-        output::finish(WORDS_FIRST);
+    } else {
+        output::say(format_args!(
+            "{shown} ({}) is not limited, since neither --down nor --up is given",
+            held.pid()
+        ));
     }
+    output::finish(WORDS_FIRST);
     let requests = session.engine.requests().clone();
     let log_carried = async || {
         if let Some(Limited { id, .. }) = limited.get() {
