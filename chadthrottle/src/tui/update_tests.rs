@@ -145,6 +145,32 @@ fn a_key_for_tagged_rows_that_have_ended_is_not_for_the_selected_one() {
 }
 
 #[test]
+fn nor_is_it_where_only_some_rows_are_shown() {
+    // Whoever is tagged ends, or is one of those that are shown no longer.
+    let idle = process(3100, "firefox", 0.0, 0.0);
+    let rest = process(4242, "wget", 1.0, 0.0);
+    for (keys, then, words) in [
+        (&["/", "e", "<Enter>"][..], vec![], "has ended"),
+        (&["f"], vec![], "has ended"),
+        (&["f"], vec![idle], "(3100) is hidden"),
+    ] {
+        let mut state = state(80, 24, usual());
+        press(&mut state, keys);
+        press(&mut state, &["g", " "]);
+        assert_eq!((selected(&state), state.tagged.len()), (4242, 1));
+        for _ in 0..12 {
+            let sample = [&then[..], std::slice::from_ref(&rest)].concat();
+            update(&mut state, Action::Snapshot(snapshot(sample)));
+        }
+        assert_eq!(order(&state), [4242], "{keys:?}");
+        assert_eq!(press(&mut state, &["B"]), [], "{keys:?}");
+        assert!(said(&state).contains(words), "{}", said(&state));
+        press(&mut state, &["k"]);
+        assert_eq!(selected(&state), 4242);
+    }
+}
+
+#[test]
 fn groups_and_connections_that_vanish_leave_nothing_selected_either() {
     for view in ["2", "6"] {
         let mut state = state(80, 24, usual());

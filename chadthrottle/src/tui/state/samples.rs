@@ -76,15 +76,15 @@ impl State {
         self.show_expected();
         self.changes.forget_answered();
         self.drop_moot_question();
+        let tagged = self.shown_tagged();
         self.make_rows();
         let rows: HashSet<&RowKey> = self.rows.iter().map(|row| &row.key).collect();
         // A filter hides rows and does not untag them; whoever has gone is not tagged any more.
         let filtered = !self.filter.text.is_empty() || self.show != Show::All;
-        let last_tagged = self.tagged.iter().next().cloned();
         self.tagged.retain(|key| filtered || rows.contains(key));
         // Nor is the key for tagged rows then for the selected one.
-        if self.tagged.is_empty() && last_tagged.is_some() {
-            self.selected = last_tagged;
+        if tagged.is_some() && self.shown_tagged().is_none() {
+            self.selected = tagged;
         }
         let mut processes = self.snapshot.processes.iter();
         self.has_units = processes.any(|process| unit_path(&process.cgroup).is_some());
@@ -93,6 +93,12 @@ impl State {
         if age.is_some_and(|age| age.is_none_or(|age| age >= SAMPLES)) {
             self.moment = None;
         }
+    }
+
+    /// The first of the tagged rows that are shown.
+    fn shown_tagged(&self) -> Option<RowKey> {
+        let mut keys = self.rows.iter().map(|row| &row.key);
+        keys.find(|key| self.tagged.contains(key)).cloned()
     }
 
     /// Closes a question that there is nothing left to ask about, and says why.
