@@ -1,7 +1,9 @@
 //! Whether a process may have started or ended, at the cost of one small file.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -21,9 +23,15 @@ struct Headcount {
 }
 
 impl Headcount {
-    /// That of the /proc at `root`; `None` where it cannot be read.
+    /// That of the /proc at `root`; `None` where it cannot be read. So it is where another file lies over the kernel's, as
+    /// LXCFS puts one there in containers that counts anew every few seconds.
     fn of(root: &Path) -> Option<Self> {
-        let loads = fs::read_to_string(root.join("loadavg")).ok()?;
+        let mut file = File::open(root.join("loadavg")).ok()?;
+        if file.metadata().ok()?.dev() != fs::metadata(root).ok()?.dev() {
+            return None;
+        }
+        let mut loads = String::new();
+        file.read_to_string(&mut loads).ok()?;
         let mut words = loads.split_whitespace().rev();
         let newest = words.next()?.parse().ok()?;
         let (_running, threads) = words.next()?.split_once('/')?;
@@ -116,6 +124,18 @@ mod tests {
         // Ids begin again at the end of their range.
         assert!(newest >= pid || newest < 5_000, "{newest} {pid}");
         assert_eq!(newest_pid(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn a_count_that_is_not_of_the_same_proc_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        write_headcount(root.path(), 2, 5);
+        assert!(Headcount::of(root.path()).is_some());
+        let loads = root.path().join("loadavg");
+        fs::remove_file(&loads).unwrap();
+        std::os::unix::fs::symlink("/proc/loadavg", &loads).unwrap();
+        assert_eq!(Headcount::of(root.path()), None);
+        assert!(Headcount::of(Path::new("/proc")).is_some());
     }
 
     #[test]
