@@ -119,8 +119,8 @@ pub mod inheritance {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heir {
-    /// When it started, in [`crate::abi::TICK_NS`] since boot.
-    pub start_ticks: u64,
+    /// When it started, in nanoseconds since boot: its id may be another process's within a tick of /proc.
+    pub start_ns: u64,
     /// Whom from, as [`Owner`]: what rule that has counts, as long as it is there.
     pub from: u64,
     /// The [`RuleId`] that it had then.

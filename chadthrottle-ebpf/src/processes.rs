@@ -29,8 +29,8 @@ const GENERATIONS: u32 = 4;
 /// A process as the kernel knows it: an id that is used again, and when it started.
 pub struct Process {
     pub tgid: u32,
-    /// In [`TICK_NS`] since boot; 0 where the kernel does not tell.
-    start_ticks: u64,
+    /// Since boot; 0 where the kernel does not tell.
+    start_ns: u64,
     /// Its `task_struct`.
     leader: u64,
 }
@@ -42,7 +42,7 @@ impl Process {
         if offsets.task_start_boottime == 0 {
             return Self {
                 tgid,
-                start_ticks: 0,
+                start_ns: 0,
                 leader: 0,
             };
         }
@@ -50,9 +50,15 @@ impl Process {
         let start_ns = sys::read_kernel::<u64>(leader + u64::from(offsets.task_start_boottime));
         Self {
             tgid,
-            start_ticks: start_ns / TICK_NS,
+            start_ns,
             leader,
         }
+    }
+
+    /// When it started, as slots and /proc say it.
+    #[inline(always)]
+    fn start_ticks(&self) -> u64 {
+        self.start_ns / TICK_NS
     }
 
     #[inline(always)]
@@ -192,7 +198,7 @@ pub fn forked(ctx: &RawTracePointContext) {
         },
     };
     let heir = Heir {
-        start_ticks: Process::of(child, child_task).start_ticks,
+        start_ns: Process::of(child, child_task).start_ns,
         from,
         rule,
     };
@@ -225,12 +231,12 @@ fn known(process: &Process) -> Option<(Owner, &'static ProcessSlot)> {
     let owner = sys::process(process.tgid)?;
     let slot = SLOTS.get(owner.slot)?;
     // An id that is used again belongs to somebody new.
-    (slot.identity.start_ticks.get() == process.start_ticks).then_some((owner, slot))
+    (slot.identity.start_ticks.get() == process.start_ticks()).then_some((owner, slot))
 }
 
 #[inline(always)]
 fn noted_heir(process: &Process) -> Option<Heir> {
-    sys::heir(process.tgid).filter(|heir| heir.start_ticks == process.start_ticks)
+    sys::heir(process.tgid).filter(|heir| heir.start_ns == process.start_ns)
 }
 
 /// What the process has inherited, and whom from.
@@ -285,7 +291,7 @@ fn ancestor(process: &Process) -> Option<Heir> {
         let parent = Process::of(tgid, task);
         if let Some((owner, slot)) = known(&parent) {
             return Some(Heir {
-                start_ticks: 0,
+                start_ns: 0,
                 from: owner.word(),
                 rule: slot.egress.rule.get(),
             });
@@ -347,7 +353,7 @@ fn claim_slot(process: &Process, lot: Lot) -> Option<Holder> {
     slot.ingress.rule.set(lot.rule);
     slot.egress.rule.set(lot.rule);
     slot.identity.user.set(u64::from(user));
-    slot.identity.start_ticks.set(process.start_ticks);
+    slot.identity.start_ticks.set(process.start_ticks());
     rename(slot, process);
     slot.identity.tgid.set(u64::from(process.tgid));
     all.add(1);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chadthrottle_common::{
-    abi::{MAX_HEIRS, ProcessSlot},
+    abi::{MAX_HEIRS, ProcessSlot, TICK_NS},
     ownership::{Heir, Owner, RuleId},
 };
 
@@ -24,7 +24,7 @@ impl Engine {
         let noted = self.throttle.maps.heirs.iter().take(MAX_HEIRS as usize);
         let heirs = noted.filter_map(Result::ok).filter_map(|(pid, noted)| {
             let Value(heir) = noted;
-            let start_ticks = heir.start_ticks;
+            let start_ticks = heir.start_ns / TICK_NS;
             let key = ProcessKey { pid, start_ticks };
             let rule = rule_of(&heir, &self.throttle.maps.slots, &self.limits)?;
             self.slots.get(key).is_none().then_some((key, rule))
@@ -62,7 +62,7 @@ mod tests {
         slot.identity.inherit.set(1);
         slot.egress.rule.set(second.word());
         let heir = |generation, rule: RuleId| Heir {
-            start_ticks: 1,
+            start_ns: 1,
             from: Owner {
                 slot: 0,
                 generation,

@@ -115,6 +115,26 @@ fn a_chain_of_forks_stays_limited_however_fast_it_is() {
     assert_nothing_left();
 }
 
+/// The kernel gives back who had an id before when somebody else has it already.
+#[test]
+fn a_chain_that_uses_two_ids_in_turn_stays_limited() {
+    let lab = Lab::new();
+    let _server = server(&lab, 5201);
+    let program = Chadthrottle::new();
+    let report = program.state().join("report");
+    let script = format!(
+        "exec ip netns exec {} python3 {}/tests/kernel/ids.py iperf3 -c {SERVER_V4} -p 5201 -R -t 4 -J >{} 2>&1",
+        lab.client,
+        env!("CARGO_MANIFEST_DIR"),
+        report.display()
+    );
+    let mut run = start(&program, "", &script);
+    run.wait(Duration::from_secs(12));
+    let ratio = received(&report) / MB;
+    assert!((0.7..1.15).contains(&ratio), "{ratio} of the limit");
+    assert_nothing_left();
+}
+
 #[test]
 fn all_of_it_is_waited_for_and_its_number_said() {
     let program = Chadthrottle::new();
