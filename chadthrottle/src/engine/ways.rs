@@ -59,7 +59,8 @@ impl Ways {
 
     /// A process that another one has forked has the connections of that, until a look has been at it.
     pub(super) fn inherit(&mut self, key: ProcessKey, from: ProcessKey) {
-        if let Some(names) = self.last.get(&from).cloned() {
+        if self.know(from) {
+            let names = self.names(from).cloned().collect();
             self.last.insert(key, names);
         }
     }
@@ -224,5 +225,10 @@ mod tests {
         // One look was on its way.
         ways.take([(parent, ["tun0".to_owned()].into())].into());
         assert!(ways.lead_by(child, &globs));
+        // The parent is between two connections.
+        ways.take([(parent, [].into())].into());
+        let other = key(5);
+        ways.inherit(other, parent);
+        assert!(ways.lead_by(parent, &globs) && ways.lead_by(other, &globs));
     }
 }
