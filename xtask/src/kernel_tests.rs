@@ -58,7 +58,7 @@ const AT_THE_ROOT: [&str; 20] = [
 
 /// Tests that measure what is fast, or when something happens, by what their names begin with. Slow limits hold beside
 /// others.
-const MEASURING: [&str; 11] = [
+const MEASURING: [&str; 12] = [
     "bounds::",
     "debt::",
     "gates::",
@@ -67,6 +67,7 @@ const MEASURING: [&str; 11] = [
     "limits::",
     "no_harm::",
     "rules::a_block_holds",
+    "service::a_transfer",
     "short_lives::",
     "shrinking::",
     "starts::",

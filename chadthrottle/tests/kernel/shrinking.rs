@@ -166,7 +166,7 @@ impl Waiting {
 #[test]
 fn who_does_not_acknowledge_is_not_waited_for_for_long() {
     let mut waiting = Waiting::new();
-    waiting.may_not_shrink_within(Duration::from_secs(3));
+    waiting.may_not_shrink_within(Duration::from_secs(6));
     waiting.end("-TERM");
     assert_nothing_left();
 }

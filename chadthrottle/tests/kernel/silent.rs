@@ -184,9 +184,9 @@ fn a_directory_service_that_keeps_silent_makes_names_late_and_nothing_else() {
     assert_eq!(user(target), Some("54321".into()));
     assert_eq!(user(std::process::id()), Some("root".into()));
     for wish in [
-        format!("limit {target} --down 1MB --for 1s"),
-        "limit name:sleep --down 1MB --for 1s".to_owned(),
-        "limit user:54321 --down 1MB --for 1s".to_owned(),
+        format!("limit {target} --down 1MB --for 3s"),
+        "limit name:sleep --down 1MB --for 3s".to_owned(),
+        "limit user:54321 --down 1MB --for 3s".to_owned(),
     ] {
         let output = with_silent_directory(&program, &wish).output();
         let output = output.expect("chadthrottle");
