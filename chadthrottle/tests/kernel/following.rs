@@ -90,7 +90,7 @@ impl Drop for Limit {
         let has_ended = self.running.0.try_wait();
         if !std::thread::panicking() && matches!(has_ended, Ok(None)) {
             self.running.signal("-TERM");
-            self.running.wait(Duration::from_secs(2));
+            self.running.wait(Duration::from_secs(10));
         }
     }
 }

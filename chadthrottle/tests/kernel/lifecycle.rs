@@ -312,8 +312,10 @@ fn five_hundred_limits_set_and_removed_leave_memory_descriptors_and_journal_flat
         "500 cycles: {} descriptors, {} then {} KB",
         after.0, before.1, after.1
     );
-    // A client may just have gone.
-    assert!(after.0 <= before.0, "{} then {}", before.0, after.0);
+    // A client may just have gone, or a look be under way.
+    eventually("as many descriptors", Duration::from_secs(5), || {
+        sizes().0 <= before.0
+    });
     assert_eq!(after.2, before.2);
     eventually("as much is loaded", Duration::from_secs(5), || {
         crate::audit::loaded() == before.3
