@@ -43,8 +43,10 @@ const RESCAN_LAST: Duration = Duration::from_secs(64);
 pub struct Attribution {
     /// Internet sockets by process, as of the last look at it.
     sockets: HashMap<ProcessKey, u32>,
-    /// Processes to look at: all in turn, and new ones behind those that are left of that turn.
-    queue: VecDeque<ProcessKey>,
+    /// Processes to look at in turn: those that are left.
+    turn: VecDeque<ProcessKey>,
+    /// New ones, which come first. Where some start before every look, the others have their turn all the same.
+    new: VecDeque<ProcessKey>,
     /// Unattributed bytes when all processes were last searched.
     searched: u64,
     next_search: Option<Instant>,
@@ -54,7 +56,14 @@ pub struct Attribution {
 impl Attribution {
     /// Puts new processes on the list.
     pub fn started(&mut self, processes: impl Iterator<Item = ProcessKey>) {
-        self.queue.extend(processes);
+        self.new.extend(processes);
+    }
+
+    /// Begins another turn with these processes, where nobody is left of the last one.
+    fn begin_turn(&mut self, processes: impl Iterator<Item = ProcessKey>) {
+        if self.turn.is_empty() {
+            self.turn.extend(processes);
+        }
     }
 
     /// How many Internet sockets the process had when it was last looked at.
@@ -70,9 +79,12 @@ impl Attribution {
     /// Takes the next process to look at. Those that have gone cost nothing: where more start than are looked
     /// at, and end, the list would grow for ever.
     fn next(&mut self, is_there: impl Fn(ProcessKey) -> bool) -> Option<ProcessKey> {
-        let next = self.queue.iter().position(|key| is_there(*key));
-        self.queue.drain(..next.unwrap_or(self.queue.len()));
-        self.queue.pop_front()
+        let next = |queue: &mut VecDeque<ProcessKey>| {
+            let next = queue.iter().position(|key| is_there(*key));
+            queue.drain(..next.unwrap_or(queue.len()));
+            queue.pop_front()
+        };
+        next(&mut self.new).or_else(|| next(&mut self.turn))
     }
 
     /// Whether all processes are to be searched at `now`, where so many bytes belong to nobody.
@@ -140,15 +152,13 @@ impl Engine {
             let processes: Vec<ProcessKey> = self.processes.iter().map(|info| info.key).collect();
             self.note_all_sockets(&processes)?;
         }
-        if self.attribution.queue.is_empty() {
-            if searching {
-                // Who has been given a socket need not have made one.
-                let all = self.processes.iter().map(|info| info.key);
-                self.attribution.queue.extend(all);
-            } else {
-                let with_sockets = self.slots.iter().map(|(key, _)| key);
-                self.attribution.queue.extend(with_sockets);
-            }
+        if searching {
+            // Who has been given a socket need not have made one.
+            let all = self.processes.iter().map(|info| info.key);
+            self.attribution.begin_turn(all);
+        } else {
+            let with_sockets = self.slots.iter().map(|(key, _)| key);
+            self.attribution.begin_turn(with_sockets);
         }
         let budget = if searching {
             BUDGET_OF_SEARCHING
@@ -294,7 +304,20 @@ mod tests {
         let is_there = |key: ProcessKey| key.pid.is_multiple_of(400);
         let next: Vec<_> = std::iter::from_fn(|| attribution.next(is_there)).collect();
         assert_eq!(next, [key(400, 100), key(800, 100)]);
-        assert!(attribution.queue.is_empty());
+        assert!(attribution.new.is_empty());
+    }
+
+    #[test]
+    fn who_was_there_before_has_a_turn_though_others_start_before_every_look() {
+        let mut attribution = Attribution::default();
+        for look in 1..=3 {
+            attribution.started([key(100 + look, 100)].into_iter());
+            attribution.begin_turn([key(1, 1), key(2, 1)].into_iter());
+            let looked: Vec<u32> = std::iter::from_fn(|| attribution.next(|_| true))
+                .map(|key| key.pid)
+                .collect();
+            assert_eq!(looked, [100 + look, 1, 2]);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     observer::Observer,
-    program::Chadthrottle,
+    program::{Chadthrottle, Running},
     traffic::{Traffic, far_side},
 };
 
@@ -95,6 +95,10 @@ fn without_btf(program: &Chadthrottle, arguments: &str) -> Command {
 
 #[test]
 fn without_btf_sockets_that_change_hands_are_found_within_seconds() {
+    // New processes before every look, which must not have it pass over the others.
+    let mut others = Command::new("sh");
+    others.args(["-c", "while :; do sleep 0.2; done"]);
+    let _others = Running(others.spawn().expect("sh"));
     for scenario in [
         "fork_after_accept 8000",
         "pass_over 8000",
