@@ -25,6 +25,7 @@ mod table;
 mod targets;
 #[cfg(test)]
 pub mod testing;
+mod turns;
 mod unit;
 mod user;
 

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use chadthrottle_common::kernel::PF_KTHREAD;
@@ -18,6 +19,7 @@ use super::{
     headcount::Roll,
     identity::owner_of,
     image::{command, executable},
+    turns::Turns,
     user::UserNames,
 };
 use crate::model::ProcessKey;
@@ -65,8 +67,8 @@ pub struct ProcessTable {
     commands: Aside<ProcessKey, Arc<str>>,
     entries: BTreeMap<u32, Entry>,
     roll: Roll,
-    refreshes: u32,
-    reread_every: u32,
+    is_first: bool,
+    turns: Turns,
 }
 
 #[derive(Debug)]
@@ -152,13 +154,8 @@ impl Reread {
     }
 }
 
-/// A process is read again in one of that many refreshes …
-const REREAD_EVERY: u32 = 16;
-/// … or, where exec is told, of that many: only what changes without exec is left to find.
-const REREAD_EVERY_IF_TOLD: u32 = 64;
-
 /// An age at which a process is not read out of turn any more.
-const SETTLED: u32 = REREAD_EVERY_IF_TOLD + 1;
+const SETTLED: u32 = 65;
 
 /// Whether a process of that age is read again out of turn: most call exec at once, and a daemon
 /// becomes another user when it has started. At 1, 2, 3, 4, 6, 8, 12, 16 … 64 refreshes, so that
@@ -183,11 +180,11 @@ impl ProcessTable {
             root,
             entries: BTreeMap::new(),
             roll: Roll::default(),
-            refreshes: 0,
-            reread_every: if exec_is_told {
-                REREAD_EVERY_IF_TOLD
+            is_first: true,
+            turns: if exec_is_told {
+                Turns::EXEC_IS_TOLD
             } else {
-                REREAD_EVERY
+                Turns::EXEC_IS_NOT_TOLD
             },
         }
     }
@@ -203,7 +200,7 @@ impl ProcessTable {
             let known = self.entries.iter();
             known.map(|(pid, entry)| (*pid, entry.inode)).collect()
         };
-        self.refreshes = self.refreshes.wrapping_add(1);
+        let are_next = self.turns.is_next(Instant::now());
         let mut changes = Changes::default();
         let mut before = std::mem::take(&mut self.entries);
         for (pid, inode) in present {
@@ -216,13 +213,15 @@ impl ProcessTable {
                 None => None,
             };
             let told = reread.includes(pid);
-            if let Some(entry) = self.read_if_due(pid, inode, known, told, &mut changes) {
+            let in_turn = are_next && self.turns.is_of(pid);
+            if let Some(entry) = self.read_if_due(pid, inode, known, told, in_turn, &mut changes) {
                 self.entries.insert(pid, entry);
             }
         }
         changes
             .ended
             .extend(before.into_values().filter_map(|entry| entry.info));
+        self.is_first = false;
         self.take_answers(&mut changes);
         Ok(changes)
     }
@@ -267,14 +266,12 @@ impl ProcessTable {
         inode: u64,
         known: Option<Entry>,
         told: bool,
+        in_turn: bool,
         changes: &mut Changes,
     ) -> Option<Entry> {
-        let in_turn = pid
-            .wrapping_add(self.refreshes)
-            .is_multiple_of(self.reread_every);
         let (old, age) = match known {
             // What was there before us has become what it is.
-            None if self.refreshes == 1 => (None, SETTLED),
+            None if self.is_first => (None, SETTLED),
             None => (None, 0),
             Some(known) if known.info.is_none() => return Some(known),
             // Another program starts as processes do, and may become another user soon.
@@ -379,6 +376,8 @@ fn has_ended(error: &ProcError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::process::key_of;
     use crate::process::testing::write_process as write;
@@ -480,7 +479,7 @@ mod tests {
         let mut table = ProcessTable::new(root.path(), true);
         let mut changes = table.refresh(&Reread::InTurn).unwrap();
         assert_eq!(changes.started.len(), 45);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         let mut commands = HashMap::new();
         let mut take = |changes: Changes| {
             let news = changes.started.into_iter().chain(changes.changed);
@@ -491,7 +490,7 @@ mod tests {
             commands.len()
         };
         while take(changes) < 42 {
-            assert!(std::time::Instant::now() < deadline);
+            assert!(Instant::now() < deadline);
             changes = table.refresh(&Reread::InTurn).unwrap();
         }
         // They go on, and say what they are.
@@ -499,7 +498,7 @@ mod tests {
             fs::write(fifo(pid), format!("p{pid}\0late\0")).unwrap();
         }
         loop {
-            assert!(std::time::Instant::now() < deadline);
+            assert!(Instant::now() < deadline);
             if take(table.refresh(&Reread::InTurn).unwrap()) == 45 {
                 break;
             }
