@@ -51,7 +51,7 @@ use crate::{
     },
     levers::Levers,
     model::{EngineInfo, ProcessKey},
-    process::{ProcessReader, Reread, find, newest_pid},
+    process::{NewestPid, ProcessReader, Reread, find},
     reversal::Heir,
     sys::memory,
 };
@@ -130,6 +130,7 @@ pub struct Engine {
     /// Which of them are to be read again.
     told: Reread,
     looks: Looks,
+    newest_pid: NewestPid,
     cgroup2: PathBuf,
     /// Where programs are attached; `None`: no mount shows it.
     attached_to: Option<CgroupPath>,
@@ -179,6 +180,7 @@ impl Engine {
             execed: HashSet::new(),
             told: Reread::InTurn,
             looks: Looks::default(),
+            newest_pid: NewestPid::of(&config.proc_root),
             cgroup2: config.cgroup2.clone(),
             attached_to: CgroupPath::of_point(&config.throttle.point),
             slots: Slots::default(),
@@ -369,7 +371,7 @@ impl Engine {
             return true;
         }
         let now = Instant::now();
-        let newest = newest_pid(self.processes.root());
+        let newest = self.newest_pid.get();
         self.hear_of_execs();
         let is_news = newest.is_none()
             || newest != self.looks.newest

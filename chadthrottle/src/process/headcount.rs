@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     time::{Duration, Instant},
 };
@@ -23,16 +22,18 @@ struct Headcount {
 }
 
 impl Headcount {
-    /// That of the /proc at `root`; `None` where it cannot be read. So it is where another file lies over the kernel's, as
-    /// LXCFS puts one there in containers that counts anew every few seconds.
+    /// That of the /proc at `root`; `None` where it cannot be read.
     fn of(root: &Path) -> Option<Self> {
-        let mut file = File::open(root.join("loadavg")).ok()?;
-        if file.metadata().ok()?.dev() != fs::metadata(root).ok()?.dev() {
-            return None;
-        }
-        let mut loads = String::new();
-        file.read_to_string(&mut loads).ok()?;
-        let mut words = loads.split_whitespace().rev();
+        Self::read(&loads(root)?)
+    }
+
+    /// As that file, which may have been read before, has it now.
+    fn read(loads: &File) -> Option<Self> {
+        // Three loads of a few digits, and as many counts of ten at most.
+        let mut text = [0; 128];
+        let length = loads.read_at(&mut text, 0).ok()?;
+        let text = str::from_utf8(text.get(..length)?).ok()?;
+        let mut words = text.split_whitespace().rev();
         let newest = words.next()?.parse().ok()?;
         let (_running, threads) = words.next()?.split_once('/')?;
         Some(Self {
@@ -42,9 +43,28 @@ impl Headcount {
     }
 }
 
-/// The id that was given out last; `None` where that cannot be read. Where it is the same, nothing has started.
-pub fn newest_pid(root: &Path) -> Option<u32> {
-    Headcount::of(root).map(|count| count.newest)
+/// The file below that /proc; `None` where it cannot be read. So it is where another file lies over the kernel's, as
+/// LXCFS puts one there in containers that counts anew every few seconds.
+fn loads(root: &Path) -> Option<File> {
+    let file = File::open(root.join("loadavg")).ok()?;
+    let is_of_kernel = file.metadata().ok()?.dev() == fs::metadata(root).ok()?.dev();
+    is_of_kernel.then_some(file)
+}
+
+/// Which id was given out last. The file stays open, as it is read ten times a second.
+#[derive(Debug)]
+pub struct NewestPid(Option<File>);
+
+impl NewestPid {
+    /// Of the /proc at `root`.
+    pub fn of(root: &Path) -> Self {
+        Self(loads(root))
+    }
+
+    /// The id; `None` where it cannot be read. Where it is the same as before, nothing has started.
+    pub fn get(&self) -> Option<u32> {
+        Headcount::read(self.0.as_ref()?).map(|count| count.newest)
+    }
 }
 
 /// When /proc was listed, and what was counted before that.
@@ -116,14 +136,17 @@ mod tests {
 
     #[test]
     fn a_process_that_starts_has_the_newest_id() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        // Others may have started since.
-        let newest = newest_pid(Path::new("/proc")).unwrap();
-        // Ids begin again at the end of their range.
-        assert!(newest >= pid || newest < 5_000, "{newest} {pid}");
-        assert_eq!(newest_pid(Path::new("/nonexistent")), None);
+        let newest = NewestPid::of(Path::new("/proc"));
+        for _ in 0..3 {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let pid = child.id();
+            child.wait().unwrap();
+            // Others may have started since.
+            let newest = newest.get().unwrap();
+            // Ids begin again at the end of their range.
+            assert!(newest >= pid || newest < 5_000, "{newest} {pid}");
+        }
+        assert_eq!(NewestPid::of(Path::new("/nonexistent")).get(), None);
     }
 
     #[test]
