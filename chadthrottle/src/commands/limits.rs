@@ -1,12 +1,10 @@
 //! `limits`: what is limited, by whom, since when, and what it carries.
 
-use std::{
-    fmt::Write,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::rows::aligned;
 use crate::{
     cli::{Global, LimitsArgs},
     error::Error,
@@ -37,7 +35,8 @@ pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
         let report = Report::of(&snapshot);
         text::json(&report).map_err(|error| Error::io("writing the report", error.into()))?
     } else {
-        table(&snapshot, now, global.style()).into_bytes()
+        let width = super::size_of_terminal().map(|(columns, _)| columns);
+        table(&snapshot, now, global.style(), width).into_bytes()
     };
     super::print(&text)?;
     Ok(0)
@@ -52,7 +51,7 @@ fn all(snapshot: &Snapshot) -> impl Iterator<Item = (&LimitSample, &Origin)> {
     })
 }
 
-fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
+fn table(snapshot: &Snapshot, now: SystemTime, style: Style, width: Option<usize>) -> String {
     let mut rows = vec![
         [
             "ID",
@@ -73,7 +72,7 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
         let carried =
             |direction: Direction| format_rate(limit.traffic[direction].bytes_per_s, style);
         let not_held = if limit.unseen_bytes > 0 {
-            "  NOT HELD"
+            "NOT HELD: "
         } else {
             ""
         };
@@ -96,7 +95,7 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
             },
             ends(origin, now),
             format!(
-                "{}{}{not_held}",
+                "{not_held}{}{}",
                 text::escape(&targets(snapshot, origin)),
                 if origin.children {
                     " with children"
@@ -109,26 +108,8 @@ fn table(snapshot: &Snapshot, now: SystemTime, style: Style) -> String {
     if rows.len() == 1 {
         return "Nothing is limited.\n".to_owned();
     }
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let mut table = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = width(column);
-            // Words to the left, figures to the right.
-            let _ = if column >= 6 {
-                write!(line, "{cell:<width$}  ")
-            } else {
-                write!(line, "{cell:>width$}  ")
-            };
-        }
-        table += line.trim_end();
-        table.push('\n');
-    }
-    table
+    // Words to the left, figures to the right.
+    aligned(&rows, &[0, 1, 2, 3, 4, 5], width)
 }
 
 /// Whom it is for: where that is a process that it holds, with the name.
@@ -235,7 +216,7 @@ mod tests {
     fn a_limit_is_a_line_that_says_who_has_set_it_and_when_it_ends() {
         let now = at(100_000_000_000_000);
         assert_eq!(
-            table(&Snapshot::default(), now, Style::Bytes),
+            table(&Snapshot::default(), now, Style::Bytes, None),
             "Nothing is limited.\n"
         );
         let origin = |id, until_ns, detached| Origin {
@@ -271,7 +252,7 @@ mod tests {
             processes: vec![held],
             ..Snapshot::default()
         };
-        let table = table(&snapshot, now, Style::Bytes);
+        let table = table(&snapshot, now, Style::Bytes, None);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3, "{table}");
         assert!(
@@ -285,11 +266,10 @@ mod tests {
             "{table}"
         );
         assert!(
-            lines[2].contains("with the process") && lines[2].ends_with("NOT HELD"),
+            lines[2].contains("with the process  NOT HELD: 7, 8, name:a"),
             "{table}"
         );
         assert!(lines[1].contains("7 iperf3, 8, name:a"), "{table}");
-        assert!(lines[2].contains("  7, 8, name:a"), "{table}");
         assert!(!table.contains('\u{1b}'));
     }
 }

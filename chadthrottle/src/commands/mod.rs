@@ -8,6 +8,7 @@ pub mod limit;
 pub mod limits;
 pub mod list;
 pub mod man;
+mod rows;
 pub mod rule;
 pub mod run;
 mod table;

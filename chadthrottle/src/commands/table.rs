@@ -1,7 +1,6 @@
 //! A table of processes that fits where it is shown.
 
-use ratatui::text::Span;
-
+use super::rows::padded;
 use crate::{
     model::{Limit, ProcessSample},
     text,
@@ -144,17 +143,10 @@ fn shown(width: Option<usize>) -> Vec<usize> {
     shown
 }
 
-/// The text in cells of a terminal; what is longer pushes what follows, unless it is to be `cut`.
-fn padded(text: &str, width: usize, right: bool, cut: bool) -> String {
-    let cells = |text: &str| Span::raw(text.to_owned()).width();
-    let mut text = text.to_owned();
-    while cut && cells(&text) > width && text.pop().is_some() {}
-    let room = " ".repeat(width.saturating_sub(cells(&text)));
-    if right { room + &text } else { text + &room }
-}
-
 #[cfg(test)]
 mod tests {
+    use ratatui::text::Span;
+
     use super::*;
     use crate::model::testing;
 

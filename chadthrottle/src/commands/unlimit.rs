@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     cli::{Global, Unlimit},
     error::Error,
-    model::{LimitId, Snapshot},
+    model::{LimitId, LimitSample, Snapshot},
     output,
     process::Target,
     protocol::RequestError,
@@ -55,14 +55,26 @@ async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error>
             Ok(()) | Err(RequestError::NoLimit) => {}
             Err(error) => return Err(error.into()),
         }
-        let whose = snapshot.origins.iter().find(|origin| origin.id == id);
-        let whose = whose.map(|origin| text::escape(&origin.targets.join(" ")).into_owned());
-        output::say(format_args!(
-            "limit removed: {}",
-            whose.unwrap_or_else(|| id.0.to_string())
-        ));
+        output::say(removed(&snapshot, id));
     }
     Ok(())
+}
+
+/// What is said of one that has ended: whom it was for, and how many it held where that does not say it.
+fn removed(snapshot: &Snapshot, id: LimitId) -> String {
+    let mut origins = snapshot.origins.iter();
+    let whose = origins.find(|origin| origin.id == id);
+    let whose = whose.map_or_else(|| id.0.to_string(), |origin| origin.targets.join(" "));
+    let limit = snapshot.limits.iter().find(|limit| limit.id == id);
+    let word = match limit {
+        Some(LimitSample { limit, .. }) if limit.is_block() => "block",
+        _ => "limit",
+    };
+    let held = match limit.map(|limit| limit.members) {
+        Some(members @ 2..) => format!(", which held {members} processes"),
+        _ => String::new(),
+    };
+    format!("{word} removed: {}{held}", text::escape(&whose))
 }
 
 /// The limits that are meant.
@@ -116,6 +128,7 @@ mod tests {
         Limit, Origin, ProcessSample,
         testing::{self, limit},
     };
+    use crate::units::Rate;
 
     fn snapshot() -> Snapshot {
         let origin = |id, targets: &[&str]| Origin {
@@ -156,6 +169,21 @@ mod tests {
         let mut others = snapshot.clone();
         others.origins.clear();
         assert_eq!(named(&others, "900"), [LimitId(2)]);
+    }
+
+    #[test]
+    fn of_a_limit_of_several_it_is_said_how_many_it_held() {
+        let mut snapshot = snapshot();
+        snapshot.limits[1].members = 3;
+        snapshot.limits[2].members = 1;
+        snapshot.limits[2].limit = Limit {
+            down: Some(Rate::BLOCKED),
+            ..Limit::NONE
+        };
+        let said = |id| removed(&snapshot, LimitId(id));
+        assert_eq!(said(2), "limit removed: name:curl, which held 3 processes");
+        assert_eq!(said(800), "block removed: name:wget name:curl");
+        assert_eq!(said(3), "limit removed: 3");
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl Limit {
         }
     }
 
+    /// Whether nothing is to pass that it covers, and it limits nothing else.
+    pub fn is_block(self) -> bool {
+        let rest = self.without_blocks();
+        self != rest && rest.down.is_none() && rest.up.is_none()
+    }
+
     /// Whether TCP connections are reset: of one of which either direction is blocked, the other is of no use.
     pub fn resets(&self) -> bool {
         let rates = [self.down, self.up];

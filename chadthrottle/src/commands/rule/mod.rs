@@ -7,6 +7,7 @@ use std::{fmt::Write, path::Path};
 
 use jiff::ZonedDateTime;
 
+use super::{rows::aligned, size_of_terminal};
 use crate::{
     cli::{Global, Profile, RuleCommand},
     error::Error,
@@ -143,7 +144,8 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
     let words = if json {
         text::json(&samples).map_err(|error| Error::io("writing the rules", error.into()))?
     } else {
-        table(&samples, is_running, global.style()).into_bytes()
+        let width = size_of_terminal().map(|(columns, _)| columns);
+        table(&samples, is_running, global.style(), width).into_bytes()
     };
     super::print(&words)?;
     Ok(code)
@@ -167,10 +169,7 @@ fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
     rules.problems.is_empty() && !now.iter().map(known).eq(of_files.map(known))
 }
 
-/// What is longer, in characters, moves the rest of its own line and not that of all others.
-const WIDEST: usize = 40;
-
-fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
+fn table(rules: &[RuleSample], is_running: bool, style: Style, width: Option<usize>) -> String {
     if rules.is_empty() {
         return "There are no rules. 'chadthrottle rule add' makes one.\n".to_owned();
     }
@@ -207,27 +206,8 @@ fn table(rules: &[RuleSample], is_running: bool, style: Style) -> String {
             text::escape(&rule.targets.join(" ")).into_owned(),
         ]);
     }
-    let widths: [usize; 8] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells
-            .filter(|width| *width <= WIDEST)
-            .max()
-            .unwrap_or_default()
-    });
-    let mut table = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            // Figures to the right.
-            let _ = if [0, 2, 3, 4, 5].contains(&column) {
-                write!(line, "{cell:>width$}  ")
-            } else {
-                write!(line, "{cell:<width$}  ")
-            };
-        }
-        let _ = writeln!(table, "{}", line.trim_end());
-    }
-    table
+    // Figures to the right.
+    aligned(&rows, &[0, 2, 3, 4, 5], width)
 }
 
 async fn show(global: &Global, name: &str) -> Result<u8, Error> {
@@ -361,7 +341,8 @@ mod tests {
             "not here (NetworkManager cannot be asked: \u{1b}[2J{})",
             "x".repeat(300)
         );
-        let table = table(&[rule("a", "on"), rule("b", &long)], true, Style::default());
+        let rules = [rule("a", "on"), rule("b", &long)];
+        let table = table(&rules, true, Style::default(), None);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].len() < 80, "{table}");
         assert!(lines[2].ends_with("xxx)  name:x"), "{table}");
