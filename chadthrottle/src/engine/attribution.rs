@@ -136,7 +136,7 @@ impl Engine {
     /// is the youngest one's: a worker's rather than its master's, a service's rather than that
     /// of whoever opened the socket for it.
     pub(super) fn note_all_sockets(&mut self, processes: &[ProcessKey]) -> Result<(), EngineError> {
-        let sockets = |key: ProcessKey| sockets_of(self.processes.root(), key.pid);
+        let sockets = |key: ProcessKey| sockets_of(self.processes.root(), key.pid).collect();
         let (by_process, shared) = by_youngest_holder(processes, sockets);
         for (key, sockets) in by_process {
             self.note_sockets(key, &sockets, |inode| shared.contains(&inode))?;
@@ -169,7 +169,7 @@ impl Engine {
         while touched < budget
             && let Some(key) = self.attribution.next(|key| self.processes.contains(key))
         {
-            let sockets = sockets_of(self.processes.root(), key.pid);
+            let sockets: Vec<SocketFd> = sockets_of(self.processes.root(), key.pid).collect();
             touched += 1 + sockets.len();
             // Others may have them too.
             self.note_sockets(key, &sockets, |_| true)?;

@@ -18,9 +18,9 @@ pub struct SocketFd {
     pub inode: u64,
 }
 
-/// The sockets among the descriptors of process `pid`, read from `root`; none where it is gone.
-pub fn sockets_of(root: &Path, pid: u32) -> Vec<SocketFd> {
-    each_descriptor_of(root, pid).flatten().collect()
+/// The sockets among the descriptors of process `pid`, read from `root` one after the other; none where it is gone.
+pub fn sockets_of(root: &Path, pid: u32) -> impl Iterator<Item = SocketFd> + use<> {
+    each_descriptor_of(root, pid).flatten()
 }
 
 /// Whether this process may look at the descriptors of process `pid`.
@@ -29,7 +29,7 @@ pub fn may_see_sockets_of(root: &Path, pid: u32) -> bool {
 }
 
 /// Each descriptor of a process, where it is a socket.
-fn each_descriptor_of(root: &Path, pid: u32) -> impl Iterator<Item = Option<SocketFd>> {
+fn each_descriptor_of(root: &Path, pid: u32) -> impl Iterator<Item = Option<SocketFd>> + use<> {
     let entries = fs::read_dir(descriptors(root, pid));
     entries.into_iter().flatten().flatten().map(|entry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
@@ -81,9 +81,7 @@ pub fn each_socket_of(
 /// Whether process `pid` holds that socket, which is first looked for under the same number.
 pub fn holds(root: &Path, pid: u32, socket: SocketFd) -> bool {
     inode_of(&descriptors(root, pid).join(socket.fd.to_string())) == Some(socket.inode)
-        || sockets_of(root, pid)
-            .iter()
-            .any(|other| other.inode == socket.inode)
+        || sockets_of(root, pid).any(|other| other.inode == socket.inode)
 }
 
 fn descriptors(root: &Path, pid: u32) -> PathBuf {
@@ -113,7 +111,7 @@ mod tests {
     fn a_socket_of_our_own_is_found_with_its_inode_and_a_file_is_not() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = fs::File::open("/proc/self/stat").unwrap();
-        let sockets = sockets_of(Path::new("/proc"), std::process::id());
+        let sockets: Vec<_> = sockets_of(Path::new("/proc"), std::process::id()).collect();
         let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
             .unwrap()
             .ino();
@@ -137,8 +135,9 @@ mod tests {
         ] {
             std::os::unix::fs::symlink(target, fd.join(name)).unwrap();
         }
-        assert_eq!(sockets_of(root.path(), 9), [SocketFd { fd: 3, inode: 77 }]);
-        assert_eq!(sockets_of(root.path(), 10), []);
+        let sockets: Vec<_> = sockets_of(root.path(), 9).collect();
+        assert_eq!(sockets, [SocketFd { fd: 3, inode: 77 }]);
+        assert_eq!(sockets_of(root.path(), 10).next(), None);
         let seen = |pid| may_see_sockets_of(root.path(), pid);
         assert!(seen(9) && !seen(10));
         let held = |fd, inode| holds(root.path(), 9, SocketFd { fd, inode });

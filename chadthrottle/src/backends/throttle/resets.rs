@@ -200,8 +200,8 @@ fn with_connections(root: &Path, members: &[Rejected], mut found: impl FnMut(Rej
                 .entry(member.scope)
                 .or_insert_with(|| of(member.scope));
             let has_one = || {
-                let sockets = sockets_of(root, member.key.pid);
-                sockets.iter().any(|socket| of.contains(&socket.inode))
+                let mut sockets = sockets_of(root, member.key.pid);
+                sockets.any(|socket| of.contains(&socket.inode))
             };
             if !of.is_empty() && has_one() {
                 found(member);
