@@ -25,8 +25,13 @@ pub struct Limits {
     of_rules: u64,
 }
 
-/// Serials of limits that somebody has set are above all that come from rules.
+/// Serials of limits that root has set are above all that come from rules, …
 const BY_HAND: u64 = RuleId::BY_HAND as u64;
+
+/// … and those above all that users without root have set: whom root limits, by hand or by a rule, has no other limit. The
+/// kernel programs, which see the patterns of root's limits only, have one that matches hold instead of any below
+/// [`RuleId::BY_HAND`].
+const OF_RULES: u64 = BY_HAND / 2;
 
 /// So many limits come from rules at most, each process of a rule may have one: the others are left for those who set
 /// limits by hand.
@@ -44,6 +49,8 @@ pub(super) struct Active {
     pub(super) carried: Carried,
     /// Whether a look has found no more children to enroll.
     settled: bool,
+    /// Whether it is about to be removed, and rules may have its members.
+    pub(super) is_ending: bool,
 }
 
 impl Active {
@@ -121,7 +128,11 @@ impl Limits {
     pub(super) fn add(&mut self, targets: Targets, limit: Limit) -> Result<RuleId, EngineError> {
         let index = self.free_rule()?;
         self.serial += 1;
-        Ok(self.insert(index, targets, limit, BY_HAND + self.serial, None))
+        let serial = match targets.of_user {
+            None => BY_HAND + self.serial,
+            Some(_) => 1 + self.serial % (OF_RULES - 1),
+        };
+        Ok(self.insert(index, targets, limit, serial, None))
     }
 
     /// Takes a rule for a limit that comes from one of a file. Which of those has a process is decided by their order
@@ -138,7 +149,7 @@ impl Limits {
         }
         let index = self.free_rule()?;
         self.of_rules += 1;
-        let serial = 1 + self.of_rules % (BY_HAND - 1);
+        let serial = OF_RULES + self.of_rules % (BY_HAND - OF_RULES);
         let rule = Some(Arc::clone(rule));
         Ok(self.insert(index, Targets::default(), limit, serial, rule))
     }
@@ -158,6 +169,7 @@ impl Limits {
             of_rule,
             carried: Carried::default(),
             settled: true,
+            is_ending: false,
         };
         let id = active.id(index);
         self.active.insert(index, active);
@@ -173,6 +185,12 @@ impl Limits {
     pub fn is_of_rule(&self, id: LimitId) -> bool {
         let active = self.active.get(&id.0);
         active.is_some_and(|active| active.of_rule.is_some())
+    }
+
+    /// Whether rules may take the members of a limit that comes from none: a user's without root, or one that ends.
+    pub(super) fn gives_way(&self, index: u32) -> bool {
+        let active = self.active.get(&index);
+        active.is_some_and(|active| active.is_ending || active.targets.of_user.is_some())
     }
 
     /// The rule that a limit comes from, by its index.
@@ -334,11 +352,20 @@ mod tests {
         // All that come from rules are below them.
         let mut limits = limits;
         let one = limits.add_of_rule(Limit::NONE, &"a".into()).unwrap();
-        limits.of_rules = BY_HAND - 3;
+        limits.of_rules = BY_HAND - OF_RULES - 2;
         let last = limits.add_of_rule(Limit::NONE, &"b".into()).unwrap();
         let next = limits.add_of_rule(Limit::NONE, &"c".into()).unwrap();
         assert_eq!(last.serial, by_hand - 1);
         assert!(one.serial > 0 && next.serial > 0 && next.serial < by_hand);
+        // And those of users without root below these.
+        let targets = Targets {
+            of_user: Some(1000),
+            ..Targets::default()
+        };
+        limits.serial = u64::from(u32::MAX);
+        let users = limits.add(targets, Limit::NONE).unwrap();
+        assert!(users.serial > 0 && users.serial < next.serial);
+        assert!(limits.gives_way(users.index) && !limits.gives_way(1));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use chadthrottle_common::{
     ownership::{RuleId, inheritance},
 };
 
-use super::{Engine, in_force::RulesInForce, membership};
+use super::{Engine, active::Active, in_force::RulesInForce, membership};
 use crate::{
     engine::EngineError,
     model::{Carried, Limit, LimitId},
-    process::{Targets, cgroup_of},
+    process::{Targets, cgroup_of, process_of_thread},
     sys::clock::now_ns,
     text,
     units::Rate,
@@ -72,6 +72,13 @@ impl Engine {
                     key.pid
                 )));
             }
+            // /proc has a directory for each thread too, which it does not list.
+            if let Some(process) = process_of_thread(self.processes.root(), key.pid) {
+                return Err(EngineError::NoTarget(format!(
+                    "{} is a thread of process {process}",
+                    key.pid
+                )));
+            }
             let cgroup = cgroup_of(self.processes.root(), key.pid);
             let point = self.attached_to.as_ref();
             if let Some(cgroup) = cgroup.filter(|cgroup| membership::is_outside(point, cgroup)) {
@@ -95,8 +102,10 @@ impl Engine {
         self.hold(targets, limit, None)
     }
 
-    /// Refuses processes that are not the user's, and those that somebody else's limit holds.
+    /// Refuses processes that are not the user's, and those that somebody else's limit or a rule holds, or will as soon as
+    /// they have a socket.
     fn check_user(&self, targets: &Targets) -> Result<(), EngineError> {
+        let heirs = self.heirs();
         for key in &targets.processes {
             let pid = key.pid;
             let info = self.processes.get(pid).filter(|info| info.key == *key);
@@ -105,9 +114,23 @@ impl Engine {
                     "process {pid} is another user's"
                 )));
             }
-            let rule = self.slots.get(*key).map(|slot| self.rule_of(slot));
+            let rule = match self.slots.get(*key) {
+                Some(slot) => Some(self.rule_of(slot)),
+                None => heirs.get(key).copied(),
+            };
             let holder = rule.and_then(|rule| self.limits.active.get(&rule));
-            if holder.is_some_and(|active| active.targets.of_user != targets.of_user) {
+            let claims = |active: &&Active| {
+                let mut selectors = active.targets.selectors.iter();
+                info.is_some_and(|info| {
+                    active.targets.may_have(info.uid)
+                        && selectors.any(|selector| selector.matches(info, &self.processes))
+                })
+            };
+            let all = self.limits.active.values();
+            let mut holders = holder.into_iter().chain(all.filter(claims));
+            if self.ruled.wanted.contains_key(key)
+                || holders.any(|active| active.targets.of_user != targets.of_user)
+            {
                 return Err(EngineError::NotAllowed(format!(
                     "process {pid} is held by a limit that somebody else has set"
                 )));
@@ -243,9 +266,12 @@ impl Engine {
             return Err(EngineError::NoLimit);
         }
         self.refuse_of_rule(id)?;
-        self.drop_limit(id.0);
-        // Rules hold again for whom they are.
+        // Rules hold again for whom they are, before the limit is gone: nobody is to be free in between.
+        if let Some(active) = self.limits.active.get_mut(&id.0) {
+            active.is_ending = true;
+        }
         self.follow_rules();
+        self.drop_limit(id.0);
         Ok(())
     }
 

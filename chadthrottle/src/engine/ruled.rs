@@ -1,6 +1,6 @@
 //! Limits that come from rules: which there are, and who is held by them.
 //!
-//! A limit that somebody sets by hand stands above all rules, and when it ends they hold again. A process is asked when
+//! A limit that root sets by hand stands above all rules, and when it ends they hold again. A process is asked when
 //! it starts and whenever it has changed, and not at every look.
 
 use std::{collections::HashSet, sync::Arc};
@@ -132,7 +132,7 @@ impl Engine {
                 self.ruled.begun.insert(has);
                 continue;
             }
-            if has != 0 && !self.is_ruled(has) {
+            if has != 0 && !self.is_ruled(has) && !self.limits.gives_way(has) {
                 continue;
             }
             if self.awaits_look(key, has) {

@@ -77,6 +77,15 @@ pub fn find(root: &Path, pid: u32) -> io::Result<Option<ProcessKey>> {
     }))
 }
 
+/// The process whose thread has that id, and is not its first; `None` where the id is a process's, or nobody's.
+pub fn process_of_thread(root: &Path, id: u32) -> Option<u32> {
+    let status = fs::read(root.join(id.to_string()).join("status")).ok()?;
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let process = lines.find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    let process = str::from_utf8(process).ok()?.trim().parse().ok()?;
+    (process != id).then_some(process)
+}
+
 /// Whether it is a thread of the kernel's, which uses no sockets of its own.
 pub fn is_kernel_thread(root: &Path, pid: u32) -> bool {
     let process = Process::new_with_root(root.join(pid.to_string()));

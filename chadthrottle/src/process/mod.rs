@@ -36,7 +36,7 @@ pub use connections::{Connection, Seen, connections_of};
 pub use container::{Container, container_of};
 pub use executable::Devices;
 pub use headcount::NewestPid;
-pub use identity::{Guise, find, is_kernel_thread, key_of, user_of};
+pub use identity::{Guise, find, is_kernel_thread, key_of, process_of_thread, user_of};
 pub use interfaces::{ByProcess, interfaces_of};
 pub use invoker::{Invoker, home_of_caller};
 pub use reader::ProcessReader;

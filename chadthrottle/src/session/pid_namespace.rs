@@ -1,4 +1,4 @@
-//! Where this runs: the kernel programs know processes by the ids of the first PID namespace.
+//! Where this runs: the kernel programs know processes by the ids of the first PID namespace, and by when they started.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -27,6 +27,18 @@ fn check_in(root: &Path, pid: u32) -> Result<(), ThrottleError> {
             refused("this runs in a PID namespace of its own, as in a container")
         }
         _ => Ok(()),
+    }?;
+    // The times at which processes have started, as /proc has them, are shifted there
+    // (`timens_add_boottime_ns` in fs/proc/array.c).
+    let offsets = fs::read_to_string(root.join("self/timens_offsets")).unwrap_or_default();
+    let boot = offsets
+        .lines()
+        .find_map(|line| line.strip_prefix("boottime"));
+    match boot {
+        Some(boot) if boot.split_whitespace().any(|part| part != "0") => {
+            refused("this runs in a time namespace of its own")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -43,6 +55,12 @@ mod tests {
         std::os::unix::fs::symlink("7", root.path().join("self")).unwrap();
         check().unwrap();
         assert!(check_in(root.path(), 8).is_err());
+        for (boot, is_shifted) in [("0         0", false), ("10000         0", true)] {
+            let offsets = format!("monotonic           7         0\nboottime   {boot}\n");
+            fs::write(root.path().join("7/timens_offsets"), offsets).unwrap();
+            assert_eq!(check().is_err(), is_shifted, "{boot}");
+        }
+        fs::remove_file(root.path().join("7/timens_offsets")).unwrap();
         fs::write(root.path().join("7/ns/pid"), "").unwrap();
         let error = check().unwrap_err();
         assert_eq!(error.exit_code(), 4);

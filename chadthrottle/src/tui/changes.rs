@@ -354,8 +354,9 @@ fn back(effect: &Effect, state: &State) -> Vec<Effect> {
         Effect::RemoveLimits { ids, who } => again(formers(ids), who),
         Effect::EditRules { edit, .. } => edited_back(edit, &state.snapshot),
         Effect::Keep { edit, ids, who, .. } => {
-            let mut effects = edited_back(edit, &state.snapshot);
-            effects.extend(again(formers(ids), who));
+            // The limits first: nobody is to be free in between.
+            let mut effects = again(formers(ids), who);
+            effects.extend(edited_back(edit, &state.snapshot));
             effects
         }
         _ => Vec::new(),

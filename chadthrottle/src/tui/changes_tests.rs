@@ -289,8 +289,8 @@ fn a_kept_limit_comes_back_and_its_rule_goes() {
     done(&mut state, None, &[]);
     let effects = press(&mut state, &["u"]);
     let [
-        Effect::RestoreRules { edits, .. },
         Effect::SetAgain { limits, .. },
+        Effect::RestoreRules { edits, .. },
     ] = effects.as_slice()
     else {
         panic!("{effects:?}")

@@ -7,21 +7,12 @@ use crate::{
     program::Chadthrottle,
 };
 
-/// How many bytes the interface has sent.
-fn sent(lab: &Lab) -> f64 {
-    let output = Lab::command(&lab.client, "cat")
-        .arg("/sys/class/net/v0/statistics/tx_bytes")
-        .output();
-    let text = String::from_utf8(output.expect("cat").stdout).expect("a number");
-    text.trim().parse().expect("a number")
-}
-
 #[test]
 fn small_packets_are_held_too_and_an_exchange_goes_on_within_a_second_after_them() {
     for pace in ["", " --free"] {
         let lab = Lab::new();
         let _server = load::peer(&lab);
-        let before = sent(&lab);
+        let before = load::sent(&lab);
         let started = std::time::Instant::now();
         let exchanges = format!("exchanges {SERVER_V4}{pace}");
         let program = Chadthrottle::new();
@@ -33,7 +24,7 @@ fn small_packets_are_held_too_and_an_exchange_goes_on_within_a_second_after_them
         let errors = String::from_utf8_lossy(&output.stderr);
         let took: f64 = said.trim().parse().unwrap_or_else(|_| panic!("{errors}"));
         // On a wire each packet has a header of 14 bytes more, of 108.
-        let through = (sent(&lab) - before) / 1.13;
+        let through = (load::sent(&lab) - before) / 1.13;
         println!("{exchanges}: {through} bytes in {lasted} s, ten exchanges: {took} s");
         assert!(through < 100e3 * lasted + 100e3, "{through} in {lasted} s");
         // A second of debt at most, and a probe timer or two.

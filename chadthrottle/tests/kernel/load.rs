@@ -35,3 +35,12 @@ pub fn start(namespace: &str, arguments: &str) -> Running {
 pub fn peer(lab: &Lab) -> Running {
     start(&lab.server, "peer")
 }
+
+/// How many bytes the laboratory's client has sent, by its interface.
+pub fn sent(lab: &Lab) -> f64 {
+    let output = Lab::command(&lab.client, "cat")
+        .arg("/sys/class/net/v0/statistics/tx_bytes")
+        .output();
+    let text = String::from_utf8(output.expect("cat").stdout).expect("a number");
+    text.trim().parse().expect("a number")
+}

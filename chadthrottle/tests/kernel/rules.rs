@@ -16,6 +16,7 @@ use crate::{
     engine::{call, call_for_more, connect, reply},
     iperf::{Client, MB, Report, server},
     lab::{Lab, SERVER_V4, SERVER_V6, ip},
+    load,
     program::Running,
     ruled::{Ruled, rule, said, sleeper},
 };
@@ -91,6 +92,27 @@ fn a_rule_begins_and_ends_under_a_transfer_when_it_is_time() {
         assert!(free > 8.0 && held < 1.3, "{before:.2}, {after:.2}");
         ruled.end();
     }
+}
+
+#[test]
+fn nobody_is_free_between_a_limit_and_the_rule_that_waits_for_its_end() {
+    let lab = Lab::new();
+    let ruled = Ruled::with(&rule("slow", "name:load", "up = '300KB/s'"));
+    for _ in 0..5 {
+        let _peer = load::peer(&lab);
+        let sender = load::command(&lab.client, &format!("escape udp up {SERVER_V4} 30"));
+        let sender = Running({ sender }.stdout(Stdio::null()).spawn().expect("a sender"));
+        ruled.run(&format!("limit {} --up 200KB --detach", sender.pid()));
+        std::thread::sleep(Duration::from_millis(500));
+        let before = load::sent(&lab);
+        ruled.run("unlimit --all");
+        std::thread::sleep(Duration::from_millis(500));
+        let passed = load::sent(&lab) - before;
+        println!("{passed} bytes in half a second");
+        // Of which some is what a rule that begins lets pass at once.
+        assert!(passed < 600_000.0, "{passed}");
+    }
+    ruled.end();
 }
 
 #[test]

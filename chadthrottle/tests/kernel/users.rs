@@ -5,6 +5,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use chadthrottle::process::key_of;
@@ -16,6 +17,7 @@ use crate::{
     lab::{Lab, SERVER_V4},
     load,
     program::{Chadthrottle, Running, eventually},
+    ruled::{Ruled, rule},
 };
 
 /// The program as nobody, with these groups beside its own.
@@ -214,7 +216,7 @@ fn a_user_without_root_is_given_the_past_of_own_processes_only() {
     eventually("the past has it", SOON, || {
         seen().iter().sum::<u64>() >= OWN
     });
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     drop((roots, own));
     let (seen, all) = (seen(), all());
     let sum = |seconds: &[u64]| seconds.iter().sum::<u64>();
@@ -272,4 +274,58 @@ fn call_as_nobody(program: &Chadthrottle, method: &str, parameters: &Value, time
         .output()
         .expect("setpriv(1)");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)))
+}
+
+/// Root's limits and rules hold whoever matches them, whatever limit a user without root sets first.
+#[test]
+fn a_user_without_root_gets_out_of_no_limit_or_rule_by_one_of_their_own() {
+    let ruled = Ruled::with(&rule("slow", "command:sleep 61", "up = '30KB/s'"));
+    let program = &ruled.program;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(program.state(), open).expect("chmod");
+    std::fs::copy(Chadthrottle::path(), program.state().join("program")).expect("a copy");
+    let run = |arguments: &str| {
+        let run = as_user(program, "--clear-groups", arguments).spawn();
+        Running(run.expect("setpriv(1)"))
+    };
+    // How many processes each limit holds, with the rate that it allows.
+    let members = || -> Vec<(u64, u64)> {
+        let all = limits(program);
+        let number = |limit: &Value, field: &str| limit[field].as_u64().expect("a number");
+        let of_each = all
+            .iter()
+            .map(|limit| (number(limit, "up_bytes_per_s"), number(limit, "processes")));
+        of_each.filter(|(_, processes)| *processes > 0).collect()
+    };
+    let set = program.output("limit name:sleep+!command:*61 --up 40KB --detach");
+    assert!(set.status.success(), "{}", words(&set));
+    for (seconds, rate) in [(60, 40_000), (61, 30_000)] {
+        let mut own = run(&format!("run --up 1TB -- sleep {seconds}"));
+        eventually("root's limit holds it", SOON, || members() == [(rate, 1)]);
+        // It hands that on.
+        own.signal("-TERM");
+        own.wait(SOON);
+        eventually("it is over", SOON, || members().is_empty());
+    }
+    // What starts below a process that root limits with its children, before it has a socket.
+    let mut shell = Command::new("setpriv");
+    shell.args(["--reuid", "65534", "--clear-groups", "sh", "-c"]);
+    shell.args(["sleep 62 & trap 'kill $!' TERM; echo ready; wait"]);
+    let mut shell = Running::ready(&mut shell);
+    let set = program.output(&format!(
+        "limit {} --children --up 50KB --detach",
+        shell.pid()
+    ));
+    assert!(set.status.success(), "{}", words(&set));
+    let mut own = run("limit command:*62 --up 1TB");
+    eventually("they are root's", SOON, || members() == [(50_000, 2)]);
+    // Long enough for a look at all that match.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(members(), [(50_000, 2)]);
+    own.signal("-INT");
+    own.wait(SOON);
+    // What it has started ends with it.
+    shell.signal("-TERM");
+    shell.wait(SOON);
+    ruled.end();
 }

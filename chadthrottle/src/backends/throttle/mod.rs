@@ -87,7 +87,7 @@ pub enum ThrottleError {
     Privilege(Vec<&'static str>),
     /// The ids of processes that are seen here are not those that programs see.
     #[error(
-        "{0}: the kernel programs know processes by other ids than are seen here, so that limits \
+        "{0}: the kernel programs know processes by other ids or times than are seen here, so that limits \
          would hold for nobody. Run it on the host, or in a container that shares the host's \
          processes (--pid=host)"
     )]
