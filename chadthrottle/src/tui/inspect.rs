@@ -27,7 +27,7 @@ const LOOKUPS: u32 = 4;
 pub struct ConnectionRow {
     /// What its socket says.
     pub connection: Connection,
-    /// Bytes of payload a second since the last look, of TCP only.
+    /// Bytes of payload a second since the last look, of TCP only and from the second look on.
     pub rates: Option<Rates>,
     /// Name of the remote address, where it was asked for and there is one.
     pub name: Option<Arc<str>>,
@@ -37,6 +37,11 @@ impl ConnectionRow {
     /// Whether it has carried something since the last look.
     pub fn is_busy(&self) -> bool {
         self.rates.is_some_and(|rates| rates.down + rates.up > 0.0)
+    }
+
+    /// The same, or nobody knows yet.
+    pub fn may_be_busy(&self) -> bool {
+        self.is_busy() || self.rates.is_none() && self.connection.bytes.is_some()
     }
 }
 
@@ -98,8 +103,7 @@ impl Inspector {
             };
         }
         let now = Instant::now();
-        let seconds = seen.at.replace(now).map(|before| now - before);
-        let seconds = seconds.map_or(0.0, |it| it.as_secs_f64());
+        let since = seen.at.replace(now).map(|before| now - before);
         connections.sort_by_key(|connection| connection.inode);
         // Looks at several processes after each other find one that these share in each.
         connections.dedup_by_key(|connection| connection.inode);
@@ -108,10 +112,13 @@ impl Inspector {
         let mut rows: Vec<ConnectionRow> = connections
             .into_iter()
             .map(|connection| {
-                let rates = connection.bytes.map(|bytes| {
+                let rates = connection.bytes.and_then(|bytes| {
                     seen.bytes.insert(connection.inode, bytes);
                     let before = before.get(&connection.inode).copied().unwrap_or(bytes);
-                    Both::from_fn(|direction| rate(bytes[direction], before[direction], seconds))
+                    let seconds = since?.as_secs_f64();
+                    Some(Both::from_fn(|direction| {
+                        rate(bytes[direction], before[direction], seconds)
+                    }))
                 });
                 let name = connection
                     .remote
@@ -184,20 +191,21 @@ mod tests {
             resolve: false,
         };
         let inspector = Inspector::default();
-        let sent = |request: &Request| {
+        let sent = |request: &Request| -> Option<f64> {
             let seen = connections_of(root, &request.processes, None);
             let rows = inspector.rows(seen.connections, request);
             let local = here.local_addr().ok();
             let row = rows.iter().find(|row| row.connection.local == local);
-            row.unwrap().rates.unwrap().up
+            assert!(row.unwrap().may_be_busy());
+            Some(row.unwrap().rates?.up)
         };
-        assert_eq!(sent(&request(1)), 0.0);
+        assert_eq!(sent(&request(1)), None);
         (&here).write_all(&[7; 100_000]).unwrap();
         there.read_exact(&mut [0; 100_000]).unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        let rate = sent(&request(1));
+        let rate = sent(&request(1)).unwrap();
         assert!((1.0..2_000_000.0).contains(&rate), "{rate}");
         // Another row starts anew.
-        assert_eq!(sent(&request(2)), 0.0);
+        assert_eq!(sent(&request(2)), None);
     }
 }

@@ -360,6 +360,33 @@ fn connections_are_entered_at_one_of_the_selected_process_or_say_that_it_has_non
 }
 
 #[test]
+fn connections_that_a_filter_hides_are_said_to_be_so_and_none_is_before_its_rate_is_known() {
+    let mut state = state(80, 24, snapshot(machine()));
+    press(&mut state, &["f", "/", "restic", "<Enter>", "<Esc>", "4"]);
+    // The first look has no rates yet.
+    let Action::Connections(mut first) = looked(&[(20, 1, 0.0), (30, 3, 0.0)]) else {
+        panic!("another action")
+    };
+    for row in &mut first.connections {
+        row.rates = None;
+        row.connection.bytes = Some(Both::default());
+    }
+    update(&mut state, Action::Connections(first));
+    assert_eq!(
+        chosen(&state),
+        [RowKey::Process(key(30))],
+        "{}",
+        said(&state)
+    );
+    press(&mut state, &["1", "4"]);
+    update(&mut state, looked(&[(20, 1, 50.0), (30, 3, 0.0)]));
+    assert_eq!(
+        said(&state),
+        "the connections of restic (30) are hidden: another row is selected"
+    );
+}
+
+#[test]
 fn what_has_ended_meanwhile_or_is_hidden_is_said_to_be_so() {
     let mut state = state(80, 24, snapshot(machine()));
     press(&mut state, &["/", "restic", "<Enter>", "<Esc>", "2"]);

@@ -136,7 +136,7 @@ impl Making<'_> {
                     let row = Row::of_connection(connection, processes)?;
                     let process = processes.get(row.lead)?;
                     let shown = match self.show {
-                        Show::Busy => connection.is_busy(),
+                        Show::Busy => connection.may_be_busy(),
                         Show::All | Show::Limited => self.shows(process),
                     };
                     (shown && filter.wants_connection(process, connection)).then_some(row)

@@ -117,6 +117,9 @@ impl State {
                 Some(process) => {
                     let who = format!("{} ({})", escape(&process.name), key.pid);
                     match self.view {
+                        View::Connections if self.has_connection(*key) => {
+                            format!("the connections of {who} are hidden: {instead}")
+                        }
                         View::Connections => format!("{who} has no connection"),
                         _ => format!("{who} is hidden: {instead}"),
                     }
@@ -124,6 +127,12 @@ impl State {
                 None => format!("process {} has ended: {instead}", key.pid),
             },
         }
+    }
+
+    fn has_connection(&self, key: ProcessKey) -> bool {
+        let seen = self.connections.iter().flat_map(|seen| &seen.connections);
+        let mut of = seen.filter_map(|row| row.connection.process);
+        of.any(|process| process == key)
     }
 
     /// The row that is selected; `None` where it has vanished, and no other was chosen since.
