@@ -311,7 +311,7 @@ impl Held<'_> {
                 if self.has_lost(&snapshot) {
                     self.limit.set(None);
                     output::say(format_args!(
-                        "somebody has ended the limit: {name} goes on, and is not limited any more"
+                        "somebody has ended the limit: {name} goes on without it"
                     ));
                     return std::future::pending().await;
                 }

@@ -146,8 +146,6 @@ impl Engine {
             point,
             |key| self.is_alive(key),
         );
-        // Whom root limits has no other limit, though it has no socket yet.
-        let heirs = of_user.map_or_else(Heirs::default, |_| self.heirs());
         // Children that are forked while we enroll: of a member that inherits in the kernel, the
         // kernel takes care; of one that did not yet, the next round finds them. Where they come faster
         // than we look, the next watch goes on.
@@ -164,8 +162,12 @@ impl Engine {
                 return Ok(());
             }
             for key in &members {
-                let inherited = heirs.get(key).copied().unwrap_or(0);
-                if !self.limits.takes_over(serial, of_user, inherited) {
+                // Whom root limits has no other limit, though it has no socket yet: it must not have a slot without.
+                if of_user.is_some()
+                    && !self
+                        .limits
+                        .takes_over(serial, of_user, self.rule_over(*key))
+                {
                     continue;
                 }
                 let owner = match self.slots.ensure(&mut self.throttle.maps, *key, NO_SHARE) {

@@ -31,6 +31,18 @@ impl Engine {
         });
         heirs.collect()
     }
+
+    /// Index of the rule that this process is under, by its slot or as an heir; 0: none.
+    pub(super) fn rule_over(&self, key: ProcessKey) -> u32 {
+        if let Some(slot) = self.slots.get(key) {
+            return self.rule_of(slot);
+        }
+        let noted = self.throttle.maps.heirs.get(&key.pid, 0).ok();
+        let heir = noted.map(|Value(heir)| heir);
+        let heir = heir.filter(|heir| heir.start_ns / TICK_NS == key.start_ticks);
+        let rule = heir.and_then(|heir| rule_of(&heir, &self.throttle.maps.slots, &self.limits));
+        rule.unwrap_or(0)
+    }
 }
 
 /// What the kernel programs would say (`inherited` in chadthrottle-ebpf).

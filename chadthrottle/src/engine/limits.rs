@@ -105,7 +105,6 @@ impl Engine {
     /// Refuses processes that are not the user's, and those that somebody else's limit or a rule holds, or will as soon as
     /// they have a socket.
     fn check_user(&self, targets: &Targets) -> Result<(), EngineError> {
-        let heirs = self.heirs();
         for key in &targets.processes {
             let pid = key.pid;
             let info = self.processes.get(pid).filter(|info| info.key == *key);
@@ -114,11 +113,7 @@ impl Engine {
                     "process {pid} is another user's"
                 )));
             }
-            let rule = match self.slots.get(*key) {
-                Some(slot) => Some(self.rule_of(slot)),
-                None => heirs.get(key).copied(),
-            };
-            let holder = rule.and_then(|rule| self.limits.active.get(&rule));
+            let holder = self.limits.active.get(&self.rule_over(*key));
             let claims = |active: &&Active| {
                 let mut selectors = active.targets.selectors.iter();
                 info.is_some_and(|info| {
