@@ -52,7 +52,11 @@ impl HeldChild {
             // that we are gone.
             nix::unistd::close(go_fd)?;
             pid_writer.write_all(&std::process::id().to_ne_bytes())?;
-            wait_for_go(&mut go_reader)?;
+            if wait_for_go(&mut go_reader).is_err() {
+                // Whoever was to say it has given up, and may not be there to be told of an error either.
+                // SAFETY: it ends this process, and does nothing before.
+                unsafe { libc::_exit(1) };
+            }
             // What we catch is as by default in the program, which is right, unless it was ignored.
             signals::ignore_as_at_start();
             if let (Some(user), Some(groups)) = (&user, &groups) {

@@ -297,6 +297,15 @@ fn a_user_without_root_gets_out_of_no_limit_or_rule_by_one_of_their_own() {
             .map(|limit| (number(limit, "up_bytes_per_s"), number(limit, "processes")));
         of_each.filter(|(_, processes)| *processes > 0).collect()
     };
+    // A program that would be held by it cannot be run under another limit.
+    let all = program.output("limit user:65534 --up 20KB --detach");
+    assert!(all.status.success(), "{}", words(&all));
+    let refused = as_user(program, "--clear-groups", "run --up 1TB -- sleep 60").output();
+    let refused = refused.expect("setpriv(1)");
+    let said = words(&refused);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    program.output("unlimit --all");
     let set = program.output("limit name:sleep+!command:*61 --up 40KB --detach");
     assert!(set.status.success(), "{}", words(&set));
     for (seconds, rate) in [(60, 40_000), (61, 30_000)] {
