@@ -53,6 +53,10 @@ fn subject(state: &State) -> Result<Subject, String> {
             several => format!("{} rows together", several.len()),
         },
         limit,
+        held_by: match first.limit {
+            RowLimit::One(id, _) if same => state.origin(id).and_then(|origin| origin.rule.clone()),
+            _ => None,
+        },
         rule: None,
         // Of several rows a limit that they share already is changed, with all its members.
         present,

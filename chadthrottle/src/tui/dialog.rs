@@ -110,6 +110,8 @@ pub struct Subject {
     pub limit: Option<Limit>,
     /// The limit that is changed; `None`: a new one is set.
     pub present: Option<Present>,
+    /// The rule that holds them now, which gives way to what is set.
+    pub held_by: Option<Arc<str>>,
     /// The rule whose limit it is: that is changed, and no row is.
     pub rule: Option<Arc<str>>,
 }

@@ -76,6 +76,16 @@ impl Use {
         offered >= self.reached() * self.limit
     }
 
+    /// Of several limits, the one of which people want to hear first: one that does not hold, then one that holds
+    /// something back, and of these the one that carries most.
+    pub fn most_telling(uses: &[Self]) -> Option<&Self> {
+        let offered = |it: &Self| it.traffic.bytes_per_s + it.traffic.dropped_bytes_per_s;
+        uses.iter().max_by(|a, b| {
+            let first = (a.unseen, a.holds_back()).cmp(&(b.unseen, b.holds_back()));
+            first.then(offered(a).total_cmp(&offered(b)))
+        })
+    }
+
     /// Of what came, the part that was refused.
     pub fn refused(&self) -> f64 {
         let offered = self.traffic.bytes_per_s + self.traffic.dropped_bytes_per_s;
@@ -186,6 +196,14 @@ mod tests {
         ] {
             assert_eq!(it.by(), by, "{it:?}");
         }
+        let several = [
+            of(0.0, 0.0, 0, 1),
+            of(500.0, 0.0, 1, 1),
+            of(990.0, 5.0, 2, 1),
+        ];
+        assert_eq!(Use::most_telling(&several), several.last());
+        assert_eq!(Use::most_telling(&several[..2]), Some(&several[1]));
+        assert_eq!(Use::most_telling(&[]), None);
         let pausing = Use {
             pausing: 1,
             ..of(800.0, 5.0, 1, 1)
@@ -195,6 +213,10 @@ mod tests {
             ..of(0.0, 0.0, 0, 1)
         };
         assert!(unseen.in_words().contains("NOT HELD"));
+        assert_eq!(
+            Use::most_telling(&[of(990.0, 5.0, 2, 1), unseen]),
+            Some(&unseen)
+        );
         assert_eq!(pausing.by(), "by pauses");
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }

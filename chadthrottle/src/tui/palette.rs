@@ -5,6 +5,8 @@ use std::str::FromStr;
 use ratatui::style::Color;
 use serde::Deserialize;
 
+use super::rgb::Rgb;
+
 /// Those that come with ChadThrottle, by name.
 pub const SHIPPED: [(&str, &str); 6] = [
     ("dark", include_str!("../../themes/dark.toml")),
@@ -45,6 +47,14 @@ pub struct Palette {
     pub shade: Paint,
     /// The selected row.
     pub selected: Selected,
+}
+
+impl Palette {
+    /// Whether it is for a light background: its text is dark.
+    pub fn is_for_light(&self) -> bool {
+        let Paint(text) = self.text;
+        text == Color::Black || Rgb::of(text).is_some_and(|rgb| !rgb.is_light())
+    }
 }
 
 /// The selected row.

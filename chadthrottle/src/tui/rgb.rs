@@ -20,6 +20,15 @@ impl Rgb {
         }
     }
 
+    /// A colour of a theme with 256 colours or all.
+    pub fn of(colour: ratatui::style::Color) -> Option<Self> {
+        match colour {
+            ratatui::style::Color::Rgb(red, green, blue) => Some(Self([red, green, blue])),
+            ratatui::style::Color::Indexed(index @ 16..) => Some(Self::of_index(index)),
+            _ => None,
+        }
+    }
+
     /// The nearest of the 256 colours of xterm that every terminal has alike.
     pub fn nearest(self) -> u8 {
         let distance = |index: &u8| -> u32 {
@@ -41,6 +50,13 @@ impl Rgb {
             }
         });
         0.2126 * red + 0.7152 * green + 0.0722 * blue
+    }
+
+    /// Whether text on it is to be dark: it is nearer to white than to black.
+    pub fn is_light(self) -> bool {
+        /// As bright as black is from it and white.
+        const MIDDLE: f64 = 0.18;
+        self.luminance() > MIDDLE
     }
 
     /// What a terminal answers when it is asked for its background: `ESC ] 11 ; rgb:1e1e/1e1e/1e1e`, with one to four
@@ -65,15 +81,6 @@ impl Rgb {
     pub fn contrast(self, other: Self) -> f64 {
         let (a, b) = (self.luminance(), other.luminance());
         (a.max(b) + 0.05) / (a.min(b) + 0.05)
-    }
-
-    /// A colour of a theme with 256 colours or all.
-    pub fn of(colour: ratatui::style::Color) -> Option<Self> {
-        match colour {
-            ratatui::style::Color::Rgb(red, green, blue) => Some(Self([red, green, blue])),
-            ratatui::style::Color::Indexed(index @ 16..) => Some(Self::of_index(index)),
-            _ => None,
-        }
     }
 }
 

@@ -60,6 +60,7 @@ fn change(state: &mut State, rule: &RuleSample, command: Command) -> Vec<Effect>
                 who: shown(rule),
                 limit: Some(rule.limit),
                 present: None,
+                held_by: None,
                 rule: Some(Arc::clone(&rule.name)),
             }));
             Vec::new()

@@ -44,15 +44,14 @@ impl Scheme {
     /// The styles, or the nearest for which the terminal has the colours, whose background is asked for where it
     /// matters.
     pub fn theme(&self, colours: Colours, background: impl FnOnce() -> Option<Rgb>) -> Theme {
-        /// As bright as black is from it and white.
-        const MIDDLE: f64 = 0.18;
+        let is_light = || background().is_some_and(Rgb::is_light);
         match (self, colours) {
             (Self::Mono, _) | (_, Colours::None) => Theme::mono(),
-            (Self::Terminal, _) | (_, Colours::Sixteen) => Theme::terminal(),
+            (Self::Of(palette), Colours::Sixteen) => Theme::terminal(palette.is_for_light()),
+            (Self::Terminal, _) | (_, Colours::Sixteen) => Theme::terminal(is_light()),
             (Self::Of(palette), colours) => Theme::of(palette, colours),
             (Self::Either([dark, light]), colours) => {
-                let is_light = background().is_some_and(|rgb| rgb.luminance() > MIDDLE);
-                Theme::of(if is_light { light } else { dark }, colours)
+                Theme::of(if is_light() { light } else { dark }, colours)
             }
         }
     }
@@ -130,9 +129,23 @@ impl Theme {
         }
     }
 
-    fn terminal() -> Self {
+    /// The terminal's own 16 colours, of which few can be read on white.
+    fn terminal(is_light: bool) -> Self {
         let plain = Style::new();
         let bold = plain.add_modifier(Modifier::BOLD);
+        let on_light = Self {
+            traffic: Both {
+                down: plain.fg(Color::Blue),
+                up: plain.fg(Color::Magenta),
+            },
+            dim: plain.fg(Color::DarkGray),
+            border: plain.fg(Color::DarkGray),
+            error: bold.fg(Color::Red),
+            ..Self::mono()
+        };
+        if is_light {
+            return on_light;
+        }
         Self {
             text: plain,
             title: bold.fg(Color::Cyan),
@@ -266,8 +279,58 @@ mod tests {
         assert_eq!(of(Some(Rgb([0x10; 3]))), [true, false]);
         assert_eq!(of(Some(Rgb([0xfd, 0xf6, 0xe3]))), [false, true]);
         let asked = |scheme: Scheme| scheme.theme(Colours::Many, || panic!("it does not matter"));
-        asked(Scheme::Terminal);
         asked(Scheme::Of(pair[0]));
+        let asked = |scheme: Scheme| scheme.theme(Colours::Sixteen, || panic!("its text says it"));
+        for (palette, is_light) in pair.into_iter().zip([false, true]) {
+            assert_eq!(asked(Scheme::Of(palette)), Theme::terminal(is_light));
+            let background = Some(Rgb([if is_light { 0xff } else { 0 }; 3]));
+            for scheme in [Scheme::Terminal, Scheme::Either(pair)] {
+                let theme = scheme.theme(Colours::Sixteen, || background);
+                assert_eq!(theme, Theme::terminal(is_light), "{scheme:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_16_colours_those_that_cannot_be_read_on_white_are_not_used_there() {
+        let Theme {
+            text,
+            title,
+            selected,
+            tag,
+            traffic,
+            limit,
+            held,
+            shade,
+            dim,
+            key,
+            border,
+            error,
+        } = Theme::terminal(true);
+        for style in [
+            text,
+            title,
+            selected,
+            tag,
+            traffic.down,
+            traffic.up,
+            limit,
+            held,
+            shade,
+            dim,
+            key,
+            border,
+            error,
+        ] {
+            let readable = [
+                None,
+                Some(Color::Blue),
+                Some(Color::Magenta),
+                Some(Color::DarkGray),
+                Some(Color::Red),
+            ];
+            assert!(readable.contains(&style.fg), "{style:?}");
+        }
     }
 
     #[test]

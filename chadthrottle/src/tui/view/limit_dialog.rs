@@ -9,6 +9,7 @@ use ratatui::{
 
 use super::{Look, boxed, cut, labelled};
 use crate::{
+    text::escape,
     tui::{
         dialog::{Focus, LimitDialog, Reading, SCOPES},
         field::Field,
@@ -45,11 +46,13 @@ pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look)
         line.spans.insert(0, mark(focus));
         line
     };
-    let shared = match dialog.subject.present {
-        Some(present) if present.members > 1 => {
+    let subject = &dialog.subject;
+    let shared = match (&subject.held_by, subject.present) {
+        (Some(rule), _) => format!("Rule '{}' holds it; this stands above it.", escape(rule)),
+        (None, Some(present)) if present.members > 1 => {
             format!("It is one limit for {} processes.", present.members)
         }
-        _ if dialog.subject.rows.len() > 1 => "They will share one limit.".to_owned(),
+        _ if subject.rows.len() > 1 => "They will share one limit.".to_owned(),
         _ => String::new(),
     };
     let children = if dialog.children {
@@ -75,7 +78,10 @@ pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look)
             None => line(Focus::Children, "Children", children.to_owned()),
             Some(_) => Line::default(),
         },
-        Line::styled(format!("  {shared}"), theme.limit),
+        Line::styled(
+            cut(&format!("  {shared}"), width, look).into_owned(),
+            theme.limit,
+        ),
         Line::styled(
             match dialog.focus {
                 Focus::Download | Focus::Upload => cut(&presets, width, look).into_owned(),

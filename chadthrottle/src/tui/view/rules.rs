@@ -59,19 +59,24 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
         ),
         theme.title,
     ));
-    for (at, rule) in rules.iter().enumerate().skip(first).take(page) {
-        let line = row(rule, name, width, state, look);
-        lines.push(if at == cursor && state.rule_gone.is_none() {
-            line.style(theme.selected)
-        } else {
-            line
-        });
-    }
+    let above = lines.len();
+    let shown = rules.iter().skip(first).take(page);
+    lines.extend(shown.map(|rule| row(rule, name, width, state, look)));
     let inside = Rect {
         height: area.height - below,
         ..area
     };
     frame.render_widget(Paragraph::new(lines), inside);
+    if state.rule_gone.is_none() {
+        let y = u16::try_from(above + cursor - first).unwrap_or(u16::MAX);
+        let selected = Rect {
+            y: inside.y.saturating_add(y),
+            height: 1,
+            ..inside
+        };
+        let selected = selected.intersection(inside);
+        frame.buffer_mut().set_style(selected, theme.selected);
+    }
     let area = Rect {
         y: inside.bottom(),
         height: below,
@@ -169,13 +174,22 @@ fn met(rule: &RuleSample, state: &State) -> Option<String> {
             Direction::Down => "down",
             Direction::Up => "up",
         };
-        let mut samples = rule.limits.iter().filter_map(|id| state.limit(*id));
-        // Of several limits, one that is used.
-        let used = samples.find_map(|sample| {
-            let used = Use::of(sample, direction)?;
-            (sample.members > 0).then_some(used)
-        })?;
-        Some(format!("{word} {}", used.in_words()))
+        let samples = rule.limits.iter().filter_map(|id| state.limit(*id));
+        let samples = samples.filter(|sample| sample.members > 0);
+        let uses: Vec<Use> = samples
+            .filter_map(|sample| Use::of(sample, direction))
+            .collect();
+        let telling = Use::most_telling(&uses)?;
+        let of_several = match (
+            uses.len(),
+            uses.iter()
+                .filter(|it| it.in_words() == telling.in_words())
+                .count(),
+        ) {
+            (1, _) => String::new(),
+            (all, so) => format!(" ({so} of its {all} limits)"),
+        };
+        Some(format!("{word} {}{of_several}", telling.in_words()))
     };
     let words: Vec<String> = Direction::ALL.into_iter().filter_map(words).collect();
     (!words.is_empty()).then(|| words.join("; "))
@@ -226,7 +240,7 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
             " "
         };
         let text = format!("  {mark} {word:<10}{}", escape(target));
-        let line = Line::raw(cut(&text, width, look).into_owned());
+        let line = Line::raw(format!("{:<width$}", cut(&text, width, look)));
         lines.push(if at == dialog.chosen {
             line.style(theme.selected)
         } else {

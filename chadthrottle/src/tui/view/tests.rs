@@ -15,7 +15,7 @@ use crate::{
     process::Connection,
     tui::{
         colours::Colours,
-        fixtures::{key, limit, press, process, rule, snapshot, state, usual},
+        fixtures::{key, limit, origin, press, process, rule, snapshot, state, usual},
         inspect::ConnectionRow,
         theme::Scheme,
         update::{Action, update},
@@ -461,6 +461,44 @@ fn rules_and_the_dialog_that_makes_one() {
         press(&mut state, &["n", "<Esc>", "/", "wget", "<Enter>", "K"]);
         shot(&state, "keep_dialog");
     }
+}
+
+/// Of the limits of a rule that gives each process its own, the one that holds is told, with how many do so.
+#[test]
+fn a_rule_of_several_limits_says_of_those_that_hold() {
+    let mut state = minute((120, 24));
+    let sample = Arc::make_mut(&mut state.snapshot);
+    let held = sample.limits[0].clone();
+    let mut idle = held.clone();
+    idle.id = LimitId(held.id.0 + 1);
+    idle.traffic = Both::default();
+    let mut rule = rule("browser");
+    rule.limits = vec![idle.id, held.id];
+    (rule.members, rule.share) = (2, "process".to_owned());
+    sample.rules = vec![rule];
+    sample.limits.push(idle);
+    press(&mut state, &["R"]);
+    let said = draw_on(&state).to_string();
+    assert!(
+        said.contains("down held, by slowing the senders down (1 of its 2 limits)"),
+        "{said}"
+    );
+}
+
+/// What is set for a row that a rule holds stands above the rule, which the dialog says.
+#[test]
+fn the_dialog_says_that_a_rule_holds_the_row() {
+    let mut state = minute((80, 24));
+    let sample = Arc::make_mut(&mut state.snapshot);
+    let mut of_rule = origin(sample.limits[0].id, 1);
+    of_rule.rule = Some("nightly".into());
+    sample.origins = vec![of_rule];
+    press(&mut state, &["/wget", "<Enter>", "<Enter>"]);
+    let said = draw_on(&state).to_string();
+    assert!(
+        said.contains("Rule 'nightly' holds it; this stands above it."),
+        "{said}"
+    );
 }
 
 #[path = "legible_tests.rs"]

@@ -80,7 +80,11 @@ fn each_theme_has_its_styles_and_marks_the_selected_row_without_colours() {
     // Terminals of few colours, and of none.
     for name in palettes().into_iter().chain([ThemeName::Terminal]) {
         let [few, none] = [Colours::Sixteen, Colours::None].map(|colours| theme_of(&name, colours));
-        assert_eq!(few, theme_of(&ThemeName::Terminal, Colours::Many));
+        let is_dark = name != ThemeName::Light;
+        assert_eq!(
+            few == theme_of(&ThemeName::Terminal, Colours::Many),
+            is_dark
+        );
         assert_eq!(none, theme_of(&ThemeName::Mono, Colours::Many));
     }
 }
@@ -92,8 +96,9 @@ fn the_selected_row_has_one_style_from_end_to_end_in_every_view() {
         .chain([ThemeName::Terminal, ThemeName::Mono])
     {
         let look = look(&name, false);
-        for keys in [&["1"][..], &["2"], &["3"], &["4"], &["5"], &["6"]] {
+        for keys in [&["1"][..], &["2"], &["3"], &["4"], &["5"], &["6"], &["7"]] {
             let mut state = minute((120, 24));
+            Arc::make_mut(&mut state.snapshot).rules = vec![rule("browser")];
             press(&mut state, keys);
             if state.needs_connections() {
                 update(&mut state, views::connections());
@@ -101,7 +106,10 @@ fn the_selected_row_has_one_style_from_end_to_end_in_every_view() {
             let terminal = draw_with(&state, &look);
             let buffer = terminal.buffer();
             let rows = state.areas().rows;
-            let y = rows.y + u16::try_from(state.cursor - state.offset).unwrap();
+            let y = match state.rule_cursor {
+                Some(_) => line_with(buffer, "[x]"),
+                None => rows.y + u16::try_from(state.cursor - state.offset).unwrap(),
+            };
             let styles: BTreeSet<String> = (rows.left()..rows.right())
                 .map(|x| &buffer[(x, y)])
                 .map(|cell| format!("{:?} {:?} {:?}", cell.fg, cell.bg, cell.modifier))
@@ -112,6 +120,16 @@ fn the_selected_row_has_one_style_from_end_to_end_in_every_view() {
             assert_eq!(cell.bg, selected.bg.unwrap_or(Color::Reset), "{name:?}");
         }
     }
+}
+
+/// The first line that has these words.
+fn line_with(buffer: &Buffer, words: &str) -> u16 {
+    let area = buffer.area;
+    let has = |y: &u16| {
+        let cells = (area.left()..area.right()).map(|x| buffer[(x, *y)].symbol());
+        cells.collect::<String>().contains(words)
+    };
+    (area.top()..area.bottom()).find(has).unwrap()
 }
 
 /// On the screen as it is drawn, whatever stands on whatever.
