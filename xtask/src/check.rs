@@ -15,6 +15,7 @@ pub fn check() -> anyhow::Result<()> {
     tools()?;
     let mut steps = Steps::default();
     self::steps(&mut steps)?;
+    steps.step("documentation", documentation)?;
     steps.step("clippy", clippy)?;
     steps.summary();
     Ok(())
@@ -37,7 +38,7 @@ const PACKAGES: [&str; 3] = [
     "--package=xtask",
 ];
 
-/// The steps but clippy, which the gate takes at its leisure.
+/// The steps but documentation and clippy, which the gate takes at its leisure.
 pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
     steps.step("committed kernel programs", build_ebpf::check)?;
     steps.step("formatter", || {
@@ -46,17 +47,18 @@ pub fn steps(steps: &mut Steps) -> anyhow::Result<()> {
     steps.step("unit tests", || {
         run(cargo().args(["test", "--locked", "--quiet"]).args(PACKAGES))
     })?;
-    steps.step("Python of the kernel tests", compile_python)?;
-    steps.step("documentation", || {
-        let document = ["doc", "--locked", "--quiet", "--no-deps"];
-        // For those who work on it: private items and links to them are a part of it.
-        let flags = "--deny warnings --allow rustdoc::private_intra_doc_links";
-        run(cargo()
-            .args(document)
-            .arg("--document-private-items")
-            .args(PACKAGES)
-            .env("RUSTDOCFLAGS", flags))
-    })
+    steps.step("Python of the kernel tests", compile_python)
+}
+
+/// That of the sources, for those who work on them: private items and links to them are a part of it.
+pub fn documentation() -> anyhow::Result<()> {
+    let document = ["doc", "--locked", "--quiet", "--no-deps"];
+    let flags = "--deny warnings --allow rustdoc::private_intra_doc_links";
+    run(cargo()
+        .args(document)
+        .arg("--document-private-items")
+        .args(PACKAGES)
+        .env("RUSTDOCFLAGS", flags))
 }
 
 /// What lints say, kernel tests included, which are in no default.

@@ -86,6 +86,7 @@ pub fn test() -> anyhow::Result<()> {
 /// What only wants the processor, and gets what the kernel tests leave of it, which wait for traffic most of the time.
 pub fn at_leisure() -> anyhow::Result<()> {
     let mut steps = Steps::default();
+    steps.step("documentation", check::documentation)?;
     steps.step("clippy", check::clippy)?;
     steps.step("kernel programs from source", build_fresh_object)?;
     steps.step(
