@@ -248,6 +248,7 @@ fn archive_of_sources(into: &Path) -> anyhow::Result<()> {
 /// Whether what a registry would get has all that it needs. The kernel programs compile for BPF only, which cargo
 /// cannot be told here, so theirs is packed and not compiled.
 fn package() -> anyhow::Result<()> {
+    forget_unpacked()?;
     let package = ["package", "--locked", "--allow-dirty", "--quiet"];
     run(cargo()
         .args(package)
@@ -257,6 +258,30 @@ fn package() -> anyhow::Result<()> {
         "--package=chadthrottle-ebpf",
         "--package=chadthrottle-common",
     ]))
+}
+
+/// Cargo builds a package with its neighbours as if they were published, from a registry below the target directory. What
+/// it has once unpacked of that it takes again where path and version are the same, whatever has changed since.
+fn forget_unpacked() -> anyhow::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let sources = home.context("no home directory")?.join("registry/src");
+    let Ok(registries) = fs::read_dir(sources) else {
+        return Ok(());
+    };
+    for registry in registries {
+        let registry = registry?;
+        // Those of a host begin with its name.
+        if registry.file_name().as_encoded_bytes().starts_with(b"-") {
+            let unpacked = format!("chadthrottle-common-{}", version()?);
+            let unpacked = registry.path().join(unpacked);
+            if unpacked.is_dir() {
+                fs::remove_dir_all(&unpacked)
+                    .with_context(|| format!("removing {}", unpacked.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The hash of each file, as sha256sum(1) reads them.
