@@ -468,8 +468,8 @@ fn rules_and_the_dialog_that_makes_one() {
 fn a_rule_of_several_limits_says_of_those_that_hold() {
     let mut state = minute((120, 24));
     let sample = Arc::make_mut(&mut state.snapshot);
-    let held = sample.limits[0].clone();
-    let mut idle = held.clone();
+    let held = sample.limits[0];
+    let mut idle = held;
     idle.id = LimitId(held.id.0 + 1);
     idle.traffic = Both::default();
     let mut rule = rule("browser");
