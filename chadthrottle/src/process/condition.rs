@@ -7,6 +7,7 @@ use super::{
     account::Account,
     cgroup,
     container::{container_of, is_id_prefix},
+    near::typos,
     selector::SelectorError,
     unit::{unescape, units_of},
 };
@@ -221,34 +222,43 @@ impl Condition {
         }
     }
 
-    /// The target that would have matched that process, where it may have been meant.
-    pub fn near(&self, process: &ProcessInfo) -> Option<String> {
-        let alike = |pattern: &str, text: &str| {
-            let (wanted, text) = (literal(pattern), text.to_lowercase());
-            !wanted.is_empty() && text.contains(&wanted)
-        };
+    /// The target that would have matched that process, where it may have been meant, and how many typos there are then.
+    pub fn near(&self, process: &ProcessInfo) -> Option<(usize, String)> {
         match self {
             Self::Name(pattern) => {
                 let names = [Some(&*process.name), process.file_name()];
-                let mut names = names.into_iter().flatten();
-                let name = names.find(|name| alike(pattern.as_str(), name))?;
-                Some(format!("name:{name}"))
+                let (typos, name) = nearest(pattern.as_str(), names.into_iter().flatten())?;
+                Some((typos, format!("name:{name}")))
             }
             Self::Exe(pattern) => {
                 // Of a path, the file is what was meant.
                 let file = pattern.as_str().rsplit('/').next()?;
-                let is_near =
-                    alike(pattern.as_str(), &process.exe) || alike(file, process.file_name()?);
-                is_near.then(|| format!("exe:{}", process.exe))
+                let in_path = typos(pattern.as_str(), &process.exe).filter(|typos| *typos == 0);
+                let typos = in_path.or_else(|| typos(file, process.file_name()?))?;
+                Some((typos, format!("exe:{}", process.exe)))
             }
             Self::Cgroup(path) => {
-                let last = path.rsplit('/').next()?;
-                alike(last, &process.cgroup).then(|| format!("cgroup:{}", process.cgroup))
+                let (last, cgroup) = (path.rsplit('/').next()?, &*process.cgroup);
+                if typos(last, cgroup) == Some(0) {
+                    return Some((0, format!("cgroup:{cgroup}")));
+                }
+                // Any of those above it may have been meant.
+                let ends = cgroup.match_indices('/').map(|(at, _)| at).skip(1);
+                let above = ends.chain([cgroup.len()]).map(|end| &cgroup[..end]);
+                let near =
+                    above.filter_map(|path| Some((typos(last, path.rsplit('/').next()?)?, path)));
+                let (typos, path) = near.min_by_key(|(typos, _)| *typos)?;
+                Some((typos, format!("cgroup:{path}")))
             }
             Self::Unit(pattern) => {
-                let mut units = units_of(&process.cgroup);
-                let unit = units.find(|unit| alike(pattern.as_str(), unit))?;
-                Some(format!("unit:{}", unescape(unit)))
+                let near = units_of(&process.cgroup).filter_map(|unit| {
+                    let name = unescape(unit);
+                    // Its kind at the end is what many leave out.
+                    let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+                    let (typos, _) = nearest(pattern.as_str(), [unit, &name, stem])?;
+                    Some((typos, format!("unit:{name}")))
+                });
+                near.min_by_key(|(typos, _)| *typos)
             }
             Self::Container(pattern) => {
                 let container = container_of(&process.cgroup)?;
@@ -256,13 +266,25 @@ impl Condition {
                     ("", Some(name)) => name,
                     (name, _) => name.to_owned(),
                 };
-                alike(pattern.as_str(), &name).then(|| format!("container:{name}"))
+                let typos = typos(pattern.as_str(), &name)?;
+                Some((typos, format!("container:{name}")))
             }
             Self::Pid(_) | Self::Command(_) | Self::User(_) | Self::Group(_) | Self::Parent(_) => {
                 None
             }
         }
     }
+}
+
+/// The first of the texts that come nearest to a pattern, if any is near, and how many typos there are.
+fn nearest<'a>(
+    pattern: &str,
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Option<(usize, &'a str)> {
+    let near = texts
+        .into_iter()
+        .filter_map(|text| Some((typos(pattern, text)?, text)));
+    near.min_by_key(|(typos, _)| *typos)
 }
 
 /// What has started the process, what has started that, and so on, as far as they live.
@@ -291,11 +313,6 @@ pub enum AccountKind {
 
 /// Looks up users and groups by name.
 pub type LookUp<'a> = dyn FnMut(AccountKind, &str) -> Result<Account, SelectorError> + 'a;
-
-/// What a pattern has beside wildcards, where it may be compared.
-fn literal(pattern: &str) -> String {
-    pattern.to_lowercase().replace(['*', '?', '[', ']'], "")
-}
 
 /// What was typed, safe to show.
 pub fn shown(text: &str) -> String {

@@ -16,6 +16,7 @@ mod image;
 mod interfaces;
 mod invoker;
 pub mod namespaces;
+mod near;
 pub mod offspring;
 pub mod proc_file;
 mod reader;

@@ -152,12 +152,13 @@ impl Selector {
         }
         /// How many are named.
         const NAMED: usize = 3;
-        let near: BTreeSet<String> = processes
+        // The nearest first.
+        let near: BTreeSet<(usize, String)> = processes
             .into_iter()
             .filter_map(|process| self.only()?.near(process))
             .collect();
         let mut words = format!("nothing matches {self} so far");
-        for (number, near) in near.iter().take(NAMED).enumerate() {
+        for (number, (_, near)) in near.iter().take(NAMED).enumerate() {
             words += if number == 0 { "; near it: " } else { ", " };
             words += &crate::text::escape(near);
         }
@@ -463,7 +464,13 @@ mod tests {
             ("exe:/opt/firefox", "exe:/usr/lib/firefox/firefox"),
             ("name:Firefox", "name:firefox"),
             ("name:fox", "name:firefox"),
+            ("name:firefx", "name:firefox"),
+            ("name:firrefox", "name:firefox"),
+            ("name:fierfox", "name:firefox"),
+            ("exe:/usr/lib/firefpx", "exe:/usr/lib/firefox/firefox"),
             ("cgroup:/app", "cgroup:/user.slice/app"),
+            ("cgroup:/usr.slice", "cgroup:/user.slice"),
+            ("unit:uesr", "unit:user.slice"),
         ] {
             assert_eq!(
                 words(target),
@@ -473,6 +480,24 @@ mod tests {
         for target in ["exe:wget", "name:wg*", "user:root", "cgroup:/app.slice"] {
             assert_eq!(words(target), format!("nothing matches {target} so far"));
         }
+    }
+
+    #[test]
+    fn what_comes_nearest_is_told_first_and_no_more_than_three() {
+        let named = ["curls", "acurl", "cur", "curk", "dcurlz"].map(|name| ProcessInfo {
+            name: name.into(),
+            exe: "".into(),
+            ..process()
+        });
+        let curl: Selector = "name:curl".parse().unwrap();
+        assert_eq!(
+            curl.nothing_matches(&named[..]),
+            "nothing matches name:curl so far; near it: name:acurl, name:curls, name:dcurlz"
+        );
+        assert_eq!(
+            curl.nothing_matches(&named[1..4]),
+            "nothing matches name:curl so far; near it: name:acurl, name:cur, name:curk"
+        );
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn where_nothing_matches_it_says_so_at_once_and_what_comes_near() {
         ("exe:ct-near-by", format!("exe:{}", path.display())),
         ("exe:/opt/ct-near-by", format!("exe:{}", path.display())),
         ("name:CT-Near", "name:ct-near-by".to_owned()),
+        ("name:ct-naer-by", "name:ct-near-by".to_owned()),
     ] {
         let words = limit(&program, target);
         let expected = format!("nothing matches {target} so far; near it: {near}");
