@@ -76,12 +76,20 @@ pub fn unmatched<'a>(
     point: Option<&CgroupPath>,
 ) -> Vec<String> {
     let mut words = Vec::new();
+    // To a user, what others run is nothing that matches, and nothing to be named.
+    let possible = processes.clone().filter(|info| targets.may_have(info.uid));
     for selector in &targets.selectors {
-        let mut matching = processes
+        let mut matching = possible
             .clone()
             .filter(|info| selector.matches(info, known));
         match matching.next() {
-            None => words.push(selector.nothing_matches(processes.clone())),
+            None => {
+                let mut nothing = selector.nothing_matches(possible.clone());
+                if targets.of_user.is_some() {
+                    nothing += ". Limits of users without root hold only their own processes";
+                }
+                words.push(nothing);
+            }
             Some(first) if is_outside(point, &first.cgroup) => {
                 if matching.all(|info| is_outside(point, &info.cgroup)) {
                     words.push(format!(
@@ -218,5 +226,28 @@ mod tests {
         assert_eq!(none.len(), 2);
         assert!(none[0].contains("near it: name:curl"), "{none:?}");
         assert_eq!(none[1], "nothing matches name:none so far");
+    }
+
+    #[test]
+    fn to_a_user_what_others_run_neither_matches_nor_is_near() {
+        let mut processes = processes();
+        let words = |processes: &Vec<ProcessInfo>, target| {
+            let targets = Targets {
+                selectors: selectors(&[target]),
+                of_user: Some(1_000),
+                ..Targets::default()
+            };
+            unmatched(&targets, &processes.iter(), processes, None)
+        };
+        for target in ["name:curl", "name:cur"] {
+            let expected = format!(
+                "nothing matches {target} so far. Limits of users without root hold only their own processes"
+            );
+            assert_eq!(words(&processes, target), [expected]);
+        }
+        processes[2].uid = 1_000;
+        assert!(words(&processes, "name:curl").is_empty());
+        let near = words(&processes, "name:crul");
+        assert!(near[0].contains("near it: name:curl"), "{near:?}");
     }
 }
