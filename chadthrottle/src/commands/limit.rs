@@ -85,8 +85,13 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
         (None, false) => "until Ctrl-C".to_owned(),
     };
     output::say(format_args!("{limit}, {until}"));
-    for words in session.engine.requests().unmatched(id).await? {
+    let unmatched = session.engine.requests().unmatched(id).await?;
+    for words in &unmatched {
         output::say(words);
+    }
+    // Without a word it looks as if it hung or, detached, as if nothing had been set.
+    if !unmatched.is_empty() {
+        output::say(word.whoever_comes(&until));
     }
 
     let mut status = Status::new(global, word);
@@ -214,6 +219,11 @@ impl Word {
             let (noun, done) = ("limit", "limited");
             Self { noun, done }
         }
+    }
+
+    /// What becomes of it where a target matches nothing now.
+    fn whoever_comes(self, until: &str) -> String {
+        format!("the {} stays, and holds whoever comes, {until}", self.noun)
     }
 }
 
@@ -406,5 +416,26 @@ impl<'a> Status<'a> {
         if let Some(terminal) = self.terminal {
             terminal.put(text.as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_nothing_matches_says_that_it_waits_and_for_how_long() {
+        let limit = Limit {
+            down: "1MB".parse().ok(),
+            ..Limit::NONE
+        };
+        let words = "the limit stays, and holds whoever comes, until Ctrl-C";
+        assert_eq!(Word::of(&limit).whoever_comes("until Ctrl-C"), words);
+        let block = Limit {
+            up: Some(Rate::BLOCKED),
+            ..Limit::NONE
+        };
+        let words = "the block stays, and holds whoever comes, for 2h";
+        assert_eq!(Word::of(&block).whoever_comes("for 2h"), words);
     }
 }

@@ -136,7 +136,14 @@ fn where_nothing_matches_it_says_so_at_once_and_what_comes_near() {
         let words = limit(&program, target);
         let expected = format!("nothing matches {target} so far; near it: {near}");
         assert!(words.contains(&expected), "{words}");
+        let waits = "the limit stays, and holds whoever comes, for 1s\n";
+        assert!(words.contains(waits), "{words}");
     }
+    let output = program.output("limit name:ct-naer-by --down 1MB --for 1s --detach");
+    let words = String::from_utf8_lossy(&output.stderr);
+    let waits = "the limit stays, and holds whoever comes, for 1s, or until 'chadthrottle unlimit ";
+    assert!(output.status.success() && words.contains(waits), "{words}");
+    assert!(!limit(&program, "name:ct-near-by").contains("whoever comes"));
     let words = limit(&program, "cgroup:/no-such-group");
     assert!(words.contains("nothing matches cgroup:/no-such-group"));
 }
