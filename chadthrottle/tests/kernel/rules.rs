@@ -332,6 +332,18 @@ fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() 
     let warned = ruled.warned();
     assert!(warned.contains("the rules stay as they were"), "{warned}");
     ruled.is_held(held.pid(), Some(1_000_000));
+    // Whoever looks at them is told that they are those of before.
+    let output = ruled.command("rule list").output().expect("chadthrottle");
+    let (table, words) = (String::from_utf8_lossy(&output.stdout), said(&output));
+    assert!(
+        table.contains("good") && table.contains("1 MB/s"),
+        "{table}"
+    );
+    assert!(
+        words.contains("in force, from before the mistake"),
+        "{words}"
+    );
+    assert_eq!(output.status.code(), Some(2));
     // Nor can a command write on in it.
     let output = ruled
         .command("rule disable good")
@@ -348,6 +360,10 @@ fn a_file_with_a_mistake_leaves_the_rules_in_force_and_is_told_to_who_watches() 
     let bad = Ruled::with("= 1");
     let warned = bad.warned();
     assert!(warned.contains("rules.toml: line 1, column 1"), "{warned}");
+    let output = bad.command("rule list").output().expect("chadthrottle");
+    let words = said(&output);
+    assert!(words.contains("no rules are in force"), "{words}");
+    assert_eq!((output.stdout.len(), output.status.code()), (0, Some(2)));
     bad.end();
 }
 

@@ -129,10 +129,8 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
         Some(samples) => (samples, true),
         None => (read(&rules, &networks(&rules.rules).await), false),
     };
-    if is_running && differ(&rules, &samples) {
-        output::say(
-            "the files have changed since they were read: 'chadthrottle rule reload' reads them anew",
-        );
+    if is_running && let Some(words) = in_force(&rules, &samples) {
+        output::say(words);
     }
     // Where a file cannot be read, that says enough.
     if samples.is_empty() && code != 0 && !json {
@@ -151,7 +149,30 @@ async fn list(global: &Global, json: bool) -> Result<u8, Error> {
     Ok(code)
 }
 
-/// Whether the files say other things than what the engine has read.
+/// What to say of the rules that an engine goes by, where those of the files are others.
+fn in_force(rules: &Rules, samples: &[RuleSample]) -> Option<&'static str> {
+    let has_mistake = !rules.problems.is_empty();
+    Some(match (has_mistake, differ(rules, samples)) {
+        (false, false) => return None,
+        (false, true) => {
+            "the files have changed since they were read: 'chadthrottle rule reload' reads them anew"
+        }
+        (true, _) if samples.is_empty() => {
+            "no rules are in force; when the mistake is mended, 'chadthrottle rule reload' has them hold"
+        }
+        // It may have been there when the engine started.
+        (true, false) => {
+            "these rules are in force, those of other files; when the mistake is mended, 'chadthrottle rule reload' \
+             has all hold"
+        }
+        (true, true) => {
+            "these rules are in force, from before the mistake; when it is mended, 'chadthrottle rule reload' reads \
+             the files anew"
+        }
+    })
+}
+
+/// Whether the files without mistakes say other things than what the engine has read.
 fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
     let of_files = samples
         .iter()
@@ -166,7 +187,7 @@ fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
         )
     };
     let now = read(rules, &Networks::default());
-    rules.problems.is_empty() && !now.iter().map(known).eq(of_files.map(known))
+    !now.iter().map(known).eq(of_files.map(known))
 }
 
 fn table(rules: &[RuleSample], is_running: bool, style: Style, width: Option<usize>) -> String {
@@ -315,9 +336,43 @@ mod tests {
         );
     }
 
-    pub(in crate::commands::rule) fn rule(name: &str, why: &str) -> RuleSample {
+    #[test]
+    fn of_rules_in_force_it_is_said_whether_the_files_say_the_same() {
+        let mut rules = Rules::default();
+        let said = |rules: &Rules, names: &[&str]| {
+            let samples: Vec<_> = names.iter().map(|name| rule(name, "on")).collect();
+            in_force(rules, &samples).unwrap_or_default()
+        };
+        assert_eq!(said(&rules, &[]), "");
+        rules.rules = vec![in_file("a")];
+        assert_eq!(said(&rules, &["a", "unit:x"]), "");
+        let changed = said(&rules, &["a", "b"]);
+        assert!(changed.starts_with("the files have changed"), "{changed}");
+        // Of a file that cannot be read there is nothing to compare.
+        rules.problems = vec![crate::rules::Problem {
+            file: "/rules".into(),
+            what: "no".to_owned(),
+        }];
+        for (names, expected) in [
+            (
+                &["a", "b"][..],
+                "these rules are in force, from before the mistake;",
+            ),
+            (
+                &["a", "unit:x"],
+                "these rules are in force, those of other files;",
+            ),
+            (&[], "no rules are in force;"),
+        ] {
+            let words = said(&rules, names);
+            assert!(words.starts_with(expected), "{names:?}: {words}");
+            assert!(words.contains("'chadthrottle rule reload'"), "{words}");
+        }
+    }
+
+    fn in_file(name: &str) -> Rule {
         let targets = vec!["name:x".parse().unwrap()];
-        let rule = Rule {
+        Rule {
             name: name.into(),
             targets,
             limit: Limit::NONE,
@@ -328,10 +383,13 @@ mod tests {
             profiles: Vec::new(),
             file: Path::new("/rules").into(),
             line: 1,
-        };
+        }
+    }
+
+    pub(in crate::commands::rule) fn rule(name: &str, why: &str) -> RuleSample {
         RuleSample {
             why: why.to_owned(),
-            ..rule.sample(&Why::On)
+            ..in_file(name).sample(&Why::On)
         }
     }
 
