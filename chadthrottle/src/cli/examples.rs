@@ -60,6 +60,54 @@ Examples:
   sudo chadthrottle rule add updates unit:apt-daily.service --block down --when 08:00-18:00
   sudo chadthrottle rule add each user:root --down 2MB --share process --first";
 
+/// Of `rule list`.
+pub const RULE_LIST: &str = "\
+Examples:
+  sudo chadthrottle rule list
+  sudo chadthrottle rule list --json";
+
+/// Of `rule show`.
+pub const RULE_SHOW: &str = "\
+Examples:
+  sudo chadthrottle rule show backup";
+
+/// Of `rule remove`.
+pub const RULE_REMOVE: &str = "\
+Examples:
+  sudo chadthrottle rule remove backup";
+
+/// Of `rule enable`.
+pub const RULE_ENABLE: &str = "\
+Examples:
+  sudo chadthrottle rule enable backup";
+
+/// Of `rule disable`.
+pub const RULE_DISABLE: &str = "\
+Examples:
+  sudo chadthrottle rule disable backup";
+
+/// Of `rule move`.
+pub const RULE_MOVE: &str = "\
+Examples:
+  sudo chadthrottle rule move backup 1   # before all others of its file";
+
+/// Of `rule reload`.
+pub const RULE_RELOAD: &str = "\
+Examples:
+  sudo chadthrottle rule reload";
+
+/// Of `rule check`.
+pub const RULE_CHECK: &str = "\
+Examples:
+  sudo chadthrottle rule check           # all files
+  chadthrottle rule check rules.toml     # one, wherever it is";
+
+/// Of `rule test`.
+pub const RULE_TEST: &str = "\
+Examples:
+  sudo chadthrottle rule test 1234
+  sudo chadthrottle rule test name:restic";
+
 /// Of `profile`.
 pub const PROFILE: &str = "\
 Examples:
@@ -162,7 +210,9 @@ mod tests {
 
     #[test]
     fn every_command_has_examples() {
-        for command in Cli::command().get_subcommands() {
+        let program = Cli::command();
+        let below = program.get_subcommands().flat_map(Command::get_subcommands);
+        for command in program.get_subcommands().chain(below) {
             let name = command.get_name();
             let examples = command.get_after_long_help().map(ToString::to_string);
             assert!(examples.is_some_and(|all| all.starts_with(HEAD)), "{name}");

@@ -12,12 +12,14 @@ use crate::process::Target;
 #[derive(Debug, Subcommand)]
 pub enum RuleCommand {
     /// List all rules, in the order in which they are tried: the first that matches a process and is on holds it
+    #[command(after_long_help = examples::RULE_LIST)]
     List {
         /// One JSON array
         #[arg(long)]
         json: bool,
     },
     /// Show one rule
+    #[command(after_long_help = examples::RULE_SHOW)]
     Show {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
@@ -27,24 +29,28 @@ pub enum RuleCommand {
     #[command(after_long_help = examples::RULE_ADD)]
     Add(RuleAdd),
     /// Remove a rule
+    #[command(after_long_help = examples::RULE_REMOVE)]
     Remove {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Switch a rule on again
+    #[command(after_long_help = examples::RULE_ENABLE)]
     Enable {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Switch a rule off, and keep it
+    #[command(after_long_help = examples::RULE_DISABLE)]
     Disable {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
     },
     /// Move a rule to another place among those of its file
+    #[command(after_long_help = examples::RULE_MOVE)]
     Move {
         /// Its name
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
@@ -53,13 +59,16 @@ pub enum RuleCommand {
         place: usize,
     },
     /// Have the engine read the files anew; where one has a mistake, all rules stay as they were
+    #[command(after_long_help = examples::RULE_RELOAD)]
     Reload,
     /// Say what is wrong in a file, or in all that there are
+    #[command(after_long_help = examples::RULE_CHECK)]
     Check {
         /// A file, which need not be where rules are
         file: Option<PathBuf>,
     },
     /// Say which rule would hold a process now, and why
+    #[command(after_long_help = examples::RULE_TEST)]
     Test {
         /// As with 'limit'
         #[arg(add = candidates::targets())]

@@ -8,6 +8,7 @@ use clap_mangen::roff::{Roff, roman};
 use crate::{
     cli::{Cli, Man, examples},
     error::Error,
+    process::typos,
     text,
 };
 
@@ -23,13 +24,27 @@ pub fn run(args: &Man) -> Result<u8, Error> {
     }
     let mut command = &program;
     for name in &args.command {
-        command = command.find_subcommand(name).ok_or_else(|| {
-            let name = text::escape(name);
-            Error::Usage(format!("'{}' has no command '{name}'", shown(command)))
-        })?;
+        command = command
+            .find_subcommand(name)
+            .ok_or_else(|| Error::Usage(no_command(command, name)))?;
     }
     super::print(&page(command)?)?;
     Ok(0)
+}
+
+/// That there is no such command, and which one may have been meant.
+fn no_command(command: &Command, name: &str) -> String {
+    let names = command.get_subcommands().map(Command::get_name);
+    let near = names.filter_map(|other| Some((typos(name, other)?, other)));
+    let mut words = format!(
+        "'{}' has no command '{}'",
+        shown(command),
+        text::escape(name)
+    );
+    if let Some((_, near)) = near.min() {
+        words += &format!(": did you mean '{near}'?");
+    }
+    words
 }
 
 /// The definition without `help`, which has no page.

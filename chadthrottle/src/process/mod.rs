@@ -40,6 +40,7 @@ pub use headcount::NewestPid;
 pub use identity::{Guise, find, is_kernel_thread, key_of, process_of_thread, user_of};
 pub use interfaces::{ByProcess, interfaces_of};
 pub use invoker::{Invoker, home_of_caller};
+pub use near::typos;
 pub use reader::ProcessReader;
 pub use selector::{Accounts, Selector, SelectorError, Target};
 use sockets::threads;

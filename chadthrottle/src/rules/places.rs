@@ -218,10 +218,14 @@ impl Places {
         self.trusts(&metadata, "it")?;
         // Of a link, whoever may write where it leads may put another file there.
         let real = fs::canonicalize(path).map_err(failed)?;
-        for path in [path, &real] {
+        for (path, is_behind_link) in [(path, false), (&real, real != path)] {
             let directory = path.parent().unwrap_or(Path::new("/"));
             let metadata = fs::metadata(directory).map_err(failed)?;
-            self.trusts(&metadata, "its directory")?;
+            // In a sticky one nobody else can (unlink(2)), and files beside it are not read: /nix/store is one.
+            let keeps_files = metadata.uid() == self.owner && metadata.mode() & libc::S_ISVTX != 0;
+            if !(is_behind_link && keeps_files) {
+                self.trusts(&metadata, "its directory")?;
+            }
         }
         let mut text = String::new();
         file.take(LONGEST)
@@ -377,6 +381,31 @@ mod tests {
         assert_eq!(names(&rules), ["main", "package-a", "own-b", "own-c"]);
         symlink("/dev/null", tree.path("etc/chadthrottle/rules.d/10-a.toml")).unwrap();
         assert_eq!(names(&tree.places.load()), ["main", "own-b", "own-c"]);
+    }
+
+    #[test]
+    fn a_link_into_a_sticky_directory_counts_and_one_into_another_that_others_may_write_does_not() {
+        let tree = Tree::new();
+        let store = tree.path("store");
+        let file = tree.write("store/rules.toml", &rule("linked"));
+        tree.write("etc/chadthrottle/rules.toml", "");
+        symlink(file, {
+            fs::create_dir_all(tree.path("etc/chadthrottle/rules.d")).unwrap();
+            tree.path("etc/chadthrottle/rules.d/1.toml")
+        })
+        .unwrap();
+        for (mode, expected) in [
+            (0o1775, &["linked"][..]),
+            (0o775, &[]),
+            (0o755, &["linked"]),
+        ] {
+            fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(names(&tree.places.load()), expected, "{mode:o}");
+        }
+        // Where files are looked for, anybody could add one.
+        let directory = tree.path("etc/chadthrottle/rules.d");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o1775)).unwrap();
+        assert_eq!(names(&tree.places.load()), [""; 0]);
     }
 
     #[test]
