@@ -122,11 +122,51 @@ impl Served {
         }
     }
 
+    /// Runs a line of a document behind `varlinkctl`, which names the socket of a service.
+    #[track_caller]
+    fn runs(&self, line: &str) {
+        const SOCKET: &str = "/run/chadthrottle/control.sock";
+        let ours = self.program.state().join("control.sock");
+        let words = line.split_whitespace().map(|word| match word {
+            SOCKET => ours.display().to_string(),
+            word => word.trim_matches('\'').to_owned(),
+        });
+        let mut command = Command::new(&self.varlinkctl);
+        let mut running = command.args(words).stdout(Stdio::piped()).spawn();
+        let output = running.as_mut().expect("starting varlinkctl").stdout.take();
+        let mut running = Running(running.expect("it"));
+        let mut lines = BufReader::new(output.expect("its output")).lines();
+        assert!(
+            lines.next().is_some_and(|line| line.is_ok()),
+            "{line} says nothing"
+        );
+        // What watches goes on.
+        if !line.contains("--more") {
+            lines.for_each(drop);
+            assert!(running.wait(SOON).success(), "{line}");
+        }
+    }
+
     #[track_caller]
     fn end(self) {
         end(self.engine);
         assert_nothing_left();
     }
+}
+
+/// The commands of the document do what they should.
+#[test]
+fn the_commands_of_the_document_are_answered() {
+    let served = Served::start();
+    let document = include_str!("../../../docs/protocol.md");
+    let lines = document.lines();
+    let mut tried = 0;
+    for line in lines.filter_map(|line| line.strip_prefix("sudo varlinkctl ")) {
+        served.runs(line);
+        tried += 1;
+    }
+    assert!(tried >= 3, "only {tried} commands were found");
+    served.end();
 }
 
 /// The system's own.
