@@ -306,7 +306,7 @@ const _: () = {
     assert!(size_of::<Meter>() == 64);
     assert!(size_of::<ProcessSlot>() == 192);
     assert!(size_of::<Rule>() == 256);
-    assert!(size_of::<Connection>() == 240);
+    assert!(size_of::<Connection>() == 280);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<KernelOffsets>() == 76);
     assert!(size_of::<TcpOffsets>() == 56);

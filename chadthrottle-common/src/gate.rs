@@ -6,7 +6,10 @@
 //! sender for the fifth of a second that its shortest timer lasts:
 //!
 //! - *Closing the window*: an acknowledgement offers less than a segment. The sender waits for its
-//!   probe timer, and nothing is lost. It takes small enough units of the window.
+//!   probe timer, and nothing is lost. It takes small enough units of the window, and a connection that does not
+//!   send steadily itself: each acknowledgement winds the timer up again (`tcp_ack_probe`), and until something
+//!   comes the window stays as it is (`tcp_grow_window`). A connection that begins to send then is hushed, until the
+//!   timer has gone off.
 //! - *Refusing all*: a few packets are lost, and the sender waits for its retransmission timer.
 //!
 //! Where the window does it, or neither way is open, a gate sees to it that what the limit has to refuse
@@ -20,7 +23,7 @@ use crate::{
     sys::Shared,
     tuning::gate::{
         BURST_NS, FAIR_DEBT_NS, LATEST_PAUSE_NS, LONG_STOP_NS, LONG_STOPS, MAX_DEBT_NS,
-        PAUSE_END_NS, TURN_NS,
+        MOST_HUSHES, PAUSE_END_NS, QUIET_NS, QUIET_ROUND_TRIPS, STEADY, TURN_NS,
     },
 };
 
@@ -70,6 +73,23 @@ pub struct Gate {
     closed_ns: Shared,
     /// How many stops in a row were long.
     long_stops: Shared,
+    /// How many segments with data the connection has sent.
+    sent: Shared,
+    /// When that was last seen to have changed, in nanoseconds of the monotonic clock.
+    sent_ns: Shared,
+    /// How often in a row it has changed before the timer of the other end could go off.
+    sent_in_a_row: Shared,
+    /// While nothing has come since the window was closed: with how many segments sent the other end has to be left
+    /// alone; 0: something has come.
+    awaited: Shared,
+    /// How often it was.
+    hushes: Shared,
+}
+
+/// How long the other end takes to ask again for room, in nanoseconds.
+#[inline(always)]
+pub const fn quiet_ns(round_trip_us: u64) -> u64 {
+    QUIET_NS + QUIET_ROUND_TRIPS * round_trip_us * 1_000
 }
 
 impl Gate {
@@ -87,10 +107,49 @@ impl Gate {
         }
     }
 
-    /// Whether the other end starts again soon after its window was closed.
+    /// Notes at `now` (nanoseconds, monotonic) how many segments with data the connection has sent by then.
     #[inline(always)]
-    pub fn may_close(&self) -> bool {
-        self.long_stops.get() < LONG_STOPS
+    pub fn note_sent(&self, now: u64, segments: u64, round_trip_us: u64) {
+        if self.sent.get() == segments {
+            return;
+        }
+        let since = now.saturating_sub(self.sent_ns.get());
+        self.sent_in_a_row.set(if since < quiet_ns(round_trip_us) {
+            self.sent_in_a_row.get() + 1
+        } else {
+            0
+        });
+        self.sent.set(segments);
+        self.sent_ns.set(now);
+    }
+
+    /// Whether the other end starts again soon after its window is closed at `now` (nanoseconds, monotonic).
+    #[inline(always)]
+    pub fn may_close(&self, now: u64, round_trip_us: u64) -> bool {
+        let since = now.saturating_sub(self.sent_ns.get());
+        let sends_steadily = self.sent_in_a_row.get() >= STEADY && since < quiet_ns(round_trip_us);
+        self.long_stops.get() < LONG_STOPS && !sends_steadily
+    }
+
+    /// Whether a window was closed, and nothing has come since.
+    #[inline(always)]
+    pub fn awaits(&self) -> bool {
+        self.awaited.get() != 0
+    }
+
+    /// Whether the connection, of which a packet leaves, is to send nothing more for a while: it has sent since its
+    /// window was closed, and the other end could not ask for room.
+    #[inline(always)]
+    pub fn hushes(&self) -> bool {
+        let (awaited, sent) = (self.awaited.get(), self.sent.get());
+        if awaited == 0 || sent < awaited {
+            return false;
+        }
+        let hushes = self.hushes.get() + 1;
+        self.hushes.set(hushes);
+        self.awaited
+            .set(if hushes < MOST_HUSHES { sent + 1 } else { 0 });
+        true
     }
 
     /// Whether what it does not refuse passes also where the limit is used up, but not for long: what comes after
@@ -114,6 +173,8 @@ impl Gate {
         let since = self.closed_ns.get();
         if closes && since == 0 {
             self.closed_ns.set(now);
+            self.awaited.set(self.sent.get() + 1);
+            self.hushes.set(0);
         } else if !closes && since != 0 {
             self.closed_ns.set(0);
             let is_long = now.saturating_sub(since) > LONG_STOP_NS;
@@ -159,6 +220,9 @@ impl Gate {
         let mode = self.mode();
         if matches!(mode, Mode::Open) {
             return;
+        }
+        if self.awaited.get() != 0 {
+            self.awaited.set(0);
         }
         charge(&self.tat_ns, ns_per_byte, BURST_NS, now, len);
         if matches!(mode, Mode::Fair) && self.tat_ns.get() > now + FAIR_DEBT_NS {

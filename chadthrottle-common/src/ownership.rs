@@ -84,6 +84,9 @@ pub struct Note {
     pub unused: Unused,
     /// The same over loopback.
     pub unused_loopback: Unused,
+    /// Until when the socket sends nothing, in nanoseconds of the monotonic clock, unless something comes before; 0: it
+    /// may send. See [`crate::gate`].
+    pub hushed_ns: Shared,
 }
 
 /// IP bytes that nobody has asked for, or come to hand over, yet.
@@ -158,7 +161,7 @@ impl Pattern {
 
 const _: () = {
     assert!(size_of::<Owner>() == 8);
-    assert!(size_of::<Note>() == 48);
+    assert!(size_of::<Note>() == 56);
     assert!(size_of::<Heir>() == 24);
     assert!(size_of::<Pattern>() == 128);
 };

@@ -138,4 +138,19 @@ pub mod gate {
     /// So many of them without a short one between, and the window is closed no more: a download at rest has
     /// one now and then.
     pub const LONG_STOPS: u64 = 2;
+
+    /// A sender's probe timer has gone off by then, in nanoseconds and without round trips, unless an acknowledgement
+    /// has wound it up again meanwhile: it takes 200 ms, and what the round-trip time varies by.
+    pub const QUIET_NS: u64 = 500_000_000;
+
+    /// How many round trips come to that.
+    pub const QUIET_ROUND_TRIPS: u64 = 2;
+
+    /// A connection that has sent so often, each time before the timer of the other end could go off, sends steadily. A
+    /// request and what comes before it, as of TLS, are fewer.
+    pub const STEADY: u64 = 4;
+
+    /// So often after a window was closed nothing more is sent for a while. Where nothing comes even so, the other end
+    /// has nothing to send.
+    pub const MOST_HUSHES: u64 = 2;
 }

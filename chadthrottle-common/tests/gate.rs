@@ -1,8 +1,9 @@
 //! Gates as they run in the kernel, before made-up senders that wait as Linux does.
 
 use chadthrottle_common::{
-    gate::{Gate, Mode},
+    gate::{Gate, Mode, quiet_ns},
     policer::ns_per_byte,
+    tuning::gate::{MOST_HUSHES, QUIET_NS, STEADY},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -169,14 +170,14 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     stop(10 * SECOND, 5 * SECOND);
     // At rest, once.
     stop(20 * SECOND, 5 * SECOND);
-    assert!(!door.gate.may_close());
+    assert!(!door.gate.may_close(0, 0));
     let door = Door::new(100_000, Mode::Closing);
     for (at, lasts) in [(10, 5 * SECOND), (20, SECOND / 2), (30, 5 * SECOND)] {
         door.charge(at * SECOND, 70_000);
         assert!(door.gate.closes(at * SECOND));
         assert!(!door.gate.closes(at * SECOND + lasts));
     }
-    assert!(door.gate.may_close(), "a short one in between");
+    assert!(door.gate.may_close(0, 0), "a short one in between");
 }
 
 #[test]
@@ -223,4 +224,66 @@ fn a_pause_of_refusals_begins_early_in_a_turn_or_not_at_all() {
     };
     assert!(refused_at(0) && refused_at(50));
     assert!(!refused_at(100) && !refused_at(130));
+}
+
+/// What a connection sends winds up the timer by which the other end asks for room, so one that sends steadily is not
+/// closed, and one that begins to is hushed.
+#[test]
+fn a_connection_that_sends_steadily_is_not_closed() {
+    let gate = Gate::default();
+    let (mut now, mut sent) = (10 * SECOND, 0);
+    let mut send = |after: u64| {
+        now += after;
+        sent += 1;
+        gate.note_sent(now, sent, 0);
+        (now, gate.may_close(now, 0))
+    };
+    // A request, and one now and then.
+    for _ in 0..STEADY {
+        assert!(send(SECOND / 10).1);
+    }
+    for _ in 0..10 {
+        assert!(send(QUIET_NS).1);
+    }
+    for _ in 1..STEADY {
+        assert!(send(QUIET_NS - 1).1);
+    }
+    let (last, may_close) = send(QUIET_NS - 1);
+    assert!(!may_close);
+    // Once it has stopped it may be, from far away after round trips.
+    assert!(gate.may_close(last + QUIET_NS, 0));
+    assert!(!gate.may_close(last + QUIET_NS, 1_000));
+    assert!(gate.may_close(last + quiet_ns(1_000), 1_000));
+}
+
+#[test]
+fn what_sends_while_it_is_closed_is_hushed_until_something_comes_and_twice_at_most() {
+    let gate = Gate::default();
+    gate.set_mode(Mode::Closing);
+    let now = SECOND;
+    let close = |sent: u64| {
+        gate.charge(now, 1_000_000, ns_per_byte(100_000));
+        gate.note_sent(now, sent, 0);
+        assert!(!gate.hushes() && gate.closes(now) && gate.awaits());
+    };
+    close(7);
+    assert!(!gate.hushes(), "it has sent nothing since");
+    for sent in 8..8 + MOST_HUSHES {
+        gate.note_sent(now, sent, 0);
+        assert!(
+            gate.hushes() && !gate.hushes(),
+            "once for each time it sends"
+        );
+    }
+    gate.note_sent(now, 20, 0);
+    assert!(
+        !gate.hushes() && !gate.awaits(),
+        "the other end has nothing to send"
+    );
+    // It opens by itself, and is closed once more.
+    assert!(!gate.closes(now + 100 * SECOND));
+    close(20);
+    gate.charge(now, 1_000, ns_per_byte(100_000));
+    gate.note_sent(now, 21, 0);
+    assert!(!gate.awaits() && !gate.hushes(), "something has come");
 }

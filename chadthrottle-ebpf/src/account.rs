@@ -40,6 +40,8 @@ trait Direction {
     fn gate(bucket: &Bucket, skb: *mut __sk_buff) -> Option<&'static Gate>;
     /// What becomes of a packet that the bound has no room for.
     fn without_room(bucket: &Bucket, skb: *mut __sk_buff) -> Verdict;
+    /// Whether a packet of a hushed socket does not pass.
+    fn is_hushed(note: &Note, skb: *mut __sk_buff, len: u64) -> bool;
 }
 
 struct Ingress;
@@ -104,6 +106,15 @@ impl Direction for Ingress {
     #[inline(always)]
     fn without_room(_bucket: &Bucket, _skb: *mut __sk_buff) -> Verdict {
         Verdict::Drop
+    }
+
+    /// What comes ends the hush.
+    #[inline(always)]
+    fn is_hushed(note: &Note, skb: *mut __sk_buff, len: u64) -> bool {
+        if !is_bare_acknowledgement(skb, len) {
+            note.hushed_ns.set(0);
+        }
+        false
     }
 }
 
@@ -178,6 +189,11 @@ impl Direction for Egress {
             Verdict::Drop
         }
     }
+
+    #[inline(always)]
+    fn is_hushed(note: &Note, _skb: *mut __sk_buff, _len: u64) -> bool {
+        sys::now_ns() < note.hushed_ns.get()
+    }
 }
 
 /// Whether the packet's socket has a pace that goes with the limit.
@@ -225,6 +241,13 @@ fn account<D: Direction>(skb: *mut __sk_buff) -> Verdict {
         (None, Some(note)) => processes::still_set(note.rule.get()),
         (None, None) => 0,
     };
+    // TCP tries again by itself, and nobody is told of a refusal.
+    if let Some(note) = note
+        && note.hushed_ns.get() != 0
+        && D::is_hushed(note, skb, len)
+    {
+        return Verdict::Drop;
+    }
     let mut verdict = Verdict::Pass;
     if rule != 0
         && let Some(rule) = RULES.get(RuleId::from_word(rule).index)

@@ -20,7 +20,7 @@ use aya_ebpf::bindings::bpf_sock_ops;
 use chadthrottle_common::{
     abi::Rule,
     connection::{Connection, Facts, Hearing, SETTINGS, epoch, is_busy, new_ns},
-    gate::Mode,
+    gate::{Mode, quiet_ns},
     kernel::{AF_INET, INITIAL_WINDOW, OPEN_STATES},
     ownership::{Note, Owner, RuleId},
     policer::Bucket,
@@ -225,9 +225,20 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
         }
     }
     count_busy(connection, address, &terms, now);
-    let acknowledges = (event == Event::PacketLeaves as u64).then_some(now);
-    if hold(ops, connection, address, &facts, &terms, acknowledges) {
+    let leaves = event == Event::PacketLeaves as u64;
+    if hold(ops, connection, address, &facts, &terms, now, leaves) {
         sys::ask_for_the_header(ops);
+    }
+    if leaves && connection.gate.hushes() {
+        hush(sk, now, &facts);
+    }
+}
+
+/// Has a socket send nothing until something comes, for long enough that the other end asks for room.
+#[inline(always)]
+fn hush(sk: *mut c_void, now: u64, facts: &Facts) {
+    if let Some(note) = sys::note_of(sk) {
+        note.hushed_ns.set(now + quiet_ns(facts.round_trip_us));
     }
 }
 
@@ -267,7 +278,7 @@ pub fn pass(sk: *mut c_void) {
     let facts = facts_of(address);
     count_busy(connection, address, &terms, now);
     // Only an acknowledgement can close a window, and open it again.
-    hold(sk, connection, address, &facts, &terms, None);
+    hold(sk, connection, address, &facts, &terms, now, false);
 }
 
 /// Puts a socket of a pass back to what it was, where it is still as we have set it. Says whether there was
@@ -279,6 +290,9 @@ pub fn put_back(sk: *mut c_void) -> bool {
     };
     let address = sys::address_of(&sk);
     put_each_back(sk, connection, address);
+    if connection.gate.awaits() {
+        hush(sk, sys::now_ns(), &connection.facts);
+    }
     let is_ours = connection.hearing == Hearing::Ours;
     let flags = sys::callback_flags(address) & !sys::WRITE_HDR_OPT;
     // Kernels before 6.12 take no flags here: the next packet sees to it.
@@ -296,14 +310,17 @@ fn put_back_at_packet(ops: *mut bpf_sock_ops, sk: *mut c_void) {
     };
     let address = sys::address_of(&sk);
     put_each_back(ops, connection, address);
+    if connection.gate.awaits() {
+        hush(sk, sys::now_ns(), &connection.facts);
+    }
     if connection.hearing == Hearing::Ours {
         sys::hear_no_more(ops);
     }
     sys::forget_connection(sk);
 }
 
-/// Holds a connection to its terms; `acknowledges` is when a packet leaves that can close its window, if one
-/// does. Says whether it is closed.
+/// Holds a connection to its terms at `now`; `leaves`: a packet does, and can close its window. Says whether it is
+/// closed.
 #[inline(always)]
 fn hold<C>(
     ctx: *mut C,
@@ -311,15 +328,20 @@ fn hold<C>(
     address: u64,
     facts: &Facts,
     terms: &Terms,
-    acknowledges: Option<u64>,
+    now: u64,
+    leaves: bool,
 ) -> bool {
     connection.facts = *facts;
+    connection
+        .gate
+        .note_sent(now, facts.segments_sent.into(), facts.round_trip_us);
     let down = sys::noted(&mut connection.down, terms.down);
     let up = sys::noted(&mut connection.up, terms.up);
     let mode = if down == 0 {
         Mode::Open
     } else {
-        let may_close = connection.hearing != Hearing::Nobody && connection.gate.may_close();
+        let may_close = connection.hearing != Hearing::Nobody
+            && connection.gate.may_close(now, facts.round_trip_us);
         chadthrottle_common::window::mode(down, &sys::again(&mut connection.facts), may_close)
     };
     connection.gate.set_mode(mode);
@@ -329,7 +351,7 @@ fn hold<C>(
         facts: *facts,
         // As noted.
         mode: connection.gate.mode(),
-        is_closed: acknowledges.is_some_and(|now| connection.gate.closes(now)),
+        is_closed: leaves && connection.gate.closes(now),
     };
     hold_each(ctx, connection, address, &context);
     context.is_closed

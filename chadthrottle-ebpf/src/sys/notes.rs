@@ -85,7 +85,7 @@ pub fn note_of(sk: *mut c_void) -> Option<&'static Note> {
 #[inline(always)]
 pub fn note_owner(sk: *mut c_void, owner: u64, rule: u64) {
     let map = ptr::from_ref(&OWNERS).cast_mut().cast();
-    let mut words = [owner, rule, 0, 0, 0, 0];
+    let mut words = [owner, rule, 0, 0, 0, 0, 0];
     let value = ptr::from_mut(&mut words).cast();
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: the value lives on the stack for the call, which copies it; the result is null or
@@ -112,5 +112,6 @@ pub fn accepted(sk: *mut c_void) {
     } else if let Some(note) = note_of(sk) {
         note.unused.clear();
         note.unused_loopback.clear();
+        note.hushed_ns.set(0);
     }
 }

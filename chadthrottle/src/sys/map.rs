@@ -60,6 +60,7 @@ pub struct NoteCopy {
     rule: u64,
     unused: UnusedCopy,
     unused_loopback: UnusedCopy,
+    hushed_ns: u64,
 }
 
 /// The same of [`chadthrottle_common::ownership::Unused`].

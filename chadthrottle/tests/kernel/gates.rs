@@ -8,10 +8,13 @@ use chadthrottle_common::tuning::gate::CLOSED_WINDOW;
 use crate::{
     audit::assert_nothing_left,
     client::Client as Bystander,
+    following::Limit,
     iperf::{Client, MB, server, to_server},
     lab::Lab,
     lifecycle::with_engine,
     limits::{both_ways, only},
+    program::Chadthrottle,
+    traffic::Traffic,
 };
 
 /// What a limit's downloads have made of a while.
@@ -165,4 +168,42 @@ fn a_connection_that_is_accepted_under_a_limit_loses_little() {
     assert!((0.85..1.1).contains(&passed), "{passed:.3}");
     assert!(dropped < 0.1, "{dropped:.3}");
     assert_nothing_left();
+}
+
+/// A download goes on beside what its process sends by the same connection, and is there again when the limit ends: what
+/// it sends must not keep the other end from asking for room.
+#[track_caller]
+fn goes_on_beside_what_is_sent(quiet: u32) {
+    let lab = Lab::new();
+    let far = Traffic::start(&lab.server, "pour");
+    far.says("ready");
+    let program = Chadthrottle::new();
+    let mut client = Traffic::start(&lab.client, &format!("chatter {quiet} 0.05"));
+    client.says("here");
+    let limit = Limit::start(&program, &format!("{} --down 200KB", client.pid()));
+    client.go_on();
+    let seconds: Vec<u64> = (0..10).map(|_| client.says("second").down).collect();
+    println!("sends after {quiet} s, bytes that came in each second: {seconds:?}");
+    // The first seconds have what was on its way when the limit came.
+    for pair in seconds[3..].windows(2) {
+        let came = pair.iter().sum::<u64>();
+        assert!((150_000..900_000).contains(&came), "{seconds:?}");
+    }
+    drop(limit);
+    client.says("second");
+    client.says("second");
+    let freely = client.says("second").down;
+    println!("and without the limit: {freely}");
+    assert!(freely > 2_000_000, "{freely}");
+    assert_nothing_left();
+}
+
+#[test]
+fn a_download_goes_on_beside_what_its_connection_sends() {
+    goes_on_beside_what_is_sent(0);
+}
+
+#[test]
+fn a_download_goes_on_when_its_connection_begins_to_send() {
+    goes_on_beside_what_is_sent(4);
 }

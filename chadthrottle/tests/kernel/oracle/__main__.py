@@ -2,9 +2,9 @@
 
 import sys
 
-from . import far, handover, lives, mixed, mptcp, raw, tcp, udp
+from . import both_ways, far, handover, lives, mixed, mptcp, raw, tcp, udp
 
-SUBJECTS = (far, handover, lives, mixed, mptcp, raw, tcp, udp)
+SUBJECTS = (both_ways, far, handover, lives, mixed, mptcp, raw, tcp, udp)
 
 
 def main():
