@@ -8,8 +8,16 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::shell::{output, run};
+use crate::{
+    packages,
+    shell::{output, run},
+};
 
+/// Debian's own address, for machines that have none of their own. What comes from there is signed, as everywhere.
+const PUBLIC: &str = "http://deb.debian.org/debian";
+
+/// What the archive is signed with, and the package that has it on Debian and Ubuntu.
+const KEYRING_PACKAGE: &str = "debian-archive-keyring";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt with lists of its own, of one suite.
@@ -22,14 +30,10 @@ impl Apt {
     /// Fetches the lists into `directory`.
     pub fn new(suite: &str, directory: &Path) -> anyhow::Result<Self> {
         let archive = archive()?;
-        let signed = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            String::new()
-        };
         fs::create_dir_all(directory)?;
         let sources = directory.join("sources.list");
-        fs::write(&sources, format!("deb {signed}{archive} {suite} main\n"))?;
+        let source = format!("deb [signed-by={KEYRING}] {archive} {suite} main\n");
+        fs::write(&sources, source)?;
         let more = vec![
             format!("Dir::Etc::sourcelist={}", sources.display()),
             "Dir::Etc::sourceparts=-".to_owned(),
@@ -123,7 +127,11 @@ impl Apt {
     }
 }
 
-/// Where this machine gets Debian's packages from.
+/// Where to get Debian's packages from: where this machine does, or else Debian's public archive. The keyring is there
+/// then, by which apt and debootstrap tell whether they are Debian's.
+///
+/// # Errors
+/// Where there is no apt, or the keyring is missing and cannot be installed.
 pub fn archive() -> anyhow::Result<String> {
     let format = "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)";
     let targets = output(Command::new("apt-get").args([
@@ -133,14 +141,43 @@ pub fn archive() -> anyhow::Result<String> {
         "Created-By: Packages",
     ]))
     .context("apt-get indextargets")?;
-    let archive = targets.lines().find_map(|line| {
+    if !Path::new(KEYRING).exists() {
+        packages::install(&[KEYRING_PACKAGE])?;
+    }
+    // debootstrap would go on without, and check nothing.
+    if !Path::new(KEYRING).exists() {
+        bail!("{KEYRING_PACKAGE} has no {KEYRING}");
+    }
+    Ok(archive_of(&targets).unwrap_or(PUBLIC).to_owned())
+}
+
+/// Debian's archive among what apt is told to use, where each line has origin, component, release and address.
+fn archive_of(targets: &str) -> Option<&str> {
+    targets.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let is_main = fields.next() == Some("Debian") && fields.next() == Some("main");
         let release = fields.next()?;
         (is_main && !release.contains("security")).then(|| fields.next())?
-    });
-    match archive {
-        Some(archive) => Ok(archive.to_owned()),
-        None => bail!("this machine's apt knows no Debian archive to take packages from"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_the_one_of_debian_that_this_machine_has() {
+        let debian = "Other main trixie http://a/\n\
+                      Debian main trixie-security http://b/\n\
+                      Debian contrib trixie http://c/\n\
+                      Debian main trixie http://d/\n";
+        assert_eq!(archive_of(debian), Some("http://d/"));
+    }
+
+    #[test]
+    fn ubuntu_has_none() {
+        let ubuntu = "Ubuntu main noble http://a/\nUbuntu universe noble-security http://b/\n";
+        assert_eq!(archive_of(ubuntu), None);
+        assert_eq!(archive_of(""), None);
     }
 }
