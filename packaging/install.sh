@@ -27,6 +27,14 @@ case $prefix in
     /*) ;;
     *) echo "install.sh: --prefix takes a path from /" >&2; exit 2 ;;
 esac
+# It goes into a unit, where spaces, quotes, %, $ and \ mean something.
+case $prefix in
+    *[!A-Za-z0-9/._+-]*)
+        echo "install.sh: --prefix takes a path of letters, digits and / . _ + - only, not '$prefix'" >&2
+        exit 2
+        ;;
+    ?*/) prefix=${prefix%/} ;;
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 list=$prefix/share/doc/chadthrottle/installed
 systemd() { [ -d /run/systemd/system ]; }
@@ -46,8 +54,10 @@ if [ -n "$uninstall" ]; then
         rmdir "$prefix/$below" 2> /dev/null || :
     done
     rm -rf /run/chadthrottle
-    if systemd; then systemctl daemon-reload; fi
-    if getent group chadthrottle > /dev/null; then groupdel chadthrottle; fi
+    if systemd; then systemctl daemon-reload || :; fi
+    if getent group chadthrottle > /dev/null; then
+        groupdel chadthrottle || echo "install.sh: the group chadthrottle stays" >&2
+    fi
     if [ -n "$purge" ]; then rm -rf /etc/chadthrottle; fi
     echo "ChadThrottle is gone from $prefix"
     exit
@@ -63,6 +73,12 @@ sed -i "s|/usr/bin/chadthrottle|$prefix/bin/chadthrottle|" "$prefix/lib/systemd/
 if systemd; then
     systemd-sysusers "$prefix/lib/sysusers.d/chadthrottle.conf"
     systemd-tmpfiles --create "$prefix/lib/tmpfiles.d/chadthrottle.conf"
+    case $prefix in
+        / | /usr | /usr/local) ;;
+        # Where systemd does not look. What disables the units takes the links away too.
+        *) systemctl link "$prefix/lib/systemd/system/chadthrottle.service" \
+            "$prefix/lib/systemd/system/chadthrottle.socket" ;;
+    esac
     systemctl daemon-reload
     # An older one that runs: limits hold meanwhile.
     systemctl try-restart chadthrottle.service
