@@ -6,7 +6,7 @@
 {
   description = "Hold a process, and only it, to a download and an upload limit";
 
-  inputs.nixpkgs.url = "nixpkgs";
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
   outputs =
     { self, nixpkgs }:

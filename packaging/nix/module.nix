@@ -16,6 +16,7 @@ in
     package = lib.mkOption {
       type = lib.types.package;
       default = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+      defaultText = lib.literalMD "that of the flake";
       description = "The package to use.";
     };
     rules = lib.mkOption {
@@ -31,8 +32,9 @@ in
         ];
       };
       description = ''
-        Rules, as in docs/rules.md. They are read as an administrator's file, beside those that
-        `chadthrottle rule add` writes to /etc/chadthrottle/rules.toml.
+        Rules, as in docs/rules.md. They are an administrator's file, /etc/chadthrottle/rules.d/nixos.toml, and come
+        after those that `chadthrottle rule add` writes to /etc/chadthrottle/rules.toml. With any, the service starts
+        with the machine, and else with the first command.
       '';
     };
   };
@@ -42,11 +44,22 @@ in
     systemd.packages = [ cfg.package ];
     systemd.sockets.chadthrottle.wantedBy = [ "sockets.target" ];
     # Rules hold whenever an engine runs, so with the machine.
-    systemd.services.chadthrottle.wantedBy = lib.mkIf (cfg.rules != { }) [ "multi-user.target" ];
+    systemd.services.chadthrottle = {
+      wantedBy = lib.mkIf (cfg.rules != { }) [ "multi-user.target" ];
+      # Limits hold across a restart, and end with a stop.
+      stopIfChanged = false;
+      reloadTriggers = lib.optional (
+        cfg.rules != { }
+      ) config.environment.etc."chadthrottle/rules.d/nixos.toml".source;
+    };
     systemd.tmpfiles.packages = [ cfg.package ];
     users.groups.chadthrottle = { };
     environment.etc = lib.mkIf (cfg.rules != { }) {
-      "chadthrottle/rules.d/nixos.toml".source = toml.generate "nixos.toml" cfg.rules;
+      "chadthrottle/rules.d/nixos.toml" = {
+        source = toml.generate "nixos.toml" cfg.rules;
+        # A file and no link: rules are refused from a directory that a group may write, as that of the store is.
+        mode = "0644";
+      };
     };
   };
 }
