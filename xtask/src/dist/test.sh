@@ -117,7 +117,8 @@ check "no group" diff groups.txt groups-after.txt
 echo "== by hand, with the commands of docs/service.md"
 hash -r
 cd by-hand || fail "no by-hand"
-awk '/^```/ { fences++; next } fences == 1' docs/service.md > commands
+awk '/^## / { by_hand = $0 == "## By hand" } /^```/ { fenced = !fenced; next } by_hand && fenced' docs/service.md > commands
+check "there are some" grep "^install" commands
 check "they install" sh -e commands
 check "the service starts" systemctl start chadthrottle.service
 check "limits can be asked for" chadthrottle limits
