@@ -322,7 +322,7 @@ mod tests {
                 format!("path = \"chadthrottle-common\", version = \"{version}\""),
             ),
             ("packaging/arch/PKGBUILD", format!("pkgver={version}\n")),
-            ("CHANGELOG.md", format!("## [{version}]")),
+            ("CHANGELOG.md", format!("## {version}\n")),
         ] {
             let text = fs::read_to_string(root().join(file)).unwrap();
             assert!(text.contains(&line), "{file} has not {line}");
