@@ -199,6 +199,25 @@ impl Condition {
         }
     }
 
+    /// Whether every process matches.
+    pub fn is_everybody(&self) -> bool {
+        match self {
+            Self::Name(pattern) | Self::Exe(pattern) | Self::Command(pattern) => {
+                pattern.as_str().bytes().all(|it| it == b'*')
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether no process matches: paths of executables are whole ones.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Exe(pattern) => !pattern.as_str().starts_with(['/', '*', '?', '[']),
+            Self::Parent(condition) => condition.is_nobody(),
+            _ => false,
+        }
+    }
+
     /// Whether no process can match both.
     pub fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
@@ -208,8 +227,11 @@ impl Condition {
                 .zip(other.id())
                 .is_some_and(|(one, other)| one != other),
             (Self::Exe(one), Self::Exe(other)) => {
-                let is_plain = |pattern: &Pattern| !pattern.as_str().contains(['*', '?', '[']);
-                is_plain(one) && is_plain(other) && one != other
+                let (one, other) = (one.as_str(), other.as_str());
+                let (begin, other_begin) = (beginning(one), beginning(other));
+                let both_plain = begin == one && other_begin == other;
+                let may_be_both = begin.starts_with(other_begin) || other_begin.starts_with(begin);
+                both_plain && one != other || !may_be_both
             }
             (Self::Cgroup(one), Self::Cgroup(other)) => {
                 let holds = |one: &str, other: &str| {
@@ -274,6 +296,12 @@ impl Condition {
             }
         }
     }
+}
+
+/// What a pattern has before its first wildcard.
+fn beginning(pattern: &str) -> &str {
+    let end = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+    &pattern[..end]
 }
 
 /// The first of the texts that come nearest to a pattern, if any is near, and how many typos there are.

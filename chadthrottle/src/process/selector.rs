@@ -66,6 +66,12 @@ impl Selector {
         &self.0
     }
 
+    /// Whether no process can meet one of its conditions.
+    pub fn is_impossible(&self) -> bool {
+        let mut wanted = self.0.iter().filter(|term| !term.negated);
+        wanted.any(|term| term.condition.is_nobody())
+    }
+
     /// Its condition, where it has just one.
     pub fn only(&self) -> Option<&Condition> {
         match &*self.0 {
@@ -226,6 +232,9 @@ pub enum SelectorError {
     /// Conditions that exclude each other.
     #[error("'{0}' can never match: no process is both")]
     Never(String),
+    /// A condition that all meet, excluded.
+    #[error("'{0}' can never match: it leaves nobody")]
+    Nobody(String),
     /// More conditions than there is room for.
     #[error("'{0}' has more than {MOST_TERMS} conditions")]
     TooMany(String),
@@ -303,6 +312,9 @@ fn read(text: &str, account: &mut LookUp<'_>) -> Result<Selector, SelectorError>
             None => (false, part),
         };
         let condition = Condition::read(condition, account)?;
+        if negated && condition.is_everybody() {
+            return Err(SelectorError::Nobody(shown(text)));
+        }
         let excludes = |other: &Term| match (negated, other.negated) {
             (true, true) => false,
             (false, false) => condition.excludes(&other.condition),
@@ -529,6 +541,11 @@ mod tests {
             "parent:",
             "parent:parent:name:a",
             "name:a+!name:a",
+            "!name:*",
+            "!exe:**",
+            "name:a+!command:*",
+            "exe:/a*+exe:/b*",
+            "exe:/a?+exe:/b",
             "user:0+user:1",
             "exe:/a+exe:/b",
             "cgroup:/a+cgroup:/b",

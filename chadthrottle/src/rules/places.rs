@@ -152,12 +152,8 @@ impl Places {
     /// # Errors
     /// All that is wrong with it.
     pub fn check(path: &Path) -> Result<Vec<Rule>, Vec<String>> {
-        let read = open(path).and_then(|(file, _)| {
-            let mut text = String::new();
-            file.take(LONGEST).read_to_string(&mut text)?;
-            Ok(text)
-        });
-        let text = read.map_err(|error| vec![error.to_string()])?;
+        let (file, _) = open(path).map_err(|error| vec![error.to_string()])?;
+        let text = text_of(file).map_err(|what| vec![what])?;
         let path = Arc::from(path);
         read::read(&text, &path, &mut Accounts::default())
             .map(|file| file.rules)
@@ -227,11 +223,7 @@ impl Places {
                 self.trusts(&metadata, "its directory")?;
             }
         }
-        let mut text = String::new();
-        file.take(LONGEST)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
-        Ok(text)
+        text_of(file).map_err(Unread::Refused)
     }
 
     /// Whether others than its owner may write it.
@@ -351,6 +343,18 @@ impl Rules {
     }
 }
 
+/// What a file says; what is wrong with it, where that is no text.
+fn text_of(file: fs::File) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(LONGEST).read_to_end(&mut bytes);
+    read.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes());
+        Mistake::at(&text, Some(at..at + 1), "this is no text", "UTF-8").to_string()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,6 +385,19 @@ mod tests {
         assert_eq!(names(&rules), ["main", "package-a", "own-b", "own-c"]);
         symlink("/dev/null", tree.path("etc/chadthrottle/rules.d/10-a.toml")).unwrap();
         assert_eq!(names(&tree.places.load()), ["main", "own-b", "own-c"]);
+    }
+
+    #[test]
+    fn of_a_file_that_is_no_text_the_place_is_told() {
+        let tree = Tree::new();
+        let file = tree.write("etc/chadthrottle/rules.toml", "");
+        fs::write(&file, [rule("a").as_bytes(), b"# \xff\n"].concat()).unwrap();
+        let rules = tree.places.load();
+        let words = rules.problems[0].to_string();
+        for expected in ["rules.toml: line 5, column 3: this is no text", "UTF-8"] {
+            assert!(words.contains(expected), "{words}");
+        }
+        assert_eq!(Places::check(&file).unwrap_err().len(), 1);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    text().prop_filter("a name", |name| check_name(name).is_ok())
+    text().prop_filter("a name", |name| check_name(name).is_ok() && name != "off")
 }
 
 fn glob() -> impl Strategy<Value = String> {
@@ -71,8 +71,17 @@ fn glob() -> impl Strategy<Value = String> {
 }
 
 fn target() -> impl Strategy<Value = String> {
-    const KINDS: [&str; 6] = ["name", "exe", "command", "unit", "container", "parent:name"];
-    let glob = (select(&KINDS[..]), glob()).prop_map(|(kind, glob)| format!("{kind}:{glob}"));
+    const BEGINNINGS: [&str; 7] = [
+        "name:",
+        "exe:/",
+        "exe:*",
+        "command:",
+        "unit:",
+        "container:",
+        "parent:name:",
+    ];
+    let glob =
+        (select(&BEGINNINGS[..]), glob()).prop_map(|(begins, glob)| format!("{begins}{glob}"));
     let user = any::<u16>().prop_map(|id| format!("user:{id}"));
     let not = (select(&["", "!"][..]), prop_oneof![4 => glob, 1 => user])
         .prop_map(|(not, condition)| format!("{not}{condition}"));

@@ -260,6 +260,10 @@ impl Reader<'_> {
             if let Err(what) = check_name(name.get()) {
                 self.mistake(name.span(), &what, NAMES);
             }
+            if name.get() == "off" {
+                let what = "'off' is no name of a profile: it is what chooses none";
+                self.mistake(name.span(), what, "another name");
+            }
             let mut rules = Vec::new();
             for (key, item) in entries(profile) {
                 match key.get() {

@@ -184,6 +184,21 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "",
         ),
         (
+            "[[rule]]\nname = 'a'\nmatch = 'parent:exe:wget'\nup = '1MB'",
+            3,
+            9,
+            "'parent:exe:wget' can never match: give a whole path",
+            "exe:GLOB",
+        ),
+        (
+            "[[rule]]\nname = 'a'\nmatch = '!name:*'\nup = '1MB'",
+            3,
+            9,
+            "it leaves nobody",
+            "",
+        ),
+        ("[profile.off]\nrules = ['a']", 1, 10, "'off'", "another"),
+        (
             "[profile.x]\nrule = ['a']",
             2,
             1,

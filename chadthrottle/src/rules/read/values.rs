@@ -8,6 +8,7 @@ use super::{Named, Reader};
 use crate::{
     process::{Condition, MOST_SELECTORS, Selector},
     rules::{Calendar, OnNetworks},
+    text::escape,
 };
 
 /// So many targets has a rule at most.
@@ -37,7 +38,16 @@ impl Reader<'_> {
                     let what = "process IDs change with each start; use name: or exe:";
                     self.mistake(span, what, TARGETS);
                 }
-                Ok(selector) => targets.push(selector),
+                Ok(selector) => {
+                    if selector.is_impossible() {
+                        let what = format!(
+                            "'{}' can never match: give a whole path, or a pattern such as exe:*/wget",
+                            escape(&name)
+                        );
+                        self.mistake(span, &what, TARGETS);
+                    }
+                    targets.push(selector);
+                }
                 Err(_) if name.parse::<u32>().is_ok() => {
                     let what = "process IDs change with each start; use name: or exe:";
                     self.mistake(span, what, TARGETS);
