@@ -13,9 +13,6 @@ use crate::{
     shell::{output, run},
 };
 
-/// Debian's own address, for machines that have none of their own. What comes from there is signed, as everywhere.
-const PUBLIC: &str = "http://deb.debian.org/debian";
-
 /// What the archive is signed with, and the package that has it on Debian and Ubuntu.
 const KEYRING_PACKAGE: &str = "debian-archive-keyring";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -148,7 +145,8 @@ pub fn archive() -> anyhow::Result<String> {
     if !Path::new(KEYRING).exists() {
         bail!("{KEYRING_PACKAGE} has no {KEYRING}");
     }
-    Ok(archive_of(&targets).unwrap_or(PUBLIC).to_owned())
+    let archive = archive_of(&targets).context("this machine's apt knows no Debian archive")?;
+    Ok(archive.to_owned())
 }
 
 /// Debian's archive among what apt is told to use, where each line has origin, component, release and address.
