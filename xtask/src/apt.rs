@@ -124,11 +124,11 @@ impl Apt {
     }
 }
 
-/// Where to get Debian's packages from: where this machine does, or else Debian's public archive. The keyring is there
-/// then, by which apt and debootstrap tell whether they are Debian's.
+/// Where to get Debian's packages from: where this machine does. The keyring is there then, by which apt and debootstrap
+/// tell whether they are Debian's.
 ///
 /// # Errors
-/// Where there is no apt, or the keyring is missing and cannot be installed.
+/// Where there is no apt, it knows no Debian archive, or the keyring is missing and cannot be installed.
 pub fn archive() -> anyhow::Result<String> {
     let format = "$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)";
     let targets = output(Command::new("apt-get").args([
