@@ -7,8 +7,8 @@ use super::{
     account::Account,
     cgroup,
     container::{container_of, is_id_prefix},
+    grammar::SelectorError,
     near::typos,
-    selector::SelectorError,
     unit::{unescape, units_of},
 };
 
