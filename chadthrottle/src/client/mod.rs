@@ -133,17 +133,11 @@ impl Client {
         requests.end().await
     }
 
-    /// What is limited now, with the rates of the newest sample that there was; `None` when the engine has ended.
-    pub async fn limits_now(&mut self) -> Option<Snapshot> {
-        // The first comes at once, and was taken up to an interval ago; the second after ours, which is too short for
-        // rates.
-        let newest = self.next_snapshot().await?;
-        let mut now = Snapshot::clone(&*self.next_snapshot().await?);
-        for limit in &mut now.limits {
-            let before = newest.limits.iter().find(|before| before.id == limit.id);
-            limit.traffic = before.map(|before| before.traffic).unwrap_or_default();
-        }
-        Some(now)
+    /// A sample that was begun after this was called, with rates over our interval; `None` when the engine has ended.
+    pub async fn sample(&mut self) -> Option<Arc<Snapshot>> {
+        // The first comes at once, and was taken up to an interval ago.
+        self.next_snapshot().await?;
+        self.next_snapshot().await
     }
 
     /// The next one that the engine takes, which may be for somebody else.

@@ -181,13 +181,13 @@ pub async fn run(global: &Global, args: LimitArgs) -> Result<u8, Error> {
 }
 
 /// What is limited at this moment, and the processes; `None` where the engine does not say.
-async fn look(global: &Global) -> Option<Snapshot> {
+async fn look(global: &Global) -> Option<Arc<Snapshot>> {
     let settings = Settings {
         fields: Some(vec![Field::Processes, Field::Limits, Field::Origins]),
         ..global.settings(session::AT_ONCE)
     };
     let mut session = session::open_running(settings).await.ok()??;
-    let snapshot = session.engine.limits_now().await;
+    let snapshot = session.engine.sample().await;
     let _clean = session.close().await;
     snapshot
 }
@@ -366,7 +366,7 @@ impl<'a> Status<'a> {
     }
 
     /// Says once whom the limit has taken from others.
-    fn say_taken(&mut self, before: &mut Option<Snapshot>, now: &Snapshot, id: LimitId) {
+    fn say_taken(&mut self, before: &mut Option<Arc<Snapshot>>, now: &Snapshot, id: LimitId) {
         if let Some(words) = before.take().and_then(|before| taken(&before, now, id)) {
             self.clear();
             output::say(words);

@@ -1,6 +1,9 @@
 //! `limits`: what is limited, by whom, since when, and what it carries.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::Serialize;
 
@@ -15,17 +18,20 @@ use crate::{
     units::{Rate, Style, format_rate},
 };
 
+/// For how long their rates are measured: those of a moment are anything between nothing and a whole burst.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Lists them and gives the exit code.
 pub async fn run(global: &Global, args: &LimitsArgs) -> Result<u8, Error> {
     let settings = Settings {
         fields: Some(vec![Field::Limits, Field::Origins, Field::Processes]),
-        ..global.settings(session::AT_ONCE)
+        ..global.settings(LOOK)
     };
     let session = session::open_running(settings).await?;
     let snapshot = match session {
-        None => Snapshot::default(),
+        None => Arc::default(),
         Some(mut session) => {
-            let snapshot = session.engine.limits_now().await;
+            let snapshot = session.engine.sample().await;
             let _clean = session.close().await;
             snapshot.ok_or(RequestError::Gone)?
         }

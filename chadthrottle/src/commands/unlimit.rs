@@ -29,7 +29,7 @@ pub async fn run(global: &Global, args: &Unlimit) -> Result<u8, Error> {
 }
 
 async fn end(session: &mut session::Opened, args: &Unlimit) -> Result<(), Error> {
-    let snapshot = session.engine.limits_now().await;
+    let snapshot = session.engine.sample().await;
     let snapshot = snapshot.ok_or(RequestError::Gone)?;
     let ids = if args.all {
         // Those of rules would be set again at once.

@@ -187,7 +187,7 @@ impl Engine {
             .collect();
         for process in processes {
             if let Some(limit) = process.limit.and_then(|(id, _)| limits.get_mut(&id)) {
-                limit.members += 1;
+                limit.members += usize::from(!process.ended);
                 limit.traffic += process.traffic;
             }
         }

@@ -80,9 +80,9 @@ pub struct LimitSample {
     pub children: bool,
     /// Whether it takes in processes that match and start later.
     pub open_ended: bool,
-    /// Processes that share it, those that have just ended included.
+    /// Processes that share it and live.
     pub members: usize,
-    /// What all its members carry.
+    /// What all its members carry, those that have just ended included.
     pub traffic: Both<Traffic>,
     /// Connections that use a good part of what they may.
     pub connections: Connections,

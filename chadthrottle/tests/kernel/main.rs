@@ -37,6 +37,7 @@ mod lab;
 mod levers;
 mod lifecycle;
 mod limits;
+mod listed;
 mod load;
 mod members;
 mod mptcp;

@@ -101,10 +101,9 @@ async fn asked(global: &Global) -> Result<Option<Vec<RuleSample>>, Error> {
     let Some(mut session) = session::open_running(settings).await? else {
         return Ok(None);
     };
-    // The first may have been taken before the last change.
-    let snapshot = session.engine.limits_now().await;
+    let snapshot = session.engine.sample().await;
     let _clean = session.close().await;
-    Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules))
+    Ok(Some(snapshot.ok_or(RequestError::Gone)?.rules.clone()))
 }
 
 /// Where the machine is, as far as these rules want to know it.
