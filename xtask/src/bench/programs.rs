@@ -17,15 +17,19 @@ pub fn take_debug_builds() {
 
 /// Builds them.
 pub fn build() -> anyhow::Result<()> {
-    for which in [["--bin", "chadthrottle"], ["--example", "load"]] {
+    const PROGRAM: [&str; 2] = ["--bin", "chadthrottle"];
+    const LOAD: [&str; 2] = ["--example", "load"];
+    let build = || {
         let mut build = cargo();
         build.args(["build", "--locked", "--package", "chadthrottle"]);
-        if !DEBUG.load(Relaxed) {
-            build.arg("--release");
-        }
-        run(build.args(which))?;
+        build
+    };
+    if DEBUG.load(Relaxed) {
+        // Both at once, with what the tests depend on: alone, the program would be compiled anew without that.
+        return run(build().args(PROGRAM).args(LOAD));
     }
-    Ok(())
+    run(build().arg("--release").args(PROGRAM))?;
+    run(build().arg("--release").args(LOAD))
 }
 
 /// The program that users run.

@@ -83,9 +83,9 @@ pub fn kernels(releases: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Boots the oldest kernel, and then the newest.
-pub fn oldest_and_newest() -> anyhow::Result<()> {
-    kernels(&[OLDEST, NEWEST].map(str::to_owned))
+/// Boots the oldest kernel: new ones are under the kernel tests.
+pub fn oldest() -> anyhow::Result<()> {
+    kernels(&[OLDEST.to_owned()])
 }
 
 /// Static, so that a machine needs no libraries: the program and its load.

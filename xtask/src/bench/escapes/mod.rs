@@ -63,7 +63,13 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
         if !chosen || quick && !row.quick {
             continue;
         }
-        let (times, verdict) = match tried(row, seconds * row.longer) {
+        let mut result = tried(row, seconds * row.longer);
+        if quick && !is_as_promised(&row, &result) {
+            // As a kernel test that fails beside other work: the machine may have stood still meanwhile.
+            println!("{name}: {}, tried again", told(&result));
+            result = tried(row, seconds * row.longer);
+        }
+        let (times, verdict) = match result {
             Ok(result) => result,
             Err(error) => {
                 println!("{name}: {error:#}");
@@ -80,7 +86,7 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
             (Verdict::Broken, None) => "NO".to_owned(),
         };
         println!("{name}: {times:.2}, {word}");
-        if row.cannot.is_none() && matches!(verdict, Verdict::Late | Verdict::Broken) {
+        if !is_as_promised(&row, &Ok((times, verdict.clone()))) {
             broken.push(format!("{name}: {times:.2} × the limit"));
         }
         table.row([
@@ -108,6 +114,22 @@ pub fn measure(quick: bool, only: Option<&str>) -> anyhow::Result<()> {
         bail!("limits that did not hold:\n{}", broken.join("\n"));
     }
     Ok(())
+}
+
+/// Whether the limit did what the row says of it.
+fn is_as_promised(row: &Row, result: &anyhow::Result<(f64, Verdict)>) -> bool {
+    match result {
+        Ok((_, Verdict::Late | Verdict::Broken)) => row.cannot.is_some(),
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}
+
+fn told(result: &anyhow::Result<(f64, Verdict)>) -> String {
+    match result {
+        Ok((times, _)) => format!("{times:.2} × the limit"),
+        Err(error) => format!("{error:#}"),
+    }
 }
 
 /// What passed over what the limit allows, and what that means.
