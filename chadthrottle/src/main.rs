@@ -13,7 +13,7 @@ use chadthrottle::{
     error::Error,
     logging::{self, Warnings},
     output,
-    reversal::guard,
+    reversal::guarding,
 };
 use clap::Parser;
 
@@ -21,9 +21,9 @@ fn main() -> ExitCode {
     // Before anything else: the guard is to stay small, and is no command of the contract.
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|command| command == guard::COMMAND)
+        .is_some_and(|command| command == guarding::COMMAND)
     {
-        return guard::run().map_or(ExitCode::FAILURE, ExitCode::from);
+        return guarding::run().map_or(ExitCode::FAILURE, ExitCode::from);
     }
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();

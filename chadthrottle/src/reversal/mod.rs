@@ -6,7 +6,8 @@
 
 pub mod cleanup;
 mod custody;
-pub mod guard;
+mod guard;
+pub mod guarding;
 mod heir;
 mod journal;
 mod ledger;

@@ -16,7 +16,8 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::{
     ShrinkWindow,
     custody::System,
-    guard::{self, Helper, Launch},
+    guard::{Helper, Launch},
+    guarding::serve,
     journal::{Record, unfinished},
     state_dir::StateDir,
     taken_terminal::TakenTerminal,
@@ -162,7 +163,7 @@ impl Launch for FakeLaunch {
         let theirs = Arc::clone(&socket);
         let thread = thread::spawn(move || {
             let closing = Closing(theirs);
-            let _ = guard::serve(closing.0.as_fd(), |_, _| system);
+            let _ = serve(closing.0.as_fd(), |_, _| system);
         });
         let guard = FakeGuard {
             socket,
