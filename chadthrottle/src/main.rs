@@ -15,7 +15,6 @@ use chadthrottle::{
     output,
     reversal::guarding,
 };
-use clap::Parser;
 
 fn main() -> ExitCode {
     // Before anything else: the guard is to stay small, and is no command of the contract.
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         // A shell that completes shows nothing of what is said.
         Err(error) => return ExitCode::from(error.exit_code()),
     }
-    let cli = Cli::parse();
+    let cli = Cli::read();
     if cli.version {
         return match commands::version::run(cli.global.verbose > 0) {
             Ok(()) => ExitCode::SUCCESS,

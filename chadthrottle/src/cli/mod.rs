@@ -5,11 +5,12 @@
 mod candidates;
 pub mod examples;
 mod limit;
+pub mod meant;
 mod rule;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
@@ -125,6 +126,14 @@ pub struct Global {
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, hide_short_help = true)]
     pub verbose: u8,
+}
+
+impl Cli {
+    /// The command line of this process; where that is none, it says why and ends the process.
+    pub fn read() -> Self {
+        let line: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&line).unwrap_or_else(|error| meant::explained(error, line).exit())
+    }
 }
 
 impl Global {

@@ -18,7 +18,7 @@ pub enum RuleCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show one rule
+    /// Show one rule, and the file and line where it stands
     #[command(after_long_help = examples::RULE_SHOW)]
     Show {
         /// Its name

@@ -6,9 +6,8 @@ use clap::{Command, CommandFactory, builder::Resettable};
 use clap_mangen::roff::{Roff, roman};
 
 use crate::{
-    cli::{Cli, Man, examples},
+    cli::{Cli, Man, examples, meant},
     error::Error,
-    process::typos,
     text,
 };
 
@@ -34,15 +33,14 @@ pub fn run(args: &Man) -> Result<u8, Error> {
 
 /// That there is no such command, and which one may have been meant.
 fn no_command(command: &Command, name: &str) -> String {
-    let names = command.get_subcommands().map(Command::get_name);
-    let near = names.filter_map(|other| Some((typos(name, other)?, other)));
+    let of_others = meant::of_others(command, name).first().copied();
     let mut words = format!(
         "'{}' has no command '{}'",
         shown(command),
         text::escape(name)
     );
-    if let Some((_, near)) = near.min() {
-        words += &format!(": did you mean '{near}'?");
+    if let Some(meant) = of_others.or_else(|| meant::alike(command, name).first().copied()) {
+        words += &format!(": did you mean '{meant}'?");
     }
     words
 }
@@ -147,6 +145,22 @@ mod tests {
             }
         }
         assert!(named > 20, "only {named}");
+    }
+
+    #[test]
+    fn a_page_that_there_is_not_is_answered_with_the_one_that_is_meant() {
+        let program = program();
+        for (name, meant) in [
+            ("limt", "'limit'"),
+            ("lmits", "'limits'"),
+            ("status", "'limits'"),
+            ("rm", "'rule remove'"),
+        ] {
+            let said = no_command(&program, name);
+            let expected = format!("did you mean {meant}?");
+            assert!(said.ends_with(&expected), "{said}");
+        }
+        assert!(no_command(&program, "xyzzy").ends_with("'xyzzy'"));
     }
 
     fn page_of(path: &[&str]) -> String {

@@ -42,7 +42,6 @@ pub use headcount::NewestPid;
 pub use identity::{Guise, find, is_kernel_thread, key_of, process_of_thread, user_of};
 pub use interfaces::{ByProcess, interfaces_of};
 pub use invoker::{Invoker, home_of_caller};
-pub use near::typos;
 pub use reader::ProcessReader;
 pub use selector::Selector;
 use sockets::threads;
