@@ -3,7 +3,16 @@
 //! A shell puts a candidate into the command line as it is. So nothing is offered that a shell would take for more than
 //! a word: a process could call itself `x;reboot`.
 
-use std::{collections::BTreeSet, ffi::OsStr, fs, path::Path};
+mod limits;
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::{ArgValueCompleter, CompletionCandidate};
@@ -12,10 +21,15 @@ use super::Cli;
 use crate::{
     config::{ThemeName, theme_files},
     process::{
-        LocalAccounts, cgroup_of, container_of, is_kernel_thread, pids, unescape, units_of, user_of,
+        LocalAccounts, cgroup_of, container_of, is_kernel_thread, owner_of, pids, proc_file,
+        unescape, units_of,
     },
     rules::Places,
 };
+pub use limits::limits;
+
+/// Who presses Tab waits so long at most; what is not found by then is not offered.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 /// Targets of running processes, ids among them.
 pub fn targets() -> ArgValueCompleter {
@@ -29,14 +43,23 @@ pub fn lasting_targets() -> ArgValueCompleter {
 
 /// Names of rules in files.
 pub fn rules() -> Vec<CompletionCandidate> {
-    let names = Places::system().load().rules.into_iter();
+    let names = places().load().rules.into_iter();
     words(names.map(|rule| rule.name.to_string()))
 }
 
 /// Names of profiles, and what chooses none.
 pub fn profiles() -> Vec<CompletionCandidate> {
-    let names = Places::system().load().profiles;
+    let names = places().load().profiles;
     words(names.into_iter().chain(["off".to_owned()]))
+}
+
+fn places() -> Places {
+    given("--rules-root").map_or_else(Places::system, |root| Places::below(root, 0))
+}
+
+/// What the command line that is completed says behind that option.
+fn given(option: &str) -> Option<OsString> {
+    env::args_os().skip_while(|word| word != option).nth(1)
 }
 
 /// Names of themes.
@@ -80,25 +103,36 @@ const KINDS: [&str; 9] = [
     "parent:",
 ];
 
+/// What has a target behind it.
+const PARENT: &str = "parent:";
+
 fn candidates(root: &Path, current: &OsStr, with_pids: bool) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else {
         return Vec::new();
     };
-    // Of a target that is joined or negated, the last part is completed, and what stands before it stays.
+    // Of a target that is joined, negated or a parent's, the last part is completed, and what stands before it stays.
     let at = current.rfind(['+', '!']).map_or(0, |at| at + 1);
+    let is_of_parent = current[at..].starts_with(PARENT);
+    let at = if is_of_parent { at + PARENT.len() } else { at };
     let (before, part) = current.split_at(at);
+    let until = Instant::now() + PATIENCE;
+    // Those of the kernel have no sockets, and cannot be limited.
+    let processes = pids(root).into_iter();
+    let processes = processes
+        .take_while(|_| Instant::now() < until)
+        .filter(|pid| !is_kernel_thread(root, *pid));
     let mut found = Vec::new();
     if let Some((kind, value)) = part.split_once(':') {
-        let names = pids(root).into_iter().flat_map(|pid| of(root, pid, kind));
+        let names = processes.flat_map(|pid| of(root, pid, kind));
         let names: BTreeSet<String> = names.filter(|name| name.starts_with(value)).collect();
-        found = words(names.into_iter().map(|name| format!("{kind}:{name}")));
+        let targets = names.into_iter().map(|name| format!("{kind}:{name}"));
+        found.extend(targets.map(CompletionCandidate::new));
     } else {
         let kinds = KINDS.into_iter().filter(|kind| kind.starts_with(part));
+        let kinds = kinds.filter(|kind| !is_of_parent || *kind != PARENT);
         found.extend(kinds.map(CompletionCandidate::new));
         if with_pids {
-            let pids = pids(root)
-                .into_iter()
-                .filter(|pid| pid.to_string().starts_with(part) && !is_kernel_thread(root, *pid));
+            let pids = processes.filter(|pid| pid.to_string().starts_with(part));
             found.extend(pids.map(|pid| {
                 let name = name_of(root, pid).filter(|name| is_word(name));
                 CompletionCandidate::new(pid.to_string()).help(name.map(Into::into))
@@ -111,10 +145,11 @@ fn candidates(root: &Path, current: &OsStr, with_pids: bool) -> Vec<CompletionCa
         .collect()
 }
 
-/// What a process has of that kind.
+/// What a process has of that kind, as far as it may be offered.
 fn of(root: &Path, pid: u32, kind: &str) -> Vec<String> {
     let cgroup = || cgroup_of(root, pid);
-    match kind {
+    let accounts = || LocalAccounts::of(Path::new("/etc"));
+    let found: Vec<String> = match kind {
         "name" => name_of(root, pid).into_iter().collect(),
         "exe" => {
             let exe = fs::read_link(root.join(pid.to_string()).join("exe"));
@@ -123,12 +158,16 @@ fn of(root: &Path, pid: u32, kind: &str) -> Vec<String> {
                 .into_iter()
                 .collect()
         }
+        "command" => return commands_of(root, pid),
         "user" => {
-            let accounts = LocalAccounts::of(Path::new("/etc"));
-            user_of(root, pid)
-                .map(|uid| accounts.user(uid))
-                .into_iter()
-                .collect()
+            let owner = owner_of(root, pid).ok();
+            let name = owner.map(|(user, _)| accounts().user(user));
+            name.into_iter().collect()
+        }
+        "group" => {
+            let owner = owner_of(root, pid).ok();
+            let name = owner.map(|(_, group)| accounts().group_name(group));
+            name.into_iter().collect()
         }
         "cgroup" => cgroup().into_iter().collect(),
         "unit" => cgroup()
@@ -142,7 +181,34 @@ fn of(root: &Path, pid: u32, kind: &str) -> Vec<String> {
             id.into_iter().collect()
         }
         _ => Vec::new(),
+    };
+    found.into_iter().filter(|word| is_word(word)).collect()
+}
+
+/// Patterns for a command line, which is rarely one word: what it begins with, and the first file in it, as the script of
+/// an interpreter is. All shells leave an asterisk alone where there is no file of that name.
+fn commands_of(root: &Path, pid: u32) -> Vec<String> {
+    let line = proc_file::text(&root.join(pid.to_string()).join("cmdline")).unwrap_or_default();
+    let mut words = line.split_terminator('\0');
+    let Some(program) = words.next().filter(|word| is_word(word)) else {
+        return Vec::new();
+    };
+    let mut arguments = words.peekable();
+    if arguments.peek().is_none() {
+        return vec![program.to_owned()];
     }
+    let file = arguments.find_map(file_in);
+    let file = file.filter(|file| is_word(file));
+    let file = file.map(|file| format!("*{file}*"));
+    [format!("{program}*")].into_iter().chain(file).collect()
+}
+
+/// The name of the file that an argument is for: a path, or a name with an ending.
+fn file_in(argument: &str) -> Option<&str> {
+    let (directory, file) = argument.rsplit_once('/').unwrap_or(("", argument));
+    let ending = Path::new(file).extension().and_then(OsStr::to_str);
+    let has_ending = ending.is_some_and(|it| it.chars().all(char::is_alphabetic));
+    (!argument.starts_with('-') && (!directory.is_empty() || has_ending)).then_some(file)
 }
 
 fn name_of(root: &Path, pid: u32) -> Option<String> {
@@ -202,11 +268,50 @@ mod tests {
             ("u", &["unit:", "user:"]),
             ("user:x+name:w", &["user:x+name:wget"]),
             ("!name:o", &["!name:ollama"]),
-            ("parent:", &[]),
+            ("parent:1", &["parent:12", "parent:13"]),
+            ("parent:u", &["parent:unit:", "parent:user:"]),
+            ("parent:p", &[]),
+            ("parent:name:o", &["parent:name:ollama"]),
+            ("user:x+!parent:name:o", &["user:x+!parent:name:ollama"]),
         ] {
             assert_eq!(completed(tree.path(), current, true), found, "{current}");
         }
-        assert!(completed(tree.path(), "1", false).is_empty());
+        for current in ["1", "parent:1"] {
+            assert!(completed(tree.path(), current, false).is_empty());
+        }
+    }
+
+    #[test]
+    fn users_groups_and_what_command_lines_begin_with() {
+        let tree = tree(&[
+            (12, "python3", "/"),
+            (13, "sh", "/"),
+            (14, "odd", "/"),
+            (15, "nice", "/"),
+        ]);
+        let lines = [
+            (12, "/usr/bin/python3\0-u\0/home/a/train.py\0--epochs\0x\0"),
+            (13, "sh\0"),
+            (14, "a b\0x\0"),
+            (15, "nice\0-n\0x9\0/d/x.sh\0"),
+        ];
+        for (pid, line) in lines {
+            fs::write(tree.path().join(pid.to_string()).join("cmdline"), line).unwrap();
+        }
+        let all = [
+            "command:*train.py*",
+            "command:*x.sh*",
+            "command:/usr/bin/python3*",
+            "command:nice*",
+            "command:sh",
+        ];
+        assert_eq!(completed(tree.path(), "command:", true), all);
+        let (user, group) = owner_of(tree.path(), 12).unwrap();
+        let accounts = LocalAccounts::of(Path::new("/etc"));
+        let group = format!("group:{}", accounts.group_name(group));
+        assert_eq!(completed(tree.path(), "group:", true), [group]);
+        let user = format!("user:{}", accounts.user(user));
+        assert_eq!(completed(tree.path(), "user:", true), [user]);
     }
 
     #[test]
@@ -215,6 +320,7 @@ mod tests {
         write_process(tree.path(), 12, "kworker", 2, PF_KTHREAD, 1);
         write_process(tree.path(), 13, "wget", 1, 0, 1);
         assert_eq!(completed(tree.path(), "1", true), ["13"]);
+        assert_eq!(completed(tree.path(), "name:", true), ["name:wget"]);
     }
 
     #[test]

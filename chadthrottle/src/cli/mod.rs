@@ -242,7 +242,7 @@ pub struct LimitsArgs {
 #[derive(Debug, Args)]
 pub struct Unlimit {
     /// A limit's ID, or a TARGET that it was set for, or a process that it holds
-    #[arg(value_name = "ID|TARGET", required_unless_present = "all", add = candidates::targets())]
+    #[arg(value_name = "ID|TARGET", required_unless_present = "all", add = candidates::limits())]
     pub which: Vec<String>,
     /// All limits, whoever has set them
     #[arg(long, conflicts_with = "which")]

@@ -15,7 +15,8 @@ const ASKS: &str = "CHADTHROTTLE_COMPLETE";
 const PROGRAM: &str = "chadthrottle";
 
 /// bash parts words at colons and equals signs, and takes a completion for what follows the last of them. So words are
-/// parted at spaces here, and what bash has already is taken off what we say.
+/// parted at spaces here, and what bash has already is taken off what we say. Lines are read as they are: an asterisk in one
+/// is no file.
 const BASH: &str = r#"_chadthrottle() {
     local line=${COMP_LINE:0:COMP_POINT} IFS=$' \t\n'
     local words
@@ -23,9 +24,8 @@ const BASH: &str = r#"_chadthrottle() {
     [[ $line == *[[:space:]] ]] && words+=('')
     local current=${words[-1]} index=$((${#words[@]} - 1)) known=
     [[ $current == *[:=]* ]] && known=${current%"${current##*[:=]}"}
-    IFS=$'\n'
-    COMPREPLY=($(_CLAP_IFS="$IFS" _CLAP_COMPLETE_INDEX=$index CHADTHROTTLE_COMPLETE=bash \
-        chadthrottle -- "${words[@]}" 2> /dev/null))
+    mapfile -t COMPREPLY < <(_CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX=$index CHADTHROTTLE_COMPLETE=bash \
+        chadthrottle -- "${words[@]}" 2> /dev/null)
     COMPREPLY=("${COMPREPLY[@]#"$known"}")
     [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:=/] ]] && compopt -o nospace
     return 0

@@ -177,7 +177,7 @@ fn id_of(
     }
 }
 
-/// The name of a user of this machine, and the id of a group of it: from the files alone, since a directory service may
+/// Names of users and groups of this machine, and ids of groups: from the files alone, since a directory service may
 /// not answer, and whoever comes to the engine is not to wait for it.
 #[derive(Clone, Debug)]
 pub struct LocalAccounts {
@@ -196,6 +196,12 @@ impl LocalAccounts {
     pub fn user(&self, uid: u32) -> String {
         self.field("passwd", 2, &uid.to_string(), 0)
             .unwrap_or_else(|| uid.to_string())
+    }
+
+    /// The group's name, or the number where the machine itself has none.
+    pub fn group_name(&self, gid: u32) -> String {
+        self.field("group", 2, &gid.to_string(), 0)
+            .unwrap_or_else(|| gid.to_string())
     }
 
     /// The group's id.
@@ -263,6 +269,8 @@ mod tests {
         );
         assert_eq!(accounts.user(1815), "ada");
         assert_eq!(accounts.user(7), "7");
+        assert_eq!(accounts.group_name(77), "chad");
+        assert_eq!(accounts.group_name(7), "7");
         assert_eq!(accounts.group("chad"), Some(77));
         for name in ["ada", "broken", "odd", ""] {
             assert_eq!(accounts.group(name), None, "{name}");

@@ -39,7 +39,7 @@ pub use container::{Container, container_of};
 pub use executable::Devices;
 pub use grammar::{Accounts, SelectorError, Target};
 pub use headcount::NewestPid;
-pub use identity::{Guise, find, is_kernel_thread, key_of, process_of_thread, user_of};
+pub use identity::{Guise, find, is_kernel_thread, key_of, owner_of, process_of_thread, user_of};
 pub use interfaces::{ByProcess, interfaces_of};
 pub use invoker::{Invoker, home_of_caller};
 pub use reader::ProcessReader;

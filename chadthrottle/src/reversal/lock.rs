@@ -3,10 +3,13 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
+
+use nix::sys::stat;
 
 use super::state_dir::{StateDir, StateDirError};
 
@@ -99,6 +102,21 @@ impl EngineLock {
         Self::take_in(directory).ok()
     }
 
+    /// Whether somebody has the lock in that directory. Nobody is disturbed by the question, and everybody may ask who may
+    /// enter the directory.
+    pub fn is_held(directory: &Path) -> bool {
+        let Ok(file) = fs::metadata(directory.join(NAME)) else {
+            return false;
+        };
+        let (major, minor) = (stat::major(file.dev()), stat::minor(file.dev()));
+        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        locks.lines().any(|lock| {
+            let mut words = lock.split_whitespace();
+            words.any(|word| word == "FLOCK") && words.any(|word| word == place)
+        })
+    }
+
     /// Where it is.
     pub fn directory(&self) -> &StateDir {
         &self.directory
@@ -128,12 +146,15 @@ mod tests {
     fn the_second_is_refused_with_the_first_ones_id_until_the_first_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("deep/state");
+        assert!(!EngineLock::is_held(&state));
         let first = EngineLock::take(&state).unwrap();
+        assert!(EngineLock::is_held(&state));
         match EngineLock::take(&state) {
             Err(LockError::Held(Some(pid))) => assert_eq!(pid, std::process::id()),
             other => panic!("{other:?}"),
         }
         drop(first);
+        assert!(!EngineLock::is_held(&state));
         EngineLock::take(&state).unwrap();
     }
 
