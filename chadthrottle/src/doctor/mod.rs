@@ -1,6 +1,7 @@
 //! The doctor: what this machine can do, what would be used, and whether programs really run.
 
 mod probe;
+mod problem;
 mod surroundings;
 
 use std::{borrow::Cow, path::Path};
@@ -14,6 +15,7 @@ use crate::{
     session::{Settings, pid_namespace, privilege},
 };
 pub use probe::Probe;
+use problem::Problem;
 pub use surroundings::{Attached, Cgroup2};
 
 /// Schema of the JSON.
@@ -97,14 +99,15 @@ pub fn examine(settings: &Settings) -> Report {
     report
 }
 
-type Problem = (String, u8);
+/// What is wrong, in words, and the exit code.
+type Wrong = (String, u8);
 
 fn examine_attaching(
     settings: &Settings,
     mount: Result<std::path::PathBuf, ThrottleError>,
     missing: &[privilege::Capability],
     report: &mut Report,
-) -> Result<(), Problem> {
+) -> Result<(), Wrong> {
     let throttle = |error: ThrottleError| (error.to_string(), error.exit_code());
     if !missing.is_empty() {
         let names = missing.iter().map(|missing| missing.name).collect();
@@ -134,20 +137,10 @@ fn examine_attaching(
     report.levers = levers.into_iter().map(Cow::Borrowed).collect();
     let problem = probe.problem();
     report.probe = Some(probe);
-    if let Some(problem) = problem {
-        return Err((problem, 1));
-    }
-    match cut_off {
-        0 => Ok(()),
-        cut_off => Err((
-            format!(
-                "limits will work for processes in this container, but {cut_off} that /proc shows \
-                 are outside of the cgroup namespace that this runs in, and cannot be limited. Run \
-                 it on the host"
-            ),
-            4,
-        )),
-    }
+    let problem = problem.or((cut_off > 0).then_some(Problem::CutOff(cut_off)));
+    problem.map_or(Ok(()), |problem| {
+        Err((problem.to_string(), problem.exit_code()))
+    })
 }
 
 /// How many processes are kept from programs at that point by a cgroup namespace.

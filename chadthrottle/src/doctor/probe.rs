@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::{Problem, Why};
 use crate::{
     backends::throttle::{
         linux_ebpf_utils::{AttachConfig, AttachPoint},
@@ -56,29 +57,25 @@ pub struct Runs {
 
 impl Probe {
     /// What is wrong, with its likely cause; `None` where all packets were seen.
-    pub fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<Problem> {
         if self.counted.ingress >= self.packets && self.counted.egress >= self.packets {
             return None;
         }
-        let seen = format!(
-            "the programs are attached, but of {} packets they saw {} arrive and {} leave. ",
-            self.packets, self.counted.ingress, self.counted.egress
-        );
         let never_ran = self
             .runs
             .is_some_and(|runs| runs.ingress == 0 && runs.egress == 0);
-        let cause = if self.outside {
-            "This process is not in the cgroup given with --cgroup, whose programs see only the \
-             sockets of processes in it"
+        let why = if self.outside {
+            Why::Outside
         } else if never_ran {
-            "The kernel never ran them: its cgroup2 hierarchy is probably not the one that \
-             sockets belong to (net_cls or net_prio in use before kernel 5.15, or a cgroup \
-             namespace)"
+            Why::NeverRan
         } else {
-            "They ran for others, so the owners of sockets are not known: probably this runs in a \
-             PID namespace of its own; run it on the host"
+            Why::Unknown
         };
-        Some(seen + cause)
+        Some(Problem::Unseen {
+            packets: self.packets,
+            counted: self.counted,
+            why,
+        })
     }
 }
 
@@ -181,7 +178,7 @@ mod tests {
                 "16 arrive and 3 leave",
             ),
         ] {
-            let problem = probe.problem().unwrap();
+            let problem = probe.problem().unwrap().to_string();
             assert!(problem.contains(cause), "{problem}");
         }
     }
