@@ -1,13 +1,16 @@
 //! Changes to rules, and what has come of them.
 
-use super::{NO_ENGINE, asked};
+use super::{NO_ENGINE, asked, differ};
 use crate::{
     cli::{BlockArg, Global, RuleAdd},
     error::Error,
     model::{RuleSample, scope_name},
     output,
     protocol::Field,
-    rules::edit::{Edit, NewRule},
+    rules::{
+        Rules,
+        edit::{Edit, NewRule},
+    },
     session::{self, Settings},
     text,
     units::{Rate, written},
@@ -41,6 +44,10 @@ pub(super) async fn enable(global: &Global, name: String, enabled: bool) -> Resu
 
 /// Makes a change, by the engine where one runs: whoever may use it may change rules.
 pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
+    if let Some(words) = nothing_to_do(global, &edit).await? {
+        output::say(words);
+        return Ok(0);
+    }
     let settings = Settings {
         fields: Some(vec![Field::Rules]),
         ..global.settings(session::AT_ONCE)
@@ -51,11 +58,9 @@ pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
             let name = switched_on(&edit);
             let problems = session.engine.requests().edit_rules(edit).await?;
             if problems.is_empty()
-                && let Some(name) = name
                 && let Some(now) = asked(global).await?
-                && let Some(rule) = now.iter().find(|rule| *rule.name == name)
             {
-                words = format!("{words}; {}", state(rule));
+                words += &effect(&now, name.as_deref());
             }
             let _clean = session.close().await;
             problems
@@ -71,6 +76,39 @@ pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
         output::say(words);
     }
     Ok(told(&problems))
+}
+
+/// That all is as it would be after the change; `None` where it is not, or where the engine goes by other rules than the
+/// files have, which a change has it read.
+async fn nothing_to_do(global: &Global, edit: &Edit) -> Result<Option<String>, Error> {
+    let rules = global.places().load();
+    let Some(words) = already(&rules, edit) else {
+        return Ok(None);
+    };
+    let Some(now) = asked(global).await? else {
+        output::say(NO_ENGINE);
+        return Ok(Some(words));
+    };
+    let name = switched_on(edit);
+    Ok((!differ(&rules, &now)).then(|| words + &effect(&now, name.as_deref())))
+}
+
+/// That the files say already what a change would have them say; `None` where they do not, or have a mistake.
+fn already(rules: &Rules, edit: &Edit) -> Option<String> {
+    if !rules.problems.is_empty() {
+        return None;
+    }
+    match edit {
+        Edit::Enable { name, enabled } => {
+            let rule = rules.rules.iter().find(|rule| *rule.name == **name)?;
+            (rule.enabled == *enabled).then(|| format!("{} already", done(edit)))
+        }
+        Edit::Profile { name } if rules.profile == *name => Some(match name {
+            Some(name) => format!("profile {} is on already", text::escape(name)),
+            None => "no profile is on".to_owned(),
+        }),
+        _ => None,
+    }
 }
 
 /// Has the engine read the files anew.
@@ -97,6 +135,12 @@ fn counted(rules: &[RuleSample]) -> String {
     let on = rules.iter().filter(|rule| rule.is_on).count();
     let plural = if rules.len() == 1 { "" } else { "s" };
     format!("{} rule{plural}, {on} on", rules.len())
+}
+
+/// What to add about the rule of that name, which has been switched on.
+fn effect(rules: &[RuleSample], name: Option<&str>) -> String {
+    let rule = rules.iter().find(|rule| Some(&*rule.name) == name);
+    rule.map_or_else(String::new, |rule| format!("; {}", state(rule)))
 }
 
 /// Whether a rule is in effect, and for how many processes.
@@ -183,7 +227,10 @@ impl BlockArg {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::rule, *};
+    use super::{
+        super::tests::{in_file, rule},
+        *,
+    };
 
     fn sample(name: &str, is_on: bool, members: usize) -> RuleSample {
         let why = if is_on { "on" } else { "only 22:00-06:00" };
@@ -207,6 +254,45 @@ mod tests {
         let all = [sample("a", true, 1), sample("b", false, 0)];
         assert_eq!(counted(&all), "2 rules, 1 on");
         assert_eq!(counted(&all[..1]), "1 rule, 1 on");
+    }
+
+    #[test]
+    fn what_is_so_already_is_said_to_be() {
+        let mut rules = Rules {
+            rules: vec![in_file("a")],
+            profile: Some("day".to_owned()),
+            ..Rules::default()
+        };
+        let enable = |name: &str, enabled| Edit::Enable {
+            name: name.to_owned(),
+            enabled,
+        };
+        let profile = |name: Option<&str>| Edit::Profile {
+            name: name.map(str::to_owned),
+        };
+        let said = |rules: &Rules, edit: &Edit| already(rules, edit).unwrap_or_default();
+        let enabled = "rule 'a' is enabled already";
+        assert_eq!(said(&rules, &enable("a", true)), enabled);
+        let on = "profile day is on already";
+        assert_eq!(said(&rules, &profile(Some("day"))), on);
+        for edit in [
+            enable("a", false),
+            enable("b", true),
+            profile(Some("night")),
+            profile(None),
+        ] {
+            assert_eq!(said(&rules, &edit), "");
+        }
+        rules.rules[0].enabled = false;
+        rules.profile = None;
+        let disabled = "rule 'a' is disabled already";
+        assert_eq!(said(&rules, &enable("a", false)), disabled);
+        assert_eq!(said(&rules, &profile(None)), "no profile is on");
+        rules.problems = vec![crate::rules::Problem {
+            file: "/rules".into(),
+            what: "no".to_owned(),
+        }];
+        assert_eq!(said(&rules, &enable("a", false)), "");
     }
 
     #[test]

@@ -369,7 +369,7 @@ mod tests {
         }
     }
 
-    fn in_file(name: &str) -> Rule {
+    pub(in crate::commands::rule) fn in_file(name: &str) -> Rule {
         let targets = vec!["name:x".parse().unwrap()];
         Rule {
             name: name.into(),
