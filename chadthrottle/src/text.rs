@@ -27,7 +27,17 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The same, of a longer text than so many characters only the beginning.
+/// A process's name, safe to show. One that is empty, as a process may call itself, shows nothing: instead of it stands the
+/// file's name in brackets, as ps(1) puts what is not said by the process itself.
+pub fn name_of_process<'a>(name: &'a str, exe: &str) -> Cow<'a, str> {
+    if !name.trim().is_empty() {
+        return escape(name);
+    }
+    let file = exe.rsplit('/').next().filter(|file| !file.is_empty());
+    Cow::Owned(format!("[{}]", escape(file.unwrap_or("?"))))
+}
+
+/// The same as [`escape`], of a longer text than so many characters only the beginning.
 pub fn brief(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         Some((end, _)) => Cow::Owned(format!("{}…", escape(&text[..end]))),
@@ -100,6 +110,18 @@ mod tests {
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(escape("exe\u{202e}gpj"), "exe\\u{202e}gpj");
         assert_eq!(escape("\u{200f}x\u{2066}"), "\\u{200f}x\\u{2066}");
+    }
+
+    #[test]
+    fn a_process_without_a_name_is_shown_by_its_file() {
+        for (name, exe, shown) in [
+            ("wget", "/usr/bin/wget", "wget"),
+            ("", "/usr/bin/wget", "[wget]"),
+            (" ", "/tmp/a\n", "[a\\n]"),
+            ("", "", "[?]"),
+        ] {
+            assert_eq!(name_of_process(name, exe), shown);
+        }
     }
 
     #[test]

@@ -393,7 +393,7 @@ impl<'a> Status<'a> {
         }
         self.clear();
         for process in new.iter().take(NAMED_AT_ONCE) {
-            let name = crate::text::escape(&process.name);
+            let name = crate::text::name_of_process(&process.name, &process.exe);
             let (done, pid) = (self.word.done, process.key.pid);
             output::say(format_args!("{done}: {pid} ({name})"));
         }

@@ -127,7 +127,8 @@ fn targets(snapshot: &Snapshot, origin: &Origin) -> String {
             Some(process.key.pid) == pid && process.limit.is_some_and(|(id, _)| id == origin.id)
         });
         process.map_or(target.clone(), |process| {
-            format!("{target} {}", process.name)
+            let name = text::name_of_process(&process.name, &process.exe);
+            format!("{target} {name}")
         })
     };
     let targets: Vec<String> = origin.targets.iter().map(named).collect();

@@ -47,7 +47,7 @@ const NAME: usize = 1;
 const COLUMNS: [Column; 9] = [
     right("PID", 7, |process, _| process.key.pid.to_string()),
     left("NAME", 16, |process, _| {
-        text::escape(&process.name).into_owned()
+        text::name_of_process(&process.name, &process.exe).into_owned()
     }),
     left("USER", 10, |process, _| {
         text::escape(&process.user).into_owned()

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     model::{Limit, LimitId, ProcessKey, ProcessSample},
     process::Targets,
-    text::escape,
+    text::{escape, name_of_process},
     units::Rate,
 };
 
@@ -204,7 +204,7 @@ fn risk_of_blocking(state: &State, subject: &Subject) -> Option<String> {
         .filter(|process| !process.ended)
         .filter_map(|process| {
             let pid = process.key.pid;
-            let name = escape(&process.name);
+            let name = name_of_process(&process.name, &process.exe);
             if pid == 1 {
                 Some(format!("{name} (1) is what the machine was started with."))
             } else if pid == KTHREADD || process.parent == KTHREADD {

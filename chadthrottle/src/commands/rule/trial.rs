@@ -50,7 +50,7 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
     let ways = ways(&rules, &meant)?;
     let mut words = String::new();
     for process in meant {
-        let name = text::escape(&process.name);
+        let name = text::name_of_process(&process.name, &process.exe);
         let _ = writeln!(words, "{} {name}", process.key.pid);
         // Whether a rule that comes first may hold it, which this user may not see.
         let (mut is_held, mut is_unknown) = (false, false);

@@ -6,7 +6,7 @@ use super::State;
 use crate::{
     config::View,
     process::unit_of,
-    text::escape,
+    text::{escape, name_of_process},
     tui::rows::{Group, Row, RowKey},
 };
 
@@ -47,15 +47,14 @@ impl State {
         let Some(lead) = self.lead(row) else {
             return String::new();
         };
-        let name = match &row.key {
-            RowKey::Group(Group::User(_)) => Cow::Borrowed(&*lead.user),
+        match &row.key {
+            RowKey::Group(Group::User(_)) => escape(&lead.user).into_owned(),
             RowKey::Group(Group::Unit(Some(path))) => {
                 let unit = unit_of(path).unwrap_or_default();
-                Cow::Owned(unit.strip_prefix("unit ").unwrap_or(&unit).to_owned())
+                escape(unit.strip_prefix("unit ").unwrap_or(&unit)).into_owned()
             }
-            RowKey::Group(Group::Unit(None)) => Cow::Borrowed("in no unit"),
-            _ => Cow::Borrowed(&*lead.name),
-        };
-        escape(&name).into_owned()
+            RowKey::Group(Group::Unit(None)) => "in no unit".to_owned(),
+            _ => name_of_process(&lead.name, &lead.exe).into_owned(),
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Message, Mode, State};
 use crate::{
     config::View,
     model::{ProcessKey, ProcessSample, RuleSample},
-    text::escape,
+    text::name_of_process,
     tui::rows::{Row, RowKey},
 };
 
@@ -115,7 +115,11 @@ impl State {
             }
             RowKey::Process(key) | RowKey::Connection(key, _) => match self.process(*key) {
                 Some(process) => {
-                    let who = format!("{} ({})", escape(&process.name), key.pid);
+                    let who = format!(
+                        "{} ({})",
+                        name_of_process(&process.name, &process.exe),
+                        key.pid
+                    );
                     match self.view {
                         View::Connections if self.has_connection(*key) => {
                             format!("the connections of {who} are hidden: {instead}")

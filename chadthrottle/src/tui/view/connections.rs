@@ -8,7 +8,7 @@ use ratatui::{
 use super::{Look, cut, other_end, round_trip, table};
 use crate::{
     model::Direction,
-    text::escape,
+    text::name_of_process,
     tui::{
         connection_columns::{COLUMNS, widths},
         filter::shown_address,
@@ -105,7 +105,9 @@ fn texts(row: &Row, connection: &ConnectionRow, state: &State, look: &Look) -> [
     let lead = state.lead(row);
     [
         it.protocol.clone(),
-        lead.map_or_else(String::new, |lead| escape(&lead.name).into_owned()),
+        lead.map_or_else(String::new, |lead| {
+            name_of_process(&lead.name, &lead.exe).into_owned()
+        }),
         lead.map_or_else(String::new, |lead| lead.key.pid.to_string()),
         remote,
         it.local.map_or_else(nothing, shown_address),

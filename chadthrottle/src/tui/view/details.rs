@@ -13,7 +13,7 @@ use super::{Look, arrows, counted, cut, edge, graph::Graph, labelled, section};
 use crate::{
     model::{Direction, Limit, ProcessSample},
     process::unit_of,
-    text::escape,
+    text::{escape, name_of_process},
     tui::{
         act,
         details_layout::{Parts, beside_label},
@@ -200,7 +200,10 @@ fn parents(process: &ProcessSample, state: &State, look: &Look) -> String {
         }) else {
             break;
         };
-        names.push(format!("{} ({parent})", escape(&found.name)));
+        names.push(format!(
+            "{} ({parent})",
+            name_of_process(&found.name, &found.exe)
+        ));
         at = found;
     }
     names.join(look.symbols.from)
