@@ -63,6 +63,16 @@ fn open(paths: impl Iterator<Item = PathBuf>) -> Vec<Namespace> {
     found.map(|(inode, fd)| Namespace { inode, fd }).collect()
 }
 
+/// By which name in `named`, where ip(8) has those that it makes, a namespace is known.
+pub fn name_of(namespace: &Path, named: &Path) -> Option<String> {
+    let place = |path: &Path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+    let wanted = place(namespace).ok()?;
+    let entries = fs::read_dir(named).ok()?.filter_map(Result::ok);
+    let mut same = entries.filter(|entry| place(&entry.path()).is_ok_and(|it| it == wanted));
+    let name = same.next()?.file_name();
+    Some(crate::text::escape(&name.to_string_lossy()).into_owned())
+}
+
 /// Whether what we mount is seen by us and our children only: we are in another mount namespace than the first
 /// process.
 pub fn have_mounts_of_our_own() -> bool {
@@ -84,6 +94,23 @@ mod tests {
         let found = of(root, &[us, us, 0]);
         assert_eq!(found.len(), 1);
         assert!(all(root).iter().any(|one| one.inode == found[0].inode));
+    }
+
+    #[test]
+    fn a_namespace_is_named_by_where_it_is_mounted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for name in ["a", "b"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let named = path("named");
+        fs::create_dir(&named).unwrap();
+        assert_eq!(name_of(&path("a"), &named), None);
+        fs::hard_link(path("b"), named.join("other")).unwrap();
+        assert_eq!(name_of(&path("a"), &named), None);
+        fs::hard_link(path("a"), named.join("lab")).unwrap();
+        assert_eq!(name_of(&path("a"), &named).as_deref(), Some("lab"));
+        assert_eq!(name_of(&path("a"), &path("none")), None);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::{
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 
-use super::ThrottleError;
-use crate::process::proc_file;
+use super::{NoCgroup2, ThrottleError};
+use crate::process::{namespaces, proc_file};
 
 /// A directory of the cgroup2 file system, held open.
 #[derive(Clone, Debug)]
@@ -106,7 +106,12 @@ pub fn cgroup2_mount() -> Result<PathBuf, ThrottleError> {
         // A mount of the whole hierarchy before one of a part of it.
         .min_by_key(|mount| mount.root != "/")
         .map(|mount| mount.mount_point)
-        .ok_or(ThrottleError::NoCgroup2)
+        .ok_or_else(|| ThrottleError::NoCgroup2(why_not_mounted()))
+}
+
+fn why_not_mounted() -> NoCgroup2 {
+    let name = namespaces::name_of(Path::new("/proc/self/ns/net"), Path::new("/run/netns"));
+    name.map_or(NoCgroup2::NotMounted, NoCgroup2::HiddenByIp)
 }
 
 /// All directories of the hierarchy below `top`, itself first. What vanishes meanwhile is left

@@ -61,11 +61,8 @@ pub trait ThrottleBackend {
 #[derive(Debug, thiserror::Error)]
 pub enum ThrottleError {
     /// Nowhere to attach.
-    #[error(
-        "no cgroup2 file system is mounted, and the programs attach to its root: \
-         mount one with 'mount -t cgroup2 none /sys/fs/cgroup/unified'"
-    )]
-    NoCgroup2,
+    #[error("no cgroup2 file system is mounted, and the programs attach to its root: {0}")]
+    NoCgroup2(NoCgroup2),
     /// The mount table cannot be read.
     #[error("reading /proc/self/mountinfo: {0}")]
     MountInfo(#[source] procfs::ProcError),
@@ -206,6 +203,20 @@ pub enum ThrottleError {
     },
 }
 
+/// Why no cgroup2 is seen, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NoCgroup2 {
+    /// There is none.
+    #[error("mount one with 'mount -t cgroup2 none /sys/fs/cgroup/unified'")]
+    NotMounted,
+    /// We are in the network namespace of that name, as ip(8) enters one.
+    #[error(
+        "'ip netns exec' puts another /sys in its place, without it; \
+         'nsenter --net=/run/netns/{0} chadthrottle …' enters the same network namespace and keeps /sys"
+    )]
+    HiddenByIp(String),
+}
+
 impl ThrottleError {
     /// The exit code of the contract.
     pub fn exit_code(&self) -> u8 {
@@ -216,7 +227,7 @@ impl ThrottleError {
             | Self::NoRecord { .. }
             | Self::Detach { .. }
             | Self::StillAttached { .. } => 1,
-            Self::NoCgroup2
+            Self::NoCgroup2(_)
             | Self::MountInfo(_)
             | Self::PidNamespace(_)
             | Self::Object(_)
