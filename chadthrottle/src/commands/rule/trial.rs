@@ -9,7 +9,7 @@ use std::{
 
 use jiff::ZonedDateTime;
 
-use super::{networks, say_problems};
+use super::{NO_ENGINE, networks, say_problems};
 use crate::{
     cli::Global,
     error::Error,
@@ -40,62 +40,60 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
     };
     let (now, networks) = (ZonedDateTime::now(), networks(&rules.rules).await);
     let (by_hand, is_running) = held_by_hand(global).await?;
-    if !is_running {
-        output::say("no engine is running: this is what would hold if one were");
-    }
     let rules: Vec<(&Rule, Why)> = (rules.rules.iter())
         .map(|rule| (rule, rule.why(&now, &networks, rules.profile.as_deref())))
         .collect();
     let meant: Vec<&ProcessInfo> = processes.iter().filter(|it| is_meant(it)).collect();
     let ways = ways(&rules, &meant)?;
+    if !is_running && !meant.is_empty() {
+        output::say(NO_ENGINE);
+    }
     let mut words = String::new();
     for process in meant {
         let name = text::name_of_process(&process.name, &process.exe);
         let _ = writeln!(words, "{} {name}", process.key.pid);
-        // Whether a rule that comes first may hold it, which this user may not see.
-        let (mut is_held, mut is_unknown) = (false, false);
         let hand = by_hand.iter().find(|(key, _)| *key == process.key);
         if let Some((_, limit)) = hand {
             let _ = writeln!(
                 words,
-                "  a limit set by hand holds it: {limit}. Rules hold when that ends"
+                "  a limit set by hand holds it: {limit}; no rule does until that ends"
             );
         }
+        let mut before = Before {
+            is_running,
+            by_hand: hand.is_some(),
+            ..Before::default()
+        };
         for (rule, why) in &rules {
             let mut targets = rule.targets.iter();
             let Some(by) = targets.find(|selector| selector.matches(process, &processes)) else {
                 continue;
             };
+            before.any_matches = true;
             let (is_on, what) = match (why, ways.get(&process.key)) {
                 (Why::On, _) => (true, String::new()),
                 (Why::Connections(_), Some(names)) => by_connections(&rule.on, why, names),
                 (Why::Connections(_), None) => {
-                    is_unknown |= !is_held;
+                    before.is_unknown |= !before.is_held;
                     let words = format!("matches, and is {why}, which only root may see");
                     (false, words)
                 }
                 _ => (false, format!("matches, but is off now ({why})")),
             };
-            let what = match (is_on, is_held) {
-                (true, false) if hand.is_some() => {
-                    format!("would hold it then: {}{what}", rule.limit)
-                }
-                (true, false) if is_unknown => format!("holds it otherwise: {}", rule.limit),
-                (true, false) => format!("holds it: {}{what}", rule.limit),
-                (true, true) => "matches too, but comes later".to_owned(),
-                (false, _) => what,
+            let what = match is_on {
+                true => before.next(&rule.limit, &what),
+                false => what,
             };
-            is_held |= is_on;
             let line = format!(
-                "  rule '{}' {what} (by {by}, {}:{})",
+                "  rule '{}' {what} (for {by}, in {}:{})",
                 rule.name,
                 rule.file.display(),
                 rule.line
             );
             let _ = writeln!(words, "{}", text::escape(&line));
         }
-        if !is_held && !is_unknown && hand.is_none() {
-            words += "  no rule holds it\n";
+        if let Some(none) = before.none() {
+            let _ = writeln!(words, "  {none}");
         }
     }
     if words.is_empty() {
@@ -106,6 +104,45 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
     }
     crate::commands::print(words.as_bytes())?;
     Ok(0)
+}
+
+/// What is known of a process before the next rule that matches it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    is_running: bool,
+    by_hand: bool,
+    any_matches: bool,
+    is_held: bool,
+    /// Whether a rule that comes first may hold it, which this user may not see.
+    is_unknown: bool,
+}
+
+impl Before {
+    /// What is said of the next rule that is on for it; `by` says how it comes to that.
+    fn next(&mut self, limit: &Limit, by: &str) -> String {
+        if self.is_held {
+            return "matches too, but one before it comes first".to_owned();
+        }
+        self.is_held = true;
+        if self.by_hand {
+            format!("would hold it then: {limit}{by}")
+        } else if self.is_unknown {
+            format!("holds it if none before does: {limit}")
+        } else if self.is_running {
+            format!("holds it: {limit}{by}")
+        } else {
+            format!("would hold it: {limit}{by}")
+        }
+    }
+
+    /// What is said after the last rule, where none holds it.
+    fn none(self) -> Option<&'static str> {
+        let is_said = self.is_held || self.is_unknown || self.by_hand;
+        (!is_said).then_some(match self.any_matches {
+            true => "none of them is on for it now",
+            false => "no rule matches it",
+        })
+    }
 }
 
 /// By which interfaces of rules that are on for connections those of these processes go, as far as this user may see.
@@ -136,7 +173,7 @@ fn by_connections(on: &OnNetworks, why: &Why, names: &BTreeSet<String>) -> (bool
     match matching.is_empty() {
         true => (
             false,
-            format!("matches, but is only {why}, and it has none"),
+            format!("matches, but is only {why}, and the process has none"),
         ),
         false => (
             true,
@@ -171,11 +208,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_rule_that_is_on_holds_it_or_would() {
+        let running = Before {
+            is_running: true,
+            any_matches: true,
+            ..Before::default()
+        };
+        let by_hand = Before {
+            by_hand: true,
+            ..running
+        };
+        let unseen = Before {
+            is_unknown: true,
+            ..running
+        };
+        let limit = Limit::NONE;
+        for (mut before, words) in [
+            (running, "holds it: "),
+            (Before::default(), "would hold it: "),
+            (by_hand, "would hold it then: "),
+            (unseen, "holds it if none before does: "),
+        ] {
+            let said = before.next(&limit, "");
+            assert!(said.starts_with(words), "{said}");
+            assert!(before.next(&limit, "").starts_with("matches too, but"));
+            assert_eq!(before.none(), None);
+        }
+        assert_eq!(running.none(), Some("none of them is on for it now"));
+        assert_eq!(Before::default().none(), Some("no rule matches it"));
+        assert_eq!((by_hand.none(), unseen.none()), (None, None));
+    }
+
+    #[test]
     fn a_process_learns_by_which_of_the_rules_interfaces_it_has_a_connection() {
         let mut on = OnNetworks::default();
         on.add("interface:tun*").unwrap();
         let why = Why::Connections("tun*".to_owned());
-        let none = "matches, but is only on for connections by tun*, and it has none";
+        let none = "matches, but is only on for connections by tun*, and the process has none";
         for (names, expected) in [
             (&[][..], (false, none)),
             (&["eth0"], (false, none)),
