@@ -109,4 +109,11 @@ mod tests {
         assert_eq!(names(!(1 << 12)), ["CAP_NET_ADMIN"]);
         assert_eq!(names(!(1 << 21 | 1 << 39)), ["CAP_BPF", "CAP_SYS_ADMIN"]);
     }
+
+    #[test]
+    fn what_to_do_stands_before_what_is_missing() {
+        let said = ThrottleError::Privilege(names(!(1 << 12))).to_string();
+        let begin = "not enough privilege: run it with sudo (CAP_NET_ADMIN missing). ";
+        assert!(said.starts_with(begin), "{said}");
+    }
 }

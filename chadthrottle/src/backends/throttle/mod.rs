@@ -76,7 +76,7 @@ pub enum ThrottleError {
     },
     /// Capabilities are missing.
     #[error(
-        "not enough privilege: {} missing. Run it with sudo. Where root keeps an engine running, as the service does, \
+        "not enough privilege: run it with sudo ({} missing). Where root keeps an engine running, as the service does, \
          nobody needs that: it serves users for their own processes, and members of the group chadthrottle for all \
          (sudo usermod -aG chadthrottle NAME, and log in again)",
         .0.join(", ")

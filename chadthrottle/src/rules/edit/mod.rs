@@ -101,7 +101,7 @@ pub enum EditError {
     #[error("there is no rule '{0}' in this file")]
     NoRule(String),
     /// Its name is taken.
-    #[error("there is a rule '{0}' already")]
+    #[error("there is a rule '{0}' already: remove it first, or choose another name")]
     Exists(String),
     /// There is no such place.
     #[error("give a place from 1 to {0}, which is how many rules this file has")]

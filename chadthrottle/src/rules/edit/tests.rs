@@ -175,10 +175,9 @@ fn what_is_added_is_read_the_same() {
         assert!(rule.limit.resets());
         assert_eq!(rule.when.texts().collect::<Vec<_>>(), new.when);
         assert_eq!(rule.on.texts().collect::<Vec<_>>(), new.on);
-        assert_eq!(
-            add.apply(&text).unwrap_err(),
-            EditError::Exists(new.name.clone())
-        );
+        let error = add.apply(&text).unwrap_err();
+        assert_eq!(error, EditError::Exists(new.name.clone()));
+        assert!(error.to_string().contains("remove it first"), "{error}");
     }
 }
 
