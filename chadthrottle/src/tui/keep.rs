@@ -201,7 +201,10 @@ fn matches_of(process: &ProcessSample, all: &[ProcessSample]) -> Vec<Match> {
     if !process.exe.is_empty() {
         matches.push(("program", String::from(Selector::of_exe(&process.exe))));
     }
-    matches.push(("name", String::from(Selector::of_name(&process.name))));
+    // Which a process may have empty.
+    if !process.name.is_empty() {
+        matches.push(("name", String::from(Selector::of_name(&process.name))));
+    }
     if let Some(container) = container_of(&process.cgroup) {
         let id = container.id.and_then(|id| id.get(..12)).map(str::to_owned);
         if let Some(name) = container.name.or(id) {
@@ -333,6 +336,9 @@ mod tests {
             let read: Selector = target.parse().unwrap();
             assert_eq!(String::from(read), *target);
         }
+        odd.name = "".into();
+        let words = matches_of(&odd, &[]).into_iter().map(|it| it.word);
+        assert_eq!(words.collect::<Vec<_>>(), ["container", "user"]);
     }
 
     #[test]
