@@ -10,7 +10,7 @@ use super::{
     state::{Message, Mode, Question, State},
     update::inspect,
 };
-use crate::{config::View, model::RuleSample, rules::edit::Edit, text::escape};
+use crate::{model::RuleSample, rules::edit::Edit, text::escape};
 
 /// Does what a command says to the rule at the cursor, which is at that place. `None` where rules have no use of their own
 /// for it.
@@ -25,7 +25,7 @@ pub fn run(state: &mut State, cursor: usize, command: Command) -> Option<Vec<Eff
         Command::PageDown => isize::try_from(page).unwrap_or(isize::MAX),
         Command::Top => isize::MIN,
         Command::Bottom => isize::MAX,
-        Command::Back | Command::Cancel | Command::Go(View::Rules) => {
+        Command::Back | Command::Cancel => {
             (state.rule_cursor, state.rule_gone) = (None, None);
             return Some(inspect(state));
         }
@@ -295,6 +295,18 @@ mod tests {
         // What the rules know nothing of leaves them.
         press(&mut state, &[":", "sort", "<Enter>"]);
         assert!(matches!(state.mode, Mode::Sort(_)) && state.rule_cursor.is_none());
+    }
+
+    #[test]
+    fn the_keys_of_the_rules_stay_in_them() {
+        let mut state = with_rules(&["a", "b", "c"]);
+        press(&mut state, &["R", "j"]);
+        for key in ["7", "R"] {
+            assert!(press(&mut state, &[key]).is_empty());
+            assert_eq!((&state.mode, state.rule_cursor), (&Mode::Normal, Some(1)));
+        }
+        press(&mut state, &[":", "rules", "<Enter>"]);
+        assert_eq!(state.rule_cursor, Some(1));
     }
 
     #[test]

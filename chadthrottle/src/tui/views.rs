@@ -70,6 +70,10 @@ pub fn step(state: &State, by: usize) -> View {
 pub fn go(state: &mut State, view: View) -> Vec<Effect> {
     state.details = None;
     state.mode = Mode::Normal;
+    if view == View::Rules && state.rule_cursor.is_some() {
+        // They stay as they are: a key that led to the table would have the next one act on a process.
+        return Vec::new();
+    }
     (state.rule_cursor, state.rule_gone) = ((view == View::Rules).then_some(0), None);
     if view == View::Rules {
         return Vec::new();

@@ -90,7 +90,7 @@ fn digits_and_tab_go_from_view_to_view_and_back() {
     // The details are left.
     press(&mut state, &["d", "3"]);
     assert_eq!((&state.details, state.view), (&None, View::Tree));
-    press(&mut state, &["R", "R"]);
+    press(&mut state, &["R", "<Esc>"]);
     assert_eq!((&state.mode, shown(&state)), (&Mode::Normal, View::Tree));
 }
 
