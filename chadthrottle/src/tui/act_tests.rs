@@ -102,6 +102,36 @@ fn a_present_limit_is_filled_in_changed_and_removed() {
 }
 
 #[test]
+fn a_limit_that_is_filled_in_gives_way_to_what_is_typed_and_is_edited_with_the_keys_for_that() {
+    for (keys, down) in [
+        (&["2MB"][..], 2_000_000),
+        (&["<Down>", "3MB"], 3_000_000),
+        (&["<Left>", "<Left>", "5"], 15_000_000),
+        (&["<Backspace>", "<Backspace>", "KB"], 1_000),
+        (&["<Home>", "2"], 21_000_000),
+        (&["<End>", "<Backspace>", "B"], 1_000_000),
+        (&["<Tab>", "<S-Tab>", "7MB"], 7_000_000),
+    ] {
+        let mut state = state(80, 24, usual());
+        press(&mut state, &["g", "j", "l"]);
+        press(&mut state, keys);
+        let effects = press(&mut state, &["<Enter>"]);
+        let [Effect::ChangeLimit { limit: now, .. }] = effects.as_slice() else {
+            panic!("{keys:?}: {effects:?}")
+        };
+        assert_eq!(*now, limit(Some(down), None), "{keys:?}");
+    }
+    // What is pasted takes its place too.
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["g", "j", "l"]);
+    update(&mut state, Action::Paste("2MB".to_owned()));
+    let effects = press(&mut state, &["<Enter>"]);
+    assert!(
+        matches!(&effects[..], [Effect::ChangeLimit { limit: now, .. }] if *now == limit(Some(2_000_000), None))
+    );
+}
+
+#[test]
 fn brackets_step_the_limit_and_nothing_else() {
     let mut state = state(80, 24, usual());
     // Each from where the last one has brought it, whether or not a sample has come since.

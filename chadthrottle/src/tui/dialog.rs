@@ -148,7 +148,7 @@ impl LimitDialog {
     /// With the limit that they have filled in.
     pub fn new(subject: Subject) -> Self {
         let limit = subject.limit.unwrap_or(Limit::NONE);
-        let field = |rate: Option<Rate>| Field::new(rate.map(typed).unwrap_or_default());
+        let field = |rate: Option<Rate>| Field::filled_in(rate.map(typed).unwrap_or_default());
         Self {
             download: field(limit.down),
             upload: field(limit.up),
@@ -272,7 +272,7 @@ fn raise(field: &mut Field, presets: &[Rate]) {
         Reading::Unlimited | Reading::Unreadable(_) => presets.first(),
     };
     if let Some(rate) = next {
-        *field = Field::new(typed(*rate));
+        *field = Field::filled_in(typed(*rate));
     }
 }
 
@@ -280,7 +280,7 @@ fn raise(field: &mut Field, presets: &[Rate]) {
 fn lower(field: &mut Field, presets: &[Rate]) {
     if let Reading::Rate(rate) = Reading::of(field) {
         let next = presets.iter().rev().find(|preset| **preset < rate);
-        *field = next.map_or_else(Field::default, |rate| Field::new(typed(*rate)));
+        *field = next.map_or_else(Field::default, |rate| Field::filled_in(typed(*rate)));
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
             999_999_999_999,
         ] {
             let rate = Rate::clamped(bytes);
-            let field = Field::new(typed(rate));
+            let field = Field::filled_in(typed(rate));
             assert_eq!(Reading::of(&field), Reading::Rate(rate), "{bytes}");
         }
     }
@@ -358,7 +358,7 @@ mod tests {
             }
             assert_eq!(field.text, text);
         }
-        field = Field::new("500KB".to_owned());
+        field = Field::filled_in("500KB".to_owned());
         lower(&mut field, &presets);
         assert_eq!(field.text, "100KB");
     }

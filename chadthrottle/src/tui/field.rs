@@ -12,19 +12,25 @@ pub struct Field {
     pub text: String,
     /// Where the cursor is, in characters from the start.
     pub cursor: usize,
+    /// Whether all of it is selected: what is typed takes its place.
+    pub is_selected: bool,
 }
 
 impl Field {
-    /// With that text, and the cursor behind it.
-    pub fn new(text: String) -> Self {
+    /// With that text filled in, which gives way to what is typed, and may be edited.
+    pub fn filled_in(text: String) -> Self {
         Self {
             cursor: text.chars().count(),
+            is_selected: !text.is_empty(),
             text,
         }
     }
 
-    /// Puts characters in at the cursor; control characters are left out.
+    /// Puts characters in at the cursor, or in the place of what is selected; control characters are left out.
     pub fn insert(&mut self, text: &str) {
+        if self.is_selected {
+            *self = Self::default();
+        }
         for c in text.chars().filter(|c| !c.is_control()) {
             if self.text.chars().count() >= MAX_CHARS {
                 return;
@@ -39,6 +45,13 @@ impl Field {
         let end = self.text.chars().count();
         let with = key.modifiers & (KeyModifiers::CONTROL | KeyModifiers::ALT);
         match key.code {
+            KeyCode::Char(c) if with.is_empty() => {
+                return self.insert(c.encode_utf8(&mut [0; 4]));
+            }
+            KeyCode::Delete if self.is_selected => return *self = Self::default(),
+            _ => self.is_selected = false,
+        }
+        match key.code {
             KeyCode::Char('u') if with == KeyModifiers::CONTROL => *self = Self::default(),
             KeyCode::Char('a') if with == KeyModifiers::CONTROL => self.cursor = 0,
             KeyCode::Char('e') if with == KeyModifiers::CONTROL => self.cursor = end,
@@ -50,7 +63,6 @@ impl Field {
                 self.cursor = self.text.chars().count();
                 self.text.push_str(&tail);
             }
-            KeyCode::Char(c) if with.is_empty() => self.insert(c.encode_utf8(&mut [0; 4])),
             KeyCode::Backspace if self.cursor > 0 => {
                 self.cursor -= 1;
                 self.text.remove(self.byte(self.cursor));
@@ -122,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_word_is_taken_away_before_the_cursor_only_and_chords_type_nothing() {
-        let mut field = Field::new("fire fox  日本".to_owned());
+        let mut field = Field::filled_in("fire fox  日本".to_owned());
         press(&mut field, &[KeyCode::Left]);
         let control = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL);
         field.key(control('w'));

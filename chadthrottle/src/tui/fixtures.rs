@@ -180,6 +180,9 @@ pub fn press(state: &mut State, keys: &[&str]) -> Vec<Effect> {
             "<S-Tab>" => KeyCode::BackTab,
             "<PgUp>" => KeyCode::PageUp,
             "<PgDn>" => KeyCode::PageDown,
+            "<Home>" => KeyCode::Home,
+            "<End>" => KeyCode::End,
+            "<Backspace>" => KeyCode::Backspace,
             "<Ctrl-C>" | "<Ctrl-P>" | "<Ctrl-U>" | "<Ctrl-Z>" => {
                 let letter = word.as_bytes()[6].to_ascii_lowercase() as char;
                 let key = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);

@@ -95,7 +95,7 @@ impl KeepDialog {
             matches,
             chosen: chosen.unwrap_or(0),
             is_of_each: false,
-            name: Field::new(free_name(&lead.name, &taken)),
+            name: Field::filled_in(free_name(&lead.name, &taken)),
             taken,
         })
     }

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{Look, boxed, cut, labelled};
+use super::{Look, boxed, cut, labelled, typed};
 use crate::{
     text::escape,
     tui::{
@@ -40,11 +40,19 @@ pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look)
             Span::raw(" ")
         }
     };
-    let line = |focus, label, text: String| {
-        let mut line = labelled(label, text, theme.text, look);
+    let styled = |focus, label, text: String, style| {
+        let mut line = labelled(label, text, style, look);
         line.spans.insert(0, Span::raw(" "));
         line.spans.insert(0, mark(focus));
         line
+    };
+    let line = |focus, label, text| styled(focus, label, text, theme.text);
+    let rate = |focus, label, field: &Field| {
+        let style = match dialog.focus == focus {
+            true => typed(field, look),
+            false => theme.text,
+        };
+        styled(focus, label, field.text.clone(), style)
     };
     let subject = &dialog.subject;
     let shared = match (&subject.held_by, subject.present) {
@@ -69,9 +77,9 @@ pub fn draw(frame: &mut Frame, dialog: &LimitDialog, state: &State, look: &Look)
     let presets = format!("  {}", presets.join("  "));
     let width = usize::from(inside.width);
     let lines = vec![
-        line(Focus::Download, "Download", dialog.download.text.clone()),
+        rate(Focus::Download, "Download", &dialog.download),
         understood(&dialog.download, look),
-        line(Focus::Upload, "Upload", dialog.upload.text.clone()),
+        rate(Focus::Upload, "Upload", &dialog.upload),
         understood(&dialog.upload, look),
         line(Focus::Scope, "Scope", scope.to_owned()),
         match dialog.subject.rule {

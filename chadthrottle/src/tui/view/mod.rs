@@ -26,6 +26,7 @@ use ratatui::{
 use crate::{config::View, text::escape};
 
 use super::{
+    field::Field,
     filter::shown_address,
     layout::{MIN_SIZE, fits},
     state::{Mode, State},
@@ -209,6 +210,14 @@ fn labelled<'a>(
         Span::styled(format!("{label:<10}"), look.theme.dim),
         Span::styled(text, style),
     ])
+}
+
+/// How the text of a field is shown that is typed into: marked, where what is typed takes its place.
+fn typed(field: &Field, look: &Look) -> Style {
+    match field.is_selected {
+        true => look.theme.selected,
+        false => look.theme.text,
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::{Clear, Paragraph},
 };
 
-use super::{Look, boxed, counted, cut, labelled};
+use super::{Look, boxed, counted, cut, labelled, typed};
 use crate::{
     model::{Direction, RuleSample, scope_name},
     text::escape,
@@ -219,14 +219,14 @@ pub fn draw_keep(frame: &mut Frame, dialog: &KeepDialog, look: &Look) {
     );
     let width = usize::from(inside.width);
     let limit = super::arrows(&dialog.limit.to_string(), look);
-    let labelled = |label, text: String| {
-        let mut line = labelled(label, text, theme.text, look);
+    let labelled = |label, text: String, style| {
+        let mut line = labelled(label, text, style, look);
         line.spans.insert(0, Span::raw("  "));
         line
     };
     let mut lines = vec![
-        labelled("Limit", limit),
-        labelled("Name", dialog.name.text.clone()),
+        labelled("Limit", limit, theme.text),
+        labelled("Name", dialog.name.text.clone(), typed(&dialog.name, look)),
         match dialog.mistake() {
             Some(words) => Line::styled(format!("  ! {words}"), theme.error),
             None => Line::default(),
