@@ -123,7 +123,11 @@ fn effects(dialog: &LimitDialog, limit: Limit) -> Vec<Effect> {
         };
     }
     match dialog.subject.present {
-        Some(Present { id, .. }) if unlimited => vec![Effect::RemoveLimits { ids: vec![id], who }],
+        Some(Present { id, .. }) if unlimited => vec![Effect::RemoveLimits {
+            ids: vec![id],
+            who,
+            are_blocks: dialog.subject.limit.is_some_and(Limit::is_block),
+        }],
         Some(Present { id, children, .. }) => vec![Effect::ChangeLimit {
             id,
             limit,
@@ -173,7 +177,11 @@ pub fn block(state: &mut State) -> Vec<Effect> {
     {
         let ids = vec![present.id];
         let who = with_others(state, &ids, subject.who);
-        return vec![Effect::RemoveLimits { ids, who }];
+        return vec![Effect::RemoveLimits {
+            ids,
+            who,
+            are_blocks: true,
+        }];
     }
     let mut dialog = LimitDialog::new(subject);
     // One that they have stays with those who share it.
@@ -258,7 +266,12 @@ pub fn remove(state: &mut State) -> Vec<Effect> {
         return Vec::new();
     }
     let who = with_others(state, &ids, who);
-    vec![Effect::RemoveLimits { ids, who }]
+    let is_block = |id: &LimitId| state.limit(*id).is_some_and(|it| it.limit.is_block());
+    vec![Effect::RemoveLimits {
+        are_blocks: ids.iter().all(is_block),
+        ids,
+        who,
+    }]
 }
 
 /// The chosen rows in words, with how many others share these limits.

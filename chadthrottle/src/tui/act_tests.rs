@@ -91,6 +91,7 @@ fn a_present_limit_is_filled_in_changed_and_removed() {
     let removed = [Effect::RemoveLimits {
         ids: vec![LimitId(1)],
         who: who.clone(),
+        are_blocks: false,
     }];
     assert_eq!(press(&mut state, &["l", "<Ctrl-U>", "<Enter>"]), removed);
     // The engine has answered all of them, and the last one with no.
@@ -129,6 +130,38 @@ fn a_limit_that_is_filled_in_gives_way_to_what_is_typed_and_is_edited_with_the_k
     assert!(
         matches!(&effects[..], [Effect::ChangeLimit { limit: now, .. }] if *now == limit(Some(2_000_000), None))
     );
+}
+
+#[test]
+fn the_end_of_a_block_is_called_that() {
+    let mut wget = process(4242, "wget", 0.0, 0.0);
+    wget.limit = Some((
+        LimitId(1),
+        Limit {
+            down: Some(Rate::BLOCKED),
+            up: Some(Rate::BLOCKED),
+            ..Limit::NONE
+        },
+    ));
+    for keys in [
+        &["B"][..],
+        &["x"],
+        &["<Enter>", "<Ctrl-U>", "<Tab>", "<Ctrl-U>", "<Enter>"],
+    ] {
+        let mut state = state(80, 24, snapshot(vec![wget.clone()]));
+        let effects = press(&mut state, keys);
+        assert_eq!(effects[0].words(), "wget (4242): block ended", "{keys:?}");
+    }
+    // One that was set is taken back.
+    let mut state = state(80, 24, usual());
+    press(&mut state, &["g", "B"]);
+    let mut answer = answered(false);
+    if let Action::Answered(answer) = &mut answer {
+        answer.set = Some(LimitId(7));
+    }
+    update(&mut state, answer);
+    let effects = press(&mut state, &["u"]);
+    assert_eq!(effects[0].words(), "firefox (3100): block ended");
 }
 
 #[test]
@@ -200,6 +233,7 @@ fn all_limits_are_removed_after_asking() {
     let all = [Effect::RemoveLimits {
         ids: vec![LimitId(1)],
         who: "all".to_owned(),
+        are_blocks: false,
     }];
     assert_eq!(press(&mut state, &["X", "y"]), all);
     update(&mut state, Action::Snapshot(snapshot(vec![])));

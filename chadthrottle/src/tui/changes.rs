@@ -49,6 +49,8 @@ struct Pending {
     changes: Vec<LimitId>,
     /// What there was before, where it takes the place of something.
     instead: Option<String>,
+    /// Whether the limit that it sets lets nothing through.
+    is_block: bool,
     /// How it is taken back; `None`: it takes something back itself.
     back: Option<Vec<Effect>>,
     /// What takes something back, to be tried again where it fails.
@@ -224,6 +226,7 @@ impl State {
                 who: effect.who().to_owned(),
                 changes,
                 instead,
+                is_block: matches!(effect, Effect::SetLimit { limit, .. } if limit.is_block()),
                 made: back.as_ref().and_then(|_| Made::of(effect, &self.snapshot)),
                 back,
                 again: taking_back.map(|_| effect.clone()),
@@ -260,7 +263,11 @@ impl State {
                 None => message.text = pending.words,
                 Some(mut back) => {
                     let who = pending.who;
-                    back.extend(set.map(|id| Effect::RemoveLimits { ids: vec![id], who }));
+                    back.extend(set.map(|id| Effect::RemoveLimits {
+                        ids: vec![id],
+                        who,
+                        are_blocks: pending.is_block,
+                    }));
                     if let Some(instead) = pending.instead {
                         message.text.push_str(&format!(", instead of {instead}"));
                     }
@@ -351,7 +358,7 @@ fn back(effect: &Effect, state: &State) -> Vec<Effect> {
             });
             before.into_iter().collect()
         }
-        Effect::RemoveLimits { ids, who } => again(formers(ids), who),
+        Effect::RemoveLimits { ids, who, .. } => again(formers(ids), who),
         Effect::EditRules { edit, .. } => edited_back(edit, &state.snapshot),
         Effect::Keep { edit, ids, who, .. } => {
             // The limits first: nobody is to be free in between.

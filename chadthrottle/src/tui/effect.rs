@@ -44,6 +44,8 @@ pub enum Effect {
         ids: Vec<LimitId>,
         /// Whom they were about.
         who: String,
+        /// Whether they let nothing through.
+        are_blocks: bool,
     },
     /// Set limits again that were removed or replaced.
     SetAgain {
@@ -147,7 +149,12 @@ impl Effect {
             Self::SetLimit { limit, who, .. } | Self::ChangeLimit { limit, who, .. } => {
                 format!("{who}: {limit}")
             }
-            Self::RemoveLimits { who, .. } => format!("{who}: limit removed"),
+            Self::RemoveLimits {
+                who, are_blocks, ..
+            } => match are_blocks {
+                true => format!("{who}: block ended"),
+                false => format!("{who}: limit removed"),
+            },
             Self::SetAgain { limits, who } => match limits.as_slice() {
                 [one] => format!("{who}: limit is back: {}", one.limit),
                 several => format!("{who}: {} limits are back", several.len()),
@@ -367,6 +374,7 @@ mod tests {
             effects.carry_out(Effect::RemoveLimits {
                 ids: vec![LimitId(id)],
                 who: format!("limit {id}"),
+                are_blocks: false,
             });
         }
         for number in [1, 2] {
@@ -410,6 +418,7 @@ mod tests {
         effects.carry_out(Effect::RemoveLimits {
             ids: vec![LimitId(1)],
             who: "next".to_owned(),
+            are_blocks: false,
         });
         calls.next().await.unwrap().unwrap();
         let problems = serde_json::json!({ "problems": ["rules.toml: it is so"] });

@@ -317,6 +317,7 @@ fn confirmed(state: &mut State, question: Question) -> Vec<Effect> {
         Question::RemoveAll => vec![Effect::RemoveLimits {
             ids: state.by_hand().collect(),
             who: "all".to_owned(),
+            are_blocks: false,
         }],
     }
 }
