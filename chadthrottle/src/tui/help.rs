@@ -1,6 +1,18 @@
 //! The help: a page for each subject, made from the keymap.
 
-use super::keymap::{Keymap, Subject};
+use ratatui::layout::Size;
+
+use super::{
+    keymap::{Keymap, Subject},
+    wrap::wrapped,
+};
+
+/// Columns of the box that it is in, where the screen has so many.
+pub const WIDTH: u16 = 72;
+/// Columns of the keys.
+pub const KEYS: usize = 16;
+/// Lines of the screen that are not the page's: edges, and above it the names of all pages.
+pub const AROUND: u16 = 4;
 
 /// Which page is open, from which line on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,26 +45,34 @@ impl Help {
             .unwrap_or(Subject::Limits)
     }
 
-    /// Its lines: keys and what they do.
-    pub fn lines(self, keymap: &Keymap) -> Vec<(String, &'static str)> {
+    /// Its lines on a screen of that size: keys and what they do, which may take several.
+    pub fn lines(self, keymap: &Keymap, screen: Size) -> Vec<(String, String)> {
         let subject = self.subject();
         let bindings = keymap.bindings().iter();
         let own = bindings.filter(|binding| binding.subject == subject);
-        let mut lines: Vec<(String, &'static str)> = own
-            .map(|binding| (binding.label(), binding.description))
-            .collect();
+        let own = own.map(|binding| (binding.label(), binding.description));
         let more: &[(&str, &str)] = match subject {
             Subject::Finding => &FILTERS,
             Subject::Limits | Subject::Views | Subject::Screen => &[],
         };
-        if !more.is_empty() {
-            lines.push((String::new(), ""));
-        }
-        lines.extend(
-            more.iter()
-                .map(|(keys, words)| ((*keys).to_owned(), *words)),
-        );
-        lines
+        let gap = (!more.is_empty()).then(|| (String::new(), " "));
+        let more = more
+            .iter()
+            .map(|(keys, words)| ((*keys).to_owned(), *words));
+        // Edges, and what stands before the keys.
+        let room = usize::from(WIDTH.min(screen.width)).saturating_sub(KEYS + 3);
+        let lines = own.chain(gap).chain(more).flat_map(|(keys, words)| {
+            let keys = std::iter::once(keys).chain(std::iter::repeat(String::new()));
+            keys.zip(wrapped(words, room))
+        });
+        lines.collect()
+    }
+
+    /// The last line that may be the first on the screen.
+    fn last(self, keymap: &Keymap, screen: Size) -> usize {
+        self.lines(keymap, screen)
+            .len()
+            .saturating_sub(room(screen))
     }
 
     /// Goes on to the page so many after this, round and round.
@@ -64,8 +84,37 @@ impl Help {
     }
 
     /// Scrolls, no further than there is help.
-    pub fn scroll(&mut self, rows: isize, keymap: &Keymap) {
-        let last = self.lines(keymap).len().saturating_sub(1);
+    pub fn scroll(&mut self, rows: isize, keymap: &Keymap, screen: Size) {
+        let last = self.last(keymap, screen);
         self.offset = self.offset.saturating_add_signed(rows).min(last);
     }
+
+    /// A screen on: further down on the page, and from its end to the next one.
+    pub fn forward(&mut self, keymap: &Keymap, screen: Size) {
+        match self.offset < self.last(keymap, screen) {
+            true => self.scroll(
+                isize::try_from(room(screen)).unwrap_or(isize::MAX),
+                keymap,
+                screen,
+            ),
+            false => self.turn(1),
+        }
+    }
+
+    /// A screen back, and from the beginning of the page to the one before.
+    pub fn backward(&mut self, keymap: &Keymap, screen: Size) {
+        match self.offset > 0 {
+            true => self.scroll(
+                isize::try_from(room(screen)).map_or(isize::MIN, |rows| -rows),
+                keymap,
+                screen,
+            ),
+            false => self.turn(Subject::ALL.len() - 1),
+        }
+    }
+}
+
+/// How many lines of a page fit on a screen.
+fn room(screen: Size) -> usize {
+    usize::from(screen.height.saturating_sub(AROUND)).max(1)
 }

@@ -44,7 +44,7 @@ pub fn event(state: &mut State, event: MouseEvent) -> Vec<Effect> {
     };
     match &mut state.mode {
         Mode::Normal | Mode::Filter => scroll(state, at, rows),
-        Mode::Help(help) => help.scroll(rows, &state.keymap),
+        Mode::Help(help) => help.scroll(rows, &state.keymap, state.size),
         Mode::Palette(palette) => {
             let last = palette.found(&state.keymap).len().saturating_sub(1);
             palette.cursor = palette.cursor.saturating_add_signed(rows).min(last);

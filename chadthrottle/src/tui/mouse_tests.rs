@@ -76,7 +76,7 @@ fn a_click_on_the_name_of_a_view_goes_there() {
 fn the_wheel_scrolls_what_is_in_front() {
     let mut sample = usual();
     Arc::make_mut(&mut sample).rules = ["a", "b", "c", "d", "e"].map(rule).into();
-    let mut state = state(80, 24, sample);
+    let mut state = state(80, 15, sample);
     let (down, up) = (MouseEventKind::ScrollDown, MouseEventKind::ScrollUp);
     press(&mut state, &["?"]);
     mouse(&mut state, down, 40, 10);

@@ -208,13 +208,14 @@ fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
         }
         Mode::Help(help) => {
             match state.keymap.command_of(key, Place::Table) {
-                Some(Command::Up) => help.scroll(-1, &state.keymap),
-                Some(Command::Down) => help.scroll(1, &state.keymap),
-                Some(Command::PageUp | Command::Fold | Command::PreviousView) => {
-                    help.turn(Subject::ALL.len() - 1);
-                }
-                Some(Command::PageDown | Command::Details | Command::NextView) => help.turn(1),
+                Some(Command::Up) => help.scroll(-1, &state.keymap, state.size),
+                Some(Command::Down) => help.scroll(1, &state.keymap, state.size),
+                Some(Command::PageUp) => help.backward(&state.keymap, state.size),
+                Some(Command::PageDown) => help.forward(&state.keymap, state.size),
+                Some(Command::Fold | Command::PreviousView) => help.turn(Subject::ALL.len() - 1),
+                Some(Command::Details | Command::NextView) => help.turn(1),
                 Some(Command::Top) => *help = Help::default(),
+                Some(Command::Bottom) => help.scroll(isize::MAX, &state.keymap, state.size),
                 // Any other key of the keymap closes it; one that is none may be a slip.
                 Some(_) => state.mode = Mode::Normal,
                 None => {}

@@ -283,16 +283,11 @@ fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
     let page = |page, offset| Mode::Help(Help { page, offset });
     assert_eq!(state.mode, page(0, 0));
     press(&mut state, &["jj"]);
-    assert_eq!(state.mode, page(0, 2));
+    assert_eq!(state.mode, page(0, 0));
     press(&mut state, &["<Tab>", "<PgDn>"]);
     assert_eq!(state.mode, page(2, 0));
     press(&mut state, &["<Right>", "<Right>", "<S-Tab>", "<Left>"]);
     assert_eq!(state.mode, page(2, 0));
-    press(&mut state, &["j"; 100]);
-    let Mode::Help(help) = state.mode else {
-        panic!("no help")
-    };
-    assert_eq!(help.offset, help.lines(&state.keymap).len() - 1);
     assert_eq!(press(&mut state, &["q"]), []);
     assert_eq!(state.mode, Mode::Normal);
     // Esc only cancels.

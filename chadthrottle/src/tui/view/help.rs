@@ -8,28 +8,25 @@ use ratatui::{
 
 use super::{Look, boxed};
 use crate::tui::{
-    help::Help,
+    help::{AROUND, Help, KEYS, WIDTH},
     keymap::{Keymap, Subject},
 };
-
-const WIDTH: u16 = 72;
 
 /// Draws a page of the help over the table.
 pub fn draw(frame: &mut Frame, help: Help, keymap: &Keymap, look: &Look) {
     let theme = &look.theme;
     let lines: Vec<Line> = help
-        .lines(keymap)
+        .lines(keymap, frame.area().as_size())
         .into_iter()
         .map(|(keys, words)| {
             Line::from(vec![
-                Span::styled(format!(" {keys:<16}"), theme.key),
+                Span::styled(format!(" {keys:<KEYS$}"), theme.key),
                 Span::raw(words),
             ])
         })
         .collect();
     let count = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-    // The pages above, and a line without anything.
-    let inside = boxed(frame, "Help", WIDTH, count.saturating_add(4), look);
+    let inside = boxed(frame, "Help", WIDTH, count.saturating_add(AROUND), look);
     let mut pages = Line::raw(" ");
     for subject in Subject::ALL {
         let style = match subject == help.subject() {

@@ -1,7 +1,7 @@
 //! What the views look like, and what lies over them: help, palette, menus, and the footer.
 
 use super::*;
-use crate::tui::{changes::Answer, inspect::Connections, state::Message};
+use crate::tui::{changes::Answer, help::Help, inspect::Connections, state::Message};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 50)];
 
@@ -128,6 +128,40 @@ fn profiles() {
     }
 }
 
+/// Page by page, all that the help says can be read, and then begins anew.
+#[test]
+fn a_small_screen_shows_all_of_the_help() {
+    let mut state = minute((60, 15));
+    press(&mut state, &["?"]);
+    let mut seen = String::new();
+    for _ in 0..30 {
+        let screen = draw_on(&state).to_string();
+        let inside = screen.lines().filter_map(|line| line.split('│').nth(1));
+        seen.push_str(&inside.map(str::trim).collect::<Vec<_>>().join(" "));
+        press(&mut state, &["<PgDn>"]);
+    }
+    let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+    for binding in state.keymap.bindings() {
+        assert!(
+            seen.contains(binding.description),
+            "{}",
+            binding.description
+        );
+    }
+    assert!(seen.contains("words must all hold"));
+    // It turns back as it went, and no further down than there is something.
+    press(&mut state, &["g", "j", "<PgDn>", "<PgUp>"]);
+    assert_eq!(state.mode, Mode::Help(Help::default()));
+    press(&mut state, &["<End>", "k"]);
+    let screen = draw_on(&state).to_string();
+    assert!(!screen.contains(state.keymap.bindings()[13].description));
+    press(&mut state, &["g", "<PgUp>"]);
+    assert!(matches!(
+        state.mode,
+        Mode::Help(Help { page: 3, offset: 0 })
+    ));
+}
+
 #[test]
 fn pages_of_the_help_fit_the_usual_screen() {
     for (page, name) in ["limits", "views", "finding", "screen"]
@@ -145,7 +179,7 @@ fn pages_of_the_help_fit_the_usual_screen() {
         let Mode::Help(help) = state.mode else {
             panic!("no help")
         };
-        for (keys, words) in help.lines(&state.keymap) {
+        for (keys, words) in help.lines(&state.keymap, state.size) {
             assert!(
                 screen.contains(&format!("{keys:<16}{words}")),
                 "{keys} {words}\n{screen}"
