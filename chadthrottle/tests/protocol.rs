@@ -10,8 +10,9 @@ use chadthrottle::{
     },
     process::{Connection, Seen, Targets},
     protocol::{
-        self, ChangeLimit, DESCRIPTION, EditRules, Examined, History, Info, Left, Limited, Method,
-        Named, OfProcesses, Reloaded, Reply, RequestError, Sample, SetChildren, SetLimit, Watch,
+        self, ChangeLimit, DESCRIPTION, EditRules, Edited, Examined, History, Info, Left, Limited,
+        Method, Named, OfProcesses, Reloaded, Reply, RequestError, Sample, SetChildren, SetLimit,
+        TakeRulesBack, Watch,
     },
     rules::edit::Edit,
     units::Rate,
@@ -212,6 +213,13 @@ fn exchanges() -> Vec<(Method, Value)> {
             Method::EditRules(EditRules {
                 edit: Edit::Profile { name: None },
             }),
+            json(Edited {
+                problems: reloaded.problems.clone(),
+                change: Some(3),
+            }),
+        ),
+        (
+            Method::TakeRulesBack(TakeRulesBack { change: 3 }),
             json(&reloaded),
         ),
         (Method::ReloadRules, json(&reloaded)),
@@ -251,6 +259,7 @@ fn every_error_is_as_described() {
     let message = "no".to_owned();
     let all = [
         RequestError::NoLimit,
+        RequestError::NoChange("x".to_owned()),
         RequestError::NotAllowed(message.clone()),
         RequestError::Failed {
             message,

@@ -19,9 +19,9 @@ use crate::{
     model::{Carried, Limit, LimitId, ProcessKey, Snapshot},
     process::{Seen, Targets, key_of},
     protocol::{
-        ChangeLimit, EditRules, Examined, Frames, History, Info, LONGEST_REPLY, Left, Limited,
-        Method, Named, OfProcesses, Reloaded, Reply, RequestError, SetChildren, SetLimit,
-        Unmatched, frame,
+        ChangeLimit, EditRules, Edited, Examined, Frames, History, Info, LONGEST_REPLY, Left,
+        Limited, Method, Named, OfProcesses, Reloaded, Reply, RequestError, SetChildren, SetLimit,
+        TakeRulesBack, Unmatched, frame,
     },
     rules::edit::Edit,
 };
@@ -199,13 +199,22 @@ impl Requests {
         self.ask(&Method::Doctor).await
     }
 
-    /// Changes the rules, and has them hold. Gives what is wrong with the files, where the rules in force stay as they
-    /// were for that.
+    /// Changes the rules, and has them hold. Gives by which number that is taken back, and what is wrong with the files,
+    /// where the rules in force stay as they were for that.
     ///
     /// # Errors
     /// Where the change cannot be made.
-    pub async fn edit_rules(&self, edit: Edit) -> Result<Vec<String>, RequestError> {
-        let Reloaded { problems } = self.ask(&Method::EditRules(EditRules { edit })).await?;
+    pub async fn edit_rules(&self, edit: Edit) -> Result<Edited, RequestError> {
+        self.ask(&Method::EditRules(EditRules { edit })).await
+    }
+
+    /// Takes a change of the rules back. Gives what is wrong with the files, as [`Requests::edit_rules`] does.
+    ///
+    /// # Errors
+    /// [`RequestError::NoChange`] where it is not known any more, or is another thing by now.
+    pub async fn take_rules_back(&self, change: u64) -> Result<Vec<String>, RequestError> {
+        let back = Method::TakeRulesBack(TakeRulesBack { change });
+        let Reloaded { problems } = self.ask(&back).await?;
         Ok(problems)
     }
 

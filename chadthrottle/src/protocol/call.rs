@@ -57,6 +57,9 @@ pub enum RequestError {
     /// A limit that was removed meanwhile.
     #[error("this limit is no longer set")]
     NoLimit,
+    /// Nothing is taken back: that change is not known any more, or is another thing by now.
+    #[error("{0}")]
+    NoChange(String),
     /// Not the caller's to do.
     #[error("{0}")]
     NotAllowed(String),
@@ -87,7 +90,11 @@ impl RequestError {
         match self {
             Self::Failed { exit_code, .. } => *exit_code,
             Self::NotAllowed(_) => 3,
-            Self::NoLimit | Self::NotUnderstood(_) | Self::Gone | Self::Silent => 1,
+            Self::NoLimit
+            | Self::NoChange(_)
+            | Self::NotUnderstood(_)
+            | Self::Gone
+            | Self::Silent => 1,
         }
     }
 }
@@ -97,6 +104,7 @@ impl Reply {
     pub fn refusal(error: &RequestError) -> Self {
         let (name, parameters) = match error {
             RequestError::NoLimit => ("NoLimit", json!({})),
+            RequestError::NoChange(message) => ("NoChange", json!({ "message": message })),
             RequestError::NotAllowed(message) => ("NotAllowed", json!({ "message": message })),
             RequestError::Failed { message, exit_code } => (
                 "Failed",
@@ -142,6 +150,7 @@ impl Reply {
         };
         Err(match error.strip_prefix(INTERFACE).unwrap_or(&error) {
             ".NoLimit" => RequestError::NoLimit,
+            ".NoChange" => RequestError::NoChange(text("message")),
             ".NotAllowed" => RequestError::NotAllowed(text("message")),
             ".Failed" => RequestError::Failed {
                 message: text("message"),
@@ -161,6 +170,7 @@ mod tests {
     fn every_refusal_arrives_as_what_it_was() {
         for error in [
             RequestError::NoLimit,
+            RequestError::NoChange("it is another".to_owned()),
             RequestError::NotAllowed("it is root's".to_owned()),
             RequestError::Failed {
                 message: "there is no process 7".to_owned(),

@@ -37,6 +37,8 @@ pub enum Method {
     Doctor,
     /// A change to the rules.
     EditRules(EditRules),
+    /// A change to the rules that is taken back.
+    TakeRulesBack(TakeRulesBack),
     /// A look at the files of rules.
     ReloadRules,
     /// The end of the connection, and of what belongs to it.
@@ -125,7 +127,24 @@ pub struct EditRules {
     pub edit: Edit,
 }
 
-/// Reply to `EditRules` and `ReloadRules`.
+/// Reply to `EditRules`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    /// As those of [`Reloaded`].
+    pub problems: Vec<String>,
+    /// By which the change is taken back; `None`: it was so already.
+    pub change: Option<u64>,
+}
+
+/// `TakeRulesBack`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakeRulesBack {
+    /// Which change.
+    pub change: u64,
+}
+
+/// Reply to `TakeRulesBack` and `ReloadRules`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// What is wrong with the files: where something is, the rules in force have stayed as they were.
@@ -293,6 +312,7 @@ impl Method {
             "GetCarried" => Self::GetCarried(parameters(call)?),
             "GetUnmatched" => Self::GetUnmatched(parameters(call)?),
             "EditRules" => Self::EditRules(parameters(call)?),
+            "TakeRulesBack" => Self::TakeRulesBack(parameters(call)?),
             "ReloadRules" => Self::ReloadRules,
             "GetConnections" => Self::GetConnections(parameters(call)?),
             _ => return Err(not_found()),
@@ -321,6 +341,7 @@ impl Method {
             Self::GetCarried(named) => ("GetCarried", serde_json::to_value(named)?),
             Self::GetUnmatched(named) => ("GetUnmatched", serde_json::to_value(named)?),
             Self::EditRules(edit) => ("EditRules", serde_json::to_value(edit)?),
+            Self::TakeRulesBack(back) => ("TakeRulesBack", serde_json::to_value(back)?),
             Self::ReloadRules => ("ReloadRules", Value::Null),
             Self::GetConnections(of) => ("GetConnections", serde_json::to_value(of)?),
             Self::ServiceInfo => return Ok(service_call("GetInfo", Value::Null)),
@@ -395,6 +416,7 @@ mod tests {
                     name: "x".to_owned(),
                 },
             }),
+            Method::TakeRulesBack(TakeRulesBack { change: 7 }),
             Method::ReloadRules,
             Method::GetHistory,
             Method::Doctor,
@@ -417,7 +439,7 @@ mod tests {
             }
         }
         let described = DESCRIPTION.matches("\nmethod ").count();
-        assert_eq!(described, 14, "one is described that is not there");
+        assert_eq!(described, 15, "one is described that is not there");
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod method;
 pub use call::{Call, Reply, RequestError};
 pub use frames::{Frames, frame};
 pub use method::{
-    ChangeLimit, EditRules, Examined, Field, History, Info, Left, Limited, Method, Named,
-    OfProcesses, Reloaded, Sample, SetChildren, SetLimit, Unmatched, Watch,
+    ChangeLimit, EditRules, Edited, Examined, Field, History, Info, Left, Limited, Method, Named,
+    OfProcesses, Reloaded, Sample, SetChildren, SetLimit, TakeRulesBack, Unmatched, Watch,
 };
 
 /// The interface's name, which stands before that of each method and error.

@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     Mistake, Places,
-    edit::{Edit, EditError},
+    edit::{Change, Edit, EditError},
     places::{LONGEST, Unread},
     read,
 };
@@ -60,6 +60,17 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Whether what was to be taken back is another thing by now.
+    pub fn is_changed_since(&self) -> bool {
+        matches!(
+            self,
+            Self::Edit {
+                source: EditError::Since(_),
+                ..
+            }
+        )
+    }
+
     /// The exit code of the contract.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -78,11 +89,43 @@ impl WriteError {
 const MODE: u32 = 0o644;
 
 impl Places {
-    /// Makes a change in the file that commands edit.
+    /// Makes a change in the file that commands edit. Gives what takes it back; `None`: it was so already.
     ///
     /// # Errors
     /// Where it cannot be made, or would leave a file with mistakes: then nothing is written.
-    pub fn edit(&self, edit: &Edit) -> Result<(), WriteError> {
+    pub fn edit(&self, edit: &Edit) -> Result<Option<Change>, WriteError> {
+        let (before, after) = self.rewrite(|text| {
+            self.refuse_others(edit)?;
+            edit.apply(text).map_err(|source| self.cannot(source))
+        })?;
+        let change = (before != after).then(|| Change {
+            edit: edit.clone(),
+            before: before.into(),
+            after: after.into(),
+        });
+        Ok(change)
+    }
+
+    /// Takes a change back that was made in that file.
+    ///
+    /// # Errors
+    /// Where somebody else has changed the same since, or it would leave a file with mistakes: then nothing is written.
+    pub fn take_back(&self, change: &Change) -> Result<(), WriteError> {
+        let back = |text: &str| change.taken_back(text);
+        self.rewrite(|text| back(text).map_err(|source| self.cannot(source)))
+            .map(drop)
+    }
+
+    fn cannot(&self, source: EditError) -> WriteError {
+        let path = self.main();
+        WriteError::Edit { path, source }
+    }
+
+    /// Puts another text into the file that commands edit, where it is another. Gives the one before, and that one.
+    fn rewrite(
+        &self,
+        change: impl FnOnce(&str) -> Result<String, WriteError>,
+    ) -> Result<(String, String), WriteError> {
         let main = self.main();
         let failed = |source| WriteError::Io {
             path: main.clone(),
@@ -110,11 +153,7 @@ impl Places {
         };
         // What is wrong already has its place there; what would be wrong has none yet.
         read(&text).map_err(|mistakes| refused(&mistakes, Mistake::to_string))?;
-        self.refuse_others(edit)?;
-        let new = edit.apply(&text).map_err(|source| WriteError::Edit {
-            path: main.clone(),
-            source,
-        })?;
+        let new = change(&text)?;
         read(&new).map_err(|mistakes| refused(&mistakes, Mistake::in_words))?;
         // And what would be wrong with all files together, which was not so before.
         let before = self.load_with(Some(&text)).problems;
@@ -129,7 +168,8 @@ impl Places {
             };
             return Err(WriteError::Refused { path: main, what });
         }
-        beside.replace(&main, &new).map_err(failed)
+        beside.replace(&main, &new).map_err(failed)?;
+        Ok((text, new))
     }
 
     /// Refuses to change a rule of another file, and to add one with its name.
@@ -311,6 +351,53 @@ mod tests {
         assert_eq!(fs::read_to_string(&main).unwrap(), "= 1");
         let names = fs::read_dir(main.parent().unwrap()).unwrap().count();
         assert_eq!(names, 2, "something is left");
+    }
+
+    /// With that text in the file that commands edit.
+    fn places(root: &Path, text: &str) -> Places {
+        let places = Places::below(root, nix::unistd::geteuid().as_raw());
+        let directory = root.join("etc/chadthrottle");
+        fs::create_dir_all(&directory).unwrap();
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        fs::write(places.main(), text).unwrap();
+        fs::set_permissions(places.main(), Permissions::from_mode(0o644)).unwrap();
+        places
+    }
+
+    const WITH_PROFILE: &str = "policy.profile = 'hotel'\n\n[[rule]]\nname = 'a'\nmatch = 'name:x'\ndown = '1MB'\n\n\
+                                [profile.hotel]\nrules = [ 'a' ] # only this\n";
+
+    #[test]
+    fn a_change_is_taken_back_with_the_profiles_of_a_rule_unless_somebody_has_edited_that_by_hand()
+    {
+        let root = tempfile::tempdir().unwrap();
+        let places = places(root.path(), WITH_PROFILE);
+        let text = || fs::read_to_string(places.main()).unwrap();
+        let name = || "a".to_owned();
+        let removed = places
+            .edit(&Edit::Remove { name: name() })
+            .unwrap()
+            .unwrap();
+        assert_eq!(places.load().rules, []);
+        places.take_back(&removed).unwrap();
+        assert_eq!(text(), WITH_PROFILE);
+        assert_eq!(places.load().rules[0].profiles, ["hotel"]);
+
+        let enabled = false;
+        let edit = Edit::Enable {
+            name: name(),
+            enabled,
+        };
+        let disabled = places.edit(&edit).unwrap().unwrap();
+        let by_hand = text().replace("1MB", "7MB");
+        fs::write(places.main(), &by_hand).unwrap();
+        let error = places.take_back(&disabled).unwrap_err();
+        assert!(error.is_changed_since(), "{error}");
+        assert_eq!(text(), by_hand);
+        // A comment is none of that.
+        fs::write(places.main(), format!("# Mine.\n{}", disabled.after)).unwrap();
+        places.take_back(&disabled).unwrap();
+        assert_eq!(text(), format!("# Mine.\n{WITH_PROFILE}"));
     }
 
     #[test]

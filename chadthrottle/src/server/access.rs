@@ -60,7 +60,7 @@ impl Standing {
             | Method::Doctor => {
                 return Ok(());
             }
-            Method::EditRules(_) | Method::ReloadRules => {
+            Method::EditRules(_) | Method::TakeRulesBack(_) | Method::ReloadRules => {
                 return refused("rules are for root and its group to change");
             }
             _ if others == Others::See => return refused("you may watch, and set no limits"),
@@ -119,7 +119,9 @@ mod tests {
             testing::{self, limit},
         },
         process::Targets,
-        protocol::{ChangeLimit, EditRules, Named, OfProcesses, SetChildren, SetLimit, Watch},
+        protocol::{
+            ChangeLimit, EditRules, Named, OfProcesses, SetChildren, SetLimit, TakeRulesBack, Watch,
+        },
         rules::edit::Edit,
     };
 
@@ -172,6 +174,10 @@ mod tests {
             ("reload", Method::ReloadRules),
             ("edit", Method::EditRules(edit)),
             (
+                "take back",
+                Method::TakeRulesBack(TakeRulesBack { change: 1 }),
+            ),
+            (
                 "connections",
                 Method::GetConnections(OfProcesses {
                     processes: Vec::new(),
@@ -200,13 +206,14 @@ mod tests {
             "unmatched",
             "reload",
             "edit",
+            "take back",
         ];
         let (own, see) = (Standing::Other(Others::Own), Standing::Other(Others::See));
         let nothing = Standing::Other(Others::Nothing);
         for (standing, limit, more) in [
             (Standing::All, 1, &each[..]),
             (Standing::All, 2, &each),
-            (own, 1, &each[..each.len() - 2]),
+            (own, 1, &each[..each.len() - 3]),
             (own, 2, &["set"]),
             (own, 3, &["set"]),
             (see, 1, &[]),

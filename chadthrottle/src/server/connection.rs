@@ -230,8 +230,9 @@ async fn answer(server: &Server, peer: &Peer, method: Method) -> Result<Value, R
             let look = move || (same.0.doctor.0)();
             to_json(server.0.looks.look(peer.standing, look).await?)
         }
-        Method::EditRules(edit) => {
-            let problems = server.edit_rules(edit.edit).await?;
+        Method::EditRules(edit) => to_json(server.edit_rules(edit.edit).await?),
+        Method::TakeRulesBack(back) => {
+            let problems = server.take_rules_back(back.change).await?;
             to_json(Reloaded { problems })
         }
         Method::ReloadRules => {

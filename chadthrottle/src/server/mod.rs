@@ -4,6 +4,7 @@
 //! it sends is bounded, what it does not read is not kept, and its task alone waits for it.
 
 pub mod access;
+mod changes;
 mod connection;
 mod handover;
 mod intervals;

@@ -11,13 +11,14 @@ use std::{
 use jiff::{ZonedDateTime, civil::Date};
 use tokio::{sync::Notify, task::spawn_blocking, time::timeout};
 
-use super::{Server, intervals::SHORTEST};
+use super::{Server, changes::Changes, intervals::SHORTEST};
 use crate::{
     engine::InForce,
     model::{Both, LimitId, Origin, RuleSample, Snapshot},
-    protocol::RequestError,
+    protocol::{Edited, RequestError},
     rules::{
-        NetworkManager, Networks, Places, Rule, Rules, UnitRules, Wanted, Why, edit::Edit, running,
+        NetworkManager, Networks, Places, Rule, Rules, UnitRules, Wanted, Why, WriteError,
+        edit::Edit, running,
     },
 };
 
@@ -44,6 +45,8 @@ pub struct Book {
     network_manager: tokio::sync::Mutex<NetworkManager>,
     /// What is to be asked of it may be another thing now.
     wanted: Notify,
+    /// What clients have changed in their file.
+    changes: Mutex<Changes>,
 }
 
 #[derive(Debug, Default)]
@@ -79,11 +82,16 @@ impl Book {
             telling: tokio::sync::Mutex::default(),
             network_manager: tokio::sync::Mutex::default(),
             wanted: Notify::new(),
+            changes: Mutex::default(),
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,21 +254,47 @@ impl Server {
         self.0.book.state().problems = lines;
     }
 
-    /// Makes a change in the file of rules, and has it hold.
-    pub(super) async fn edit_rules(&self, edit: Edit) -> Result<Vec<String>, RequestError> {
+    /// Makes a change in the file of rules, and has it hold. Gives a number by which it is taken back.
+    pub(super) async fn edit_rules(&self, edit: Edit) -> Result<Edited, RequestError> {
+        let (change, problems) = self.write_file(move |places| places.edit(&edit)).await?;
+        let change = change.map(|change| self.0.book.changes().remember(change));
+        Ok(Edited { problems, change })
+    }
+
+    /// Takes a change back, and has the rules hold as they are then.
+    pub(super) async fn take_rules_back(&self, change: u64) -> Result<Vec<String>, RequestError> {
+        let Some(made) = self.0.book.changes().get(change) else {
+            let words = "the engine does not know of that change any more: nothing taken back";
+            return Err(RequestError::NoChange(words.to_owned()));
+        };
+        let ((), problems) = self
+            .write_file(move |places| places.take_back(&made))
+            .await?;
+        self.0.book.changes().forget(change);
+        Ok(problems)
+    }
+
+    /// Writes the file of rules, and has them hold. Gives what is wrong with the files then.
+    async fn write_file<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Places) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<(T, Vec<String>), RequestError> {
         let places = self.0.book.places.clone();
-        let edited = spawn_blocking(move || places.edit(&edit)).await;
-        match edited {
-            Ok(Ok(())) => Ok(self.reload_rules().await),
-            Ok(Err(error)) => {
-                // Where the file is wrong as it is, everybody who watches is to hear of it.
-                self.reload_rules().await;
-                Err(RequestError::Failed {
-                    message: error.to_string(),
-                    exit_code: error.exit_code(),
-                })
-            }
-            Err(_) => Err(RequestError::Gone),
+        let written = spawn_blocking(move || write(&places)).await;
+        let written = written.map_err(|_| RequestError::Gone)?;
+        if let Err(error) = &written
+            && error.is_changed_since()
+        {
+            return Err(RequestError::NoChange(error.to_string()));
+        }
+        // Where the file is wrong as it is, everybody who watches is to hear of it.
+        let problems = self.reload_rules().await;
+        match written {
+            Ok(written) => Ok((written, problems)),
+            Err(error) => Err(RequestError::Failed {
+                message: error.to_string(),
+                exit_code: error.exit_code(),
+            }),
         }
     }
 

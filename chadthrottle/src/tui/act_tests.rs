@@ -192,11 +192,7 @@ fn brackets_step_the_limit_and_nothing_else() {
 
 fn answered(error: bool) -> Action {
     let text = String::new();
-    Action::Answered(Answer {
-        message: Message { text, error },
-        set: None,
-        renamed: Vec::new(),
-    })
+    Action::Answered(Answer::of(Message { text, error }))
 }
 
 #[test]

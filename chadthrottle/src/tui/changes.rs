@@ -5,11 +5,11 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     effect::{Effect, Former},
     pending::About,
-    rules_back::{Made, edited_back},
+    rules_back::RulesBack,
     state::{Message, State},
 };
 use crate::{
-    model::{Limit, LimitId, Snapshot},
+    model::{Limit, LimitId},
     process::Targets,
 };
 
@@ -25,6 +25,23 @@ pub struct Answer {
     pub set: Option<LimitId>,
     /// Limits that have another name now.
     pub renamed: Vec<(LimitId, LimitId)>,
+    /// By which number the change of the rules is taken back.
+    pub change: Option<u64>,
+    /// Whether what failed is not to be tried again.
+    pub is_over: bool,
+}
+
+impl Answer {
+    /// That alone.
+    pub fn of(message: Message) -> Self {
+        Self {
+            message,
+            set: None,
+            renamed: Vec::new(),
+            change: None,
+            is_over: false,
+        }
+    }
 }
 
 /// What a limit will be.
@@ -55,8 +72,8 @@ struct Pending {
     back: Option<Vec<Effect>>,
     /// What takes something back, to be tried again where it fails.
     again: Option<Effect>,
-    /// The rule or profile that it makes or changes, as that will be.
-    made: Option<Made>,
+    /// What takes the change of the rules back.
+    rules_back: Option<RulesBack>,
     step: usize,
 }
 
@@ -64,8 +81,6 @@ struct Pending {
 #[derive(Debug)]
 struct Done {
     back: Vec<Effect>,
-    /// What it has made of a rule or the profile.
-    made: Option<Made>,
     /// Changes of one key have one number, and are taken back together.
     step: usize,
 }
@@ -83,8 +98,6 @@ pub struct Changes {
     step: usize,
     /// How many changes the next effects take back.
     taking_back: Option<usize>,
-    /// So many samples come until one shows the rules as the last answer has left them.
-    until_seen: u8,
 }
 
 impl Changes {
@@ -106,8 +119,8 @@ impl Changes {
     /// What takes the last step back.
     ///
     /// # Errors
-    /// Where there is none, or the rule or profile is another one by now, which drops the step: why.
-    pub fn take_back(&mut self, snapshot: &Snapshot) -> Result<Vec<Effect>, String> {
+    /// Where there is none: why.
+    pub fn take_back(&mut self) -> Result<Vec<Effect>, String> {
         if !self.pending.is_empty() {
             return Err("the engine has not answered yet".to_owned());
         }
@@ -117,13 +130,6 @@ impl Changes {
         let step = last.step;
         let first = self.done.iter().position(|done| done.step == step);
         let of_step = self.done.split_off(first.unwrap_or(0));
-        let mut made = of_step.iter().filter_map(|done| done.made.as_ref());
-        if self.until_seen == 0
-            && let Some(other) = made.find(|made| !made.is_still_so(snapshot))
-        {
-            let why = other.changed_since();
-            return Err(format!("{why}: nothing taken back"));
-        }
         self.taking_back = Some(of_step.len());
         Ok(of_step
             .into_iter()
@@ -143,7 +149,11 @@ impl Changes {
             match effect {
                 Effect::ChangeLimit { id, .. } => name(id),
                 Effect::RemoveLimits { ids, .. } => ids.iter_mut().for_each(name),
-                Effect::SetAgain { limits, .. } => {
+                Effect::SetAgain { limits, .. }
+                | Effect::TakeRulesBack {
+                    back: RulesBack { limits, .. },
+                    ..
+                } => {
                     limits.iter_mut().for_each(|former| name(&mut former.id));
                 }
                 _ => {}
@@ -151,8 +161,8 @@ impl Changes {
         }
     }
 
-    /// Another engine is there, with other names for the limits that were set again. Of all others it knows nothing: what
-    /// has one of their names there is another limit, which nothing is to be taken back of.
+    /// Another engine is there, with other names for the limits that were set again. Of all others it knows nothing, nor of
+    /// changes of the rules: what has one of their names there is another one, which nothing is to be taken back of.
     pub fn reopened(&mut self, renamed: &[(LimitId, LimitId)]) {
         let is_there = |id: &LimitId| renamed.iter().any(|(before, _)| before == id);
         for done in &mut self.done {
@@ -162,6 +172,7 @@ impl Changes {
                     ids.retain(is_there);
                     !ids.is_empty()
                 }
+                Effect::TakeRulesBack { .. } => false,
                 _ => true,
             });
         }
@@ -172,11 +183,6 @@ impl Changes {
     /// A sample has come. One that was on its way when the answer came is older than the change; the next one is not.
     pub fn forget_answered(&mut self) {
         self.expected.retain(|expected| !expected.answered);
-    }
-
-    /// A sample has come, shown or not.
-    pub fn sampled(&mut self) {
-        self.until_seen = self.until_seen.saturating_sub(1);
     }
 
     /// The engine has answered the first change of a limit that is under way.
@@ -204,9 +210,13 @@ impl State {
         self.changes.step += 1;
         let taken_back = taking_back.map(|changes| so_now(effects, changes));
         for effect in effects.iter().filter(|effect| effect.is_for_engine()) {
-            let (back, instead) = match taking_back {
-                Some(_) => (None, None),
-                None => (Some(back(effect, self)), instead(effect, self)),
+            let (back, rules_back, instead) = match taking_back {
+                Some(_) => (None, None, None),
+                None => (
+                    Some(back(effect, self)),
+                    rules_back(effect, self),
+                    instead(effect, self),
+                ),
             };
             let about = About::of(effect, &self.snapshot);
             let changes = match effect {
@@ -227,7 +237,7 @@ impl State {
                 changes,
                 instead,
                 is_block: matches!(effect, Effect::SetLimit { limit, .. } if limit.is_block()),
-                made: back.as_ref().and_then(|_| Made::of(effect, &self.snapshot)),
+                rules_back,
                 back,
                 again: taking_back.map(|_| effect.clone()),
                 step: self.changes.step,
@@ -241,6 +251,8 @@ impl State {
             mut message,
             set,
             renamed,
+            change,
+            is_over,
         } = answer;
         let Some(pending) = self.changes.pending.pop_front() else {
             self.message = Some(message);
@@ -250,12 +262,10 @@ impl State {
             self.changes.settle(id, message.error);
         }
         self.changes.rename(&renamed);
-        // One may be on its way, which is older.
-        self.changes.until_seen = 2;
         if message.error {
-            self.changes.done.extend(pending.again.map(|effect| Done {
+            let again = pending.again.filter(|_| !is_over);
+            self.changes.done.extend(again.map(|effect| Done {
                 back: vec![effect],
-                made: None,
                 step: pending.step,
             }));
         } else {
@@ -268,6 +278,10 @@ impl State {
                         who,
                         are_blocks: pending.is_block,
                     }));
+                    let of_rules = change.zip(pending.rules_back);
+                    back.extend(
+                        of_rules.map(|(change, back)| Effect::TakeRulesBack { change, back }),
+                    );
                     if let Some(instead) = pending.instead {
                         message.text.push_str(&format!(", instead of {instead}"));
                     }
@@ -276,7 +290,6 @@ impl State {
                         message.text.push_str(&format!("; {undo} takes it back"));
                         self.changes.done.push(Done {
                             back,
-                            made: pending.made,
                             step: pending.step,
                         });
                         self.changes.rename(&renamed);
@@ -344,7 +357,6 @@ fn back(effect: &Effect, state: &State) -> Vec<Effect> {
         let effect = (!limits.is_empty()).then_some(Effect::SetAgain { limits, who });
         effect.into_iter().collect::<Vec<_>>()
     };
-    let formers = |ids: &[LimitId]| ids.iter().filter_map(|id| former(*id, state)).collect();
     match effect {
         Effect::SetLimit { targets, who, .. } => again(replaced(targets, state), who),
         Effect::ChangeLimit {
@@ -358,16 +370,22 @@ fn back(effect: &Effect, state: &State) -> Vec<Effect> {
             });
             before.into_iter().collect()
         }
-        Effect::RemoveLimits { ids, who, .. } => again(formers(ids), who),
-        Effect::EditRules { edit, .. } => edited_back(edit, &state.snapshot),
-        Effect::Keep { edit, ids, who, .. } => {
-            // The limits first: nobody is to be free in between.
-            let mut effects = again(formers(ids), who);
-            effects.extend(edited_back(edit, &state.snapshot));
-            effects
-        }
+        Effect::RemoveLimits { ids, who, .. } => again(formers(ids, state), who),
         _ => Vec::new(),
     }
+}
+
+/// What takes a change of the rules back, but for the number that it will have.
+fn rules_back(effect: &Effect, state: &State) -> Option<RulesBack> {
+    let ended = match effect {
+        Effect::Keep { ids, .. } => formers(ids, state),
+        _ => Vec::new(),
+    };
+    RulesBack::of(effect, ended, &state.snapshot)
+}
+
+fn formers(ids: &[LimitId], state: &State) -> Vec<Former> {
+    ids.iter().filter_map(|id| former(*id, state)).collect()
 }
 
 /// What an effect takes the place of, in words.

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::{
-    model::RuleSample,
-    rules::edit::Edit,
+    model::Snapshot,
     tui::{
         fixtures::{key, limit, origin, press, process, rule, said, snapshot, state, usual},
         rows::RowKey,
@@ -11,26 +10,26 @@ use crate::{
     },
 };
 
+/// The engine's number for each change of the rules.
+const CHANGE: u64 = 5;
+
 /// The engine's answer that it is done.
 fn done(state: &mut State, set: Option<u32>, renamed: &[(u32, u32)]) {
     let renamed = renamed.iter().map(|(a, b)| (LimitId(*a), LimitId(*b)));
     let answer = Answer {
-        message: Message {
-            text: "done".to_owned(),
-            error: false,
-        },
         set: set.map(LimitId),
         renamed: renamed.collect(),
+        change: Some(CHANGE),
+        ..Answer::of(Message {
+            text: "done".to_owned(),
+            error: false,
+        })
     };
     update(state, Action::Answered(answer));
 }
 
 fn failed(state: &mut State) {
-    let answer = Answer {
-        message: Message::error("it is not to be"),
-        set: None,
-        renamed: Vec::new(),
-    };
+    let answer = Answer::of(Message::error("it is not to be"));
     update(state, Action::Answered(answer));
 }
 
@@ -203,81 +202,31 @@ fn what_another_engine_knows_nothing_of_is_not_taken_back_of_its_limits() {
 }
 
 #[test]
-fn changes_of_rules_are_taken_back() {
+fn changes_of_rules_are_taken_back_by_the_engine_whatever_profiles_have_them() {
     let mut sample = Snapshot::clone(&usual());
     sample.rules = ["a", "b", "c"].map(rule).into();
-    sample.rules[1].enabled = false;
-    sample.rules[1].when = vec!["Mon-Fri 08:00-18:00".to_owned()];
+    sample.rules[1].profiles = vec!["hotel".to_owned()];
     sample.profiles = vec!["hotel".to_owned()];
     let mut state = state(80, 24, sample.into());
-    let edits = |effects: Vec<Effect>| -> Vec<Edit> {
-        // One effect: what cannot be done ends it.
-        match effects.as_slice() {
-            [Effect::RestoreRules { edits, .. }] => edits.clone(),
-            other => panic!("{other:?}"),
-        }
-    };
-    let name = || "b".to_owned();
-    let mut back = |keys: &[&str]| {
-        press(&mut state, &["R", "j"]);
-        press(&mut state, keys);
+    for keys in [
+        &[" "][..],
+        &[">"],
+        &["P", "j", "<Enter>"],
+        &["<Enter>", "2MB", "<Enter>"],
+        &["x", "y"],
+    ] {
+        press(&mut state, &["R", "g", "j"]);
+        assert_eq!(press(&mut state, keys).len(), 1, "{keys:?}");
         done(&mut state, None, &[]);
+        assert_eq!(said(&state), "done; u takes it back", "{keys:?}");
         let effects = press(&mut state, &["u"]);
-        for _ in &effects {
-            done(&mut state, None, &[]);
-        }
-        press(&mut state, &["<Esc>"]);
-        edits(effects)
-    };
-    let enabled = false;
-    assert_eq!(
-        back(&[" "]),
-        [Edit::Enable {
-            name: name(),
-            enabled
-        }]
-    );
-    assert_eq!(
-        back(&[">"]),
-        [Edit::Move {
-            name: name(),
-            to: 2
-        }]
-    );
-    assert_eq!(back(&["P", "j", "<Enter>"]), [Edit::Profile { name: None }]);
-    let changed = back(&["<Enter>", "<Ctrl-U>", "2MB", "<Enter>"]);
-    assert!(
-        matches!(&changed[..], [Edit::Change { down: Some(down), .. }] if down == "1MB/s"),
-        "{changed:?}"
-    );
-    let removed = back(&["x", "y"]);
-    let [Edit::Add { rule, .. }, moved, off] = removed.as_slice() else {
-        panic!("{removed:?}")
-    };
-    assert_eq!(
-        (&*rule.targets, rule.when.len()),
-        (&["name:b".to_owned()][..], 1)
-    );
-    assert_eq!(
-        moved,
-        &Edit::Move {
-            name: name(),
-            to: 2
-        }
-    );
-    assert_eq!(
-        off,
-        &Edit::Enable {
-            name: name(),
-            enabled
-        }
-    );
-    // One of a profile would come back without it.
-    let sample = Arc::make_mut(&mut state.snapshot);
-    sample.rules[1].profiles = vec!["hotel".to_owned()];
-    press(&mut state, &["R", "j", "x", "y"]);
-    done(&mut state, None, &[]);
-    assert_eq!(said(&state), "done");
+        let [Effect::TakeRulesBack { change, back }] = effects.as_slice() else {
+            panic!("{keys:?}: {effects:?}")
+        };
+        assert_eq!((*change, back.limits.len()), (CHANGE, 0));
+        assert_eq!(back.rule.is_some(), keys[0] != "P");
+        done(&mut state, None, &[]);
+    }
     assert!(!state.changes.any());
 }
 
@@ -288,140 +237,47 @@ fn a_kept_limit_comes_back_and_its_rule_goes() {
     assert!(matches!(&effects[..], [Effect::Keep { .. }]), "{effects:?}");
     done(&mut state, None, &[]);
     let effects = press(&mut state, &["u"]);
-    let [
-        Effect::SetAgain { limits, .. },
-        Effect::RestoreRules { edits, .. },
-    ] = effects.as_slice()
-    else {
+    let [Effect::TakeRulesBack { back, .. }] = effects.as_slice() else {
         panic!("{effects:?}")
     };
-    let name = "wget".to_owned();
-    assert_eq!(edits, &[Edit::Remove { name }]);
-    assert_eq!(limits[0].id, LimitId(1));
-}
-
-/// What somebody else does to rule `b`, or to all of them.
-type Meddling = fn(&mut Vec<RuleSample>);
-
-#[test]
-fn a_rule_that_was_changed_since_is_left_as_it_is() {
-    let nothing: Meddling = |_| {};
-    let limit_changed: Meddling = |rules| rules[1].limit = limit(Some(7_000_000), None);
-    let target_changed: Meddling = |rules| rules[1].targets = vec!["name:other".to_owned()];
-    let disabled: Meddling = |rules| rules[1].enabled = false;
-    let gone: Meddling = |rules| drop(rules.remove(1));
-    let others_moved: Meddling = |rules| rules.rotate_left(1);
-    let removed: Meddling = |rules| drop(rules.remove(1));
-    let moved: Meddling = |rules| rules.swap(1, 2);
-    let changed: Meddling = |rules| rules[1].limit = limit(Some(2_000_000), None);
-    let to_2_mb = &["<Enter>", "<Ctrl-U>", "2MB", "<Enter>"][..];
-    for (keys, made, meddling, is_refused) in [
-        (to_2_mb, changed, nothing, false),
-        (to_2_mb, changed, others_moved, false),
-        (to_2_mb, changed, limit_changed, true),
-        (to_2_mb, changed, target_changed, true),
-        (to_2_mb, changed, disabled, true),
-        (to_2_mb, changed, gone, true),
-        (&[" "], disabled, nothing, false),
-        (&[" "], disabled, limit_changed, true),
-        (&[">"], moved, nothing, false),
-        (&[">"], moved, moved, true),
-        (&["x", "y"], removed, nothing, false),
-        (
-            &["x", "y"],
-            removed,
-            |rules| rules.insert(1, rule("b")),
-            true,
-        ),
-    ] {
-        let mut sample = Snapshot::clone(&usual());
-        sample.rules = ["a", "b", "c"].map(rule).into();
-        let mut state = state(80, 24, sample.clone().into());
-        press(&mut state, &["R", "j"]);
-        press(&mut state, keys);
-        done(&mut state, None, &[]);
-        made(&mut sample.rules);
-        meddling(&mut sample.rules);
-        // The first was on its way.
-        for _ in 0..2 {
-            update(&mut state, Action::Snapshot(sample.clone().into()));
-        }
-        let effects = press(&mut state, &["u"]);
-        assert_eq!(effects.is_empty(), is_refused, "{keys:?}: {}", said(&state));
-        if is_refused {
-            let words = "rule 'b' has been changed since: nothing taken back";
-            assert_eq!(said(&state), words);
-            assert_eq!(press(&mut state, &["u"]), []);
-            assert_eq!(said(&state), "there is nothing to take back");
-        }
-    }
+    assert_eq!(back.limits[0].id, LimitId(1));
+    done(&mut state, None, &[(1, 2)]);
+    let words = "wget (4242): limit is back: down 1 MB/s (8 Mbit/s), up unlimited";
+    assert_eq!(said(&state), words);
 }
 
 #[test]
-fn a_profile_that_somebody_else_has_switched_since_is_left_as_it_is() {
-    let named = |name: &str| Some(name.to_owned());
-    for (now, is_refused) in [
-        (named("hotel"), false),
-        (named("train"), true),
-        (None, true),
-    ] {
-        let mut sample = Snapshot::clone(&usual());
-        sample.profiles = ["hotel", "train"].map(str::to_owned).into();
-        let mut state = state(80, 24, sample.clone().into());
-        press(&mut state, &["P", "<Down>", "<Enter>"]);
-        done(&mut state, None, &[]);
-        sample.profile = now.clone();
-        // The first was on its way.
-        for _ in 0..2 {
-            update(&mut state, Action::Snapshot(sample.clone().into()));
-        }
-        let effects = press(&mut state, &["u"]);
-        assert_eq!(effects.is_empty(), is_refused, "{now:?}: {effects:?}");
-        if is_refused {
-            let words = "the profile has been switched since: nothing taken back";
-            assert_eq!(said(&state), words);
-        }
-    }
-}
-
-#[test]
-fn a_rule_that_was_made_of_a_limit_and_changed_since_stays() {
-    for (is_changed, effects) in [(false, 2), (true, 0)] {
-        let mut state = state(80, 24, usual());
-        press(
-            &mut state,
-            &["/", "wget", "<Enter>", "K", "<Down>", "<Enter>"],
-        );
-        done(&mut state, None, &[]);
-        let mut sample = Snapshot::clone(&usual());
-        sample.rules = vec![rule("wget")];
-        if is_changed {
-            sample.rules[0].on = vec!["wifi:home".to_owned()];
-        }
-        for _ in 0..2 {
-            update(&mut state, Action::Snapshot(sample.clone().into()));
-        }
-        let back = press(&mut state, &["u"]);
-        assert_eq!(back.len(), effects, "{}", said(&state));
-    }
-}
-
-#[test]
-fn what_could_not_be_taken_back_can_be_tried_again() {
+fn what_could_not_be_taken_back_can_be_tried_again_unless_it_was_changed_since() {
     let mut sample = Snapshot::clone(&usual());
     sample.rules = vec![rule("a")];
     let mut state = state(80, 24, sample.into());
     press(&mut state, &["R", " "]);
     done(&mut state, None, &[]);
     let first = press(&mut state, &["u"]);
-    assert!(matches!(&first[..], [Effect::RestoreRules { .. }]));
-    let answer = Answer {
-        message: Message::error("the file of rules has a mistake"),
-        set: None,
-        renamed: Vec::new(),
-    };
+    assert!(matches!(&first[..], [Effect::TakeRulesBack { .. }]));
+    let answer = Answer::of(Message::error("the file of rules has a mistake"));
     update(&mut state, Action::Answered(answer));
     assert_eq!(press(&mut state, &["u"]), first);
+    let answer = Answer {
+        is_over: true,
+        ..Answer::of(Message::error("it has been changed since"))
+    };
+    update(&mut state, Action::Answered(answer));
+    assert_eq!(said(&state), "it has been changed since");
+    assert!(!state.changes.any());
+}
+
+#[test]
+fn another_engine_knows_nothing_of_changes_of_rules() {
+    let mut sample = Snapshot::clone(&usual());
+    sample.rules = vec![rule("a")];
+    let mut state = state(80, 24, sample.into());
+    press(&mut state, &["R", " "]);
+    done(&mut state, None, &[]);
+    let message = Message::error("an engine is there again");
+    let renamed = Vec::new();
+    update(&mut state, Action::Reopened { renamed, message });
+    assert!(!state.changes.any());
 }
 
 #[test]

@@ -129,8 +129,7 @@ fn cancel(state: &mut State) -> Vec<Effect> {
 
 /// Takes back the last change.
 fn undo(state: &mut State) -> Vec<Effect> {
-    let now = state.latest();
-    match state.changes.take_back(&now) {
+    match state.changes.take_back() {
         Ok(effects) => effects,
         Err(why) => {
             state.message = Some(Message::error(why));

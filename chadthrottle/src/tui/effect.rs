@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::{changes::Answer, inspect::Request, state::Message};
+use super::{changes::Answer, inspect::Request, rules_back::RulesBack, state::Message};
 use crate::{
     client::{Requests, living},
     model::{Limit, LimitId, ProcessKey},
     process::{Selector, Targets},
-    protocol::{Limited, RequestError, SetLimit},
+    protocol::{Edited, Limited, RequestError, SetLimit},
     rules::edit::Edit,
     text::escape,
     tui::update::Action,
@@ -61,12 +61,12 @@ pub enum Effect {
         /// What to say when it is done.
         words: String,
     },
-    /// Have the rules be as they were: each change only where the one before was made.
-    RestoreRules {
-        /// How.
-        edits: Vec<Edit>,
-        /// What to say when it is done.
-        words: String,
+    /// Have the rules be as they were before a change, and the limits that it has ended.
+    TakeRulesBack {
+        /// The engine's number for the change.
+        change: u64,
+        /// What it was.
+        back: RulesBack,
     },
     /// Make a rule of limits, which end when it is there.
     Keep {
@@ -119,7 +119,7 @@ impl Effect {
             | Self::RemoveLimits { .. }
             | Self::SetAgain { .. }
             | Self::EditRules { .. }
-            | Self::RestoreRules { .. }
+            | Self::TakeRulesBack { .. }
             | Self::Keep { .. } => true,
             Self::Say(_) | Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => false,
         }
@@ -133,8 +133,8 @@ impl Effect {
             | Self::RemoveLimits { who, .. }
             | Self::SetAgain { who, .. }
             | Self::Keep { who, .. } => who,
+            Self::TakeRulesBack { back, .. } => &back.who,
             Self::EditRules { .. }
-            | Self::RestoreRules { .. }
             | Self::Say(_)
             | Self::Inspect(_)
             | Self::AskPast
@@ -155,16 +155,20 @@ impl Effect {
                 true => format!("{who}: block ended"),
                 false => format!("{who}: limit removed"),
             },
-            Self::SetAgain { limits, who } => match limits.as_slice() {
-                [one] => format!("{who}: limit is back: {}", one.limit),
-                several => format!("{who}: {} limits are back", several.len()),
-            },
-            Self::EditRules { words, .. }
-            | Self::RestoreRules { words, .. }
-            | Self::Keep { words, .. } => words.clone(),
+            Self::SetAgain { limits, who } => are_back(limits, who),
+            Self::TakeRulesBack { back, .. } => back.words.clone(),
+            Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
             Self::Say(message) => message.text.clone(),
             Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => String::new(),
         }
+    }
+}
+
+/// That limits are back.
+pub fn are_back(limits: &[Former], who: &str) -> String {
+    match limits {
+        [one] => format!("{who}: limit is back: {}", one.limit),
+        several => format!("{who}: {} limits are back", several.len()),
     }
 }
 
@@ -218,41 +222,29 @@ impl Effects {
     }
 }
 
-/// Limits that an effect has set or renamed.
-#[derive(Default)]
-struct Names {
-    set: Option<LimitId>,
-    renamed: Vec<(LimitId, LimitId)>,
-}
-
 /// Has the engine do it, and gives its answer.
 async fn answer(engine: &Requests, effect: Effect) -> Answer {
     let words = effect.words();
-    let mut names = Names::default();
-    let message = match apply(engine, effect, &mut names).await {
-        Ok(None) => Message {
-            text: words,
-            error: false,
-        },
-        Ok(Some(problem)) => problem,
-        Err(error) => Message::error(safe(&error.to_string())),
-    };
-    Answer {
-        message,
-        set: names.set,
-        renamed: names.renamed,
+    let mut answer = Answer::of(Message {
+        text: words,
+        error: false,
+    });
+    match apply(engine, effect, &mut answer).await {
+        Ok(()) => {}
+        Err(error) => {
+            answer.is_over = matches!(error, RequestError::NoChange(_));
+            answer.message = Message::error(safe(&error.to_string()));
+        }
     }
+    answer
 }
 
-async fn apply(
-    engine: &Requests,
-    effect: Effect,
-    names: &mut Names,
-) -> Result<Option<Message>, RequestError> {
+/// Has the engine do it, and puts into the answer what there is to say beside that it is done.
+async fn apply(engine: &Requests, effect: Effect, answer: &mut Answer) -> Result<(), RequestError> {
     match effect {
         Effect::SetLimit { targets, limit, .. } => {
             let Limited { id, .. } = engine.set_limit(targets, limit).await?;
-            names.set = Some(id);
+            answer.set = Some(id);
         }
         Effect::ChangeLimit {
             id,
@@ -263,34 +255,50 @@ async fn apply(
             engine.change_limit(id, limit).await?;
             if let Some(children) = children {
                 let now = engine.set_children(id, children).await?;
-                names.renamed.push((id, now.id));
+                answer.renamed.push((id, now.id));
             }
         }
         Effect::RemoveLimits { ids, .. } => remove(engine, &ids).await?,
-        Effect::SetAgain { limits, .. } => {
-            for former in limits {
-                let id = former.id;
-                let Limited { id: now, .. } = engine.set(former.again()).await?;
-                names.renamed.push((id, now));
-            }
-        }
-        Effect::EditRules { edit, .. } => return edit_rules(engine, edit).await,
-        Effect::RestoreRules { edits, .. } => {
-            for edit in edits {
-                if let Some(problem) = edit_rules(engine, edit).await? {
-                    return Ok(Some(problem));
+        Effect::SetAgain { limits, .. } => set_again(engine, limits, answer).await?,
+        Effect::EditRules { edit, .. } => edit_rules(engine, edit, answer).await?,
+        Effect::TakeRulesBack { change, back } => {
+            // The limits first: nobody is to be free in between.
+            set_again(engine, back.limits, answer).await?;
+            match engine.take_rules_back(change).await {
+                Ok(problems) => {
+                    answer.is_over = true;
+                    say_problems(&problems, answer);
+                }
+                Err(error) => {
+                    // The rule holds on, and stands alone again.
+                    let set: Vec<LimitId> = answer.renamed.drain(..).map(|(_, now)| now).collect();
+                    remove(engine, &set).await?;
+                    return Err(error);
                 }
             }
         }
         Effect::Keep { edit, ids, .. } => {
-            if let Some(problem) = edit_rules(engine, edit).await? {
-                return Ok(Some(problem));
+            edit_rules(engine, edit, answer).await?;
+            if !answer.message.error {
+                remove(engine, &ids).await?;
             }
-            remove(engine, &ids).await?;
         }
         Effect::Say(_) | Effect::Inspect(_) | Effect::AskPast | Effect::Suspend | Effect::Quit => {}
     }
-    Ok(None)
+    Ok(())
+}
+
+async fn set_again(
+    engine: &Requests,
+    limits: Vec<Former>,
+    answer: &mut Answer,
+) -> Result<(), RequestError> {
+    for former in limits {
+        let id = former.id;
+        let Limited { id: now, .. } = engine.set(former.again()).await?;
+        answer.renamed.push((id, now));
+    }
+    Ok(())
 }
 
 impl Former {
@@ -322,19 +330,30 @@ impl Former {
     }
 }
 
-/// Changes the rules, and says what is wrong with their files where they stay as they were for that.
-async fn edit_rules(engine: &Requests, edit: Edit) -> Result<Option<Message>, RequestError> {
-    let problems = engine.edit_rules(edit).await?;
-    let first = problems.first().and_then(|problem| problem.lines().next());
-    Ok(first.map(|first| {
-        let others = match problems.len() {
-            1 => String::new(),
-            several => format!(", and {} more problems", several - 1),
-        };
-        Message::error(safe(&format!(
-            "{first}{others}: the rules stay as they were"
-        )))
-    }))
+/// Changes the rules.
+async fn edit_rules(
+    engine: &Requests,
+    edit: Edit,
+    answer: &mut Answer,
+) -> Result<(), RequestError> {
+    let Edited { problems, change } = engine.edit_rules(edit).await?;
+    answer.change = change;
+    say_problems(&problems, answer);
+    Ok(())
+}
+
+/// Says what is wrong with the files of rules, where these stay as they were for that.
+fn say_problems(problems: &[String], answer: &mut Answer) {
+    let Some(first) = problems.first().and_then(|problem| problem.lines().next()) else {
+        return;
+    };
+    let others = match problems.len() {
+        1 => String::new(),
+        several => format!(", and {} more problems", several - 1),
+    };
+    answer.message = Message::error(safe(&format!(
+        "{first}{others}: the rules stay as they were"
+    )));
 }
 
 /// A text from the engine, which may quote anything, in its lines.
@@ -362,7 +381,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt, net::UnixStream};
 
     use super::*;
-    use crate::protocol::{Call, Frames, LONGEST_CALL, Method, Named, Reply, frame};
+    use crate::protocol::{Call, Frames, LONGEST_CALL, Method, Named, Reply, TakeRulesBack, frame};
 
     #[tokio::test]
     async fn an_engine_that_takes_long_is_waited_for_in_order_and_holds_nobody_up() {
@@ -396,41 +415,65 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_rule_that_does_not_come_back_is_not_moved() {
+    /// Answers the calls of one effect, and gives them and what it comes to.
+    async fn exchange(effect: Effect, replies: Vec<Reply>) -> (Vec<Method>, Answer) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (calls, mut replies) = theirs.into_split();
+        let (calls, mut to) = theirs.into_split();
         let mut calls = Frames::new(calls, LONGEST_CALL);
         let mut effects = Effects::on(Requests::over(ours));
-        let [remove, move_it] = [
-            Edit::Remove {
-                name: "a".to_owned(),
-            },
-            Edit::Move {
-                name: "a".to_owned(),
-                to: 1,
-            },
-        ];
-        effects.carry_out(Effect::RestoreRules {
-            edits: vec![remove, move_it],
-            words: String::new(),
-        });
-        effects.carry_out(Effect::RemoveLimits {
-            ids: vec![LimitId(1)],
-            who: "next".to_owned(),
-            are_blocks: false,
-        });
-        calls.next().await.unwrap().unwrap();
-        let problems = serde_json::json!({ "problems": ["rules.toml: it is so"] });
-        let reply = frame(&Reply::of(problems)).unwrap();
-        replies.write_all(&reply).await.unwrap();
-        let Action::Answered(answer) = effects.done().await else {
-            panic!("another action");
+        effects.carry_out(effect);
+        let mut methods = Vec::new();
+        for reply in replies {
+            let call = calls.next().await.unwrap().unwrap();
+            let call: Call = serde_json::from_slice(&call).unwrap();
+            methods.push(Method::of(&call).unwrap());
+            to.write_all(&frame(&reply).unwrap()).await.unwrap();
+        }
+        match effects.done().await {
+            Action::Answered(answer) => (methods, answer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_kept_limit_that_is_not_to_be_taken_back_the_rule_stands_alone_again() {
+        let back = RulesBack {
+            rule: Some("a".to_owned()),
+            limits: vec![Former {
+                id: LimitId(1),
+                limit: Limit::NONE,
+                processes: Vec::new(),
+                targets: Vec::new(),
+                children: true,
+                detached: false,
+                until_ns: None,
+            }],
+            who: "a".to_owned(),
+            words: "a is back".to_owned(),
         };
-        assert!(answer.message.error, "{answer:?}");
-        let call = calls.next().await.unwrap().unwrap();
-        let call: Call = serde_json::from_slice(&call).unwrap();
-        let id = LimitId(1);
-        assert_eq!(Method::of(&call), Ok(Method::RemoveLimit(Named { id })));
+        let is_set = Reply::of(serde_json::json!({ "id": 2, "sequence": 1 }));
+        let done = Reply::of(serde_json::json!({ "problems": [] }));
+        let change = 7;
+        let effect = Effect::TakeRulesBack {
+            change,
+            back: back.clone(),
+        };
+        let (_, answer) = exchange(effect, vec![is_set.clone(), done]).await;
+        assert_eq!(answer.message.text, "a is back");
+        assert_eq!(answer.renamed, [(LimitId(1), LimitId(2))]);
+        let refused = Reply::refusal(&RequestError::NoChange("it is another".to_owned()));
+        let gone = Reply::of(serde_json::json!({}));
+        let effect = Effect::TakeRulesBack { change, back };
+        let (calls, answer) = exchange(effect, vec![is_set, refused, gone]).await;
+        let id = LimitId(2);
+        assert_eq!(
+            &calls[1..],
+            [
+                Method::TakeRulesBack(TakeRulesBack { change }),
+                Method::RemoveLimit(Named { id })
+            ]
+        );
+        assert!(answer.message.error && answer.is_over, "{answer:?}");
+        assert_eq!(answer.renamed, []);
     }
 }

@@ -289,11 +289,7 @@ mod tests {
             (Some("2MB/s"), &None, &None)
         );
         // The engine says no: the limit stays.
-        let answer = Answer {
-            message: Message::error("no"),
-            set: None,
-            renamed: Vec::new(),
-        };
+        let answer = Answer::of(Message::error("no"));
         update(&mut state, Action::Answered(answer));
         update(&mut state, Action::Snapshot(sample));
         // In the other views, what their rows are of is proposed.

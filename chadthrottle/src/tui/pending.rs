@@ -41,7 +41,11 @@ impl About {
                 about.processes = processes.copied().collect();
             }
             Effect::EditRules { edit, .. } => about.rule = rule_of(edit),
-            Effect::RestoreRules { edits, .. } => about.rule = edits.first().and_then(rule_of),
+            Effect::TakeRulesBack { back, .. } => {
+                about.rule.clone_from(&back.rule);
+                let processes = back.limits.iter().flat_map(|former| &former.processes);
+                about.processes = processes.copied().collect();
+            }
             Effect::Keep { edit, ids, .. } => {
                 about.rule = rule_of(edit);
                 about.processes = members(ids);
@@ -99,16 +103,8 @@ mod tests {
     }
 
     fn answer(state: &mut State) {
-        let message = Message::error("no");
-        let (set, renamed) = (None, Vec::new());
-        update(
-            state,
-            Action::Answered(Answer {
-                message,
-                set,
-                renamed,
-            }),
-        );
+        let answer = Answer::of(Message::error("no"));
+        update(state, Action::Answered(answer));
     }
 
     #[test]

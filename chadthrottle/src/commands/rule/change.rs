@@ -56,7 +56,7 @@ pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
     let problems = match session::open_running(settings).await? {
         Some(session) => {
             let name = switched_on(&edit);
-            let problems = session.engine.requests().edit_rules(edit).await?;
+            let problems = session.engine.requests().edit_rules(edit).await?.problems;
             if problems.is_empty()
                 && let Some(now) = asked(global).await?
             {

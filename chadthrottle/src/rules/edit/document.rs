@@ -5,6 +5,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 use super::{
     EditError, NewRule,
     order::{reorder, split},
+    profiles::{forget, profiles},
 };
 use crate::rules::read::check_name;
 
@@ -103,18 +104,8 @@ pub(super) fn remove(document: &mut DocumentMut, name: &str) -> Result<(), EditE
         document.remove("rule");
     }
     // A profile that names it would name nobody.
-    let profiles = document
-        .get_mut("profile")
-        .and_then(Item::as_table_like_mut);
-    for (_, profile) in profiles.into_iter().flat_map(|table| table.iter_mut()) {
-        let named = profile.get_mut("rules").and_then(Item::as_array_mut);
-        if let Some(named) = named {
-            let before = named.len();
-            named.retain(|rule| rule.as_str() != Some(name));
-            if named.len() < before {
-                named.fmt();
-            }
-        }
+    for (_, named) in profiles(document) {
+        forget(named, name);
     }
     Ok(())
 }

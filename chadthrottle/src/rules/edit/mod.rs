@@ -1,14 +1,17 @@
 //! Changes to the rules file, which leave comments, order and all else in it as they are.
 
+mod back;
 mod document;
 mod line_ends;
 mod order;
+mod profiles;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, value};
 
+pub use back::Change;
 use document::{add, choose, put, remove, rule_mut, set};
 use line_ends::LineEnds;
 use order::reorder;
@@ -112,6 +115,14 @@ pub enum EditError {
     /// The file as it is cannot be read.
     #[error("the file has a mistake, and is left as it is: {0}")]
     Broken(String),
+    /// What is to be taken back is not as it was left.
+    #[error("{0} has been changed since: nothing taken back")]
+    Since(String),
+}
+
+fn parsed(text: &str) -> Result<DocumentMut, EditError> {
+    let broken = |error: toml_edit::TomlError| EditError::Broken(error.message().to_owned());
+    text.parse().map_err(broken)
 }
 
 impl Edit {
@@ -133,9 +144,7 @@ impl Edit {
     /// Where it cannot be made.
     pub fn apply(&self, text: &str) -> Result<String, EditError> {
         let (line_ends, text) = LineEnds::of(text);
-        let mut document: DocumentMut = text
-            .parse()
-            .map_err(|error: toml_edit::TomlError| EditError::Broken(error.message().to_owned()))?;
+        let mut document = parsed(&text)?;
         match self {
             Self::Add { rule, first } => add(&mut document, rule, *first)?,
             Self::Remove { name } => remove(&mut document, name)?,

@@ -29,17 +29,10 @@ impl State {
     /// Takes a new sample. Where the view is frozen, it is for later.
     pub fn show(&mut self, snapshot: Arc<Snapshot>) {
         self.history_of_now().push(&snapshot);
-        self.changes.sampled();
         match &mut self.paused {
             Some(behind) => behind.latest = Some(snapshot),
             None => self.present(snapshot),
         }
-    }
-
-    /// The last sample that has come, shown or not.
-    pub fn latest(&self) -> Arc<Snapshot> {
-        let behind = self.paused.as_ref().and_then(|it| it.latest.as_ref());
-        Arc::clone(behind.unwrap_or(&self.snapshot))
     }
 
     /// Freezes the view; graphs go on behind it.

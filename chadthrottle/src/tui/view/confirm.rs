@@ -3,11 +3,18 @@
 use ratatui::{Frame, text::Line, widgets::Paragraph};
 
 use super::{Look, boxed, counted};
-use crate::tui::{
-    keep::shown,
-    keymap::Command,
-    state::{Question, State},
+use crate::{
+    model::RuleSample,
+    text::escape,
+    tui::{
+        keep::shown,
+        keymap::Command,
+        state::{Question, State},
+        wrap::wrapped,
+    },
 };
+
+const WIDTH: u16 = 70;
 
 /// Draws the question.
 pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) {
@@ -32,9 +39,7 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
         ),
         Question::RemoveRule(name) => (
             "Remove this rule?".to_owned(),
-            state
-                .rule(name)
-                .map_or_else(String::new, |rule| format!("It is {}.", shown(rule))),
+            state.rule(name).map_or_else(String::new, removed),
             switch,
         ),
         Question::Quit => (
@@ -51,11 +56,31 @@ pub fn draw(frame: &mut Frame, question: &Question, state: &State, look: &Look) 
             "'chadthrottle limit --detach' holds without one.".to_owned(),
         ),
     };
-    let inside = boxed(frame, &title, 70, 5, look);
-    let lines = vec![
-        Line::raw(format!(" {limits}")),
-        Line::raw(format!(" {what}")),
-        Line::styled(" Enter or y: yes   Esc or n: no", look.theme.key),
-    ];
+    let room = usize::from(WIDTH.min(frame.area().width)).saturating_sub(3);
+    let limits = wrapped(&limits, room).into_iter().chain([what]);
+    let mut lines: Vec<Line> = limits.map(|text| Line::raw(format!(" {text}"))).collect();
+    lines.push(Line::styled(
+        " Enter or y: yes   Esc or n: no",
+        look.theme.key,
+    ));
+    let height = u16::try_from(lines.len() + 2).unwrap_or(u16::MAX);
+    let inside = boxed(frame, &title, WIDTH, height, look);
     frame.render_widget(Paragraph::new(lines), inside);
+}
+
+/// Which rule is removed, and what that changes beside it.
+fn removed(rule: &RuleSample) -> String {
+    let shown = shown(rule);
+    match rule.profiles.as_slice() {
+        [] => format!("It is {shown}."),
+        profiles => {
+            let word = if profiles.len() == 1 {
+                "profile"
+            } else {
+                "profiles"
+            };
+            let profiles = escape(&profiles.join(", ")).into_owned();
+            format!("It is {shown}, which is taken out of {word} {profiles} too.")
+        }
+    }
 }

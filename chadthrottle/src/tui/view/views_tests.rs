@@ -163,6 +163,24 @@ fn a_small_screen_shows_all_of_the_help() {
 }
 
 #[test]
+fn the_question_before_a_rule_is_removed_names_its_profiles() {
+    let mut state = minute((60, 15));
+    let sample = Arc::make_mut(&mut state.snapshot);
+    sample.rules = vec![rule("backup")];
+    sample.rules[0].profiles = ["hotel", "train"].map(str::to_owned).into();
+    press(&mut state, &["R", "x"]);
+    let screen = draw_on(&state).to_string();
+    let words = [
+        "It is rule 'backup', which is taken out of profiles",
+        " hotel, train too.",
+        "Enter or y: yes",
+    ];
+    for words in words {
+        assert!(screen.contains(words), "{screen}");
+    }
+}
+
+#[test]
 fn pages_of_the_help_fit_the_usual_screen() {
     for (page, name) in ["limits", "views", "finding", "screen"]
         .into_iter()
@@ -224,12 +242,11 @@ fn what_is_asked_for_is_marked_until_it_is_done_and_then_can_be_taken_back() {
     assert_eq!(marks(&state), 1);
     shot(&state, "pending");
     let answer = Answer {
-        message: Message {
+        set: Some(LimitId(9)),
+        ..Answer::of(Message {
             text: "firefox (3100): down 1 MB/s (8 Mbit/s), up unlimited".to_owned(),
             error: false,
-        },
-        set: Some(LimitId(9)),
-        renamed: Vec::new(),
+        })
     };
     update(&mut state, Action::Answered(answer));
     assert_eq!(marks(&state), 0);
