@@ -154,6 +154,9 @@ impl Places {
         // What is wrong already has its place there; what would be wrong has none yet.
         read(&text).map_err(|mistakes| refused(&mistakes, Mistake::to_string))?;
         let new = change(&text)?;
+        if new == text {
+            return Ok((text, new));
+        }
         read(&new).map_err(|mistakes| refused(&mistakes, Mistake::in_words))?;
         // And what would be wrong with all files together, which was not so before.
         let before = self.load_with(Some(&text)).problems;
@@ -366,6 +369,24 @@ mod tests {
 
     const WITH_PROFILE: &str = "policy.profile = 'hotel'\n\n[[rule]]\nname = 'a'\nmatch = 'name:x'\ndown = '1MB'\n\n\
                                 [profile.hotel]\nrules = [ 'a' ] # only this\n";
+
+    #[test]
+    fn what_is_so_already_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let places = places(root.path(), WITH_PROFILE);
+        let file = || fs::metadata(places.main()).unwrap().ino();
+        let before = file();
+        let name = Some("hotel".to_owned());
+        assert_eq!(places.edit(&Edit::Profile { name }).unwrap(), None);
+        assert_eq!(file(), before);
+        assert!(
+            places
+                .edit(&Edit::Profile { name: None })
+                .unwrap()
+                .is_some()
+        );
+        assert_ne!(file(), before);
+    }
 
     #[test]
     fn a_change_is_taken_back_with_the_profiles_of_a_rule_unless_somebody_has_edited_that_by_hand()

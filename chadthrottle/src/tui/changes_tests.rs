@@ -228,6 +228,13 @@ fn changes_of_rules_are_taken_back_by_the_engine_whatever_profiles_have_them() {
         done(&mut state, None, &[]);
     }
     assert!(!state.changes.any());
+    // What was so already is no change.
+    press(&mut state, &["P", "<Enter>"]);
+    let text = "no profile is on".to_owned();
+    let answer = Answer::of(Message { text, error: false });
+    update(&mut state, Action::Answered(answer));
+    assert_eq!(said(&state), "no profile is on");
+    assert!(!state.changes.any());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::{changes::Answer, inspect::Request, rules_back::RulesBack, state::Message};
+use super::{changes::Answer, inspect::Request, rulebook, rules_back::RulesBack, state::Message};
 use crate::{
     client::{Requests, living},
     model::{Limit, LimitId, ProcessKey},
@@ -330,14 +330,21 @@ impl Former {
     }
 }
 
-/// Changes the rules.
+/// Changes the rules, and says so where nothing was to be changed.
 async fn edit_rules(
     engine: &Requests,
     edit: Edit,
     answer: &mut Answer,
 ) -> Result<(), RequestError> {
+    let already = match &edit {
+        Edit::Profile { name } => Some(rulebook::profile_already(name.as_deref())),
+        _ => None,
+    };
     let Edited { problems, change } = engine.edit_rules(edit).await?;
     answer.change = change;
+    if let (None, Some(already)) = (change, already) {
+        answer.message.text = already;
+    }
     say_problems(&problems, answer);
     Ok(())
 }
@@ -475,5 +482,19 @@ mod tests {
         );
         assert!(answer.message.error && answer.is_over, "{answer:?}");
         assert_eq!(answer.renamed, []);
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_on_already_is_no_change() {
+        for (name, words) in [
+            (Some("hotel"), "profile hotel is on already"),
+            (None, "no profile is on"),
+        ] {
+            let effect = rulebook::switch_to(name.map(str::to_owned));
+            let unchanged = Reply::of(serde_json::json!({ "problems": [] }));
+            let (_, answer) = exchange(effect, vec![unchanged]).await;
+            assert_eq!(answer.message.text, words);
+            assert_eq!((answer.message.error, answer.change), (false, None));
+        }
     }
 }

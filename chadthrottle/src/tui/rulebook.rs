@@ -121,6 +121,14 @@ pub fn profile_words(name: Option<&str>) -> String {
     }
 }
 
+/// That it is so already.
+pub fn profile_already(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("profile {} is on already", escape(name)),
+        None => "no profile is on".to_owned(),
+    }
+}
+
 fn enable(rule: &RuleSample) -> Effect {
     let enabled = !rule.enabled;
     let word = if enabled { "enabled" } else { "disabled" };

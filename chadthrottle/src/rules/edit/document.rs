@@ -159,8 +159,11 @@ pub(super) fn put(table: &mut Table, key: &str, new: Item) {
     }
 }
 
-/// Puts a value in the place of another, with the comment that stands beside it.
+/// Puts a value in the place of another, with the comment that stands beside it. What says the same stays as it is written.
 pub(super) fn replace(item: &mut Item, new: Item) {
+    if item.as_str().is_some() && item.as_str() == new.as_str() {
+        return;
+    }
     let decor = item.as_value().map(|value| value.decor().clone());
     *item = new;
     if let (Some(decor), Some(value)) = (decor, item.as_value_mut()) {
