@@ -102,6 +102,7 @@ fn snapshot() -> Snapshot {
         }],
         profiles: vec!["hotel".to_owned()],
         profile: Some("hotel".to_owned()),
+        rules_changed: true,
         ruled: Vec::new(),
         carried_by_rule: [].into(),
         unmatched: vec![Unmatched {

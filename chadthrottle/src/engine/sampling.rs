@@ -142,6 +142,7 @@ impl Engine {
             rules: Vec::new(),
             profiles: Vec::new(),
             profile: None,
+            rules_changed: false,
             ruled: self.ruled.limits().collect(),
             carried_by_rule: self.tally.carried(),
             unmatched: self.sample_unmatched(),

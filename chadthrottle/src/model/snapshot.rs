@@ -115,6 +115,9 @@ pub struct Snapshot {
     /// The one that is chosen.
     #[serde(default)]
     pub profile: Option<String>,
+    /// Whether the files of rules say other things by now than what was read from them.
+    #[serde(default)]
+    pub rules_changed: bool,
     /// Which limits come from rules that are on: what the engine tells of them to who knows the rest.
     #[serde(skip)]
     pub ruled: Vec<Ruled>,

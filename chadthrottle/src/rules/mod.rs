@@ -14,6 +14,7 @@ mod read;
 mod round_trip_tests;
 mod route;
 mod rule;
+mod stamp;
 #[cfg(test)]
 mod testing;
 mod units;
@@ -26,5 +27,6 @@ pub use networks::{Networks, OnNetworks};
 pub use places::Places;
 pub use places::{Problem, Rules};
 pub use rule::{Rule, Share, Why};
+pub use stamp::Stamp;
 pub use units::{UnitRules, running};
 pub use write::WriteError;

@@ -161,7 +161,7 @@ impl Places {
     }
 
     /// The files that count, those that commands do not edit in the order of their names.
-    fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    pub(super) fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
         let mut by_name: BTreeMap<OsString, PathBuf> = BTreeMap::new();
         for directory in ["usr/lib/chadthrottle/rules.d", "etc/chadthrottle/rules.d"] {
             let directory = self.root.join(directory);

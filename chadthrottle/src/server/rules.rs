@@ -17,7 +17,7 @@ use crate::{
     model::{Both, LimitId, Origin, RuleSample, Snapshot},
     protocol::{Edited, RequestError},
     rules::{
-        NetworkManager, Networks, Places, Rule, Rules, UnitRules, Wanted, Why, WriteError,
+        NetworkManager, Networks, Places, Rule, Rules, Stamp, UnitRules, Wanted, Why, WriteError,
         edit::Edit, running,
     },
 };
@@ -52,6 +52,10 @@ pub struct Book {
 #[derive(Debug, Default)]
 struct State {
     rules: Rules,
+    /// The files when they were last looked at.
+    files: Stamp,
+    /// Whether they say other things than these rules.
+    files_differ: bool,
     /// Those of units that run, which come after all others.
     units: UnitRules,
     /// Where the machine is.
@@ -98,6 +102,7 @@ impl Book {
 impl State {
     fn take(&mut self, rules: Rules) {
         self.rules = rules;
+        self.files_differ = false;
         self.is_new = true;
     }
 
@@ -180,6 +185,7 @@ impl State {
         snapshot.rules = samples;
         snapshot.profiles.clone_from(&self.rules.profiles);
         snapshot.profile.clone_from(&self.rules.profile);
+        snapshot.rules_changed = self.files_differ;
     }
 }
 
@@ -321,6 +327,7 @@ impl Server {
 
     async fn keep_telling(&self, mount: &Path) -> Infallible {
         loop {
+            self.look_at_files().await;
             self.look_at_units(mount).await;
             let next = self.tell_rules().await;
             let left = next.map(|next| ZonedDateTime::now().duration_until(&next));
@@ -348,6 +355,22 @@ impl Server {
         if state.rules().any(|rule| !rule.on.is_empty()) {
             let said = state.networks.said().clone();
             state.networks = Networks::look().with(said);
+        }
+    }
+
+    /// Finds out whether the files say other things than what was read from them. They are read where they may.
+    async fn look_at_files(&self) {
+        let _alone = self.0.book.reading.lock().await;
+        let places = self.0.book.places.clone();
+        let before = self.0.book.state().files.clone();
+        let looked = spawn_blocking(move || {
+            let now = places.stamp();
+            (now != before).then(|| (now, places.load()))
+        });
+        if let Ok(Some((files, rules))) = looked.await {
+            let mut state = self.0.book.state();
+            state.files_differ = rules != state.rules;
+            state.files = files;
         }
     }
 

@@ -38,6 +38,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Keep => act::open_keep(state),
         Command::Undo => return undo(state),
         Command::Profile => rulebook::open_profiles(state),
+        Command::Reload => return vec![Effect::ReloadRules],
         Command::Go(view) => return views::go(state, view),
         Command::NextView => return views::go(state, views::step(state, 1)),
         Command::PreviousView => {

@@ -68,6 +68,8 @@ pub enum Effect {
         /// What it was.
         back: RulesBack,
     },
+    /// Read the files of rules anew.
+    ReloadRules,
     /// Make a rule of limits, which end when it is there.
     Keep {
         /// The rule.
@@ -120,6 +122,7 @@ impl Effect {
             | Self::SetAgain { .. }
             | Self::EditRules { .. }
             | Self::TakeRulesBack { .. }
+            | Self::ReloadRules
             | Self::Keep { .. } => true,
             Self::Say(_) | Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => false,
         }
@@ -135,6 +138,7 @@ impl Effect {
             | Self::Keep { who, .. } => who,
             Self::TakeRulesBack { back, .. } => &back.who,
             Self::EditRules { .. }
+            | Self::ReloadRules
             | Self::Say(_)
             | Self::Inspect(_)
             | Self::AskPast
@@ -158,6 +162,7 @@ impl Effect {
             Self::SetAgain { limits, who } => are_back(limits, who),
             Self::TakeRulesBack { back, .. } => back.words.clone(),
             Self::EditRules { words, .. } | Self::Keep { words, .. } => words.clone(),
+            Self::ReloadRules => "rules read anew".to_owned(),
             Self::Say(message) => message.text.clone(),
             Self::Inspect(_) | Self::AskPast | Self::Suspend | Self::Quit => String::new(),
         }
@@ -277,6 +282,7 @@ async fn apply(engine: &Requests, effect: Effect, answer: &mut Answer) -> Result
                 }
             }
         }
+        Effect::ReloadRules => say_problems(&engine.reload_rules().await?, answer),
         Effect::Keep { edit, ids, .. } => {
             edit_rules(engine, edit, answer).await?;
             if !answer.message.error {

@@ -50,7 +50,8 @@ impl About {
                 about.rule = rule_of(edit);
                 about.processes = members(ids);
             }
-            Effect::Say(_)
+            Effect::ReloadRules
+            | Effect::Say(_)
             | Effect::Inspect(_)
             | Effect::AskPast
             | Effect::Suspend

@@ -83,6 +83,8 @@ pub const DEFAULTS: &[Default] = &[
         "keep its limit as a rule").in_footer(3, "keep"),
     of(Limits, Command::Profile, "profile", &[key('P')], &[Table, Rules],
         "choose a profile of rules").in_footer(5, "profile"),
+    of(Limits, Command::Reload, "reload", &[key('r')], &[Table, Rules],
+        "read the files of rules anew").in_footer(1, "reload"),
     of(Limits, Command::Switch, "switch", &[key(' ')], RULES,
         "in the rules: switch it off, or on").in_footer(0, "on or off"),
     of(Limits, Command::Earlier, "earlier", &[key('<'), key('-')], RULES,

@@ -50,6 +50,8 @@ pub enum Command {
     Undo,
     /// Another profile of rules.
     Profile,
+    /// Read the files of rules anew.
+    Reload,
     /// Tag the row, or untag it.
     Tag,
     /// Untag all.

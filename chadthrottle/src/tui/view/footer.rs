@@ -129,6 +129,7 @@ fn of_keymap(state: &State) -> Vec<(String, &'static str)> {
     let has_use = |binding: &&Binding| match binding.command {
         Command::Profile => !state.snapshot.profiles.is_empty(),
         Command::Undo => state.changes.any(),
+        Command::Reload => place == Place::Rules && state.snapshot.rules_changed,
         Command::Resolve => place == Place::Details || state.view == View::Connections,
         Command::Go(View::Rules) => place != Place::Rules,
         _ => true,

@@ -29,6 +29,13 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
     let rules = &state.snapshot.rules;
     let width = usize::from(area.width);
     let mut lines = vec![title(state, look)];
+    if state.snapshot.rules_changed {
+        let key = state.keymap.key_of(Command::Reload);
+        let words =
+            format!(" ! The files of rules have changed since they were read: {key} reads them.");
+        let words = cut(&words, width, look).into_owned();
+        lines.push(Line::styled(words, theme.error));
+    }
     if rules.is_empty() {
         let key = state.keymap.key_of(Command::Keep);
         let words =
@@ -43,7 +50,11 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
     let said = selected.map(|rule| about(rule, width, state, look));
     let said = said.unwrap_or_default();
     let below = u16::try_from(said.len()).map_or(u16::MAX, |lines| lines.min(area.height / 2));
-    let page = usize::from(area.height.saturating_sub(2 + below)).max(1);
+    // The titles of columns stand above them too.
+    let above = lines.len() + 1;
+    let page = usize::from(area.height.saturating_sub(below))
+        .saturating_sub(above)
+        .max(1);
     let first = (cursor + 1).saturating_sub(page);
     let name = rules.iter().map(|rule| rule.name.chars().count()).max();
     let most = width.saturating_sub(59).clamp(10, 20);
@@ -59,7 +70,6 @@ pub fn draw(frame: &mut Frame, area: Rect, cursor: usize, state: &State, look: &
         ),
         theme.title,
     ));
-    let above = lines.len();
     let shown = rules.iter().skip(first).take(page);
     lines.extend(shown.map(|rule| row(rule, name, width, state, look)));
     let inside = Rect {

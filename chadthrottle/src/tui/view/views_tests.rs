@@ -1,7 +1,10 @@
 //! What the views look like, and what lies over them: help, palette, menus, and the footer.
 
 use super::*;
-use crate::tui::{changes::Answer, help::Help, inspect::Connections, state::Message};
+use crate::tui::{
+    changes::Answer, effect::Effect, help::Help, inspect::Connections, keymap::Subject,
+    state::Message,
+};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 50)];
 
@@ -154,12 +157,43 @@ fn a_small_screen_shows_all_of_the_help() {
     assert_eq!(state.mode, Mode::Help(Help::default()));
     press(&mut state, &["<End>", "k"]);
     let screen = draw_on(&state).to_string();
-    assert!(!screen.contains(state.keymap.bindings()[13].description));
+    let mut of_page = state.keymap.bindings().iter();
+    let last = of_page.rfind(|binding| binding.subject == Subject::Limits);
+    assert!(!screen.contains(last.unwrap().description));
     press(&mut state, &["g", "<PgUp>"]);
     assert!(matches!(
         state.mode,
         Mode::Help(Help { page: 3, offset: 0 })
     ));
+}
+
+#[test]
+fn files_of_rules_that_have_changed_are_told_of_and_read() {
+    for names in [&[][..], &["a"], &["a", "b", "c", "d", "e", "f", "g", "h"]] {
+        let mut state = minute((80, 15));
+        let sample = Arc::make_mut(&mut state.snapshot);
+        sample.rules = names.iter().map(|name| rule(name)).collect();
+        press(&mut state, &["R", "G"]);
+        let words = "The files of rules have changed since they were read: r reads them.";
+        let screen = draw_on(&state).to_string();
+        assert!(
+            !screen.contains(words) && !screen.contains("r reload"),
+            "{screen}"
+        );
+        Arc::make_mut(&mut state.snapshot).rules_changed = true;
+        let screen = draw_on(&state).to_string();
+        assert!(
+            screen.contains(words) && screen.contains("r reload"),
+            "{screen}"
+        );
+        // The selected one is still on the screen.
+        if let Some(last) = names.last() {
+            assert!(screen.contains(&format!("[x] {last} ")), "{screen}");
+        }
+        assert_eq!(press(&mut state, &["r"]), [Effect::ReloadRules]);
+        let asked = draw_on(&state).to_string();
+        assert!(asked.contains("rules read anew"), "{asked}");
+    }
 }
 
 #[test]
