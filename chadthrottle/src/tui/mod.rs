@@ -1,10 +1,11 @@
 //! The screen.
 //!
 //! Events become actions; [`update()`] turns an action and the state into a new state and effects,
-//! without any I/O; [`effect`] and [`inspect`] carry effects out; [`view`] draws from a read-only
+//! without any I/O; [`carry_out`] and [`inspect`] carry effects out; [`view`] draws from a read-only
 //! state.
 
 mod act;
+mod carry_out;
 mod changes;
 mod colours;
 mod columns;
@@ -72,8 +73,9 @@ use crate::{
     },
     sys::signals::stop_self,
 };
+use carry_out::Effects;
 use colours::Colours;
-use effect::{Effect, Effects};
+use effect::Effect;
 use inspect::{Connections, Inspector, MAX_OF_MACHINE, MAX_PROCESSES, Purpose, Request};
 pub use keymap::Keymap;
 use state::{Message, State};
