@@ -1,16 +1,13 @@
 //! Changes to rules, and what has come of them.
 
-use super::{NO_ENGINE, asked, differ};
+use super::{NO_ENGINE, asked};
 use crate::{
     cli::{BlockArg, Global, RuleAdd},
     error::Error,
     model::{RuleSample, scope_name},
     output,
     protocol::Field,
-    rules::{
-        Rules,
-        edit::{Edit, NewRule},
-    },
+    rules::edit::{Edit, NewRule},
     session::{self, Settings},
     text,
     units::{Rate, written},
@@ -44,71 +41,37 @@ pub(super) async fn enable(global: &Global, name: String, enabled: bool) -> Resu
 
 /// Makes a change, by the engine where one runs: whoever may use it may change rules.
 pub(super) async fn edit(global: &Global, edit: Edit) -> Result<u8, Error> {
-    if let Some(words) = nothing_to_do(global, &edit).await? {
-        output::say(words);
-        return Ok(0);
-    }
     let settings = Settings {
         fields: Some(vec![Field::Rules]),
         ..global.settings(session::AT_ONCE)
     };
-    let mut words = done(&edit);
-    let problems = match session::open_running(settings).await? {
+    let (done, already) = (done(&edit), already(&edit));
+    let words = |is_change| if is_change { done } else { already };
+    let (words, problems) = match session::open_running(settings).await? {
         Some(session) => {
             let name = switched_on(&edit);
-            let problems = session.engine.requests().edit_rules(edit).await?.problems;
-            if problems.is_empty()
+            let edited = session.engine.requests().edit_rules(edit).await?;
+            let mut words = words(edited.change.is_some());
+            if edited.problems.is_empty()
                 && let Some(now) = asked(global).await?
             {
                 words += &effect(&now, name.as_deref());
             }
             let _clean = session.close().await;
-            problems
+            (words, edited.problems)
         }
         None => {
-            global.places().edit(&edit)?;
+            let change = global.places().edit(&edit)?;
             output::say(NO_ENGINE);
-            let rules = global.places().load();
-            rules.problems.iter().map(ToString::to_string).collect()
+            let problems = global.places().load().problems;
+            let problems = problems.iter().map(ToString::to_string).collect();
+            (words(change.is_some()), problems)
         }
     };
     if problems.is_empty() {
         output::say(words);
     }
     Ok(told(&problems))
-}
-
-/// That all is as it would be after the change; `None` where it is not, or where the engine goes by other rules than the
-/// files have, which a change has it read.
-async fn nothing_to_do(global: &Global, edit: &Edit) -> Result<Option<String>, Error> {
-    let rules = global.places().load();
-    let Some(words) = already(&rules, edit) else {
-        return Ok(None);
-    };
-    let Some(now) = asked(global).await? else {
-        output::say(NO_ENGINE);
-        return Ok(Some(words));
-    };
-    let name = switched_on(edit);
-    Ok((!differ(&rules, &now)).then(|| words + &effect(&now, name.as_deref())))
-}
-
-/// That the files say already what a change would have them say; `None` where they do not, or have a mistake.
-fn already(rules: &Rules, edit: &Edit) -> Option<String> {
-    if !rules.problems.is_empty() {
-        return None;
-    }
-    match edit {
-        Edit::Enable { name, enabled } => {
-            let rule = rules.rules.iter().find(|rule| *rule.name == **name)?;
-            (rule.enabled == *enabled).then(|| format!("{} already", done(edit)))
-        }
-        Edit::Profile { name } if rules.profile == *name => Some(match name {
-            Some(name) => format!("profile {} is on already", text::escape(name)),
-            None => "no profile is on".to_owned(),
-        }),
-        _ => None,
-    }
 }
 
 /// Has the engine read the files anew.
@@ -215,6 +178,17 @@ fn done(edit: &Edit) -> String {
     }
 }
 
+/// That the file has said so already, in words.
+fn already(edit: &Edit) -> String {
+    match edit {
+        Edit::Profile { name: Some(name) } => {
+            format!("profile {} is on already", text::escape(name))
+        }
+        Edit::Profile { name: None } => "no profile is on".to_owned(),
+        _ => format!("{} already", done(edit)),
+    }
+}
+
 impl BlockArg {
     fn word(self) -> &'static str {
         match self {
@@ -227,10 +201,7 @@ impl BlockArg {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::tests::{in_file, rule},
-        *,
-    };
+    use super::{super::tests::rule, *};
 
     fn sample(name: &str, is_on: bool, members: usize) -> RuleSample {
         let why = if is_on { "on" } else { "only 22:00-06:00" };
@@ -258,41 +229,21 @@ mod tests {
 
     #[test]
     fn what_is_so_already_is_said_to_be() {
-        let mut rules = Rules {
-            rules: vec![in_file("a")],
-            profile: Some("day".to_owned()),
-            ..Rules::default()
-        };
-        let enable = |name: &str, enabled| Edit::Enable {
-            name: name.to_owned(),
-            enabled,
-        };
         let profile = |name: Option<&str>| Edit::Profile {
             name: name.map(str::to_owned),
         };
-        let said = |rules: &Rules, edit: &Edit| already(rules, edit).unwrap_or_default();
-        let enabled = "rule 'a' is enabled already";
-        assert_eq!(said(&rules, &enable("a", true)), enabled);
-        let on = "profile day is on already";
-        assert_eq!(said(&rules, &profile(Some("day"))), on);
-        for edit in [
-            enable("a", false),
-            enable("b", true),
-            profile(Some("night")),
-            profile(None),
+        let enable = |enabled| Edit::Enable {
+            name: "a".to_owned(),
+            enabled,
+        };
+        for (edit, words) in [
+            (enable(true), "rule 'a' is enabled already"),
+            (enable(false), "rule 'a' is disabled already"),
+            (profile(Some("day")), "profile day is on already"),
+            (profile(None), "no profile is on"),
         ] {
-            assert_eq!(said(&rules, &edit), "");
+            assert_eq!(already(&edit), words);
         }
-        rules.rules[0].enabled = false;
-        rules.profile = None;
-        let disabled = "rule 'a' is disabled already";
-        assert_eq!(said(&rules, &enable("a", false)), disabled);
-        assert_eq!(said(&rules, &profile(None)), "no profile is on");
-        rules.problems = vec![crate::rules::Problem {
-            file: "/rules".into(),
-            what: "no".to_owned(),
-        }];
-        assert_eq!(said(&rules, &enable("a", false)), "");
     }
 
     #[test]
