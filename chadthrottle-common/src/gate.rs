@@ -19,6 +19,7 @@
 //! What is refused is so in turns of a quarter of a second, so that each second brings the same number of pulses.
 
 use crate::{
+    kernel::LEAST_GROWING,
     policer::charge,
     sys::Shared,
     tuning::gate::{
@@ -79,10 +80,10 @@ pub struct Gate {
     sent_ns: Shared,
     /// How often in a row it has changed before the timer of the other end could go off.
     sent_in_a_row: Shared,
-    /// While nothing has come since the window was closed: with how many segments sent the other end has to be left
-    /// alone; 0: something has come.
+    /// While nothing has come that makes the closed window grow: with how many segments sent the other end has to be
+    /// left alone; 0: something has come.
     awaited: Shared,
-    /// How often it was.
+    /// How often it was, until the window grew.
     hushes: Shared,
 }
 
@@ -147,9 +148,17 @@ impl Gate {
         }
         let hushes = self.hushes.get() + 1;
         self.hushes.set(hushes);
-        self.awaited
-            .set(if hushes < MOST_HUSHES { sent + 1 } else { 0 });
+        if hushes >= MOST_HUSHES {
+            self.awaited.set(0);
+        }
         true
+    }
+
+    /// Nothing has come while it was hushed: the other end has nothing to send.
+    #[inline(always)]
+    pub fn awaits_no_more(&self) {
+        self.awaited.set(0);
+        self.hushes.set(MOST_HUSHES);
     }
 
     /// Whether what it does not refuse passes also where the limit is used up, but not for long: what comes after
@@ -171,10 +180,12 @@ impl Gate {
     pub fn closes(&self, now: u64) -> bool {
         let closes = matches!(self.mode(), Mode::Closing) && self.tat_ns.get() > now;
         let since = self.closed_ns.get();
+        // Again where something has come since: what was on its way when the window closed asks for no room.
+        if closes && self.awaited.get() == 0 && self.hushes.get() < MOST_HUSHES {
+            self.awaited.set(self.sent.get() + 1);
+        }
         if closes && since == 0 {
             self.closed_ns.set(now);
-            self.awaited.set(self.sent.get() + 1);
-            self.hushes.set(0);
         } else if !closes && since != 0 {
             self.closed_ns.set(0);
             let is_long = now.saturating_sub(since) > LONG_STOP_NS;
@@ -221,8 +232,14 @@ impl Gate {
         if matches!(mode, Mode::Open) {
             return;
         }
-        if self.awaited.get() != 0 {
-            self.awaited.set(0);
+        if len >= LEAST_GROWING {
+            if self.awaited.get() != 0 || self.hushes.get() != 0 {
+                self.awaited.set(0);
+                self.hushes.set(0);
+            }
+        } else if self.awaited.get() != 0 {
+            // The window is as small as before. Whoever is answered may ask once more.
+            self.awaited.set(self.sent.get() + 2);
         }
         charge(&self.tat_ns, ns_per_byte, BURST_NS, now, len);
         if matches!(mode, Mode::Fair) && self.tat_ns.get() > now + FAIR_DEBT_NS {

@@ -45,6 +45,10 @@ pub const SHORTEST_TIMER_NS: u64 = 200_000_000;
 /// (`tcp_set_window_clamp`, `SOCK_MIN_RCVBUF`). No full segment of an Ethernet fits into it.
 pub const SMALLEST_CLAMP: u64 = 1_152;
 
+/// A packet of fewer bytes may not make a window grow: it takes 128 bytes of payload (`tcp_event_data_recv`), and headers
+/// of IPv6 and TCP with a time stamp.
+pub const LEAST_GROWING: u64 = 128 + 40 + 32;
+
 /// Windows have 30 bits (`TCP_MAX_WSCALE`, include/net/tcp.h; RFC 7323, 2.2).
 pub const LARGEST_WINDOW: u64 = 1 << 30;
 

@@ -150,7 +150,6 @@ pub mod gate {
     /// request and what comes before it, as of TLS, are fewer.
     pub const STEADY: u64 = 4;
 
-    /// So often after a window was closed nothing more is sent for a while. Where nothing comes even so, the other end
-    /// has nothing to send.
+    /// So often nothing more is sent for a while until a window grows: what ends it may be too short for that.
     pub const MOST_HUSHES: u64 = 2;
 }

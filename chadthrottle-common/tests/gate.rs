@@ -2,6 +2,7 @@
 
 use chadthrottle_common::{
     gate::{Gate, Mode, quiet_ns},
+    kernel::LEAST_GROWING,
     policer::ns_per_byte,
     tuning::gate::{MOST_HUSHES, QUIET_NS, STEADY},
 };
@@ -256,34 +257,68 @@ fn a_connection_that_sends_steadily_is_not_closed() {
     assert!(gate.may_close(last + quiet_ns(1_000), 1_000));
 }
 
-#[test]
-fn what_sends_while_it_is_closed_is_hushed_until_something_comes_and_twice_at_most() {
+/// A gate that is closed, in debt for seconds, of a connection that has sent `sent` segments.
+fn closed(now: u64, sent: u64) -> Gate {
     let gate = Gate::default();
     gate.set_mode(Mode::Closing);
+    gate.charge(now, 1_000_000, ns_per_byte(100_000));
+    gate.note_sent(now, sent, 0);
+    assert!(!gate.hushes() && gate.closes(now) && gate.awaits());
+    gate
+}
+
+fn comes(gate: &Gate, now: u64, len: u64) {
+    gate.charge(now, len, ns_per_byte(100_000));
+}
+
+#[test]
+fn what_sends_while_it_is_closed_is_hushed_until_something_comes() {
     let now = SECOND;
-    let close = |sent: u64| {
-        gate.charge(now, 1_000_000, ns_per_byte(100_000));
-        gate.note_sent(now, sent, 0);
-        assert!(!gate.hushes() && gate.closes(now) && gate.awaits());
-    };
-    close(7);
+    let gate = closed(now, 7);
     assert!(!gate.hushes(), "it has sent nothing since");
-    for sent in 8..8 + MOST_HUSHES {
-        gate.note_sent(now, sent, 0);
-        assert!(
-            gate.hushes() && !gate.hushes(),
-            "once for each time it sends"
-        );
-    }
-    gate.note_sent(now, 20, 0);
-    assert!(
-        !gate.hushes() && !gate.awaits(),
-        "the other end has nothing to send"
-    );
-    // It opens by itself, and is closed once more.
-    assert!(!gate.closes(now + 100 * SECOND));
-    close(20);
-    gate.charge(now, 1_000, ns_per_byte(100_000));
-    gate.note_sent(now, 21, 0);
+    gate.note_sent(now, 8, 0);
+    assert!(gate.hushes() && gate.awaits());
+    comes(&gate, now, SEGMENT);
+    gate.note_sent(now, 9, 0);
     assert!(!gate.awaits() && !gate.hushes(), "something has come");
+    // Nothing has come in time: the other end has nothing to send, also where it is still closed.
+    let gate = closed(now, 7);
+    gate.awaits_no_more();
+    gate.note_sent(now, 8, 0);
+    assert!(gate.closes(now) && !gate.awaits() && !gate.hushes());
+}
+
+/// Of three segments that were on their way the first one's acknowledgement closes the window.
+#[test]
+fn what_was_on_its_way_when_it_closed_is_not_what_is_awaited() {
+    let now = SECOND;
+    let gate = closed(now, 7);
+    for sent in 7..9 {
+        comes(&gate, now, SEGMENT);
+        gate.note_sent(now, sent, 0);
+        assert!(gate.closes(now) && gate.awaits());
+    }
+    gate.note_sent(now, 9, 0);
+    assert!(gate.hushes());
+}
+
+/// What is too short makes no window larger: the end of a segment of which a part fitted, or an answer.
+#[test]
+fn what_is_too_short_leaves_it_closed() {
+    let now = SECOND;
+    let gate = closed(now, 7);
+    // Questions and answers go on.
+    for sent in 7..20 {
+        gate.note_sent(now, sent, 0);
+        assert!(gate.awaits() && !gate.hushes(), "{sent}");
+        comes(&gate, now, LEAST_GROWING - 1);
+    }
+    let gate = closed(now, 7);
+    for sent in 0..MOST_HUSHES {
+        gate.note_sent(now, 10 + 2 * sent, 0);
+        assert!(gate.hushes());
+        comes(&gate, now, LEAST_GROWING - 1);
+    }
+    gate.note_sent(now, 30, 0);
+    assert!(!gate.awaits() && !gate.hushes(), "so often and no more");
 }

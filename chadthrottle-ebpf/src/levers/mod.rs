@@ -229,9 +229,27 @@ pub fn connection(ops: *mut bpf_sock_ops, event: Event) {
     if hold(ops, connection, address, &facts, &terms, now, leaves) {
         sys::ask_for_the_header(ops);
     }
-    if leaves && connection.gate.hushes() {
+    if leaves
+        && connection.gate.awaits()
+        && !is_hushed(sk, connection, now)
+        && connection.gate.hushes()
+    {
         hush(sk, now, &facts);
     }
+}
+
+/// Whether a socket is to send nothing at `now`. Where it was until then, and nothing has come, it is not again.
+#[inline(always)]
+fn is_hushed(sk: *mut c_void, connection: &Connection, now: u64) -> bool {
+    let Some(note) = sys::note_of(sk) else {
+        return false;
+    };
+    let until = note.hushed_ns.get();
+    if until != 0 && until <= now {
+        note.hushed_ns.set(0);
+        connection.gate.awaits_no_more();
+    }
+    now < until
 }
 
 /// Has a socket send nothing until something comes, for long enough that the other end asks for room.
