@@ -49,6 +49,11 @@ const fn smallest(facts: &Facts) -> u64 {
     } else {
         CLOSED_WINDOW
     };
+    // Without units the kernel keeps what it has offered, a closed window too, until there is room for a segment more
+    // (`__tcp_select_window`).
+    if facts.window_unit == 1 {
+        return least + CLOSED_WINDOW;
+    }
     offered(least, facts.window_unit)
 }
 
