@@ -8,7 +8,7 @@ pub const ALL: &str = "\
 Examples:
   sudo chadthrottle                                            # the screen
   sudo chadthrottle run --down 1MB/s --up 500KB/s -- wget URL  # a program under a limit
-  sudo chadthrottle limit name:firefox --children --up 1MB     # what runs, and what it starts
+  sudo chadthrottle limit 'name:firefox*' --children --up 1MB  # what runs, and what it starts
   sudo chadthrottle doctor                                     # will it work here, and how";
 
 /// Of `run`.
@@ -22,7 +22,7 @@ Examples:
 pub const LIMIT: &str = "\
 Examples:
   sudo chadthrottle limit 1234 --down 8Mbit --for 30m
-  sudo chadthrottle limit name:firefox --children --up 1MB
+  sudo chadthrottle limit 'name:firefox*' --children --up 1MB
   sudo chadthrottle limit unit:ollama.service --down 5MB --detach
   sudo chadthrottle limit 'user:root+!name:ssh' --down 2MB --up 500KB";
 
@@ -35,7 +35,7 @@ Examples:
 /// Of `unlimit`.
 pub const UNLIMIT: &str = "\
 Examples:
-  sudo chadthrottle unlimit name:firefox
+  sudo chadthrottle unlimit 'name:firefox*'
   sudo chadthrottle unlimit 3
   sudo chadthrottle unlimit --all";
 

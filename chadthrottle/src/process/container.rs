@@ -147,12 +147,25 @@ fn of_docker(root: &Path, id: &str) -> Option<String> {
         #[serde(rename = "Name")]
         name: String,
     }
-    let path = root
-        .join("var/lib/docker/containers")
+    let path = docker_data(root)
+        .join("containers")
         .join(id)
         .join("config.v2.json");
     let config: Config = serde_json::from_slice(&read(&path)?).ok()?;
     Some(config.name.trim_start_matches('/').to_owned())
+}
+
+/// Where Docker keeps its data, as its configuration says.
+fn docker_data(root: &Path) -> PathBuf {
+    #[derive(Deserialize)]
+    struct Daemon {
+        #[serde(rename = "data-root")]
+        data_root: PathBuf,
+    }
+    let said = read(&root.join("etc/docker/daemon.json"));
+    let daemon: Option<Daemon> = said.and_then(|text| serde_json::from_slice(&text).ok());
+    let data = daemon.map_or_else(|| "/var/lib/docker".into(), |daemon| daemon.data_root);
+    root.join(data.strip_prefix("/").unwrap_or(&data))
 }
 
 fn of_podman(root: &Path, id: &str) -> Option<String> {
@@ -245,6 +258,15 @@ mod tests {
         assert_eq!(name('c').as_deref(), Some("cache"));
         assert_eq!(name('d'), None);
         assert_eq!(name('e'), None);
+        write("etc/docker/daemon.json", r#"{"data-root":"/srv/docker"}"#);
+        write(
+            &format!("srv/docker/containers/{}/config.v2.json", id('e')),
+            r#"{"Name":"/moved"}"#,
+        );
+        assert_eq!(name('e').as_deref(), Some("moved"));
+        assert_eq!(name('a'), None);
+        write("etc/docker/daemon.json", "{");
+        assert_eq!(name('a').as_deref(), Some("web"));
     }
 
     #[test]

@@ -207,3 +207,24 @@ fn a_download_goes_on_beside_what_its_connection_sends() {
 fn a_download_goes_on_when_its_connection_begins_to_send() {
     goes_on_beside_what_is_sent(4);
 }
+
+/// The kernel keeps a closed window without units closed until there is room for more than a segment.
+#[test]
+fn downloads_with_small_receive_buffers_go_on_when_their_connections_begin_to_send() {
+    const CONNECTIONS: usize = 8;
+    let lab = Lab::new();
+    let far = Traffic::start(&lab.server, "pour");
+    far.says("ready");
+    let program = Chadthrottle::new();
+    let mut client = Traffic::start(&lab.client, &format!("chatters {CONNECTIONS} 8192 10"));
+    client.says("here");
+    let limit = Limit::start(&program, &format!("{} --down 200KB", client.pid()));
+    client.go_on();
+    let waited: Vec<u64> = (0..CONNECTIONS)
+        .map(|_| client.says("waited").down)
+        .collect();
+    println!("the longest that each connection waited, in ms: {waited:?}");
+    assert!(waited.iter().all(|ms| *ms < 3_000), "{waited:?}");
+    drop(limit);
+    assert_nothing_left();
+}

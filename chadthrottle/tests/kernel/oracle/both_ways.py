@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from .common import SERVER_V4, say, scenario, wait
+from .common import SERVER_V4, say, scenario, stay, wait
 
 PORT = 5300
 
@@ -33,6 +33,43 @@ def pour():
         s, _ = listening.accept()
         for work in (send, read):
             threading.Thread(target=work, args=(s,), daemon=True).start()
+
+
+@scenario
+def chatters(connections, receive_buffer, seconds):
+    """Reads on each connection, which begins to send a little at some moment. Says how long each has waited at most for
+    something to come, in milliseconds, since two seconds after the start."""
+    say("here")
+    wait()
+    begun = time.monotonic()
+    last = [begun + 2.0] * int(connections)
+    longest = [0.0] * int(connections)
+
+    def read(at, s):
+        while s.recv(65_536):
+            now = time.monotonic()
+            longest[at] = max(longest[at], now - last[at])
+            last[at] = max(last[at], now)
+
+    def send(at, s):
+        # Not all at once, and some while they are closed.
+        time.sleep(at * 3.7 % 5)
+        while True:
+            s.sendall(b"y" * 200)
+            time.sleep(0.1)
+
+    for at in range(int(connections)):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(receive_buffer))
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s.connect((SERVER_V4, PORT))
+        for work in (read, send):
+            threading.Thread(target=work, args=(at, s), daemon=True).start()
+    time.sleep(float(seconds))
+    now = time.monotonic()
+    for at in range(int(connections)):
+        say("waited", int(1000 * max(longest[at], now - last[at])))
+    stay()
 
 
 @scenario
