@@ -190,9 +190,10 @@ impl Direction for Egress {
         }
     }
 
+    /// Whoever closes the connection says so: a reset is sent once.
     #[inline(always)]
-    fn is_hushed(note: &Note, _skb: *mut __sk_buff, _len: u64) -> bool {
-        sys::now_ns() < note.hushed_ns.get()
+    fn is_hushed(note: &Note, skb: *mut __sk_buff, _len: u64) -> bool {
+        sys::now_ns() < note.hushed_ns.get() && sys::is_established(skb)
     }
 }
 

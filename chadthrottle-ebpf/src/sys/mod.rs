@@ -7,7 +7,8 @@ mod notes;
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 pub use notes::{
-    accepted, note_of, note_of_packet, note_of_packets_parent, note_of_parent, note_owner,
+    accepted, is_established, note_of, note_of_packet, note_of_packets_parent, note_of_parent,
+    note_owner,
 };
 
 use aya_ebpf::{

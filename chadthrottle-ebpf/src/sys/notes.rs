@@ -44,6 +44,15 @@ pub fn note_of_packets_parent(skb: *mut __sk_buff) -> Option<&'static Note> {
     Some(note)
 }
 
+/// Whether the packet's connection is open at both ends, as far as this one knows.
+#[inline(always)]
+pub fn is_established(skb: *mut __sk_buff) -> bool {
+    /// `TCP_ESTABLISHED` (include/net/tcp_states.h).
+    const ESTABLISHED: u32 = 1;
+    // SAFETY: reading a field of what the verifier knows as a socket.
+    socket_of_packet(skb).is_some_and(|sk| unsafe { (*sk.cast::<bpf_sock>()).state } == ESTABLISHED)
+}
+
 #[inline(always)]
 fn socket_of_packet(skb: *mut __sk_buff) -> Option<*mut c_void> {
     // SAFETY: reading a context field; the verifier knows it as a socket or null.

@@ -228,3 +228,23 @@ fn downloads_with_small_receive_buffers_go_on_when_their_connections_begin_to_se
     drop(limit);
     assert_nothing_left();
 }
+
+/// A reset is sent once: whoever has nothing to send would wait for ever.
+#[test]
+fn the_other_end_hears_that_a_connection_is_gone() {
+    const CONNECTIONS: usize = 24;
+    let lab = Lab::new();
+    let far = Traffic::start(&lab.server, "answer");
+    far.says("ready");
+    let program = Chadthrottle::new();
+    let mut client = Traffic::start(&lab.client, &format!("aborts {CONNECTIONS}"));
+    client.says("here");
+    let limit = Limit::start(&program, &format!("{} --down 50KB", client.pid()));
+    client.go_on();
+    client.says("gone");
+    for _ in 0..CONNECTIONS {
+        far.says("ended");
+    }
+    drop(limit);
+    assert_nothing_left();
+}

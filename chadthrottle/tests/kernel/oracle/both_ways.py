@@ -1,6 +1,7 @@
 """One connection that carries data both ways at once."""
 
 import socket
+import struct
 import threading
 import time
 
@@ -33,6 +34,55 @@ def pour():
         s, _ = listening.accept()
         for work in (send, read):
             threading.Thread(target=work, args=(s,), daemon=True).start()
+
+
+ANSWER = 20_000
+
+
+@scenario
+def answer():
+    """Sends a little to whoever connects, and then nothing. Says when it has noticed that they have gone."""
+
+    def serve(s):
+        s.sendall(b"z" * ANSWER)
+        try:
+            while s.recv(65_536):
+                pass
+        except OSError:
+            pass
+        say("ended")
+
+    listening = socket.create_server((SERVER_V4, PORT), backlog=64)
+    say("ready")
+    while True:
+        s, _ = listening.accept()
+        threading.Thread(target=serve, args=(s,), daemon=True).start()
+
+
+@scenario
+def aborts(connections):
+    """Reads what comes on each connection, asks for more, and goes without waiting for that."""
+    say("here")
+    wait()
+
+    def once():
+        s = socket.create_connection((SERVER_V4, PORT))
+        left = ANSWER
+        while left:
+            left -= len(s.recv(left))
+        for _ in range(2):
+            s.sendall(b"y" * 200)
+            time.sleep(0.01)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+
+    threads = [threading.Thread(target=once) for _ in range(int(connections))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say("gone")
+    stay()
 
 
 @scenario
