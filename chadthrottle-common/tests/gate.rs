@@ -2,7 +2,7 @@
 
 use chadthrottle_common::{
     gate::{Gate, Mode, quiet_ns},
-    kernel::LEAST_GROWING,
+    kernel::{LEAST_GROWING, SHORTEST_TIMER_NS},
     policer::ns_per_byte,
     tuning::gate::{MOST_HUSHES, QUIET_NS, STEADY},
 };
@@ -255,6 +255,16 @@ fn a_connection_that_sends_steadily_is_not_closed() {
     assert!(gate.may_close(last + QUIET_NS, 0));
     assert!(!gate.may_close(last + QUIET_NS, 1_000));
     assert!(gate.may_close(last + quiet_ns(1_000), 1_000));
+}
+
+/// The other end asks for room when its timer goes off, which may have doubled once.
+#[test]
+fn a_hush_is_longer_than_that_timer_and_shorter_than_a_second() {
+    for round_trip_us in [0, 1_000, 20_000, 100_000] {
+        let timer = SHORTEST_TIMER_NS + round_trip_us * 1_000;
+        let hush = quiet_ns(round_trip_us);
+        assert!((2 * timer..SECOND).contains(&hush), "{round_trip_us} µs");
+    }
 }
 
 /// A gate that is closed, in debt for seconds, of a connection that has sent `sent` segments.

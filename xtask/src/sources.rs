@@ -51,15 +51,30 @@ pub fn copy(to: &Path) -> anyhow::Result<()> {
         .current_dir(root())
         .output()
         .context("git ls-files")?;
+    let mut here = BTreeSet::new();
     for name in String::from_utf8(listed.stdout)?.lines() {
         let (from, to) = (root().join(name), to.join(name));
         let Ok(now) = fs::read(&from) else { continue };
+        here.insert(PathBuf::from(name));
         // What is the same stays, so that it is not built again.
         if fs::read(&to).is_ok_and(|before| before == now) {
             continue;
         }
         fs::create_dir_all(to.parent().context("a directory")?)?;
         fs::write(&to, now).with_context(|| to.display().to_string())?;
+    }
+    // A module that has moved would be there twice.
+    for name in [
+        "chadthrottle",
+        "chadthrottle-common",
+        "chadthrottle-ebpf",
+        "xtask",
+    ] {
+        let mut there = Vec::new();
+        list(to, Path::new(name), &mut there)?;
+        for gone in there.iter().filter(|path| !here.contains(*path)) {
+            fs::remove_file(to.join(gone)).with_context(|| gone.display().to_string())?;
+        }
     }
     Ok(())
 }
