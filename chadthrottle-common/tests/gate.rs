@@ -257,6 +257,19 @@ fn a_connection_that_sends_steadily_is_not_closed() {
     assert!(gate.may_close(last + quiet_ns(1_000), 1_000));
 }
 
+/// A handshake, its end and a request are no conversation. What goes on for two seconds is.
+#[test]
+fn a_request_may_be_closed_and_a_conversation_may_not() {
+    let closes_after = |sends: u64| {
+        let gate = Gate::default();
+        let now = |send: u64| SECOND + send * SECOND / 4;
+        (1..=sends).for_each(|send| gate.note_sent(now(send), send, 0));
+        gate.may_close(now(sends), 0)
+    };
+    assert!(closes_after(3));
+    assert!(!closes_after(8));
+}
+
 /// The other end asks for room when its timer goes off, which may have doubled once.
 #[test]
 fn a_hush_is_longer_than_that_timer_and_shorter_than_a_second() {
