@@ -12,7 +12,7 @@ use super::Cli;
 
 /// Words that other tools have for what a command of ours does, by the command that they are given to, and what is meant,
 /// the likeliest first.
-const WORDS_OF_OTHERS: [(&str, &[&str], &[&str]); 18] = [
+const WORDS_OF_OTHERS: [(&str, &[&str], &[&str]); 20] = [
     (PROGRAM, &["status", "show", "info"], &["limits", "doctor"]),
     (PROGRAM, &["ps", "ls"], &["list"]),
     (PROGRAM, &["top", "watch", "monitor"], &["list --watch"]),
@@ -30,6 +30,8 @@ const WORDS_OF_OTHERS: [(&str, &[&str], &[&str]); 18] = [
     (PROGRAM, &["start", "daemon", "service"], &["engine"]),
     (PROGRAM, &["add"], &["rule add"]),
     (PROGRAM, &["reload"], &["rule reload"]),
+    (PROGRAM, &["check"], &["rule check", "doctor"]),
+    (PROGRAM, &["test"], &["rule test", "doctor"]),
     (RULE, &["delete", "del", "rm"], &["rule remove"]),
     (RULE, &["edit", "info"], &["rule show"]),
     (RULE, &["ls", "status"], &["rule list"]),
@@ -74,7 +76,7 @@ pub fn explained(mut error: Error, line: impl IntoIterator<Item = OsString>) -> 
             ContextKind::SuggestedSubcommand,
             ContextValue::Strings(alike),
         );
-    } else {
+    } else if !meant.is_empty() {
         let tips = meant.iter().map(|line| tip(&program, line)).collect();
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
@@ -135,6 +137,8 @@ mod tests {
             ("rule delete backup", "rule remove"),
             ("rule rm backup", "rule remove"),
             ("rule edit", "rule show"),
+            ("check", "rule check"),
+            ("test name:x", "rule test"),
             ("rule ls", "rule list"),
             ("--state-dir /x rule ls", "rule list"),
             ("ps", "list"),
@@ -181,7 +185,8 @@ mod tests {
             assert!(said.contains(all), "{line}: {said}");
         }
         for line in ["chadthrottle xyzzy", "chadthrottle help staus"] {
-            assert!(!said(line).contains("tip:"), "{}", said(line));
+            let said = said(line);
+            assert!(!said.contains("tip:") && !said.contains("\n\n\n"), "{said}");
         }
     }
 }
