@@ -100,6 +100,10 @@ impl Joined {
             carried.add(limit.traffic, seconds);
         }
         snapshot.processes.retain(|process| !process.ended);
+        // Each sample has those that last.
+        snapshot
+            .warnings
+            .retain(|warning| !self.warnings.contains(warning));
         self.warnings.append(&mut snapshot.warnings);
     }
 
@@ -165,7 +169,9 @@ mod tests {
         let mut warned = snapshot(8, 0.5, vec![process(1, 10.0, 5), ended]);
         warned.warnings.push("it rains".to_owned());
         assert_eq!(pace.next(warned), None);
-        let given = pace.next(snapshot(9, 0.5, vec![process(1, 30.0, 20)]));
+        let mut again = snapshot(9, 0.5, vec![process(1, 30.0, 20)]);
+        again.warnings.push("it rains".to_owned());
+        let given = pace.next(again);
         let given = given.unwrap();
         assert_eq!(given.interval, Duration::from_secs(1));
         assert_eq!(given.warnings, ["it rains"]);
