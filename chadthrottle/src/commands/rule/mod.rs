@@ -173,9 +173,7 @@ fn in_force(rules: &Rules, samples: &[RuleSample]) -> Option<&'static str> {
 
 /// Whether the files without mistakes say other things than what the engine has read.
 fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
-    let of_files = samples
-        .iter()
-        .filter(|rule| !rule.name.starts_with("unit:"));
+    let of_files = samples.iter().filter(|rule| !is_of_unit(rule));
     let known = |rule: &RuleSample| {
         (
             rule.name.clone(),
@@ -187,6 +185,11 @@ fn differ(rules: &Rules, samples: &[RuleSample]) -> bool {
     };
     let now = read(rules, &Networks::default());
     !now.iter().map(known).eq(of_files.map(known))
+}
+
+/// Whether it stands in the files of a unit, none of which ends as those of rules do.
+fn is_of_unit(rule: &RuleSample) -> bool {
+    !rule.file.ends_with(".toml")
 }
 
 fn table(rules: &[RuleSample], is_running: bool, style: Style, width: Option<usize>) -> String {
@@ -344,7 +347,13 @@ mod tests {
         };
         assert_eq!(said(&rules, &[]), "");
         rules.rules = vec![in_file("a")];
+        assert_eq!(said(&rules, &["a"]), "");
+        // What units have of their own is in no file of rules; whatever one there is called, it is.
+        let of_unit = of_unit("cgroup:/x.service");
+        assert_eq!(in_force(&rules, &[rule("a", "on"), of_unit]), None);
+        rules.rules = vec![in_file("a"), in_file("unit:x")];
         assert_eq!(said(&rules, &["a", "unit:x"]), "");
+        rules.rules.pop();
         let changed = said(&rules, &["a", "b"]);
         assert!(changed.starts_with("the files have changed"), "{changed}");
         // Of a file that cannot be read there is nothing to compare.
@@ -357,10 +366,7 @@ mod tests {
                 &["a", "b"][..],
                 "these rules are in force, from before the mistake;",
             ),
-            (
-                &["a", "unit:x"],
-                "these rules are in force, those of other files;",
-            ),
+            (&["a"], "these rules are in force, those of other files;"),
             (&[], "no rules are in force;"),
         ] {
             let words = said(&rules, names);
@@ -380,8 +386,16 @@ mod tests {
             on: Default::default(),
             enabled: true,
             profiles: Vec::new(),
-            file: Path::new("/rules").into(),
+            file: Path::new("/rules.toml").into(),
             line: 1,
+        }
+    }
+
+    pub(in crate::commands::rule) fn of_unit(target: &str) -> RuleSample {
+        RuleSample {
+            targets: vec![target.to_owned()],
+            file: "/x.service".to_owned(),
+            ..rule("unit:x", "on")
         }
     }
 

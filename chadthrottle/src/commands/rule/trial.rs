@@ -13,10 +13,11 @@ use super::{NO_ENGINE, networks, say_problems};
 use crate::{
     cli::Global,
     error::Error,
-    model::{Limit, ProcessKey},
+    model::{Limit, ProcessKey, RuleSample},
     output,
     process::{
-        ByProcess, ProcessInfo, ProcessReader, Reread, Target, interfaces_of, may_see_sockets_of,
+        ByProcess, ProcessInfo, ProcessReader, Reread, Selector, Target, interfaces_of,
+        may_see_sockets_of,
     },
     protocol::{Field, RequestError},
     rules::{OnNetworks, Rule, Why},
@@ -39,7 +40,10 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
         Target::Selector(selector) => selector.matches(process, &processes),
     };
     let (now, networks) = (ZonedDateTime::now(), networks(&rules.rules).await);
-    let (by_hand, is_running) = held_by_hand(global).await?;
+    let (by_hand, in_force) = held_by_hand(global).await?;
+    let differ = (in_force.as_ref()).is_some_and(|samples| super::differ(&rules, samples));
+    let (is_running, samples) = (in_force.is_some(), in_force.unwrap_or_default());
+    let of_units = of_units(&samples);
     let rules: Vec<(&Rule, Why)> = (rules.rules.iter())
         .map(|rule| (rule, rule.why(&now, &networks, rules.profile.as_deref())))
         .collect();
@@ -47,6 +51,12 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
     let ways = ways(&rules, &meant)?;
     if !is_running && !meant.is_empty() {
         output::say(NO_ENGINE);
+    }
+    if differ {
+        output::say(
+            "the files say other things than the rules in force, which 'chadthrottle rule list' shows; this goes by the \
+             files",
+        );
     }
     let mut words = String::new();
     for process in meant {
@@ -60,7 +70,7 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
             );
         }
         let mut before = Before {
-            is_running,
+            is_running: is_running && !differ,
             by_hand: hand.is_some(),
             ..Before::default()
         };
@@ -91,6 +101,17 @@ pub(super) async fn test(global: &Global, target: &Target) -> Result<u8, Error> 
                 rule.line
             );
             let _ = writeln!(words, "{}", text::escape(&line));
+        }
+        for (rule, by) in &of_units {
+            if by.matches(process, &processes) {
+                before.any_matches = true;
+                let what = before.next(&rule.limit, "");
+                let RuleSample {
+                    name, file, line, ..
+                } = rule;
+                let line = format!("  rule '{name}' {what} (for {by}, in {file}:{line})");
+                let _ = writeln!(words, "{}", text::escape(&line));
+            }
         }
         if let Some(none) = before.none() {
             let _ = writeln!(words, "  {none}");
@@ -182,14 +203,26 @@ fn by_connections(on: &OnNetworks, why: &Why, names: &BTreeSet<String>) -> (bool
     }
 }
 
-/// The processes that limits hold which somebody has set, and whether an engine runs.
-async fn held_by_hand(global: &Global) -> Result<(Vec<(ProcessKey, Limit)>, bool), Error> {
+/// The rules that units have in their own files, which only the engine reads.
+fn of_units(samples: &[RuleSample]) -> Vec<(&RuleSample, Selector)> {
+    let of_units = samples.iter().filter(|rule| super::is_of_unit(rule));
+    of_units
+        .flat_map(|rule| rule.targets.iter().map(move |target| (rule, target)))
+        .filter_map(|(rule, target)| Some((rule, target.parse().ok()?)))
+        .collect()
+}
+
+/// The processes that limits hold which somebody has set.
+type ByHand = Vec<(ProcessKey, Limit)>;
+
+/// Those, and the rules that an engine goes by, where one runs.
+async fn held_by_hand(global: &Global) -> Result<(ByHand, Option<Vec<RuleSample>>), Error> {
     let settings = Settings {
-        fields: Some(vec![Field::Processes, Field::Origins]),
+        fields: Some(vec![Field::Processes, Field::Origins, Field::Rules]),
         ..global.settings(session::AT_ONCE)
     };
     let Some(mut session) = session::open_running(settings).await? else {
-        return Ok((Vec::new(), false));
+        return Ok((Vec::new(), None));
     };
     let snapshot = session.engine.next_snapshot().await;
     let _clean = session.close().await;
@@ -200,7 +233,7 @@ async fn held_by_hand(global: &Global) -> Result<(Vec<(ProcessKey, Limit)>, bool
         let is_of_rule = origins.any(|origin| origin.id == id && origin.rule.is_some());
         (!is_of_rule).then_some((process.key, limit))
     });
-    Ok((held.collect(), true))
+    Ok((held.collect(), Some(snapshot.rules.clone())))
 }
 
 #[cfg(test)]
@@ -237,6 +270,17 @@ mod tests {
         assert_eq!(running.none(), Some("none of them is on for it now"));
         assert_eq!(Before::default().none(), Some("no rule matches it"));
         assert_eq!((by_hand.none(), unseen.none()), (None, None));
+    }
+
+    #[test]
+    fn what_units_say_of_themselves_is_tried_too() {
+        use crate::commands::rule::tests::{of_unit, rule};
+        let samples = [rule("unit:y", "on"), of_unit("cgroup:/x.service")];
+        let found: Vec<(String, String)> = (of_units(&samples).into_iter())
+            .map(|(rule, selector)| (rule.file.clone(), selector.to_string()))
+            .collect();
+        let expected = ("/x.service".to_owned(), "cgroup:/x.service".to_owned());
+        assert_eq!(found, [expected]);
     }
 
     #[test]
