@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Mistake, Rule,
-    read::{self, File, MOST_RULES},
+    read::{self, File, MOST_RULES, Named},
 };
 use crate::process::Accounts;
 
@@ -129,10 +129,11 @@ impl Places {
             }
         }
         // Of what is left, there is no such rule.
-        for (file, profile, name) in named {
+        for (file, text, profile, Named { name, span }) in named {
             if in_profiles.contains_key(&name) {
                 let what = format!("profile '{profile}' names a rule that there is not: '{name}'");
-                let what = crate::text::escape(&what).into_owned();
+                let what = crate::text::escape(&what);
+                let what = Mistake::at(&text, span, &what, "names of rules").to_string();
                 rules.problems.push(Problem { file, what });
             }
         }
@@ -290,8 +291,8 @@ pub(super) enum Unread {
     Refused(String),
 }
 
-/// A rule that a profile names, and where.
-type NamedInProfile = (PathBuf, String, String);
+/// A rule that a profile names, behind its file, what that says, and the profile.
+type NamedInProfile = (PathBuf, Arc<str>, String, Named);
 
 impl Rules {
     /// Adds what a file has, all of it or nothing.
@@ -322,9 +323,11 @@ impl Rules {
                 "there are more than {MOST_RULES} rules with those of this file"
             ));
         }
+        let text: Arc<str> = Arc::from(text);
         for (profile, rules) in file.profiles {
             for rule in rules {
-                named.push((path.to_owned(), profile.clone(), rule.name.clone()));
+                let text = Arc::clone(&text);
+                named.push((path.to_owned(), text, profile.clone(), rule.clone()));
                 in_profiles
                     .entry(rule.name)
                     .or_default()
@@ -510,7 +513,7 @@ mod tests {
         assert_eq!(rules.profile.as_deref(), Some("hotel"));
         assert_eq!(rules.problems.len(), 1);
         assert!(
-            rules.problems[0].what.contains("'none'"),
+            (rules.problems[0].what).starts_with("line 8, column 27: profile 'hotel' names"),
             "{:?}",
             rules.problems
         );
