@@ -58,6 +58,19 @@ pub enum SelectorError {
     Account(#[from] account::UserError),
 }
 
+impl SelectorError {
+    /// What is wrong, for who says what is allowed in words of its own.
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::NotATarget(text) => format!("'{text}' is not a target"),
+            Self::Bare(text) => {
+                format!("'{text}' is not a target: name:{text} is every process of that name")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = SelectorError;
 

@@ -227,6 +227,24 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
     assert_eq!(lines, [2, 3, 4]);
 }
 
+#[test]
+fn what_is_no_target_is_said_once_and_whole() {
+    for (target, what) in [
+        ("wget:x", "'wget:x' is not a target"),
+        (
+            "wget",
+            "'wget' is not a target: name:wget is every process of that name",
+        ),
+    ] {
+        let mistakes = file(&format!(
+            "[[rule]]\nname = 'a'\nmatch = '{target}'\nup = '1MB'"
+        ));
+        let mistakes = mistakes.unwrap_err();
+        assert_eq!(mistakes[0].what, what);
+        assert!(mistakes[0].allowed.contains("name:GLOB"));
+    }
+}
+
 /// As long as a file may be; nobody waits for what is said of it.
 #[test]
 fn hostile_files_are_refused_at_once_in_few_words() {

@@ -52,7 +52,7 @@ impl Reader<'_> {
                     let what = "process IDs change with each start; use name: or exe:";
                     self.mistake(span, what, TARGETS);
                 }
-                Err(error) => self.mistake(span, &error.to_string(), TARGETS),
+                Err(error) => self.mistake(span, &error.in_short(), TARGETS),
             }
         }
         targets
