@@ -7,7 +7,7 @@ use super::{
     order::{reorder, split},
     profiles::{forget, profiles},
 };
-use crate::rules::read::check_name;
+use crate::rules::read::{NAMES, check_name};
 
 /// The rules of the file; none where it has none.
 pub(super) fn rules(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, EditError> {
@@ -40,7 +40,10 @@ pub(super) fn add(
     rule: &NewRule,
     first: bool,
 ) -> Result<(), EditError> {
-    check_name(&rule.name).map_err(EditError::Name)?;
+    check_name(&rule.name).map_err(|what| {
+        let what = crate::text::escape(&what);
+        EditError::Name(format!("{what}; allowed: {NAMES}"))
+    })?;
     let is_empty = document.is_empty();
     let rules = rules(document)?;
     if place_of(rules, &rule.name).is_some() {

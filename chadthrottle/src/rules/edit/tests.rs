@@ -182,6 +182,21 @@ fn what_is_added_is_read_the_same() {
 }
 
 #[test]
+fn who_gives_no_name_learns_what_one_is_and_no_terminal_takes_it_for_its_own() {
+    let rule = NewRule {
+        name: "a\u{1b}b".to_owned(),
+        ..NewRule::default()
+    };
+    let refused = Edit::Add { rule, first: false }.apply("").unwrap_err();
+    let words = refused.to_string();
+    assert!(
+        words.starts_with("'a\\u{1b}b' cannot be a name; allowed: 1 to 64 "),
+        "{words}"
+    );
+    assert!(words.ends_with("and no space at its ends"), "{words}");
+}
+
+#[test]
 fn what_cannot_be_done_changes_nothing() {
     let missing = name("none");
     for edit in [

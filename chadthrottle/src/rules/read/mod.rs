@@ -302,8 +302,8 @@ fn entries(table: &dyn TableLike) -> Vec<(&Key, &Item)> {
     let keys = table.iter().map(|(key, _)| key);
     keys.filter_map(|key| table.get_key_value(key)).collect()
 }
-const NAMES: &str =
-    "1 to 64 characters without control characters, none of them a dash at the beginning";
+/// What may be a name.
+pub const NAMES: &str = "1 to 64 characters without control characters, no dash at the beginning and no space at its ends";
 
 const BLOCKS: [(&str, Both<bool>); 3] = [
     (
