@@ -33,8 +33,8 @@ enum Asks {
     Text(String),
     /// What a target can ask for.
     Process(Condition),
-    /// A connection with that port, here or there.
-    Port(u16),
+    /// A connection with that port, here or there; what is no port has none.
+    Port(Option<u16>),
     /// A connection to an address or name with this text in it, in lower case.
     Remote(String),
     /// A limit.
@@ -154,7 +154,7 @@ impl Asks {
     fn finds(&self, row: &ConnectionRow) -> bool {
         let ends = [row.connection.local, row.connection.remote];
         match self {
-            Self::Port(port) => ends.iter().flatten().any(|end| end.port() == *port),
+            Self::Port(port) => ends.iter().flatten().any(|end| Some(end.port()) == *port),
             Self::Remote(text) => {
                 let remote = row.connection.remote.map(|it| it.ip().to_canonical());
                 remote.is_some_and(|it| it.to_string().contains(text))
@@ -171,8 +171,8 @@ fn asks(word: &str, snapshot: &Snapshot) -> Option<Asks> {
         None if word == "limited" => Some(Asks::Limited),
         None if word == "held" => Some(Asks::Held),
         None if word.is_empty() => None,
-        Some(("port", port)) => port.parse().ok().map(Asks::Port),
-        Some(("remote", "")) => None,
+        Some(("port" | "remote", "")) => None,
+        Some(("port", port)) => Some(Asks::Port(port.parse().ok())),
         Some(("remote", text)) => Some(Asks::Remote(text.to_lowercase())),
         Some((kind, "")) if KINDS.contains(&kind) => None,
         Some((kind, value)) if KINDS.contains(&kind) => {

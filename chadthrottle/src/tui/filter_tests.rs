@@ -112,6 +112,10 @@ fn ports_and_remote_ends_are_those_of_connections() {
         ("port:443", &[3100][..]),
         ("port:22", &[900]),
         ("port:44", &[]),
+        // No port at all is that of none, not of everything.
+        ("port:99999", &[]),
+        ("port:https", &[]),
+        ("!port:https", &[900, 3100, 4242, 5000]),
         ("!port:443", &[900, 4242, 5000]),
         ("remote:203.0.113", &[900]),
         ("remote:ffff", &[]),
