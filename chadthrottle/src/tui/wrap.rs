@@ -2,15 +2,18 @@
 
 use ratatui::text::Span;
 
-/// The lines of a text that are at most so many columns wide, broken between words where that can be.
+/// The lines of a text that are at most so many columns wide, broken between words where that can be. What a line begins
+/// with stays: of a file and the mark below it, one is right by the other.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let columns = |text: &str| Span::raw(text.to_owned()).width();
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in &words(paragraph) {
-            let gap = usize::from(!line.is_empty());
+        let text = paragraph.trim_start_matches(' ');
+        let indent = paragraph.len() - text.len();
+        let mut line = " ".repeat(if indent < width { indent } else { 0 });
+        for word in &words(text) {
+            let gap = usize::from(!line.trim_start().is_empty());
             if columns(&line) + gap + columns(word) <= width {
                 line.push_str(if gap > 0 { " " } else { "" });
                 line.push_str(word);
@@ -80,6 +83,13 @@ mod tests {
         assert_eq!(wrapped("at 2 (4 Mbit/s)", 11), ["at 2", "(4 Mbit/s)"]);
         assert_eq!(wrapped("+1.5 % more", 9), ["+1.5 %", "more"]);
         assert_eq!(wrapped("", 5), [""; 0]);
+        // What points at something stays below it.
+        assert_eq!(
+            wrapped("  3 | x = [\n    |     ^", 80),
+            ["  3 | x = [", "    |     ^"]
+        );
+        assert_eq!(wrapped("   one two", 6), ["   one", "two"]);
+        assert_eq!(wrapped("   one", 3), ["one"]);
         assert_eq!(wrapped("ab", 0), ["a", "b"]);
         for width in 1..20 {
             let lines = wrapped(
