@@ -92,6 +92,9 @@ const FRAME: Duration = Duration::from_millis(16);
 /// How long after an engine could not be started the next one is.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long an engine may be without a sample, which it has each second, until that is said.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Why the screen was closed.
 #[derive(Debug)]
 pub enum Outcome {
@@ -139,6 +142,7 @@ pub async fn run(
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
     let mut has_engine = true;
+    let mut heard = Heard::at(Instant::now());
     loop {
         let action = tokio::select! {
             // The end first: who was stopped may be told to end and to go on in one moment.
@@ -165,6 +169,10 @@ pub async fn run(
                 continue;
             }
             action = from_engine(session, &mut has_engine) => action,
+            () = tokio::time::sleep_until(heard.until), if has_engine && !heard.is_silent => match heard.nothing(Instant::now()) {
+                Some(action) => action,
+                None => continue,
+            },
             action = effects.done() => action,
             seen = inspection.next(), if inspection.is_under_way() => match seen {
                 Some(action) => action,
@@ -183,6 +191,12 @@ pub async fn run(
                 None => return Ok(Outcome::TerminalGone(io::ErrorKind::UnexpectedEof.into())),
             },
         };
+        if matches!(action, Action::Snapshot(_) | Action::Reopened { .. })
+            && let Some(again) = heard.sample(Instant::now())
+        {
+            update(&mut state, again);
+            changed = true;
+        }
         // Of a frozen view a sample changes nothing.
         changed |= !matches!(action, Action::Snapshot(_)) || state.paused.is_none();
         for effect in update(&mut state, action) {
@@ -203,6 +217,46 @@ pub async fn run(
             update(&mut state, Action::Said(Message::error(text)));
             changed = true;
         }
+    }
+}
+
+/// Whether the engine is heard of: what is on the screen is of now only then.
+struct Heard {
+    /// When it is to be said that it is not.
+    until: Instant,
+    /// It has been said.
+    is_silent: bool,
+}
+
+impl Heard {
+    fn at(now: Instant) -> Self {
+        Self {
+            until: now + SILENCE,
+            is_silent: false,
+        }
+    }
+
+    /// Nothing has come for too long; `None`: it is we who have been stopped.
+    fn nothing(&mut self, now: Instant) -> Option<Action> {
+        if now > self.until + AGAIN {
+            *self = Self::at(now);
+            return None;
+        }
+        self.is_silent = true;
+        Some(Action::Said(Message::error(
+            RequestError::Silent.to_string(),
+        )))
+    }
+
+    /// A sample has come. What to say then where it was said that none do.
+    fn sample(&mut self, now: Instant) -> Option<Action> {
+        let was_silent = std::mem::replace(self, Self::at(now)).is_silent;
+        was_silent.then(|| {
+            Action::Said(Message {
+                text: "the engine answers again".to_owned(),
+                error: false,
+            })
+        })
     }
 }
 
@@ -336,5 +390,34 @@ impl Inspection {
         let said = |error: &dyn Display| log::info!("looking at connections: {error}");
         let seen = seen.inspect_err(|error| said(error)).ok()?;
         seen.inspect_err(|error| said(error)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_silent_is_said_to_be_so_once_and_again_when_it_answers() {
+        let text = |action: Action| match action {
+            Action::Said(message) => (message.text, message.error),
+            other => panic!("{other:?}"),
+        };
+        let start = Instant::now();
+        let mut heard = Heard::at(start);
+        let second = Duration::from_secs(1);
+        assert!(heard.sample(start + second).is_none());
+        assert_eq!(heard.until, start + second + SILENCE);
+        assert!(!heard.is_silent);
+        // Who has been stopped for so long has not listened.
+        assert!(heard.nothing(start + 20 * second).is_none() && !heard.is_silent);
+        let late = start + 20 * second + SILENCE;
+        let (words, is_error) = heard.nothing(late).map(text).unwrap();
+        assert!(words.starts_with("the engine does not answer") && is_error);
+        assert!(heard.is_silent);
+        let again = heard.sample(start + 30 * second).map(text);
+        assert_eq!(again, Some(("the engine answers again".to_owned(), false)));
+        assert!(!heard.is_silent);
+        assert!(heard.sample(start + 31 * second).is_none());
     }
 }
