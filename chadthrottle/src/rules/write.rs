@@ -124,7 +124,7 @@ impl Places {
     /// Puts another text into the file that commands edit, where it is another. Gives the one before, and that one.
     fn rewrite(
         &self,
-        change: impl FnOnce(&str) -> Result<String, WriteError>,
+        change: impl Fn(&str) -> Result<String, WriteError>,
     ) -> Result<(String, String), WriteError> {
         let main = self.main();
         let failed = |source| WriteError::Io {
@@ -132,6 +132,10 @@ impl Places {
             source,
         };
         let directory = main.parent().unwrap_or(Path::new("/"));
+        if !directory.is_dir() {
+            // What is refused leaves no directory behind.
+            change("")?;
+        }
         fs::create_dir_all(directory).map_err(failed)?;
         let beside = Beside::of(&main).map_err(failed)?;
         let text = match self.text(&main) {
@@ -443,5 +447,16 @@ mod tests {
         let rules = places.load();
         assert_eq!((rules.rules.len(), rules.problems), (40, Vec::new()));
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_refused_makes_no_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let places = Places::below(root.path(), nix::unistd::geteuid().as_raw());
+        let gone = Edit::Remove {
+            name: "x".to_owned(),
+        };
+        assert!(places.edit(&gone).is_err());
+        assert!(!root.path().join("etc").exists());
     }
 }
