@@ -225,7 +225,7 @@ fn a_timed_limit_ends_in_time_though_it_is_for_children_since() {
     let engine = engine(&program, "");
     let mut sleeper = Running(Command::new("sleep").arg("60").spawn().expect("sleep"));
     let output = program.output(&format!(
-        "limit {} --up 30KB --for 3s --detach",
+        "limit {} --up 30KB --for 6s --detach",
         sleeper.pid()
     ));
     assert!(output.status.success(), "{}", words(&output));

@@ -81,7 +81,7 @@ fn a_rule_for_an_interface_holds_who_has_a_connection_by_it_for_as_long_as_he_do
     let words = test(there.pid());
     assert!(words.contains("as it has a connection by tun0"), "{words}");
     let words = test(here.pid());
-    let none = "only on for connections by tun*, and it has none";
+    let none = "only on for connections by tun*, and the process has none";
     assert!(words.contains(none), "{words}");
     for command in ["rule list", "rule show tunnel"] {
         let words = ruled.run(command);
