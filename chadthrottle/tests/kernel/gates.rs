@@ -170,18 +170,44 @@ fn a_connection_that_is_accepted_under_a_limit_loses_little() {
     assert_nothing_left();
 }
 
+/// A process that is limited, and one at the other end that its connections go to.
+struct TwoWays {
+    // In the order in which they end.
+    limit: Limit,
+    client: Traffic,
+    far: Traffic,
+    _program: Chadthrottle,
+    _lab: Lab,
+}
+
+impl TwoWays {
+    /// Both run these scenarios; the client begins under the limit.
+    #[track_caller]
+    fn start(far: &str, client: &str, down: &str) -> Self {
+        let lab = Lab::new();
+        let far = Traffic::start(&lab.server, far);
+        far.says("ready");
+        let program = Chadthrottle::new();
+        let mut client = Traffic::start(&lab.client, client);
+        client.says("here");
+        let limit = Limit::start(&program, &format!("{} --down {down}", client.pid()));
+        client.go_on();
+        Self {
+            far,
+            client,
+            limit,
+            _program: program,
+            _lab: lab,
+        }
+    }
+}
+
 /// A download goes on beside what its process sends by the same connection, and is there again when the limit ends: what
 /// it sends must not keep the other end from asking for room.
 #[track_caller]
 fn goes_on_beside_what_is_sent(quiet: u32) {
-    let lab = Lab::new();
-    let far = Traffic::start(&lab.server, "pour");
-    far.says("ready");
-    let program = Chadthrottle::new();
-    let mut client = Traffic::start(&lab.client, &format!("chatter {quiet} 0.05"));
-    client.says("here");
-    let limit = Limit::start(&program, &format!("{} --down 200KB", client.pid()));
-    client.go_on();
+    let two = TwoWays::start("pour", &format!("chatter {quiet} 0.05"), "200KB");
+    let client = &two.client;
     let seconds: Vec<u64> = (0..10).map(|_| client.says("second").down).collect();
     println!("sends after {quiet} s, bytes that came in each second: {seconds:?}");
     // The first seconds have what was on its way when the limit came.
@@ -189,7 +215,7 @@ fn goes_on_beside_what_is_sent(quiet: u32) {
         let came = pair.iter().sum::<u64>();
         assert!((150_000..900_000).contains(&came), "{seconds:?}");
     }
-    drop(limit);
+    drop(two.limit);
     client.says("second");
     client.says("second");
     let freely = client.says("second").down;
@@ -212,20 +238,13 @@ fn a_download_goes_on_when_its_connection_begins_to_send() {
 #[test]
 fn downloads_with_small_receive_buffers_go_on_when_their_connections_begin_to_send() {
     const CONNECTIONS: usize = 8;
-    let lab = Lab::new();
-    let far = Traffic::start(&lab.server, "pour");
-    far.says("ready");
-    let program = Chadthrottle::new();
-    let mut client = Traffic::start(&lab.client, &format!("chatters {CONNECTIONS} 8192 10"));
-    client.says("here");
-    let limit = Limit::start(&program, &format!("{} --down 200KB", client.pid()));
-    client.go_on();
+    let two = TwoWays::start("pour", &format!("chatters {CONNECTIONS} 8192 10"), "200KB");
     let waited: Vec<u64> = (0..CONNECTIONS)
-        .map(|_| client.says("waited").down)
+        .map(|_| two.client.says("waited").down)
         .collect();
     println!("the longest that each connection waited, in ms: {waited:?}");
     assert!(waited.iter().all(|ms| *ms < 3_000), "{waited:?}");
-    drop(limit);
+    drop(two.limit);
     assert_nothing_left();
 }
 
@@ -233,18 +252,11 @@ fn downloads_with_small_receive_buffers_go_on_when_their_connections_begin_to_se
 #[test]
 fn the_other_end_hears_that_a_connection_is_gone() {
     const CONNECTIONS: usize = 24;
-    let lab = Lab::new();
-    let far = Traffic::start(&lab.server, "answer");
-    far.says("ready");
-    let program = Chadthrottle::new();
-    let mut client = Traffic::start(&lab.client, &format!("aborts {CONNECTIONS}"));
-    client.says("here");
-    let limit = Limit::start(&program, &format!("{} --down 50KB", client.pid()));
-    client.go_on();
-    client.says("gone");
+    let two = TwoWays::start("answer", &format!("aborts {CONNECTIONS}"), "50KB");
+    two.client.says("gone");
     for _ in 0..CONNECTIONS {
-        far.says("ended");
+        two.far.says("ended");
     }
-    drop(limit);
+    drop(two.limit);
     assert_nothing_left();
 }
