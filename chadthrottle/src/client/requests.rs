@@ -32,7 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Requests to an engine. Clones share the connection, to which the limits that they set belong.
 #[derive(Clone, Debug)]
-pub struct Requests(Arc<Shared>);
+pub struct Requests {
+    shared: Arc<Shared>,
+    /// How long an answer is waited for; `None`: for as long as the connection lasts.
+    patience: Option<Duration>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -61,19 +65,32 @@ impl Requests {
     pub fn over(engine: UnixStream) -> Self {
         let (requests, waiting) = mpsc::unbounded_channel();
         tokio::spawn(carry(engine, waiting));
-        Self(Arc::new(Shared {
+        let shared = Shared {
             orders: Mutex::new(requests),
             own: Mutex::default(),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            patience: Some(PATIENCE),
+        }
+    }
+
+    /// The same for who can wait: an engine that was too slow to answer in time has done what it was asked for all the
+    /// same, and who has not heard its answer does not know what.
+    pub fn patient(&self) -> Self {
+        Self {
+            patience: None,
+            ..self.clone()
+        }
     }
 
     /// Goes over to the connection of others, and sets our limits again there. Gives their names of before, with those
     /// that they have now; one that cannot be set again, as where its processes have ended, has none. Where it is broken
     /// off, nothing is lost: it may be done again.
     pub async fn move_to(&self, others: &Self) -> Vec<(LimitId, Option<Limited>)> {
-        let orders = lock(&others.0.orders).clone();
-        *lock(&self.0.orders) = orders;
-        let before = lock(&self.0.own).again();
+        let orders = lock(&others.shared.orders).clone();
+        *lock(&self.shared.orders) = orders;
+        let before = lock(&self.shared.own).again();
         let mut now = Own::default();
         let mut names = Vec::new();
         for (id, limit) in before {
@@ -94,13 +111,13 @@ impl Requests {
                 }
             }
         }
-        *lock(&self.0.own) = now;
+        *lock(&self.shared.own) = now;
         names
     }
 
     /// Forgets limits that have ended.
     pub(super) fn look(&self, snapshot: &Snapshot) {
-        lock(&self.0.own).look(snapshot);
+        lock(&self.shared.own).look(snapshot);
     }
 
     /// Who the engine is.
@@ -131,7 +148,7 @@ impl Requests {
     /// As [`Requests::set_limit`].
     pub async fn set(&self, limit: SetLimit) -> Result<Limited, RequestError> {
         let set: Limited = self.ask(&Method::SetLimit(limit.clone())).await?;
-        lock(&self.0.own).add(limit, set);
+        lock(&self.shared.own).add(limit, set);
         Ok(set)
     }
 
@@ -142,7 +159,7 @@ impl Requests {
     pub async fn change_limit(&self, id: LimitId, limit: Limit) -> Result<(), RequestError> {
         self.tell(&Method::ChangeLimit(ChangeLimit { id, limit }))
             .await?;
-        lock(&self.0.own).change(id, limit);
+        lock(&self.shared.own).change(id, limit);
         Ok(())
     }
 
@@ -153,7 +170,7 @@ impl Requests {
     pub async fn set_children(&self, id: LimitId, children: bool) -> Result<Limited, RequestError> {
         let method = Method::SetChildren(SetChildren { id, children });
         let now = self.ask(&method).await?;
-        lock(&self.0.own).set_children(id, children, now);
+        lock(&self.shared.own).set_children(id, children, now);
         Ok(now)
     }
 
@@ -234,7 +251,7 @@ impl Requests {
     pub async fn remove_limit(&self, id: LimitId) -> Result<(), RequestError> {
         let result = self.tell(&Method::RemoveLimit(Named { id })).await;
         if matches!(result, Ok(()) | Err(RequestError::NoLimit)) {
-            lock(&self.0.own).remove(id);
+            lock(&self.shared.own).remove(id);
         }
         result
     }
@@ -243,7 +260,7 @@ impl Requests {
     /// was its last. Gives what there is to say of that.
     pub async fn end(&self) -> Left {
         let (ended, receiver) = oneshot::channel();
-        if lock(&self.0.orders).send(Order::End(ended)).is_err() {
+        if lock(&self.shared.orders).send(Order::End(ended)).is_err() {
             return Left::default();
         }
         // Where the engine has gone, there is nothing to wait for.
@@ -260,10 +277,15 @@ impl Requests {
         let (answer, receiver) = oneshot::channel();
         let request = Request { call, answer };
         let order = Order::Ask(request);
-        let sent = lock(&self.0.orders).send(order);
+        let sent = lock(&self.shared.orders).send(order);
         sent.map_err(|_| RequestError::Gone)?;
-        let reply = timeout(PATIENCE, receiver).await;
-        let reply = reply.map_err(|_| RequestError::Silent)?;
+        let reply = match self.patience {
+            None => receiver.await,
+            Some(patience) => {
+                let reply = timeout(patience, receiver).await;
+                reply.map_err(|_| RequestError::Silent)?
+            }
+        };
         reply.map_err(|_| RequestError::Gone)??.read()
     }
 }

@@ -275,6 +275,31 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_set_late_can_be_taken_back_all_the_same() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (calls, mut replies) = theirs.into_split();
+        let mut calls = Frames::new(calls, LONGEST_CALL);
+        let mut effects = Effects::on(Requests::over(ours).patient());
+        effects.carry_out(Effect::SetLimit {
+            targets: Targets::default(),
+            limit: Limit::NONE,
+            who: "curl".to_owned(),
+        });
+        calls.next().await.unwrap().unwrap();
+        let minute = tokio::time::timeout(Duration::from_secs(60), effects.done());
+        assert!(minute.await.is_err(), "nothing has been answered");
+        let set = serde_json::json!({"id": 7, "sequence": 1});
+        replies
+            .write_all(&frame(&Reply::of(set)).unwrap())
+            .await
+            .unwrap();
+        let Action::Answered(answer) = effects.done().await else {
+            panic!("another action");
+        };
+        assert_eq!(answer.set, Some(LimitId(7)), "{answer:?}");
+    }
+
     /// Answers the calls of one effect, and gives them and what it comes to.
     async fn exchange(effect: Effect, replies: Vec<Reply>) -> (Vec<Method>, Answer) {
         let (ours, theirs) = UnixStream::pair().unwrap();

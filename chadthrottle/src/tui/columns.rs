@@ -120,11 +120,9 @@ impl Column {
     fn most(self, style: Style, view: View) -> u16 {
         match self {
             Self::Name if view == View::Tree => 36,
-            Self::Name => 24,
-            // Room for how it is held: "↓ by refusing".
-            Self::Held => 13,
-            // Room for the percentage.
-            Self::DownGauge | Self::UpGauge => 10,
+            Self::Name => 22,
+            // Room for how it is held, "↓↑ refused", and for the percentage.
+            Self::Held | Self::DownGauge | Self::UpGauge => 10,
             Self::Trend => 15,
             Self::Rule => 16,
             Self::Remote => 30,
@@ -202,7 +200,7 @@ fn columns_within(width: u16, about: About) -> Vec<(Column, u16, u16)> {
     /// For longer names and commands, before columns that matter less.
     const FOR_NAMES: u16 = 22;
     /// Of a command line that says what it is.
-    const BEGINNING: u16 = 28;
+    const BEGINNING: u16 = 24;
     let About { style, view, .. } = about;
     let mut columns: Vec<Column> = COLUMNS.into();
     columns.retain(|column| column.has_use(about));
@@ -315,7 +313,7 @@ mod tests {
     fn names_stay_narrow_and_the_command_line_takes_what_is_left() {
         let columns = columns_within(200, of(Style::Bytes, View::List, false));
         let width = |column| columns.iter().find(|it| it.0 == column).unwrap().2;
-        assert!((20..=24).contains(&width(Column::Name)));
+        assert!((20..=22).contains(&width(Column::Name)));
         assert_eq!(columns.last().unwrap().0, Column::Command);
         assert!(width(Column::Command) >= 19, "{columns:?}");
     }
@@ -366,5 +364,7 @@ mod tests {
         let width = |column| beside.iter().find(|it| it.0 == column).unwrap().2;
         assert!(width(Column::Name) >= 20, "{beside:?}");
         assert!(width(Column::Command) >= 24, "{beside:?}");
+        // And how it is held is said in a word.
+        assert!(width(Column::Held) >= 10, "{beside:?}");
     }
 }

@@ -7,12 +7,15 @@ use super::{
     field::Field,
     help::Help,
     keymap::Command,
+    layout::SPLIT_SIZE,
     rows::{RowKey, Sort},
     rulebook,
     state::{Details, Message, Mode, Question, State},
     update::inspect,
     views,
 };
+use ratatui::layout::Size;
+
 use crate::{config::View, units::Style};
 
 /// Does what a command says.
@@ -85,6 +88,7 @@ pub fn run(state: &mut State, command: Command) -> Vec<Effect> {
             None => state.freeze(),
             Some(_) => state.resume(),
         },
+        Command::Split => split(state),
         Command::Bits => {
             state.style = match state.style {
                 Style::Bytes => Style::Bits,
@@ -137,6 +141,20 @@ fn undo(state: &mut State) -> Vec<Effect> {
             Vec::new()
         }
     }
+}
+
+/// Gives the table all of the width, or what the details beside it leave.
+fn split(state: &mut State) {
+    let Size { width, height } = SPLIT_SIZE;
+    let why_not = if state.view == View::Connections {
+        "connections take all of the width".to_owned()
+    } else if state.size.width < width || state.size.height < height {
+        format!("details stand beside the table from {width} columns and {height} rows on")
+    } else {
+        state.split = !state.split;
+        return;
+    };
+    state.message = Some(Message::error(why_not));
 }
 
 fn page(state: &State) -> isize {

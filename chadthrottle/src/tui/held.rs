@@ -102,11 +102,11 @@ impl Use {
         if self.limit == 0.0 {
             "blocked"
         } else if self.refused() > 0.05 {
-            "by refusing"
+            "refused"
         } else if self.pausing > 0 {
-            "by pauses"
+            "paused"
         } else if self.connections > 0 {
-            "by slowing"
+            "slowed"
         } else {
             ""
         }
@@ -193,8 +193,8 @@ mod tests {
         assert!(of(5.0, 0.0, 0, 1).is_quiet() && !of(5.0, 1.0, 0, 1).is_quiet());
         assert!(!of(50.0, 0.0, 0, 1).is_quiet());
         for (it, by) in [
-            (of(990.0, 500.0, 1, 1), "by refusing"),
-            (of(990.0, 5.0, 2, 1), "by slowing"),
+            (of(990.0, 500.0, 1, 1), "refused"),
+            (of(990.0, 5.0, 2, 1), "slowed"),
             (of(990.0, 0.0, 0, 1), ""),
         ] {
             assert_eq!(it.by(), by, "{it:?}");
@@ -220,7 +220,7 @@ mod tests {
             Use::most_telling(&[of(990.0, 5.0, 2, 1), unseen]),
             Some(&unseen)
         );
-        assert_eq!(pausing.by(), "by pauses");
+        assert_eq!(pausing.by(), "paused");
         assert!(pausing.holds_back() && pausing.in_words().contains("by pauses"));
     }
 }

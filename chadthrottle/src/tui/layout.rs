@@ -13,7 +13,7 @@ pub const MIN_SIZE: Size = Size {
 const PANELS_HEIGHT: u16 = 20;
 
 /// The details of the selected row stand beside the table from this size on.
-const SPLIT_SIZE: Size = Size {
+pub const SPLIT_SIZE: Size = Size {
     width: 140,
     height: 20,
 };

@@ -138,7 +138,7 @@ pub async fn run(
     let mut events = EventStream::new();
     let mut inspection = Inspection::through(session.engine.requests().clone());
     let mut of_machine = Inspection::through(session.engine.requests().clone());
-    let mut effects = Effects::on(session.engine.requests().clone());
+    let mut effects = Effects::on(session.engine.requests().patient());
     let mut last_frame = Instant::now() - FRAME;
     let mut changed = true;
     let mut has_engine = true;

@@ -295,6 +295,30 @@ fn the_menu_of_orders_reverse_units_help_and_the_ways_out() {
 }
 
 #[test]
+fn the_table_has_all_of_the_width_or_details_beside_it() {
+    let mut wide = state(200, 50, usual());
+    let beside = wide.areas().beside.unwrap();
+    assert!(wide.details_shown().is_some());
+    press(&mut wide, &["v"]);
+    assert_eq!(wide.areas().beside, None);
+    assert!(wide.details_shown().is_none() && wide.message.is_none());
+    press(&mut wide, &["v"]);
+    assert_eq!(wide.areas().beside, Some(beside));
+    assert!(wide.details_shown().is_some());
+    // Where there is no room for them, or they are not for a view, a key that does nothing says why.
+    press(&mut wide, &["4", "v"]);
+    assert_eq!(said(&wide), "connections take all of the width");
+    let mut narrow = state(80, 24, usual());
+    press(&mut narrow, &["v"]);
+    assert!(
+        said(&narrow).contains("from 140 columns"),
+        "{}",
+        said(&narrow)
+    );
+    assert!(narrow.split);
+}
+
+#[test]
 fn quitting_asks_only_while_limits_are_set_and_ctrl_c_never() {
     let mut state = state(80, 24, usual());
     assert_eq!(press(&mut state, &["q"]), []);

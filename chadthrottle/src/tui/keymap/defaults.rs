@@ -140,6 +140,8 @@ pub const DEFAULTS: &[Default] = &[
     of(Screen, Command::Bottom, "bottom", &[Key::plain(End), key('G')], EVERYWHERE, "to the bottom"),
     of(Screen, Command::Pause, "pause", &[key('p')], EVERYWHERE,
         "freeze the view; limits go on").in_footer(16, "pause"),
+    of(Screen, Command::Split, "split", &[key('v')], TABLE,
+        "details beside the table, or the table alone"),
     of(Screen, Command::Bits, "bits", &[key('b')], EVERYWHERE, "bits or bytes").in_footer(17, "bits"),
     of(Screen, Command::Cancel, "cancel", &[Key::plain(Esc)], EVERYWHERE,
         "close what is open, clear the filter, untag"),

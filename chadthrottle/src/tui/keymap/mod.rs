@@ -82,6 +82,8 @@ pub enum Command {
     Resolve,
     /// Freeze the view.
     Pause,
+    /// Details beside the table, or the table alone.
+    Split,
     /// Bits or bytes.
     Bits,
     /// Graphs of a longer time.

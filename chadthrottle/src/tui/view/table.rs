@@ -369,8 +369,6 @@ fn rule(row: &Row, state: &State) -> String {
 
 /// The directions that are held back right now, and where there is room how; also of what is below in the tree.
 fn held<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
-    /// From this width on there is room for "↓ by refusing".
-    const IN_WORDS: usize = 13;
     let mut limits: Vec<LimitId> = state.limits_of(row);
     limits.extend(&row.limits_below);
     let holds_back = |direction: Direction| {
@@ -387,15 +385,18 @@ fn held<'a>(row: &Row, width: usize, state: &State, look: &Look) -> Line<'a> {
         .into_iter()
         .filter_map(|direction| Some((direction, holds_back(direction)?)))
         .collect();
-    let arrow = |direction| look.symbols.arrows[direction];
-    let text = match &held[..] {
-        [(direction, used)] if width >= IN_WORDS && !used.by().is_empty() => {
-            format!("{} {}", arrow(*direction), used.by())
-        }
-        both => both
-            .iter()
-            .map(|(direction, _)| arrow(*direction))
-            .collect(),
-    };
+    let mut text: String = held
+        .iter()
+        .map(|(direction, _)| look.symbols.arrows[*direction])
+        .collect();
+    // How, where it is the same in all directions and there is room for it.
+    let mut hows = held.iter().map(|(_, used)| used.by());
+    if let Some(how) = hows.next()
+        && hows.all(|other| other == how)
+        && !how.is_empty()
+        && held.len() + 1 + how.len() <= width
+    {
+        text.push_str(&format!(" {how}"));
+    }
     Line::styled(text, look.theme.held)
 }
