@@ -53,6 +53,14 @@ pub fn profiles() -> Vec<CompletionCandidate> {
     words(names.into_iter().chain(["off".to_owned()]))
 }
 
+/// Networks that a rule may be on only in: by the interfaces that there are, and the kinds that NetworkManager tells.
+pub fn networks() -> Vec<CompletionCandidate> {
+    let interfaces = fs::read_dir("/sys/class/net").into_iter().flatten();
+    let names = interfaces.filter_map(|it| it.ok()?.file_name().into_string().ok());
+    let by_interface = names.map(|name| format!("interface:{name}"));
+    words(by_interface.chain(["metered", "ssid:"].map(str::to_owned)))
+}
+
 fn places() -> Places {
     given("--rules-root").map_or_else(Places::system, |root| Places::below(root, 0))
 }
@@ -327,6 +335,14 @@ mod tests {
     fn themes_are_offered_by_name() {
         let mut all = themes().into_iter();
         assert!(all.any(|candidate| candidate.get_value() == "gruvbox"));
+    }
+
+    #[test]
+    fn networks_are_those_of_the_machine_and_the_kinds_there_are() {
+        let all = networks();
+        for network in ["interface:lo", "metered", "ssid:"] {
+            assert!(all.iter().any(|it| it.get_value() == network), "{all:?}");
+        }
     }
 
     #[test]

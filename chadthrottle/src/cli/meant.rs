@@ -5,7 +5,7 @@ use std::{cmp::Ordering, ffi::OsString};
 use clap::{
     Command, CommandFactory, Error,
     builder::{StyledStr, Styles},
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use super::Cli;
@@ -41,6 +41,7 @@ const WORDS_OF_OTHERS: [(&str, &[&str], &[&str]); 20] = [
 
 const PROGRAM: &str = "chadthrottle";
 const RULE: &str = "rule";
+const PROFILE: &str = "profile";
 
 /// From this likeness on a command may be meant; that of `clap`.
 const LIKE: f64 = 0.7;
@@ -63,10 +64,11 @@ pub fn alike<'a>(command: &'a Command, word: &str) -> Vec<&'a str> {
 
 /// The error of a command line, with what was meant where a command is none.
 pub fn explained(mut error: Error, line: impl IntoIterator<Item = OsString>) -> Error {
+    let program = Cli::command();
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
-        return error;
+        return of_profile(error, &program, line);
     };
-    let (program, word) = (Cli::command(), word.clone());
+    let word = word.clone();
     let command = named(&program, line, &word);
     let (meant, alike) = (of_others(command, &word), alike(command, &word));
     error.remove(ContextKind::SuggestedSubcommand);
@@ -78,6 +80,27 @@ pub fn explained(mut error: Error, line: impl IntoIterator<Item = OsString>) -> 
         );
     } else if !meant.is_empty() {
         let tips = meant.iter().map(|line| tip(&program, line)).collect();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    error
+}
+
+/// The same where the name of a profile has a word before it, as others would have it: `profile use NAME`.
+fn of_profile(
+    mut error: Error,
+    program: &Command,
+    line: impl IntoIterator<Item = OsString>,
+) -> Error {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut from_profile = line.into_iter().skip_while(|it| it != PROFILE);
+    if error.kind() == ErrorKind::UnknownArgument
+        && from_profile
+            .nth(2)
+            .is_some_and(|word| word == name.as_str())
+    {
+        let tips = vec![tip(program, &format!("{PROFILE} {name}"))];
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
@@ -146,6 +169,7 @@ mod tests {
             ("kill 7", "block"),
             ("unblock 7", "unlimit"),
             ("set 7 --down 1MB", "limit"),
+            ("profile use night", "profile night"),
         ] {
             let said = said(&format!("chadthrottle {line}"));
             let tip = said.split("tip: ").nth(1).expect(&said);

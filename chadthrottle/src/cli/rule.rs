@@ -109,7 +109,7 @@ pub struct RuleAdd {
     ///
     /// 'interface:GLOB', of the interface that leads to the Internet, or else for processes with a connection by it;
     /// 'metered' and 'ssid:GLOB', as NetworkManager says
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(long, value_name = "NETWORK", add = ArgValueCandidates::new(candidates::networks))]
     pub on: Vec<String>,
     /// Before all others of the file
     #[arg(long)]
