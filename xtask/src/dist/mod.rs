@@ -40,7 +40,7 @@ pub fn dist() -> anyhow::Result<()> {
     steps.step("cargo-deb and cargo-generate-rpm", tools)?;
     let into = directory();
     if into.exists() {
-        fs::remove_dir_all(&into)?;
+        remove(&into)?;
     }
     fs::create_dir_all(&into)?;
     let program = steps.step("program", || build(None))?;
@@ -154,7 +154,7 @@ fn has_target(target: &str) -> bool {
 fn stage(program: &Path) -> anyhow::Result<()> {
     let tree = root().join("target/stage");
     if tree.exists() {
-        fs::remove_dir_all(&tree)?;
+        remove(&tree)?;
     }
     run(Command::new(root().join("packaging/stage.sh"))
         .arg(program)
@@ -248,12 +248,16 @@ fn archive_of_sources(into: &Path) -> anyhow::Result<()> {
 /// Whether what a registry would get has all that it needs. The kernel programs compile for BPF only, which cargo
 /// cannot be told here, so theirs is packed and not compiled.
 fn package() -> anyhow::Result<()> {
-    forget_unpacked()?;
-    let package = ["package", "--locked", "--allow-dirty", "--quiet"];
-    run(cargo()
-        .args(package)
-        .args(["--package=chadthrottle", "--package=chadthrottle-common"]))?;
-    run(cargo().args(package).args([
+    let target = root().join("target/packing");
+    forget_neighbours(&target)?;
+    let package = || {
+        let mut package = cargo();
+        package.args(["package", "--locked", "--allow-dirty", "--quiet"]);
+        package.arg("--target-dir").arg(&target);
+        package
+    };
+    run(package().args(["--package=chadthrottle", "--package=chadthrottle-common"]))?;
+    run(package().args([
         "--no-verify",
         "--package=chadthrottle-ebpf",
         "--package=chadthrottle-common",
@@ -261,27 +265,42 @@ fn package() -> anyhow::Result<()> {
 }
 
 /// Cargo builds a package with its neighbours as if they were published, from a registry below the target directory. What
-/// it has once unpacked of that it takes again where path and version are the same, whatever has changed since.
-fn forget_unpacked() -> anyhow::Result<()> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let sources = home.context("no home directory")?.join("registry/src");
-    let Ok(registries) = fs::read_dir(sources) else {
-        return Ok(());
-    };
-    for registry in registries {
-        let registry = registry?;
-        // Those of a host begin with its name.
-        if registry.file_name().as_encoded_bytes().starts_with(b"-") {
-            let unpacked = format!("chadthrottle-common-{}", version()?);
-            let unpacked = registry.path().join(unpacked);
-            if unpacked.is_dir() {
-                fs::remove_dir_all(&unpacked)
-                    .with_context(|| format!("removing {}", unpacked.display()))?;
-            }
+/// it has once unpacked and compiled of that it takes again where path and version are the same, whatever has changed since.
+fn forget_neighbours(target: &Path) -> anyhow::Result<()> {
+    let sources = cargo_home().context("no home directory")?;
+    // Those of a host begin with its name.
+    for registry in entries(&sources.join("registry/src"), "-")? {
+        for unpacked in entries(&registry, "chadthrottle-common-")? {
+            remove(&unpacked)?;
         }
     }
+    for compiled in entries(&target.join("debug/.fingerprint"), "chadthrottle-")? {
+        remove(&compiled)?;
+    }
     Ok(())
+}
+
+/// What is in a directory and has a name with that beginning; nothing where there is no such directory.
+fn entries(directory: &Path, beginning: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Ok(Vec::new());
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(beginning.as_bytes())
+        {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
+}
+
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    fs::remove_dir_all(directory).with_context(|| format!("removing {}", directory.display()))
 }
 
 /// The hash of each file, as sha256sum(1) reads them.
