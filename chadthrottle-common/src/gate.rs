@@ -23,8 +23,8 @@ use crate::{
     policer::charge,
     sys::Shared,
     tuning::gate::{
-        BURST_NS, FAIR_DEBT_NS, LATEST_PAUSE_NS, LONG_STOP_NS, LONG_STOPS, MAX_DEBT_NS,
-        MOST_HUSHES, PAUSE_END_NS, QUIET_NS, QUIET_ROUND_TRIPS, STEADY, TURN_NS,
+        BURST_NS, FAIR_DEBT_NS, LATEST_PAUSE_NS, LIMIT_DEBT_NS, LONG_STOP_NS, LONG_STOPS,
+        MAX_DEBT_NS, MOST_HUSHES, PAUSE_END_NS, QUIET_NS, QUIET_ROUND_TRIPS, STEADY, TURN_NS,
     },
 };
 
@@ -70,7 +70,7 @@ pub struct Gate {
     tat_ns: Shared,
     /// Where all is refused for a while: until when, in nanoseconds of the monotonic clock.
     pause_ns: Shared,
-    /// Since when the window is closed, in nanoseconds of the monotonic clock; 0: it is open.
+    /// Since when the window is closed and nothing has come, in nanoseconds of the monotonic clock; 0: it is open.
     closed_ns: Shared,
     /// How many stops in a row were long.
     long_stops: Shared,
@@ -168,23 +168,33 @@ impl Gate {
         !matches!(self.mode(), Mode::Open)
     }
 
-    /// Whether the connection has not had its share at `now` (nanoseconds, monotonic): it is not to wait for those
-    /// that have, since its sender's timer doubles with each packet that it loses.
+    /// Whether the connection has not had its share at `now` (nanoseconds, monotonic), or was asked for what comes
+    /// before its window closed. It is not to wait for those that have had theirs: its sender's timer doubles with each
+    /// packet that it loses.
     #[inline(always)]
     pub fn is_owed(&self, now: u64) -> bool {
-        self.tolerates() && self.tat_ns.get() <= now
+        let owes_until = self.tat_ns.get();
+        match self.mode() {
+            Mode::Open => false,
+            Mode::Closing => owes_until <= now + MAX_DEBT_NS,
+            Mode::Fair | Mode::Refusing => owes_until <= now,
+        }
     }
 
-    /// Whether an acknowledgement that leaves at `now` (nanoseconds, monotonic) closes the window.
+    /// Whether an acknowledgement that leaves at `now` closes the window: where the connection has had its share, or
+    /// the limit owes too much for anybody to be asked for more. `limit_tat_ns` is the theoretical arrival time of the
+    /// limit; both in nanoseconds of the monotonic clock.
     #[inline(always)]
-    pub fn closes(&self, now: u64) -> bool {
-        let closes = matches!(self.mode(), Mode::Closing) && self.tat_ns.get() > now;
+    pub fn closes(&self, now: u64, limit_tat_ns: u64) -> bool {
+        let is_used_up = self.tat_ns.get() > now || limit_tat_ns > now + LIMIT_DEBT_NS;
+        let closes = matches!(self.mode(), Mode::Closing) && is_used_up;
         let since = self.closed_ns.get();
         // Again where something has come since: what was on its way when the window closed asks for no room.
-        if closes && self.awaited.get() == 0 && self.hushes.get() < MOST_HUSHES {
+        let asks_anew = closes && self.awaited.get() == 0 && self.hushes.get() < MOST_HUSHES;
+        if asks_anew {
             self.awaited.set(self.sent.get() + 1);
         }
-        if closes && since == 0 {
+        if closes && (since == 0 || asks_anew) {
             self.closed_ns.set(now);
         } else if !closes && since != 0 {
             self.closed_ns.set(0);

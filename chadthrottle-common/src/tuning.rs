@@ -127,6 +127,10 @@ pub mod gate {
     /// What may still arrive after the window was closed, in nanoseconds of the fair rate.
     pub const MAX_DEBT_NS: u64 = TURN_NS;
 
+    /// A limit that owes more, in nanoseconds of its own, has windows closed whatever their connections may still have:
+    /// half of what it saves, which those that begin with nobody beside them have used up before the others.
+    pub const LIMIT_DEBT_NS: u64 = 125_000_000;
+
     /// What a connection can owe that others left more to than its share, in nanoseconds of the fair rate:
     /// when they come back, it does not have to wait long.
     pub const FAIR_DEBT_NS: u64 = 600_000_000;

@@ -62,7 +62,7 @@ fn send(door: &Door) -> (Vec<u64>, u64) {
         in_a_row = 0;
         door.charge(now, SEGMENT);
         *second += SEGMENT;
-        now += if door.gate.closes(now) {
+        now += if door.gate.closes(now, 0) {
             TIMER_NS
         } else {
             ROUND_TRIP_NS
@@ -89,6 +89,27 @@ fn closing_the_window_holds_a_share_and_loses_nothing() {
     }
 }
 
+/// Nobody knows yet of the others that begin a moment later: what is saved for all is not the first one's alone.
+#[test]
+fn who_begins_first_leaves_something_to_the_others() {
+    const LIMIT: u64 = 100_000;
+    let limit_ns = |bytes: u64| bytes * SECOND / LIMIT;
+    // Its share is the whole limit, and half a second of that is saved.
+    let gate = Gate::default();
+    gate.set_mode(Mode::Closing);
+    let mut limit_tat_ns = SECOND - SECOND / 4;
+    while !gate.closes(SECOND, limit_tat_ns) {
+        assert!(!gate.refuses(SECOND, limit_tat_ns));
+        gate.charge(SECOND, SEGMENT, ns_per_byte(LIMIT));
+        limit_tat_ns += limit_ns(SEGMENT);
+    }
+    let owes = limit_tat_ns - SECOND;
+    assert!(
+        (limit_ns(10_000)..limit_ns(15_000)).contains(&owes),
+        "{owes}"
+    );
+}
+
 #[test]
 fn refusing_brings_the_same_each_second() {
     for share in [500_000, 1_000_000, 10_000_000] {
@@ -108,7 +129,7 @@ fn refusing_brings_the_same_each_second() {
 fn who_has_had_its_share_is_refused_what_the_limit_has_to_refuse() {
     let door = Door::new(2_500, Mode::Fair);
     let now = 2 * SECOND;
-    assert!(door.gate.tolerates() && !door.gate.closes(now));
+    assert!(door.gate.tolerates() && !door.gate.closes(now, 0));
     assert!(!door.refuses(now, 2 * now), "it owes nothing");
     for _ in 0..2 {
         door.charge(now, SEGMENT);
@@ -153,11 +174,11 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
 fn an_open_gate_lets_all_pass_and_owes_nothing() {
     let door = Door::new(1_000, Mode::Open);
     door.charge(SECOND, 65_536);
-    assert!(!door.refuses(SECOND, SECOND + 1) && !door.gate.closes(SECOND));
+    assert!(!door.refuses(SECOND, SECOND + 1) && !door.gate.closes(SECOND, 0));
     door.gate.set_mode(Mode::Closing);
-    assert!(!door.gate.closes(SECOND));
+    assert!(!door.gate.closes(SECOND, 0));
     door.charge(SECOND, 65_536);
-    assert!(door.gate.closes(SECOND) && door.refuses(SECOND, SECOND));
+    assert!(door.gate.closes(SECOND, 0) && door.refuses(SECOND, SECOND));
 }
 
 #[test]
@@ -165,8 +186,8 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     let door = Door::new(10_000, Mode::Closing);
     let stop = |at: u64, lasts: u64| {
         door.charge(at, 20_000);
-        assert!(door.gate.closes(at));
-        assert!(!door.gate.closes(at + lasts));
+        assert!(door.gate.closes(at, 0));
+        assert!(!door.gate.closes(at + lasts, 0));
     };
     stop(10 * SECOND, 5 * SECOND);
     // At rest, once.
@@ -175,10 +196,28 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     let door = Door::new(100_000, Mode::Closing);
     for (at, lasts) in [(10, 5 * SECOND), (20, SECOND / 2), (30, 5 * SECOND)] {
         door.charge(at * SECOND, 70_000);
-        assert!(door.gate.closes(at * SECOND));
-        assert!(!door.gate.closes(at * SECOND + lasts));
+        assert!(door.gate.closes(at * SECOND, 0));
+        assert!(!door.gate.closes(at * SECOND + lasts, 0));
     }
     assert!(door.gate.may_close(0, 0), "a short one in between");
+}
+
+/// The limit may owe so much that windows stay closed for seconds: who asks meanwhile has not waited long.
+#[test]
+fn a_window_that_stays_closed_for_others_has_not_stopped_its_sender_for_long() {
+    let door = Door::new(10_000, Mode::Closing);
+    for start in [10, 20, 30] {
+        let until = (start + 3) * SECOND;
+        let mut now = start * SECOND;
+        while now < until {
+            assert!(door.gate.closes(now, until + SECOND));
+            now += TIMER_NS;
+            door.charge(now, 1_280);
+        }
+        now += 2 * SECOND / 5;
+        assert!(!door.gate.closes(now, now));
+    }
+    assert!(door.gate.may_close(0, 0));
 }
 
 #[test]
@@ -188,6 +227,11 @@ fn who_has_not_had_its_share_passes_also_where_the_limit_is_used_up() {
         let door = Door::new(1_000_000, mode);
         assert!(!door.refuses(now, 2 * now) && door.gate.is_owed(now));
         for _ in 0..600 {
+            door.charge(now, 1_000);
+        }
+        // What was on its way when its window closed was asked for.
+        assert_eq!(door.gate.is_owed(now), mode == Mode::Closing, "{mode:?}");
+        for _ in 0..200 {
             door.charge(now, 1_000);
         }
         assert!(!door.gate.is_owed(now), "{mode:?}");
@@ -286,7 +330,7 @@ fn closed(now: u64, sent: u64) -> Gate {
     gate.set_mode(Mode::Closing);
     gate.charge(now, 1_000_000, ns_per_byte(100_000));
     gate.note_sent(now, sent, 0);
-    assert!(!gate.hushes() && gate.closes(now) && gate.awaits());
+    assert!(!gate.hushes() && gate.closes(now, 0) && gate.awaits());
     gate
 }
 
@@ -308,7 +352,7 @@ fn what_sends_while_it_is_closed_is_hushed_until_something_comes() {
     let gate = closed(now, 7);
     gate.awaits_no_more();
     gate.note_sent(now, 8, 0);
-    assert!(gate.closes(now) && !gate.awaits() && !gate.hushes());
+    assert!(gate.closes(now, 0) && !gate.awaits() && !gate.hushes());
 }
 
 /// Of three segments that were on their way the first one's acknowledgement closes the window.
@@ -319,7 +363,7 @@ fn what_was_on_its_way_when_it_closed_is_not_what_is_awaited() {
     for sent in 7..9 {
         comes(&gate, now, SEGMENT);
         gate.note_sent(now, sent, 0);
-        assert!(gate.closes(now) && gate.awaits());
+        assert!(gate.closes(now, 0) && gate.awaits());
     }
     gate.note_sent(now, 9, 0);
     assert!(gate.hushes());

@@ -369,7 +369,7 @@ fn hold<C>(
         facts: *facts,
         // As noted.
         mode: connection.gate.mode(),
-        is_closed: leaves && connection.gate.closes(now),
+        is_closed: leaves && connection.gate.closes(now, terms.rule.ingress.tat_ns.get()),
     };
     hold_each(ctx, connection, address, &context);
     context.is_closed
