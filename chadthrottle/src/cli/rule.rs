@@ -56,6 +56,7 @@ pub enum RuleCommand {
         #[arg(add = ArgValueCandidates::new(candidates::rules))]
         name: String,
         /// The place among the rules of its file, a number from 1
+        #[arg(value_parser = place)]
         place: usize,
     },
     /// Have the engine read the files anew; where one has a mistake, all rules stay as they were
@@ -74,6 +75,12 @@ pub enum RuleCommand {
         #[arg(add = candidates::targets())]
         target: Target,
     },
+}
+
+/// A place in a list, counted from 1.
+fn place(text: &str) -> Result<usize, String> {
+    let place = text.parse().ok().filter(|place| *place > 0);
+    place.ok_or_else(|| "a place is a number, and 1 is the first".to_owned())
 }
 
 /// `rule add`

@@ -197,7 +197,12 @@ fn condition(kind: &str, value: &str, snapshot: &Snapshot) -> Option<Condition> 
         "parent" => {
             let (kind, value) = value.split_once(':').unwrap_or(("", value));
             let parent = match kind {
-                "" => Condition::Pid(value.parse().ok()?),
+                "" if value.is_empty() => return None,
+                // Without a kind it is an id, or what is called so.
+                "" => match value.parse() {
+                    Ok(pid) => Condition::Pid(pid),
+                    Err(_) => condition("name", value, snapshot)?,
+                },
                 "parent" | "port" | "remote" => return None,
                 _ if value.is_empty() || !KINDS.contains(&kind) => return None,
                 _ => condition(kind, value, snapshot)?,

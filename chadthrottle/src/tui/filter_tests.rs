@@ -59,6 +59,7 @@ fn words_ask_what_targets_ask() {
         ("cgroup:system.slice", &[10]),
         ("parent:10", &[11]),
         ("parent:name:nginx", &[11]),
+        ("parent:ngin", &[11]),
         ("parent:cgroup:/system.slice", &[11]),
         // Words that stand apart must all hold, in whichever order.
         ("user:ada work", &[11]),
