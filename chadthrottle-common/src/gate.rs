@@ -181,12 +181,20 @@ impl Gate {
         }
     }
 
-    /// Whether an acknowledgement that leaves at `now` closes the window: where the connection has had its share, or
-    /// the limit owes too much for anybody to be asked for more. `limit_tat_ns` is the theoretical arrival time of the
-    /// limit; both in nanoseconds of the monotonic clock.
+    /// Whether an acknowledgement that leaves at `now` closes the window: where the connection has had its share. One
+    /// that is `young`, whose share nobody knows yet, also where the limit owes much. `limit_tat_ns` is the theoretical
+    /// arrival time of the limit; both in nanoseconds of the monotonic clock.
     #[inline(always)]
-    pub fn closes(&self, now: u64, limit_tat_ns: u64) -> bool {
-        let is_used_up = self.tat_ns.get() > now || limit_tat_ns > now + LIMIT_DEBT_NS;
+    pub fn closes(&self, now: u64, limit_tat_ns: u64, young: bool) -> bool {
+        let tat = self.tat_ns.get();
+        // Not before something has come: a sender that was never offered more has segments of half a closed window
+        // (`tcp_bound_to_half_wnd`), two of which it lets through.
+        let waits = young && tat != 0 && limit_tat_ns > now + LIMIT_DEBT_NS;
+        if waits && tat < now {
+            // What it could have had meanwhile the others have.
+            self.tat_ns.set(now);
+        }
+        let is_used_up = tat > now || waits;
         let closes = matches!(self.mode(), Mode::Closing) && is_used_up;
         let since = self.closed_ns.get();
         // Again where something has come since: what was on its way when the window closed asks for no room.

@@ -62,7 +62,7 @@ fn send(door: &Door) -> (Vec<u64>, u64) {
         in_a_row = 0;
         door.charge(now, SEGMENT);
         *second += SEGMENT;
-        now += if door.gate.closes(now, 0) {
+        now += if door.gate.closes(now, 0, false) {
             TIMER_NS
         } else {
             ROUND_TRIP_NS
@@ -97,17 +97,23 @@ fn who_begins_first_leaves_something_to_the_others() {
     // Its share is the whole limit, and half a second of that is saved.
     let gate = Gate::default();
     gate.set_mode(Mode::Closing);
+    // Before it has anything it is asked for a segment, also where the limit owes much.
+    assert!(!gate.closes(SECOND, 2 * SECOND, true));
     let mut limit_tat_ns = SECOND - SECOND / 4;
-    while !gate.closes(SECOND, limit_tat_ns) {
+    while !gate.closes(SECOND, limit_tat_ns, true) {
         assert!(!gate.refuses(SECOND, limit_tat_ns));
         gate.charge(SECOND, SEGMENT, ns_per_byte(LIMIT));
         limit_tat_ns += limit_ns(SEGMENT);
     }
     let owes = limit_tat_ns - SECOND;
-    assert!(
-        (limit_ns(10_000)..limit_ns(15_000)).contains(&owes),
-        "{owes}"
-    );
+    let wanted = limit_ns(10_000)..limit_ns(15_000);
+    assert!(wanted.contains(&owes), "{owes}");
+    // Later its share is known, and it has that whatever others have taken, but not what it had to wait with.
+    let later = SECOND + SECOND / 20;
+    assert!(gate.closes(later, later + SECOND, true));
+    assert!(!gate.closes(later, later + SECOND, false));
+    gate.charge(later, SEGMENT, ns_per_byte(LIMIT));
+    assert!(gate.closes(later, later + SECOND, false));
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn refusing_brings_the_same_each_second() {
 fn who_has_had_its_share_is_refused_what_the_limit_has_to_refuse() {
     let door = Door::new(2_500, Mode::Fair);
     let now = 2 * SECOND;
-    assert!(door.gate.tolerates() && !door.gate.closes(now, 0));
+    assert!(door.gate.tolerates() && !door.gate.closes(now, 0, false));
     assert!(!door.refuses(now, 2 * now), "it owes nothing");
     for _ in 0..2 {
         door.charge(now, SEGMENT);
@@ -174,11 +180,11 @@ fn nobody_gets_more_than_the_share_with_a_burst_and_a_debt() {
 fn an_open_gate_lets_all_pass_and_owes_nothing() {
     let door = Door::new(1_000, Mode::Open);
     door.charge(SECOND, 65_536);
-    assert!(!door.refuses(SECOND, SECOND + 1) && !door.gate.closes(SECOND, 0));
+    assert!(!door.refuses(SECOND, SECOND + 1) && !door.gate.closes(SECOND, 0, false));
     door.gate.set_mode(Mode::Closing);
-    assert!(!door.gate.closes(SECOND, 0));
+    assert!(!door.gate.closes(SECOND, 0, false));
     door.charge(SECOND, 65_536);
-    assert!(door.gate.closes(SECOND, 0) && door.refuses(SECOND, SECOND));
+    assert!(door.gate.closes(SECOND, 0, false) && door.refuses(SECOND, SECOND));
 }
 
 #[test]
@@ -186,8 +192,8 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     let door = Door::new(10_000, Mode::Closing);
     let stop = |at: u64, lasts: u64| {
         door.charge(at, 20_000);
-        assert!(door.gate.closes(at, 0));
-        assert!(!door.gate.closes(at + lasts, 0));
+        assert!(door.gate.closes(at, 0, false));
+        assert!(!door.gate.closes(at + lasts, 0, false));
     };
     stop(10 * SECOND, 5 * SECOND);
     // At rest, once.
@@ -196,13 +202,13 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     let door = Door::new(100_000, Mode::Closing);
     for (at, lasts) in [(10, 5 * SECOND), (20, SECOND / 2), (30, 5 * SECOND)] {
         door.charge(at * SECOND, 70_000);
-        assert!(door.gate.closes(at * SECOND, 0));
-        assert!(!door.gate.closes(at * SECOND + lasts, 0));
+        assert!(door.gate.closes(at * SECOND, 0, false));
+        assert!(!door.gate.closes(at * SECOND + lasts, 0, false));
     }
     assert!(door.gate.may_close(0, 0), "a short one in between");
 }
 
-/// The limit may owe so much that windows stay closed for seconds: who asks meanwhile has not waited long.
+/// The limit may owe so much that a young window stays closed for long: who asks meanwhile has not waited.
 #[test]
 fn a_window_that_stays_closed_for_others_has_not_stopped_its_sender_for_long() {
     let door = Door::new(10_000, Mode::Closing);
@@ -210,12 +216,12 @@ fn a_window_that_stays_closed_for_others_has_not_stopped_its_sender_for_long() {
         let until = (start + 3) * SECOND;
         let mut now = start * SECOND;
         while now < until {
-            assert!(door.gate.closes(now, until + SECOND));
+            assert!(door.gate.closes(now, until + SECOND, true));
             now += TIMER_NS;
             door.charge(now, 1_280);
         }
         now += 2 * SECOND / 5;
-        assert!(!door.gate.closes(now, now));
+        assert!(!door.gate.closes(now, now, true));
     }
     assert!(door.gate.may_close(0, 0));
 }
@@ -330,7 +336,7 @@ fn closed(now: u64, sent: u64) -> Gate {
     gate.set_mode(Mode::Closing);
     gate.charge(now, 1_000_000, ns_per_byte(100_000));
     gate.note_sent(now, sent, 0);
-    assert!(!gate.hushes() && gate.closes(now, 0) && gate.awaits());
+    assert!(!gate.hushes() && gate.closes(now, 0, false) && gate.awaits());
     gate
 }
 
@@ -352,7 +358,7 @@ fn what_sends_while_it_is_closed_is_hushed_until_something_comes() {
     let gate = closed(now, 7);
     gate.awaits_no_more();
     gate.note_sent(now, 8, 0);
-    assert!(gate.closes(now, 0) && !gate.awaits() && !gate.hushes());
+    assert!(gate.closes(now, 0, false) && !gate.awaits() && !gate.hushes());
 }
 
 /// Of three segments that were on their way the first one's acknowledgement closes the window.
@@ -363,7 +369,7 @@ fn what_was_on_its_way_when_it_closed_is_not_what_is_awaited() {
     for sent in 7..9 {
         comes(&gate, now, SEGMENT);
         gate.note_sent(now, sent, 0);
-        assert!(gate.closes(now, 0) && gate.awaits());
+        assert!(gate.closes(now, 0, false) && gate.awaits());
     }
     gate.note_sent(now, 9, 0);
     assert!(gate.hushes());

@@ -26,7 +26,7 @@ use chadthrottle_common::{
     policer::Bucket,
     scope::Scope,
     sys::Shared,
-    tuning::window::SMALL_UNITS,
+    tuning::{crowd::LONGEST_NEW_NS, window::SMALL_UNITS},
 };
 
 use crate::{
@@ -363,13 +363,15 @@ fn hold<C>(
         chadthrottle_common::window::mode(down, &sys::again(&mut connection.facts), may_close)
     };
     connection.gate.set_mode(mode);
+    let young = now.wrapping_sub(connection.made_ns) < LONGEST_NEW_NS;
+    let limit_tat_ns = terms.rule.ingress.tat_ns.get();
     let context = Context {
         terms_up: up,
         terms_down: down,
         facts: *facts,
         // As noted.
         mode: connection.gate.mode(),
-        is_closed: leaves && connection.gate.closes(now, terms.rule.ingress.tat_ns.get()),
+        is_closed: leaves && connection.gate.closes(now, limit_tat_ns, young),
     };
     hold_each(ctx, connection, address, &context);
     context.is_closed
