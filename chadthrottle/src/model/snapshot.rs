@@ -60,7 +60,7 @@ pub struct ProcessSample {
     pub ended: bool,
 }
 
-/// What the members of a limit have carried while it was theirs, those that have ended included.
+/// What the members of a limit have carried since they are counted, also before it was theirs, those that have ended included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// IP bytes that passed.
