@@ -186,16 +186,16 @@ impl Gate {
     /// arrival time of the limit; both in nanoseconds of the monotonic clock.
     #[inline(always)]
     pub fn closes(&self, now: u64, limit_tat_ns: u64, young: bool) -> bool {
+        let may_close = matches!(self.mode(), Mode::Closing);
         let tat = self.tat_ns.get();
         // Not before something has come: a sender that was never offered more has segments of half a closed window
         // (`tcp_bound_to_half_wnd`), two of which it lets through.
-        let waits = young && tat != 0 && limit_tat_ns > now + LIMIT_DEBT_NS;
+        let waits = may_close && young && tat != 0 && limit_tat_ns > now + LIMIT_DEBT_NS;
         if waits && tat < now {
             // What it could have had meanwhile the others have.
             self.tat_ns.set(now);
         }
-        let is_used_up = tat > now || waits;
-        let closes = matches!(self.mode(), Mode::Closing) && is_used_up;
+        let closes = waits || may_close && tat > now;
         let since = self.closed_ns.get();
         // Again where something has come since: what was on its way when the window closed asks for no room.
         let asks_anew = closes && self.awaited.get() == 0 && self.hushes.get() < MOST_HUSHES;

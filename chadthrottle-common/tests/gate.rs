@@ -208,6 +208,17 @@ fn a_sender_that_waits_long_after_pauses_is_given_no_more_of_them() {
     assert!(door.gate.may_close(0, 0), "a short one in between");
 }
 
+/// What the window alone holds is not held to wait, and keeps what it has saved.
+#[test]
+fn only_who_closes_windows_waits_for_what_the_limit_owes() {
+    let gate = Gate::default();
+    gate.set_mode(Mode::Fair);
+    gate.charge(SECOND, SEGMENT, ns_per_byte(100_000));
+    assert!(!gate.closes(SECOND, 2 * SECOND, true));
+    gate.charge(SECOND, SEGMENT, ns_per_byte(100_000));
+    assert!(gate.is_owed(SECOND));
+}
+
 /// The limit may owe so much that a young window stays closed for long: who asks meanwhile has not waited.
 #[test]
 fn a_window_that_stays_closed_for_others_has_not_stopped_its_sender_for_long() {
